@@ -1,0 +1,30 @@
+"""evalcore: the numbers. Exact loss, perplexity and bits per byte of a language model on a token stream.
+
+Importing this package loads no torch; the names below load what they need when first used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "evaluate": ("evalcore.evaluation", "evaluate"),
+    "EvalResult": ("evalcore.evaluation", "EvalResult"),
+    "save_checkpoint": ("evalcore.saving", "save_checkpoint"),
+    "pin_checkpoint": ("evalcore.saving", "pin_checkpoint"),
+}
+
+__all__ = ["EvalResult", "__version__", "evaluate", "pin_checkpoint", "save_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'evalcore' has no attribute {name!r}")
+    import importlib
+
+    module, attribute = _LAZY[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
