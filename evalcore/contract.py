@@ -206,8 +206,6 @@ class Progress:
     at: float
 
 
-
-
 def to_json(value: Any) -> str:
     """A contract dataclass as JSON; non-finite floats become the strings `nan`, `inf`, `-inf` (strict JSON has none)."""
     return json.dumps(_spell(dataclasses.asdict(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)

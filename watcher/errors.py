@@ -1,0 +1,73 @@
+"""The exceptions a person can meet; each carries a hint (the next command to type) and the exit status it ends with.
+
+CkptwatchError            1  unexpected
+├── UsageError            2  the command line does not make sense
+├── ConfigError           3  ckptwatch.toml, an environment variable or a flag has a problem; or a folder is missing
+├── NothingFound          4  the path or the rows asked for are not there
+├── SomeFailed            5  some evaluations ended as failures
+├── LockHeld              6  another daemon holds the lock
+├── EnvironmentProblem    7  the machine: database refused, a library or program missing
+│   ├── StoreRefused         a foreign, newer or corrupt database; left untouched
+│   └── StoreUnavailable     locked, full or read-only: the daemon pauses and tries again
+└── CheckpointUnreadable  8  a checkpoint that cannot be read or is of no supported format
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CkptwatchError(Exception):
+    """Cause in one line (with the path), what was tried, and the hint: the next command to type."""
+
+    exit_code = 1
+
+    def __init__(self, cause: str, *, hint: str = "", tried: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.tried = tried
+        self.hint = hint
+
+
+class UsageError(CkptwatchError):
+    exit_code = 2
+
+
+class ConfigError(CkptwatchError):
+    exit_code = 3
+
+
+class NothingFound(CkptwatchError):
+    exit_code = 4
+
+
+class SomeFailed(CkptwatchError):
+    exit_code = 5
+
+
+class LockHeld(CkptwatchError):
+    exit_code = 6
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(
+            f"another daemon ({holder}) holds the lock {path}",
+            hint="see what it does with `ckptwatch status`, or give this one its own database with --db FILE",
+        )
+        self.path = path
+        self.holder = holder
+
+
+class EnvironmentProblem(CkptwatchError):
+    exit_code = 7
+
+
+class StoreRefused(EnvironmentProblem):
+    pass
+
+
+class StoreUnavailable(EnvironmentProblem):
+    pass
+
+
+class CheckpointUnreadable(CkptwatchError):
+    exit_code = 8
