@@ -207,7 +207,7 @@ class Progress:
 
 
 def to_json(value: Any) -> str:
-    """A contract dataclass as JSON; non-finite floats become the strings `nan`, `inf`, `-inf` (strict JSON has none)."""
+    """A contract dataclass as JSON; non-finite floats become the strings `nan`, `inf`, `-inf` (JSON has none)."""
     return json.dumps(_spell(dataclasses.asdict(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

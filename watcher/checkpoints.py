@@ -58,7 +58,7 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A training step and where it was read (`payload:iter_num`, `name`, `name:last number`); None and "" if unknown."""
+    """A training step and where it was read (`payload:iter_num`, `name`, `name:last number`); None "" if unknown."""
 
     value: int | None
     source: str

@@ -1,0 +1,1 @@
+"""Alembic's environment and versions; inside the wheel this is the package `watcher.migrations`."""

@@ -1,0 +1,177 @@
+"""Opening the database: one writer connection with the right pragmas, readers that cannot write, errors in our words.
+
+Never creates tables (migrate.py does) and never decides anything about jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from watcher.errors import EnvironmentProblem, StoreUnavailable
+
+BUSY_TIMEOUT_MS = 5_000
+#: Before this release a WAL database that two connections write and checkpoint at once can be corrupted.
+WAL_RESET_FIXED = (3, 51, 3)
+#: File systems on which SQLite's shared memory cannot be trusted: WAL is not used there.
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuseblk", "lustre", "gpfs", "ceph", "beegfs"}
+)
+
+
+@dataclass
+class Store:
+    """An open database. `write()` and `read()` give one transaction each."""
+
+    engine: Engine
+    url: str
+    path: Path | None  # SQLite's file; None on PostgreSQL
+    readonly: bool = False
+    identity: tuple[int, int] | None = None  # (dev, inode) of the file when it was opened
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that takes the write lock at its start. Raises StoreUnavailable when it cannot be had."""
+        self._still_there()
+        try:
+            with self.engine.begin() as tx:
+                yield tx
+        except DBAPIError as error:
+            raise unavailable(error, self.url) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise unavailable(error, self.url) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _still_there(self) -> None:
+        """A live database that is unlinked or replaced would take writes that nobody ever sees."""
+        if self.path is None or self.identity is None:
+            return
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the database {self.path} is gone: {error.strerror}",
+                hint="put it back, or restart ckptwatch to begin a new one",
+            ) from None
+        if (status.st_dev, status.st_ino) != self.identity:
+            raise StoreUnavailable(
+                f"the database {self.path} was replaced by another file while it was open",
+                hint="restart ckptwatch to use the new file",
+            )
+
+
+def open_store(url: str, *, readonly: bool = False) -> Store:
+    """Open an existing, migrated database. `url` is an SQLAlchemy URL, or a path to SQLite's file."""
+    path = sqlite_path(url)
+    if path is None:
+        return Store(_postgres(url), url, None, readonly)
+    engine = sqlite_engine(path, readonly=readonly)
+    status = path.stat()
+    return Store(engine, url, path, readonly, (status.st_dev, status.st_ino))
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file behind a SQLite URL or plain path; None for another engine."""
+    if "://" not in url:
+        return Path(url)
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
+    mode = "ro" if readonly else "rw"
+    name = f"file:{quote(os.fspath(path.absolute()))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            name, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not readonly:
+            connection.execute(f"PRAGMA journal_mode = {journal_mode(path)}")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool if readonly else StaticPool)
+    event.listen(engine, "begin", _begin_deferred if readonly else _begin_immediate)
+    return engine
+
+
+def journal_mode(path: Path, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
+    """WAL where this SQLite and this file system can be trusted with it, DELETE elsewhere."""
+    if version < WAL_RESET_FIXED or filesystem_type(path) in NETWORK_FILESYSTEMS:
+        return "DELETE"
+    return "WAL"
+
+
+def filesystem_type(path: Path) -> str:
+    """The type of the mount that holds the path, as /proc/self/mounts names it; "" where that cannot be read."""
+    best, kind = "", ""
+    target = os.path.realpath(path)
+    try:
+        lines = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        _, mount, name, *_ = line.split(" ")
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, name
+    return kind.split(".")[0]
+
+
+def unavailable(error: DBAPIError, url: str) -> Exception:
+    """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
+    text = str(error.orig).lower()
+    for sign, remedy in (
+        ("locked", "another process holds it; the daemon goes on trying"),
+        ("full", "free some space; the daemon goes on by itself"),
+        ("readonly", "make the file and its folder writable; the daemon goes on by itself"),
+        ("read-only", "make the file and its folder writable; the daemon goes on by itself"),
+        ("i/o error", "look at the disk with `dmesg`; the daemon goes on trying"),
+        ("unable to open", "look at the folder's permissions; the daemon goes on trying"),
+        ("connection", "is the database server up? The daemon goes on trying"),
+        ("could not connect", "is the database server up? The daemon goes on trying"),
+    ):
+        if sign in text:
+            return StoreUnavailable(f"the database {url} cannot be used: {error.orig}", hint=remedy)
+    if "malformed" in text or "not a database" in text:
+        return EnvironmentProblem(f"the database {url} is damaged: {error.orig}", hint="ckptwatch db check")
+    return error
+
+
+def _postgres(url: str) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(
+            f"the driver for {url} is not installed: {error}", hint="pip install 'ckptwatch[postgres]'"
+        ) from None
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred transaction that turns into a write ignores busy_timeout.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

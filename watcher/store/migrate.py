@@ -1,0 +1,159 @@
+"""Bringing a database to this version's schema, and refusing, untouched, whatever is not ours to change.
+
+A new file is made whole under a temporary name and renamed into place. An existing one is copied first
+(`VACUUM INTO`), then migrated in one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+import watcher
+from watcher.errors import NothingFound, StoreRefused
+from watcher.failpoints import reach
+from watcher.store.engine import Store, open_store, sqlite_engine, sqlite_path
+from watcher.store.schema import APPLICATION_ID
+from watcher.store.views import VIEWS
+
+_MAGIC = b"SQLite format 3\0"
+
+
+def open_for_writing(url: str) -> Store:
+    """Create, check, back up and migrate as needed, then open. Raises StoreRefused and leaves the file as it is."""
+    path = sqlite_path(url)
+    if path is None:
+        store = open_store(url)
+        with store.write() as tx:
+            upgrade(tx)
+        return store
+    if not path.exists() or path.stat().st_size == 0:
+        _create(path)
+    else:
+        refuse_unless_ours(path)
+    store = open_store(url)
+    with store.read() as connection:
+        pending = revision_of(connection) != head_revision()
+    if pending:
+        back_up(path)
+        with store.write() as tx:
+            upgrade(tx)
+    return store
+
+
+def open_for_reading(url: str) -> Store:
+    """Open for queries only. Raises NothingFound without a database, StoreRefused for one that is not ours."""
+    path = sqlite_path(url)
+    if path is not None:
+        if not path.exists():
+            raise NothingFound(
+                f"there is no database at {path}",
+                hint="start `ckptwatch run`, or name the database with --db FILE",
+            )
+        refuse_unless_ours(path, whole=False)
+    store = open_store(url, readonly=True)
+    with store.read() as connection:
+        if revision_of(connection) != head_revision():
+            raise StoreRefused(f"the database {url} has an older schema", hint="ckptwatch db migrate")
+    return store
+
+
+def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
+    """Raise StoreRefused for a foreign, newer or damaged file. Reads only; `whole` also checks every page."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if header[:16] != _MAGIC or len(header) < 100:
+        raise _refused(path, "is not an SQLite database")
+    application = int.from_bytes(header[68:72], "big")
+    if application != APPLICATION_ID:
+        raise _refused(path, f"belongs to another program (application id 0x{application:08x})")
+    connection = sqlite3.connect(f"file:{path.absolute()}?mode=rw", uri=True, timeout=5)
+    try:
+        known = {script.revision for script in _scripts().walk_revisions()}
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        if revision is not None and revision[0] not in known:
+            raise _refused(path, f"was made by a newer ckptwatch (schema {revision[0]})", "pip install -U ckptwatch")
+        if whole and (damage := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise _refused(path, f"is damaged: {damage}")
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error) or "readonly" in str(error):
+            return  # opening it will say so, and wait
+        raise _refused(path, f"is damaged: {error}") from None
+    finally:
+        connection.close()
+
+
+def back_up(path: Path) -> Path:
+    """A consistent copy beside the database, named by schema and time. Never overwrites."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    copy = path.with_name(f"{path.name}.backup-{stamp}")
+    connection = sqlite3.connect(path, timeout=5)
+    try:
+        connection.execute("VACUUM INTO ?", (os.fspath(copy),))
+    finally:
+        connection.close()
+    return copy
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the pending versions and lay the views anew, inside the caller's transaction."""
+    for view in VIEWS:
+        connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    reach("after_migration")
+    for view, query in VIEWS.items():
+        connection.execute(text(f"CREATE VIEW {view} AS {query}"))
+
+
+def revision_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def head_revision() -> str:
+    head = _scripts().get_current_head()
+    assert head is not None  # the package ships at least one version
+    return head
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    connection = sqlite3.connect(fresh)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.close()
+    engine = sqlite_engine(fresh, readonly=False)
+    with engine.begin() as tx:
+        upgrade(tx)
+    engine.dispose()
+    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def _config() -> Config:
+    package = Path(watcher.__file__).parent
+    installed, checkout = package / "migrations", package.parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(installed if installed.is_dir() else checkout).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _refused(path: Path, why: str, hint: str = "name another with --db FILE, or look at it with `ckptwatch db check`"):
+    return StoreRefused(f"the database {path} {why}; it was left untouched", hint=hint)
