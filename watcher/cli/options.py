@@ -1,0 +1,89 @@
+"""What verbs share: global flags, --json and --db, opening the settings and the store, words on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.errors import CkptwatchError
+
+
+@dataclass
+class Globals:
+    """The flags before the verb."""
+
+    config_file: str | None = None
+    verbose: int = 0
+    quiet: bool = False
+
+    def settings_file(self) -> Path | None:
+        """The file of -c, else ./ckptwatch.toml where there is one, else None."""
+        from watcher.config import DEFAULT_FILE
+
+        if self.config_file is not None:
+            return Path(self.config_file)
+        return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
+
+
+def json_option(command: Callable) -> Callable:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
+
+
+def db_option(command: Callable) -> Callable:
+    return click.option("--db", metavar="FILE", help="The database: a file or an SQLAlchemy URL.")(command)
+
+
+def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
+    """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
+    from watcher.config import load_settings
+    from watcher.places import default_database
+
+    if db is not None:
+        return db
+    settings = load_settings(flags.settings_file())
+    return default_database(settings.store.url, watched or [run.dir for run in settings.run])
+
+
+def reading(flags: Globals, db: str | None):
+    """The store, opened for queries only."""
+    from watcher.store.migrate import open_for_reading
+
+    return open_for_reading(database_url(flags, db))
+
+
+def print_json(value: Any) -> None:
+    """Strict JSON on stdout: non-finite numbers are null."""
+    click.echo(json.dumps(_strict(value), indent=2, ensure_ascii=False, default=str))
+
+
+def say(words: str) -> None:
+    """Words for the person, on stderr."""
+    click.echo(words, err=True)
+
+
+def fail(error: CkptwatchError) -> None:
+    """An error as people see it: cause, what was tried, the next command."""
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    label = click.style("error:", fg="red", bold=True) if colour else "error:"
+    say(f"{label} {error.cause}")
+    if error.tried:
+        say(f"  tried: {error.tried}")
+    if error.hint:
+        say(f"  next:  {error.hint}")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
