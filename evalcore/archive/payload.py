@@ -1,0 +1,108 @@
+"""From an open file to its inert payload: which container it is, its pickle read as data, its small tensors' values.
+
+Owns the order of the looks: first bytes, directory, structure, pickle. Decides nothing about models.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalcore.archive.directory import Directory, digest_of_bytes, read_directory
+from evalcore.archive.errors import LIMITS, ArchiveError, shown
+from evalcore.archive.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
+from evalcore.archive.legacy import Legacy, looks_legacy, read_legacy
+from evalcore.archive.machine import Pickled, unpickle
+from evalcore.archive.rebuild import is_foreign
+from evalcore.archive.records import read_entry
+from evalcore.archive.source import OpenFile
+from evalcore.archive.values import TensorRef
+
+_SCALAR_CODES = {
+    "float64": "<d", "float32": "<f", "float16": "<e", "int64": "<q", "int32": "<i", "int16": "<h",
+    "int8": "<b", "uint8": "<B", "bool": "<?", "uint16": "<H", "uint32": "<I", "uint64": "<Q",
+}  # fmt: skip
+
+
+@dataclass
+class Payload:
+    """One file's content as data. directory is None and legacy is set for the format without zip, and the reverse."""
+
+    format: str
+    root: Any
+    names: tuple[str, ...]
+    tensors: int
+    digest: str
+    unverified: bool
+    directory: Directory | None = None
+    legacy: Legacy | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Classes and functions named in the file that are neither tensors nor plain containers."""
+        return sorted(shown(name, 120) for name in self.names if is_foreign(name))
+
+    def scalar(self, file: OpenFile, value: Any) -> Any:
+        """The number in a tensor of one element, read from its record; any other value as it is."""
+        if not isinstance(value, TensorRef) or value.numel != 1 or self.directory is None:
+            return value
+        entry = self.directory.entries.get(f"data/{value.storage.key}")
+        if entry is None or entry.size > 4096 or entry.size != value.storage.size_bytes:
+            return value
+        data = read_entry(file, self.directory, entry)
+        at = value.offset * (value.size_bytes // max(value.numel, 1))
+        if value.dtype == "bfloat16":
+            return struct.unpack("<f", b"\0\0" + data[at : at + 2])[0]
+        code = _SCALAR_CODES.get(value.dtype)
+        return value if code is None else struct.unpack_from(code, data, at)[0]
+
+
+def identify(file: OpenFile) -> Directory | Legacy:
+    """The file's structure, complete to its last byte, without any record read. Raises ArchiveError."""
+    head = file.read(0, 64)
+    if not head:
+        raise ArchiveError("corrupt", "the file is empty", incomplete=True)
+    if head.startswith(b"PK\3\4"):
+        directory = read_directory(file)
+        refuse_zip_that_is_no_save(directory)
+        return directory
+    if head.startswith(b"PK"):
+        raise ArchiveError("corrupt", "the file begins like a zip but holds no entry", incomplete=head[:4] == b"PK\5\6")
+    refuse_by_first_bytes(head, file.size)
+    if looks_legacy(head):
+        return read_legacy(file)
+    if not head.strip(b"\0"):
+        reason = "the file begins with zeros: it is a hole that was never written, or still being written"
+        raise ArchiveError("corrupt", reason, incomplete=True)
+    raise ArchiveError("corrupt", "the file is neither a zip nor a pickle: no checkpoint that torch.save wrote")
+
+
+def read_payload(file: OpenFile) -> Payload:
+    """Read everything but tensor records. Raises ArchiveError with its kind."""
+    found = identify(file)
+    if isinstance(found, Legacy):
+        names = tuple(found.pickled.names)
+        return Payload(
+            "legacy", found.pickled.value, names, found.pickled.tensors, digest_of_bytes(file), True, legacy=found
+        )
+    pickled = _read_zip_pickle(file, found)
+    return Payload(
+        "zip", pickled.value, tuple(pickled.names), pickled.tensors, found.digest(file), found.unverified, found
+    )
+
+
+def _read_zip_pickle(file: OpenFile, directory: Directory) -> Pickled:
+    order = directory.entries.get("byteorder")
+    if order is not None and order.size <= 16 and read_entry(file, directory, order) != b"little":
+        raise ArchiveError(
+            "unsupported", "the file was saved on a big-endian machine", "save it on a little-endian one"
+        )
+    entry = directory.entries["data.pkl"]
+    if entry.size > LIMITS.pickle_bytes:
+        raise ArchiveError("unsupported", f"its pickle has {entry.size} bytes, more than {LIMITS.pickle_bytes}")
+    try:
+        return unpickle(read_entry(file, directory, entry))
+    except ArchiveError as error:  # the directory is there, so the writer was done: never "incomplete"
+        raise ArchiveError(error.kind, error.reason, error.hint) from None

@@ -1,0 +1,165 @@
+"""What a checkpoint is, without torch and in milliseconds: step, family, configuration, shapes. Reads no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalcore.archive.configs import FoundConfig, Sidecar, complete, config_in, sidecars_of
+from evalcore.archive.directory import digest_of_bytes
+from evalcore.archive.errors import shown
+from evalcore.archive.families import family_of, lift_prefix, trainer_of
+from evalcore.archive.legacy import Legacy
+from evalcore.archive.payload import Payload, identify, read_payload
+from evalcore.archive.progress import logged_val_loss_in, step_in, tokens_seen_in
+from evalcore.archive.source import OpenFile, Source
+from evalcore.archive.states import State, choose_state, find_states
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A structural look: complete to the last byte, no record read. format: zip | legacy. digest: `sha256:...`."""
+
+    format: str
+    digest: str
+    size_bytes: int
+    unverified: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one checkpoint says of itself.
+
+    step_source: "payload:<key>" or "sidecar:<file>:<key>". parameters: elements of the chosen state dict's unique
+    storages. tensors: (name, dtype, shape) of it. states: names of all state dicts found, the chosen one first.
+    foreign: classes and functions named in the file that are neither tensors nor plain containers; none was called.
+    unverified: there are no checksums to hold the content against.
+    """
+
+    format: str
+    digest: str
+    size_bytes: int
+    step: int | None = None
+    step_source: str | None = None
+    family: str = "unknown"
+    trainer: str | None = None
+    config: dict[str, Any] | None = None
+    config_class: str | None = None
+    config_source: str | None = None
+    parameters: int = 0
+    tensors: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    logged_val_loss: float | None = None
+    tokens_seen: int | None = None
+    foreign: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    unverified: bool = False
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A payload understood: what a summary shows and a loader needs. state is None where there is none."""
+
+    payload: Payload
+    states: dict[str, State]
+    state: State | None
+    trainer: str | None
+    family: str
+    config: FoundConfig | None
+    sidecars: list[Sidecar]
+
+
+def probe(source: Source) -> Probe:
+    """Look at the file's structure only. Raises ArchiveError, or OSError where it cannot be opened."""
+    with OpenFile(source) as file:
+        found = identify(file)
+        if isinstance(found, Legacy):
+            return Probe("legacy", digest_of_bytes(file), file.size, True)
+        return Probe("zip", found.digest(file), file.size, found.unverified)
+
+
+def understand(
+    file: OpenFile, *, path: str | None = None, wanted: str | None = None, settings: dict[str, Any] | None = None
+) -> Reading:
+    """Read the payload and find its state dicts, configuration and family.
+
+    path: where sidecars are looked for. settings: configuration given by the user, for what the payload lacks.
+    """
+    payload = read_payload(file)
+    states = find_states(payload.root)
+    state = lift_prefix(choose_state(states, wanted)) if states or wanted is not None else None
+    trainer = trainer_of(payload.root, payload.names)
+    sidecars = sidecars_of(path if path is not None else file.path)
+    config = complete(config_in(payload.root), settings)
+    if config is None:
+        config = next((car.config for car in sidecars if car.config is not None), None)
+    family = family_of(trainer, state, config.values if config else None, config.cls if config else None)
+    return Reading(payload, states, state, trainer, family, config, sidecars)
+
+
+def summarise(source: Source, *, path: str | None = None, state: str | None = None) -> Summary:
+    """Everything that `inspect` shows, without torch. state: which state dict. Raises ArchiveError or OSError."""
+    with OpenFile(source) as file:
+        reading = understand(file, path=path, wanted=state)
+        return summary_of(file, reading)
+
+
+def summary_of(file: OpenFile, reading: Reading) -> Summary:
+    """The summary of a reading; small tensors that hold the step or the loss are read from the file."""
+    payload, chosen, config = reading.payload, reading.state, reading.config
+
+    def resolve(value: Any) -> Any:
+        return payload.scalar(file, value)
+
+    step, step_source = _step(reading, resolve)
+    loss = logged_val_loss_in(payload.root, reading.trainer, resolve)
+    tensors = chosen.tensors.items() if chosen is not None else ()
+    root = payload.root if isinstance(payload.root, dict) else {}
+    return Summary(
+        format=payload.format,
+        digest=payload.digest,
+        size_bytes=file.size,
+        step=step,
+        step_source=step_source,
+        family=reading.family,
+        trainer=reading.trainer,
+        config=config.values if config else None,
+        config_class=config.cls if config else None,
+        config_source=config.source if config else None,
+        parameters=chosen.parameters if chosen is not None else 0,
+        tensors=[(shown(name, 200), tensor.dtype, tensor.shape) for name, tensor in tensors],
+        states=[shown(name, 200) for name in reading.states],
+        logged_val_loss=loss,
+        tokens_seen=tokens_seen_in(payload.root, resolve),
+        foreign=payload.foreign,
+        keys=[shown(str(key), 80) for key in list(root)[:200] if isinstance(key, (str, int))],
+        unverified=payload.unverified,
+        note="; ".join(notes_of(reading)) or None,
+    )
+
+
+def notes_of(reading: Reading) -> list[str]:
+    """What is unusual about the file, in words for a result's note."""
+    notes = []
+    if reading.payload.unverified:
+        notes.append("unverified: the file carries no checksums")
+    cls = reading.config.cls if reading.config else None
+    foreign = [name for name in reading.payload.foreign if name != cls]
+    if foreign:
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+        notes.append(f"read as data, not called: {', '.join(foreign[:5])}{more}")
+    return notes
+
+
+def _step(reading: Reading, resolve: Any) -> tuple[int | None, str | None]:
+    found = step_in(reading.payload.root, reading.trainer, resolve)
+    if found is not None:
+        return found[0], f"payload:{found[1]}"
+    for car in reading.sidecars:
+        if car.name in ("config.json", "model_config.yaml", "config.yaml", "model_config.json", "params.json"):
+            continue  # these speak of the model, not of this checkpoint
+        found = step_in(car.values, None, lambda value: value)
+        if found is not None:
+            return found[0], f"sidecar:{shown(car.name)}:{found[1]}"
+    return None, None

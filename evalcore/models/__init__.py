@@ -1,0 +1,35 @@
+"""The model families that evaluate out of the box, and the registry that picks one. One file per family.
+
+A model gives `hidden(tokens (B, T)) -> (B, T, D)` and `head() -> (weight (V, D), bias (V) | None)`; a wrapped foreign
+one gives `logits(tokens) -> (B, T, V)` instead. Both have `vocab_size` and `context_length`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from evalcore.models import gpt2, llama, nanogpt, rosellm
+from evalcore.models.plan import CheckpointError, Plan, Shaped
+
+__all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
+
+#: family name -> function of (config, state) that plans it
+FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] = {
+    "rosellm": rosellm.plan,
+    "nanogpt": nanogpt.plan,
+    "build-nanogpt": partial(nanogpt.plan, family="build-nanogpt"),
+    "hf-gpt2": gpt2.plan,
+    "hf-llama": llama.plan,
+}
+
+
+def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
+    """The plan of a known family. Raises CheckpointError: unsupported family, bad configuration value, wrong shape."""
+    known = FAMILIES.get(family)
+    if known is None:
+        what = "its model is of no known family" if family in ("state-dict", "unknown") else f"its family is {family}"
+        reason = f"the file holds a state dict, but {what}: evaluated out of the box are {', '.join(FAMILIES)}"
+        raise CheckpointError("unsupported", reason, "set model.factory to a function that builds the model")
+    return known(config, state)

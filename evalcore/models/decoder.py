@@ -1,0 +1,115 @@
+"""The GPT-2 shaped decoder that rosellm, nanoGPT, build-nanogpt and GPT-2 share: pre-LN, learned absolute positions.
+
+Owns the arithmetic; the families' files own names and configurations. Inference only: no dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of one decoder. positions, width, inner: rows of the position table, residual stream, MLP.
+
+    scale: factor on attention scores, None for head width ** -0.5; by_layer divides it further by layer + 1.
+    """
+
+    vocab_size: int
+    positions: int
+    layers: int
+    heads: int
+    width: int
+    inner: int
+    activation: str = "gelu"
+    linear_bias: bool = True
+    norm_bias: bool = True
+    epsilon: float = 1e-5
+    tied: bool = True
+    scale: float | None = None
+    by_layer: bool = False
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: DecoderShape, layer: int) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=shape.linear_bias)
+        self.out = nn.Linear(shape.width, shape.width, bias=shape.linear_bias)
+        scale = shape.scale if shape.scale is not None else (shape.width // shape.heads) ** -0.5
+        self.scale = scale / (layer + 1) if shape.by_layer else scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D/H)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class Block(nn.Module):
+    def __init__(self, shape: DecoderShape, layer: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
+        self.attention = Attention(shape, layer)
+        self.norm2 = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
+        self.up = nn.Linear(shape.width, shape.inner, bias=shape.linear_bias)
+        self.down = nn.Linear(shape.inner, shape.width, bias=shape.linear_bias)
+        self.activation = ACTIVATIONS[shape.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(self.activation(self.up(self.norm2(x))))
+
+
+class Decoder(nn.Module):
+    """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart, so that losses can tile it."""
+
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.vocab_size = shape.vocab_size
+        self.context_length = shape.positions
+        self.tokens = nn.Embedding(shape.vocab_size, shape.width)
+        self.positions = nn.Embedding(shape.positions, shape.width)
+        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
+        self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Final normed hidden states (B, T, D) of tokens (B, T), T at most context_length."""
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """(weight (V, D), bias (V) or None) of the projection to logits."""
+        return (self.tokens.weight if self.output is None else self.output.weight), None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V)."""
+        return F.linear(self.hidden(tokens), *self.head())
+
+
+def block_names(layers: int, names: dict[str, str]) -> dict[str, str]:
+    """The per-block names of a family written out: {layer} in keys and values filled in for each layer."""
+    return {k.format(layer=i): v.format(layer=i) for i in range(layers) for k, v in names.items()}
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """The model without memory: shapes only."""
+    with torch.device("meta"):
+        return build()

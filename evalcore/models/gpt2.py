@@ -1,0 +1,66 @@
+"""Hugging Face GPT-2: GPT2Config's fields; linear weights stand transposed (in, out) in its files.
+
+Source: huggingface/transformers, models/gpt2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from evalcore.models import nanogpt
+from evalcore.models.decoder import Decoder, DecoderShape
+from evalcore.models.plan import (
+    CheckpointError,
+    From,
+    Plan,
+    Shaped,
+    demand_layers,
+    flag,
+    heads_of,
+    is_tied,
+    number,
+    whole,
+)
+
+_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+_TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "up.weight", "down.weight")
+
+
+def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
+    """With or without the head, and with or without the prefix `transformer.`."""
+    prefix = "" if "wte.weight" in state else "transformer."
+    width, heads = whole(config, "n_embd"), whole(config, "n_head")
+    layers = whole(config, "n_layer", high=1 << 16)
+    heads_of(width, heads, "n_embd", "n_head")
+    demand_layers("n_layer", layers, state, re.escape(prefix) + r"h\.(\d+)\.")
+    activation = config.get("activation_function", "gelu_new")
+    if activation not in _ACTIVATIONS or flag(config, "add_cross_attention", False):
+        raise CheckpointError("unsupported", f"a GPT-2 with the activation {activation!r:.60} or cross attention")
+    shape = DecoderShape(
+        vocab_size=whole(config, "vocab_size", high=1 << 28),
+        positions=whole(config, "n_positions", "n_ctx", high=1 << 28),
+        layers=layers,
+        heads=heads,
+        width=width,
+        inner=whole(config, "n_inner", default=4 * width),
+        activation=_ACTIVATIONS[activation],
+        epsilon=number(config, "layer_norm_epsilon", 1e-5),
+        tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight"),
+        scale=None if flag(config, "scale_attn_weights", True) else 1.0,
+        by_layer=flag(config, "scale_attn_by_inverse_layer_idx", False),
+    )
+    found = nanogpt.names(layers, True, prefix)
+    if not shape.tied:
+        found["output.weight"] = "lm_head.weight"
+    weights = {ours: From(theirs, ours.endswith(_TRANSPOSED)) for ours, theirs in found.items()}
+    return Plan("hf-gpt2", partial(Decoder, shape), weights, shape.positions, shape.vocab_size)
