@@ -190,6 +190,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("hint", sa.Text(), nullable=True),
         sa.Column("priority", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("order_key", sa.BigInteger(), nullable=False),
         sa.Column("charged", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("orphaned", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("batch_size", sa.Integer(), nullable=True),
@@ -215,7 +216,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("checkpoint_id", "eval_set_id", name=op.f("uq_jobs_checkpoint_id_eval_set_id")),
     )
-    op.create_index(op.f("ix_jobs_state_jobs_run"), "jobs", ["state", "run"], unique=False)
+    op.create_index(op.f("ix_jobs_launch_id"), "jobs", ["launch_id"], unique=False)
+    op.create_index(
+        op.f("ix_jobs_state_jobs_priority_jobs_order_key"), "jobs", ["state", "priority", "order_key"], unique=False
+    )
     op.create_table(
         "windows",
         sa.Column("result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

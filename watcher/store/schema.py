@@ -122,6 +122,7 @@ jobs = Table(
     Column("reason", Text),
     Column("hint", Text),
     Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("order_key", BigInteger, nullable=False),  # when the checkpoint was saved, ns: newest or oldest first
     Column("charged", Integer, nullable=False, server_default=text("0")),  # attempts that count
     Column("orphaned", Integer, nullable=False, server_default=text("0")),  # attempts that died with the daemon
     Column("batch_size", Integer),  # what an out-of-memory left of it
@@ -138,7 +139,8 @@ jobs = Table(
     ),
     CheckConstraint("(state = 'running') = (token IS NOT NULL)", name="running_has_token"),
     CheckConstraint("state NOT IN ('failed', 'cancelled') OR kind IS NOT NULL", name="ended_has_kind"),
-    Index(None, "state", "run"),
+    Index(None, "state", "priority", "order_key"),
+    Index(None, "launch_id"),
 )
 
 attempts = Table(

@@ -1,0 +1,1 @@
+"""From the file system to settled files: observe (events and scans), settle (pure), pin (the spool)."""

@@ -1,0 +1,139 @@
+"""The states of a job and what one attempt's end makes of it. Pure: no clock, no chance, no database.
+
+    enqueue          claim            record
+    ───────▶ queued ───────▶ running ────────▶ succeeded
+               ▲                │  fail
+               │  retry, rescue │ ────────────▶ failed (kind)
+               └────────────────┤  cancel
+                                └────────────▶ cancelled (superseded, skipped, by_user)
+
+A crash of the worker leaves `running` with an open attempt, which reap ends; a crash of the daemon likewise, which
+rescue ends at the next start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evalcore.contract import DETERMINISTIC_KINDS, Outcome
+from watcher.retry import backoff_s
+
+ORPHANED_MAX = 20
+
+
+class State(StrEnum):
+    """QUEUED: waits for a claim. RUNNING: in a launch, holds a token. The others are final and have finished_at."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Cause(StrEnum):
+    """Why an attempt is over, seen from the daemon.
+
+    ENDED: its worker is gone. TIMEOUT, STALLED: stopped for it. PROTOCOL: the answer could not be understood.
+    RELEASED: the daemon stops in good order, or the launch never began. ORPHANED: the daemon itself had died.
+    """
+
+    ENDED = "ended"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    PROTOCOL = "protocol"
+    RELEASED = "released"
+    ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a decision needs of a running job. charged, orphaned: attempts so far."""
+
+    id: int
+    charged: int
+    orphaned: int
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class AttemptEnd:
+    """What is known at the end of one attempt. started: the worker had begun on it (that is what is charged)."""
+
+    cause: Cause
+    started: bool
+    outcome: Outcome | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """attempts: charged attempts after which a job has failed. first_backoff_s: the first pause."""
+
+    attempts: int = 3
+    first_backoff_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What to write: the job's next state and the attempt's own end. pause_s: before the job may be claimed again."""
+
+    state: State
+    attempt_outcome: str
+    kind: str | None = None
+    reason: str | None = None
+    hint: str | None = None
+    charge: int = 0
+    orphan: int = 0
+    pause_s: float = 0.0
+    records: bool = False
+
+
+def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: float) -> Transition:
+    """Decide what becomes of a running job. An outcome file is the truth, whatever else is known."""
+    if end.outcome is not None:
+        return _after_outcome(job, end.outcome, policy, chance)
+    if end.cause is Cause.ORPHANED:
+        return _after_orphaning(job)
+    if end.cause is Cause.RELEASED or not end.started:
+        return Transition(State.QUEUED, "released", reason=end.detail or None)
+    kind, what = {
+        Cause.TIMEOUT: ("timeout", "it took longer than launch.timeout_s"),
+        Cause.STALLED: ("timeout", "it made no progress for launch.stall_s"),
+        Cause.PROTOCOL: ("protocol", "the worker's answer could not be understood"),
+        Cause.ENDED: ("crash", "the worker ended without an outcome"),
+    }[end.cause]
+    reason = f"{what}: {end.detail}" if end.detail else what
+    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB shows its last words", policy, chance)
+
+
+def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, chance: float) -> Transition:
+    if outcome.status == "succeeded":
+        return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
+    if outcome.status == "superseded":
+        reason = outcome.reason or "the file changed while it was evaluated"
+        return Transition(State.CANCELLED, "superseded", kind="superseded", reason=reason)
+    kind, reason = outcome.kind or "crash", outcome.reason or "no reason given"
+    if kind in DETERMINISTIC_KINDS:
+        return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=outcome.hint, charge=1)
+    return _retry_or_fail(job, kind, reason, outcome.hint, policy, chance)
+
+
+def _retry_or_fail(
+    job: JobFacts, kind: str, reason: str, hint: str | None, policy: RetryPolicy, chance: float
+) -> Transition:
+    charged = job.charged + 1
+    if charged >= policy.attempts:
+        reason = f"{reason} ({charged} attempts)"
+        return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=hint, charge=1)
+    pause = backoff_s(policy.first_backoff_s, charged, chance)
+    return Transition(State.QUEUED, "failed", kind=kind, reason=reason, hint=hint, charge=1, pause_s=pause)
+
+
+def _after_orphaning(job: JobFacts) -> Transition:
+    """The daemon's own death charges nobody and waits for nothing, but not for ever."""
+    if job.orphaned + 1 >= ORPHANED_MAX:
+        reason = f"the daemon died {ORPHANED_MAX} times while this was evaluated"
+        return Transition(State.FAILED, "orphaned", kind="crash", reason=reason, orphan=1)
+    return Transition(State.QUEUED, "orphaned", orphan=1)
