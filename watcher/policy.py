@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
@@ -27,7 +28,7 @@ def fill_order(waiting: Sequence[int], done: Iterable[int]) -> list[int]:
 def _in_widest_gap(waiting: list[int], known: list[int]) -> int:
     best, best_width = waiting[0], -1
     edges = [waiting[0] - 1, *known]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         first, last = bisect_left(waiting, low), bisect_left(waiting, high)
         if first == last or high - low <= best_width:
             continue

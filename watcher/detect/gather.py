@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evalcore.archive import ArchiveError, Summary, summarise
+
 from watcher.checkpoints import Fingerprint, NamePattern, Step, choose_step, step_from_name
 from watcher.detect.observe import FolderWatch, Irregular, ScanReport, look
 from watcher.detect.settle import Candidate, Settler
