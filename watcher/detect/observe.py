@@ -1,6 +1,6 @@
-"""Looking at one watched folder: one stat makes an observation; events are hints, the periodic full scan is the truth.
+"""Looking at one watched folder: one stat makes an observation; events are hints, the periodic scan is the truth.
 
-Owns the watchdog observer and the scan thread of one run. Never opens a checkpoint, and never decides that one is ready.
+Owns the watchdog observer and the scan thread of one run. Never opens a checkpoint; never decides that one is ready.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def end_attempts(store: Store, ends: Iterable[tuple[OpenAttempt, Transition, str
 def count_by_state(store: Store) -> dict[str, int]:
     with store.read() as tx:
         rows = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
-        return {state: number for state, number in rows}
+        return {row[0]: row[1] for row in rows}
 
 
 def next_due(store: Store) -> str | None:

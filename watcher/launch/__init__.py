@@ -1,0 +1,1 @@
+"""Starting torchrun, on this machine or through Slurm, and ending every process of a launch."""

@@ -1,0 +1,83 @@
+"""Every process of a launch, found by a mark in its environment, whatever sessions and parents it has put between."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "CKPTWATCH_LAUNCH"
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """Orphans of a launch become our children instead of init's: they can be waited for."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def members(launch: str) -> list[int]:
+    """Living processes whose environment carries the launch's mark (zombies have none)."""
+    wanted = f"{MARK}={launch}".encode()
+    return [pid for pid in _processes() if wanted in _environment(pid).split(b"\0")]
+
+
+def kill_members(launch: str) -> int:
+    """SIGKILL to all of them; stopped ones die too. Returns how many there were."""
+    found = members(launch)
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return len(found)
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot: tells it from a later one with the same pid."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def reap_strays(own: set[int]) -> None:
+    """Collect dead children that were handed to us as subreaper, and none that somebody still waits for."""
+    for pid in _children():
+        if pid not in own:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+
+
+def boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _processes() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield int(name)
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _children() -> Iterator[int]:
+    for task in os.listdir("/proc/self/task"):
+        try:
+            text = Path(f"/proc/self/task/{task}/children").read_text()
+        except OSError:
+            continue
+        yield from map(int, text.split())
