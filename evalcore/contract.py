@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class EvalSetSpec:
 
     seq_len, stride, max_tokens: tokens. format: auto | text | jsonl | npy | bin | raw. tokenizer: a tiktoken name,
     `bytes`, or a file. dtype: auto | float32 | bfloat16 | float16. token_dtype: for headerless token files.
-    data_digest: `sha256:...` of the content of the files, in order.
+    data_digest: `sha256:...` of the content of the files, in order; tokenizer_digest likewise where it is a file.
     """
 
     name: str
@@ -72,6 +73,7 @@ class EvalSetSpec:
     text_field: str = "text"
     token_dtype: str | None = None
     data_digest: str = ""
+    tokenizer_digest: str = ""
 
     def digest(self, model: ModelSpec | None = None) -> str:
         """Digest of everything that moves the number: content and declared values, and the model's own settings.
@@ -80,6 +82,8 @@ class EvalSetSpec:
         """
         said = dataclasses.asdict(self)
         del said["name"], said["paths"]
+        if self.tokenizer_digest:
+            del said["tokenizer"]
         if model is not None and model != ModelSpec():
             said["model"] = {"factory": model.factory, "config": model.config, "state": model.state}
         text = json.dumps(said, sort_keys=True, separators=(",", ":"))
@@ -218,6 +222,17 @@ def from_json(kind: type, text: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise ContractError(f"{kind.__name__} is not JSON: {error}") from None
     return _build(kind, data)
+
+
+def digest_files(paths: Iterable[str]) -> str:
+    """`sha256:...` over size and bytes of each file, in order. Raises OSError."""
+    whole = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            whole.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
+            while chunk := file.read(1 << 22):
+                whole.update(chunk)
+    return "sha256:" + whole.hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:

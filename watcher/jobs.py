@@ -54,7 +54,6 @@ class JobFacts:
     id: int
     charged: int
     orphaned: int
-    batch_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,6 @@ def upgrade() -> None:
         sa.Column("order_key", sa.BigInteger(), nullable=False),
         sa.Column("charged", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("orphaned", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("batch_size", sa.Integer(), nullable=True),
         sa.Column("not_before", sa.Text(), nullable=True),
         sa.Column("token", sa.Text(), nullable=True),
         sa.Column("launch_id", sa.Text(), nullable=True),

@@ -133,13 +133,11 @@ def open_attempts(store: Store, launch_id: str | None = None) -> list[OpenAttemp
     with store.read() as tx:
         rows = tx.execute(
             select(attempts.c.id, attempts.c.token, attempts.c.launch_id, jobs.c.id.label("job"), jobs.c.charged)
-            .add_columns(jobs.c.orphaned, jobs.c.batch_size)
+            .add_columns(jobs.c.orphaned)
             .select_from(attempts.join(jobs))
             .where(*where)
         )
-        return [
-            OpenAttempt(r.id, r.token, r.launch_id, JobFacts(r.job, r.charged, r.orphaned, r.batch_size)) for r in rows
-        ]
+        return [OpenAttempt(r.id, r.token, r.launch_id, JobFacts(r.job, r.charged, r.orphaned)) for r in rows]
 
 
 def end_attempt(
@@ -251,7 +249,7 @@ def _claim(tx: Connection, checkpoint_id: int, due, launch_id: str, now: str) ->
         if changed:
             values = {"job_id": job.id, "launch_id": launch_id, "token": token, "claimed_at": now}
             attempt = tx.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one()
-            facts = JobFacts(job.id, job.charged, job.orphaned, job.batch_size)
+            facts = JobFacts(job.id, job.charged, job.orphaned)
             claimed.append(ClaimedJob(job.id, attempt, token, job.eval_set_id, job.eval_set, facts))
     exact = row.raw_path.decode("utf-8", "surrogateescape") if row.raw_path else row.path
     return ClaimedCheckpoint(

@@ -125,7 +125,6 @@ jobs = Table(
     Column("order_key", BigInteger, nullable=False),  # when the checkpoint was saved, ns: newest or oldest first
     Column("charged", Integer, nullable=False, server_default=text("0")),  # attempts that count
     Column("orphaned", Integer, nullable=False, server_default=text("0")),  # attempts that died with the daemon
-    Column("batch_size", Integer),  # what an out-of-memory left of it
     Column("not_before", Text),
     Column("token", Text),
     Column("launch_id", Text),

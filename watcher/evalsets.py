@@ -1,0 +1,103 @@
+"""From `[[eval]]` and `[model]` settings to frozen descriptions: files found, their content and the model's settings known.
+
+Reads data files only to take their digest, which is kept beside the database as long as a file's stat stays the same.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from evalcore.contract import EvalSetSpec, ModelSpec, digest_files, write_atomically
+from watcher.config import EvalSettings, ModelSettings
+from watcher.errors import ConfigError
+
+
+def resolve_model(settings: ModelSettings) -> ModelSpec:
+    """The `[model]` section with its configuration file read. Raises ConfigError."""
+    config = settings.config
+    if isinstance(config, Path):
+        config = _read_table(config)
+    return ModelSpec(settings.factory, config, settings.state, tuple(map(os.fspath, settings.python_path)))
+
+
+def resolve_sets(settings: tuple[EvalSettings, ...], digests: Path) -> list[EvalSetSpec]:
+    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError for what is missing."""
+    known = _remembered(digests)
+    specs = [_resolve(section, known) for section in settings]
+    write_atomically(digests, json.dumps(known))
+    return specs
+
+
+def missing_files(spec: EvalSetSpec) -> list[str]:
+    """Files of the set that cannot be read now."""
+    return [path for path in spec.paths if not os.access(path, os.R_OK)]
+
+
+def _resolve(section: EvalSettings, known: dict[str, str]) -> EvalSetSpec:
+    paths: list[str] = []
+    for given in section.data:
+        found = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else [given]
+        readable = [os.path.abspath(path) for path in found if os.path.isfile(path)]
+        if not readable:
+            raise ConfigError(
+                f"[[eval]] {section.name}: there is no file {given}",
+                hint="check `data`, or see what a file is with `ckptwatch data sniff PATH`",
+            )
+        paths += readable
+    tokenizer = section.tokenizer
+    is_file = tokenizer is not None and os.path.isfile(tokenizer)
+    if tokenizer is not None and not is_file and (os.sep in tokenizer or tokenizer.endswith((".json", ".tiktoken"))):
+        raise ConfigError(f"[[eval]] {section.name}: there is no tokenizer file {tokenizer}")
+    return EvalSetSpec(
+        name=section.name,
+        paths=tuple(paths),
+        format=section.format,
+        tokenizer=os.path.abspath(tokenizer) if is_file and tokenizer else tokenizer,
+        seq_len=None if section.seq_len == "auto" else section.seq_len,
+        stride=section.stride,
+        max_tokens=section.max_tokens,
+        dtype=section.dtype,
+        text_field=section.text_field,
+        token_dtype=section.token_dtype,
+        data_digest=_digest(section.name, paths, known),
+        tokenizer_digest=_digest(section.name, [tokenizer], known) if is_file and tokenizer else "",
+    )
+
+
+def _digest(name: str, paths: list[str], known: dict[str, str]) -> str:
+    try:
+        stats = [os.stat(path) for path in paths]
+        key = json.dumps(
+            [(p, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for p, s in zip(paths, stats, strict=True)]
+        )
+        if key not in known:
+            known[key] = digest_files(paths)
+        return known[key]
+    except OSError as error:
+        raise ConfigError(f"[[eval]] {name}: {error.filename} cannot be read: {error.strerror}") from None
+
+
+def _remembered(file: Path) -> dict[str, str]:
+    try:
+        known = json.loads(file.read_text())
+        return dict(list(known.items())[-1000:])
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"[model] config: there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"[model] config: {path} cannot be read: {error}", hint="give JSON or TOML") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"[model] config: {path} holds no table of keys")
+    return table

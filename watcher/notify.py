@@ -1,0 +1,52 @@
+"""sd_notify: tells systemd READY, STATUS, WATCHDOG, RELOADING and STOPPING. Silent where nobody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+
+class Notifier:
+    """Speaks to $NOTIFY_SOCKET and takes it out of the environment, so that no job can speak for us."""
+
+    def __init__(self) -> None:
+        address = os.environ.pop("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        pid = os.environ.pop("WATCHDOG_PID", "")
+        interval = os.environ.pop("WATCHDOG_USEC", "")
+        ours = not pid or pid == str(os.getpid())
+        #: how often to ping, half of what systemd allows; None where it does not ask
+        self.watchdog_s = int(interval) / 2e6 if interval.isdigit() and int(interval) > 0 and ours else None
+        self._pinged_s = 0.0
+        self._status = ""
+
+    def ready(self) -> None:
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            self._send(f"STATUS={text}")
+
+    def ping(self) -> None:
+        """Called by the main loop itself: a wedged loop does not ping."""
+        now_s = time.monotonic()
+        if self.watchdog_s is not None and now_s - self._pinged_s >= self.watchdog_s:
+            self._pinged_s = now_s
+            self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.sendto(message.encode(), self._address)
+        except OSError:
+            self._address = ""  # systemd is gone: nobody to tell
