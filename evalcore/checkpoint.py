@@ -92,10 +92,10 @@ def load_checkpoint(
     """
     spec = spec or ModelSpec()
     try:
-        if not isinstance(source, int) and os.path.isdir(source):  # noqa: PTH112
+        if not isinstance(source, int) and os.path.isdir(source):
             from evalcore.folders import load_folder
 
-            return load_folder(os.fsdecode(source), spec, device, reuse)
+            return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)
         file = OpenFile(source)
         try:
             _demand_version(file, expect_digest, expect_size_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from evalcore.archive.configs import FoundConfig, Sidecar, complete, config_in, 
 from evalcore.archive.directory import digest_of_bytes
 from evalcore.archive.errors import shown
 from evalcore.archive.families import family_of, lift_prefix, trainer_of
+from evalcore.archive.folders import read_folder
 from evalcore.archive.legacy import Legacy
 from evalcore.archive.payload import Payload, identify, read_payload
 from evalcore.archive.progress import logged_val_loss_in, step_in, tokens_seen_in
@@ -100,9 +102,23 @@ def understand(
 
 def summarise(source: Source, *, path: str | None = None, state: str | None = None) -> Summary:
     """Everything that `inspect` shows, without torch. state: which state dict. Raises ArchiveError or OSError."""
+    if not isinstance(source, int) and os.path.isdir(source):
+        return _summary_of_folder(os.fsdecode(source))
     with OpenFile(source) as file:
         reading = understand(file, path=path, wanted=state)
         return summary_of(file, reading)
+
+
+def _summary_of_folder(path: str) -> Summary:
+    folder = read_folder(path)
+    folder.close()
+    source = "sidecar:trainer_state.json:global_step"
+    return Summary(
+        format="hf-folder", digest=folder.digest, size_bytes=folder.size_bytes, step=folder.step,
+        step_source=source if folder.step is not None else None, family=folder.family, config=folder.config,
+        config_source="sidecar:config.json", parameters=folder.state.parameters,
+        tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
+    )  # fmt: skip
 
 
 def summary_of(file: OpenFile, reading: Reading) -> Summary:
@@ -114,7 +130,6 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
 
     step, step_source = _step(reading, resolve)
     loss = logged_val_loss_in(payload.root, reading.trainer, resolve)
-    tensors = chosen.tensors.items() if chosen is not None else ()
     root = payload.root if isinstance(payload.root, dict) else {}
     return Summary(
         format=payload.format,
@@ -128,7 +143,7 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         config_class=config.cls if config else None,
         config_source=config.source if config else None,
         parameters=chosen.parameters if chosen is not None else 0,
-        tensors=[(shown(name, 200), tensor.dtype, tensor.shape) for name, tensor in tensors],
+        tensors=_listed(chosen) if chosen is not None else [],
         states=[shown(name, 200) for name in reading.states],
         logged_val_loss=loss,
         tokens_seen=tokens_seen_in(payload.root, resolve),
@@ -137,6 +152,10 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         unverified=payload.unverified,
         note="; ".join(notes_of(reading)) or None,
     )
+
+
+def _listed(state: State) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(shown(name, 200), tensor.dtype, tensor.shape) for name, tensor in state.tensors.items()]
 
 
 def notes_of(reading: Reading) -> list[str]:

@@ -57,7 +57,7 @@ _MISSING = object()
 
 
 def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 << 24, default: Any = _MISSING) -> int:
-    """The whole number under the first of the names present. Raises CheckpointError where it is none or out of bounds."""
+    """The whole number under the first of the names present. Raises CheckpointError where it is none or too large."""
     for name in names:
         if name not in config or (config[name] is None and default is not _MISSING):
             continue
