@@ -1,4 +1,4 @@
-"""From `[[eval]]` and `[model]` settings to frozen descriptions: files found, their content and the model's settings known.
+"""From `[[eval]]` and `[model]` settings to frozen descriptions: the files found, their content known by digest.
 
 Reads data files only to take their digest, which is kept beside the database as long as a file's stat stays the same.
 """
@@ -26,7 +26,7 @@ def resolve_model(settings: ModelSettings) -> ModelSpec:
 
 
 def resolve_sets(settings: tuple[EvalSettings, ...], digests: Path) -> list[EvalSetSpec]:
-    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError for what is missing."""
+    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError."""
     known = _remembered(digests)
     specs = [_resolve(section, known) for section in settings]
     write_atomically(digests, json.dumps(known))

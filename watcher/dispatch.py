@@ -1,0 +1,328 @@
+"""From the queue to the results: claim, launch, reap, decide, record (steps 5 to 10 of the way).
+
+Wires store/ to launch/ and asks jobs.py what every end means. The outcome files are the truth; nothing here remembers
+anything that the database and the launch folders do not.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, field
+
+from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, Task, read_outcome, to_json
+from evalcore.contract import write_atomically
+from watcher.clock import iso
+from watcher.config import LaunchSettings, RunSettings
+from watcher.jobs import AttemptEnd, Cause, RetryPolicy, State, Transition, after_attempt
+from watcher.launch.devices import Choice, choose, list_gpus
+from watcher.launch.protocol import CannotLaunch, Ended, Launcher, LaunchPlan, Running
+from watcher.log import Log
+from watcher.places import StateFolder
+from watcher.policy import fill_order
+from watcher.store import queue, record
+from watcher.store.engine import Store
+from watcher.store.queue import ClaimedCheckpoint, ClaimedJob, OpenAttempt
+
+AHEAD = 2  # checkpoints that a launch holds besides the one in hand: it reads the next file while it computes
+LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
+DEVICE_POLL_S = 10.0
+
+
+@dataclass
+class _Held:
+    """One open attempt of a live launch."""
+
+    attempt: OpenAttempt
+    checkpoint: ClaimedCheckpoint
+    job: ClaimedJob
+    started_s: float | None = None
+
+
+@dataclass
+class _Live:
+    """A launch that runs: its open attempts, and when it last gave a sign of progress."""
+
+    running: Running
+    held: dict[int, _Held] = field(default_factory=dict)
+    items: int = 0
+    ever_started: bool = False
+    progress_mtime_ns: int = 0
+    progress_s: float = field(default_factory=time.monotonic)
+    stopped: Cause | None = None
+
+    @property
+    def folder(self) -> LaunchFolder:
+        return self.running.plan.folder
+
+
+@dataclass
+class Dispatch:
+    """All launches of one daemon. `tick` does one round and never sleeps."""
+
+    store: Store
+    state: StateFolder
+    launcher: Launcher
+    settings: LaunchSettings
+    runs: dict[str, RunSettings]
+    spec: LaunchSpec
+    owner: str
+    log: Log
+    sinks: tuple[str, ...] = ()
+    paused: str | None = None
+    waiting_for: str | None = None
+    launch_failures: int = 0
+    launch_failure: str = ""
+    live: dict[str, _Live] = field(default_factory=dict)
+    _not_before_s: float = 0.0
+    _choice: tuple[float, Choice] | None = None
+
+    def tick(self, now_s: float) -> None:
+        """Reap what ended or answered, feed what runs, and begin a launch where there is work. Raises StoreUnavailable."""
+        for live in list(self.live.values()):
+            self._reap(live, now_s)
+        if self.paused:
+            return
+        for live in self.live.values():
+            self._feed(live)
+        if len(self.live) < self.settings.max_launches and now_s >= self._not_before_s:
+            self._begin(now_s)
+
+    def stop_all(self, *, at_once: bool = False) -> None:
+        for live in self.live.values():
+            live.stopped = live.stopped or Cause.RELEASED
+            self.launcher.stop(live.running, at_once=at_once)
+
+    # -- claim and launch ------------------------------------------------------------------------------------------
+
+    def _begin(self, now_s: float) -> None:
+        if queue.next_due(self.store) is None:
+            return
+        choice = self._device(now_s)
+        if choice.wait_for:
+            if choice.wait_for != self.waiting_for:
+                self.log.event("waiting_for_device", reason=choice.wait_for)
+            self.waiting_for = choice.wait_for
+            return
+        self.waiting_for = None
+        launch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        claimed = self._claim(launch)
+        if claimed is None:
+            return
+        folder = LaunchFolder(self.state.launches / launch)
+        plan = LaunchPlan(
+            launch,
+            folder,
+            choice.device,
+            self.settings.nproc,
+            choice.devices,
+            self._threads(choice.device),
+            self.settings.nice,
+            python=self.settings.python,
+        )
+        live = _Live(Running(plan))
+        self._hold(live, claimed)
+        try:
+            folder.create()
+            spec = {**self.spec.__dict__, "launch": launch, "device": choice.device, "threads": plan.threads}
+            write_atomically(folder.spec, to_json(LaunchSpec(**spec)))
+            self._write_item(live, claimed)
+            queue.open_launch(self.store, self._launch_row(plan))
+            live.running = self.launcher.start(plan)
+        except (CannotLaunch, OSError) as error:
+            self._cannot_launch(live, str(error), now_s)
+            return
+        self.live[launch] = live
+        running = live.running
+        facts = {"pid": running.pid, "pid_start": running.pid_start, "external_id": running.external_id}
+        queue.update_launch(self.store, launch, **facts)
+        self.log.event("launched", launch=launch, nproc=plan.nproc, device=plan.device)
+
+    def _launch_row(self, plan: LaunchPlan) -> dict:
+        return {
+            "id": plan.launch,
+            "owner": self.owner,
+            "executor": self.settings.executor,
+            "folder": os.fspath(plan.folder.root),
+            "device": plan.device,
+            "world_size": plan.nproc,
+            "started_at": iso(time.time()),
+        }
+
+    def _claim(self, launch: str) -> ClaimedCheckpoint | None:
+        now = iso(time.time())
+        order = {name: run.order for name, run in self.runs.items()}
+        for name, policy in order.items():
+            if policy == "fill" and (waiting := queue.waiting_steps(self.store, name, now)):
+                first = fill_order(list(waiting), queue.finished_steps(self.store, name))[0]
+                if claimed := queue.claim_next(self.store, order, launch, now, only=[waiting[first]]):
+                    return claimed
+        return queue.claim_next(self.store, order, launch, now)
+
+    def _feed(self, live: _Live) -> None:
+        """Give a running launch the next checkpoints, as long as it takes any."""
+        while live.stopped is None and not live.folder.closed.exists():
+            unstarted = {held.checkpoint.id for held in live.held.values() if held.started_s is None}
+            if len(unstarted) >= AHEAD or (claimed := self._claim(live.running.plan.launch)) is None:
+                return
+            self._hold(live, claimed)
+            self._write_item(live, claimed)
+
+    def _hold(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
+        for job in claimed.jobs:
+            attempt = OpenAttempt(job.attempt, job.token, live.running.plan.launch, job.facts)
+            live.held[job.attempt] = _Held(attempt, claimed, job)
+
+    def _write_item(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
+        live.items += 1
+        tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
+        path = claimed.spool_path or os.path.join(self.runs[claimed.run].dir, claimed.path)
+        item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path)
+        write_atomically(live.folder.item(live.items), to_json(item))
+
+    def _device(self, now_s: float) -> Choice:
+        s = self.settings
+        if s.device == "cpu" or s.executor != "local":
+            return Choice("cpu" if s.device == "cpu" else "cuda" if s.executor != "local" and s.device == "cuda" else s.device)
+        if self._choice is None or now_s - self._choice[0] > DEVICE_POLL_S or not self._choice[1].wait_for:
+            when = "free" if s.when == "after_training" else s.when
+            choice = choose(s.device, s.devices, s.nproc, s.reserve_bytes, when, s.fallback, list_gpus())
+            self._choice = (now_s, choice)
+        return self._choice[1]
+
+    def _threads(self, device: str) -> int | None:
+        if self.settings.threads is not None or device != "cpu":
+            return self.settings.threads
+        return max(1, len(os.sched_getaffinity(0)) // self.settings.nproc)
+
+    def _cannot_launch(self, live: _Live, reason: str, now_s: float) -> None:
+        """Nothing of it began: no job is charged, and the whole queue waits a little."""
+        pause_s = LAUNCH_PAUSE_S[min(self.launch_failures, len(LAUNCH_PAUSE_S) - 1)]
+        self.launch_failures += 1
+        self.launch_failure = reason
+        self._not_before_s = now_s + pause_s
+        self.log.event("launch_failed", reason=reason.splitlines()[-1] if reason else "no reason", pause_s=pause_s)
+        self._end_all(live, Cause.RELEASED, "the launch never began")
+        queue.update_launch(self.store, live.running.plan.launch, finished_at=iso(time.time()), reason=reason[-4096:])
+
+    # -- reap and record -------------------------------------------------------------------------------------------
+
+    def _reap(self, live: _Live, now_s: float) -> None:
+        ended = self.launcher.poll(live.running)  # before the last look at the outcomes, not after
+        self._look_at_progress(live, now_s)
+        for attempt_id in list(live.held):
+            self._look_at(live, attempt_id, now_s)
+        if ended is None:
+            self._watch_the_clock(live, now_s)
+            return
+        self._after_end(live, ended, now_s)
+
+    def _after_end(self, live: _Live, ended: Ended, now_s: float) -> None:
+        launch = live.running.plan.launch
+        if live.held and not live.ever_started and live.stopped is None:
+            self._cannot_launch(live, f"{ended.tail}\n{ended.reason}".strip(), now_s)
+        else:
+            tail = ended.tail.splitlines()[-1][:300] if ended.tail and live.held else ""
+            self._end_all(live, live.stopped or Cause.ENDED, f"{ended.reason}; {tail}".strip("; "))
+            values = {"exit_code": ended.exit_code, "reason": ended.reason, "finished_at": iso(time.time())}
+            queue.update_launch(self.store, launch, **values)
+        del self.live[launch]
+        self.log.event("launch_ended", launch=launch, reason=ended.reason)
+        self._prune_folders()
+
+    def _look_at(self, live: _Live, attempt_id: int, now_s: float) -> None:
+        held = live.held[attempt_id]
+        if held.started_s is None and live.folder.started(attempt_id).exists():
+            queue.started(self.store, attempt_id, iso(time.time()))
+            held.started_s = live.progress_s = now_s
+            live.ever_started = True
+            self.launch_failures = 0
+            path, step = held.checkpoint.shown_path, held.checkpoint.step
+            self.log.event("evaluating", path=path, step=step, eval_set=held.job.eval_set)
+        end = read_end(live.folder, held.attempt, held.started_s is not None)
+        if end is not None:
+            live.progress_s, live.ever_started = now_s, True
+            self._end(held, end)
+            del live.held[attempt_id]
+
+    def _look_at_progress(self, live: _Live, now_s: float) -> None:
+        try:
+            mtime_ns = live.folder.progress.stat().st_mtime_ns
+        except OSError:
+            return
+        if mtime_ns != live.progress_mtime_ns:
+            live.progress_mtime_ns, live.progress_s = mtime_ns, now_s
+
+    def _watch_the_clock(self, live: _Live, now_s: float) -> None:
+        if live.stopped is not None:
+            self.launcher.stop(live.running)
+            return
+        begun = [held.started_s for held in live.held.values() if held.started_s is not None]
+        if begun and now_s - min(begun) > self.settings.timeout_s:
+            live.stopped = Cause.TIMEOUT
+        elif live.held and now_s - live.progress_s > self.settings.stall_s:
+            live.stopped = Cause.STALLED
+        if live.stopped is not None:
+            self.launcher.stop(live.running)
+
+    def _end_all(self, live: _Live, cause: Cause, detail: str) -> None:
+        for attempt_id in list(live.held):
+            held = live.held[attempt_id]
+            self._end(held, AttemptEnd(cause, held.started_s is not None, None, detail))
+            del live.held[attempt_id]
+
+    def _end(self, held: _Held, end: AttemptEnd) -> None:
+        policy = RetryPolicy(self.settings.attempts, self.settings.backoff_s)
+        move = after_attempt(held.attempt.job, end, policy, random.random())
+        self.apply(held.attempt, move, end, held.checkpoint, held.job.eval_set)
+
+    def apply(
+        self, attempt: OpenAttempt, move: Transition, end: AttemptEnd, checkpoint: ClaimedCheckpoint, eval_set: str
+    ) -> None:
+        """Write a transition, with its result where it has one, and say it."""
+        now_s = time.time()
+        now = iso(now_s)
+        facts = {"path": checkpoint.shown_path, "eval_set": eval_set}
+        measured = end.outcome.measurement if end.outcome else None
+        if move.records and measured is not None:
+            if record.record(self.store, attempt, move, measured, now, self.sinks) is None:
+                self.log.event("rejected", **facts)
+                return
+            loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
+            ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
+            numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
+            self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
+            return
+        not_before = iso(now_s + move.pause_s) if move.pause_s else None
+        queue.end_attempts(self.store, [(attempt, move, not_before)], now)
+        if move.state is State.FAILED:
+            self.log.event("failed", kind=move.kind, reason=move.reason or "", **facts)
+        elif move.state is State.CANCELLED:
+            self.log.event("cancelled", reason=move.reason or "", **facts)
+        elif move.charge:
+            self.log.event("retry", pause_s=move.pause_s, kind=move.kind, reason=move.reason or "", **facts)
+
+    def _prune_folders(self) -> None:
+        names = sorted(os.listdir(self.state.launches))
+        for name in names[: max(0, len(names) - self.keep_launches)]:
+            if name not in self.live:
+                shutil.rmtree(self.state.launches / name, ignore_errors=True)
+
+    keep_launches: int = 200
+
+
+def read_end(folder: LaunchFolder, attempt: OpenAttempt, started: bool) -> AttemptEnd | None:
+    """What the attempt's outcome file says; None where there is none yet. A wrong token or shape is `protocol`."""
+    path = folder.outcome(attempt.id)
+    try:
+        outcome = read_outcome(path)
+    except FileNotFoundError:
+        return None
+    except (ContractError, OSError, UnicodeError) as error:
+        return AttemptEnd(Cause.PROTOCOL, True, None, str(error)[:500])
+    if outcome.token != attempt.token or outcome.attempt != attempt.id:
+        return AttemptEnd(Cause.PROTOCOL, True, None, f"{path.name} answers for another attempt")
+    return AttemptEnd(Cause.ENDED, True, outcome)

@@ -1,0 +1,203 @@
+"""From the watched folder to the queue, for one run: gather, register, enqueue, pin (steps 1 to 4 of the way).
+
+Wires detect/ to store/. What could not be written because the database was away is kept and tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from evalcore.archive import Summary
+from watcher.checkpoints import NamePattern, stored
+from watcher.clock import iso
+from watcher.config import RunSettings
+from watcher.detect.gather import Found, Gatherer, Verdict
+from watcher.detect.observe import FolderWatch, ScanReport, mark
+from watcher.detect.pin import Spool, should_pin
+from watcher.detect.settle import Settler
+from watcher.log import Log
+from watcher.policy import wanted
+from watcher.store import queue, registry
+from watcher.store.engine import Store
+from watcher.store.registry import EvalSetRow, NewCheckpoint, Registered
+
+PROBES_PER_TICK = 200
+
+
+@dataclass
+class Intake:
+    """One watched run. `tick` does one round and never sleeps."""
+
+    run: RunSettings
+    store: Store
+    spool: Spool
+    log: Log
+    wake: threading.Event
+    sets: list[EvalSetRow] = field(default_factory=list)
+    patient: bool = True
+    registered: int = 0
+    last_new_s: float = 0.0
+    dir_missing: str | None = None
+    overflows_seen: int = 0
+    _verdicts: deque[Verdict] = field(default_factory=deque)
+    _found: deque[Found] = field(default_factory=deque)
+    _first_scan: bool = False
+    _rotates: bool = False
+
+    def start(self) -> None:
+        """Install the watch, then begin to scan; what the database knows already is not reported again."""
+        root = os.fspath(self.run.dir)
+        is_new = registry.adopt_run(self.store, self.run.name, root, iso(time.time()))
+        self._first_scan = is_new and self.run.backfill != "all"
+        self._rotates = registry.rotates(self.store, self.run.name)
+        self.registered = registry.count_checkpoints(self.store, self.run.name)
+        known = {mark(path, found) for path, found in registry.known_versions(self.store, self.run.name)}
+        self._judged = registry.judged(self.store, self.run.name)
+        pattern = NamePattern(self.run.include, self.run.exclude)
+        self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
+        settler = Settler(self.run.settle_s, self.run.incomplete_timeout_s)
+        self.gatherer = Gatherer(root, pattern, self.watch, settler, self.run.ready_marker, self.patient)
+        self.last_new_s = time.monotonic()
+        self.watch.start(known)
+        if self.watch.polling_because:
+            reason = self.watch.polling_because
+            self.log.event("polling", run=self.run.name, reason=reason, scan_s=self.run.scan_s)
+
+    def stop(self) -> None:
+        self.watch.stop()
+
+    def tick(self, now_s: float) -> None:
+        """Take in what was seen, probe what is quiet, and write what that tells. Raises StoreUnavailable."""
+        reports, verdicts = self.gatherer.take_in(now_s)
+        self._verdicts.extend(verdicts)
+        for item in self.gatherer.settled(now_s, PROBES_PER_TICK):
+            (self._verdicts if isinstance(item, Verdict) else self._found).append(item)  # type: ignore[attr-defined]
+        while self._verdicts:
+            self._judge(self._verdicts[0])
+            self._verdicts.popleft()
+        self._register()
+        for report in reports:
+            self._after_scan(report)
+        if self.watch.overflows != self.overflows_seen:
+            self.overflows_seen = self.watch.overflows
+            self.log.event("overflow", run=self.run.name)
+
+    def idle(self) -> bool:
+        """Has a whole scan been taken in, with nothing left to settle or to write?"""
+        report = self.gatherer.last_report
+        scanned = report is not None and (not report.more or report.error is not None)
+        return scanned and not self.gatherer.settler.candidates and not self._found and not self._verdicts
+
+    def next_due_s(self) -> float | None:
+        return self.gatherer.settler.next_due_s()
+
+    def _after_scan(self, report: ScanReport) -> None:
+        self.dir_missing = report.error
+        if report.error:
+            self.log.event("scan_failed", run=self.run.name, reason=report.error)
+            return
+        new = len(report.observations)
+        self.log.event("scan", run=self.run.name, matching=report.matching, new=new, seconds=report.seconds)
+        registry.scanned(self.store, self.run.name, iso(time.time()), report.ignored)
+        if report.lost and self.registered and not self._rotates:
+            self._rotates = True
+            registry.mark_rotating(self.store, self.run.name)
+        if self._first_scan and self.idle():
+            self._first_scan = False
+            if self.run.backfill == "latest":
+                queue.revive_newest(self.store, self.run.name, iso(time.time()))
+
+    def _judge(self, verdict: Verdict) -> None:
+        path = stored(verdict.path)
+        if (path, verdict.reason) in self._judged:
+            return
+        now = iso(time.time())
+        registry.judge(
+            self.store, self.run.name, path, verdict.kind, verdict.reason, verdict.final, verdict.fingerprint, now
+        )
+        self._judged.add((path, verdict.reason))
+        name = "irregular" if verdict.final else "incomplete"
+        self.log.event(name, path=verdict.path, kind=verdict.kind, reason=verdict.reason)
+
+    def _register(self) -> None:
+        if not self._found:
+            return
+        batch = list(self._found)
+        new = [self._checkpoint(found) for found in batch]
+        done = registry.register(self.store, self.run.name, new, self.sets, iso(time.time()))
+        self._found.clear()
+        for found, checkpoint, registered in zip(batch, new, done, strict=True):
+            self.watch.remember(found.path, found.fingerprint)
+            self._judged = {pair for pair in self._judged if pair[0] != checkpoint.path} if self._judged else set()
+            self._tell(found, checkpoint, registered)
+            self._pin(found, registered)
+            if registered.new:
+                self.registered += 1
+                self.last_new_s = time.monotonic()
+            if registered.overwrote and not self._rotates:
+                self._rotates = True
+                registry.mark_rotating(self.store, self.run.name)
+
+    def _checkpoint(self, found: Found) -> NewCheckpoint:
+        summary: Summary = found.summary
+        shown = stored(found.path)
+        skipped = None
+        if self._first_scan:
+            skipped = f"run.backfill = {self.run.backfill!r}: it was there before the first start"
+        elif not wanted(found.step.value, self.run.every):
+            skipped = f"run.every = {self.run.every}"
+        notes = [summary.note] if summary.note else []
+        name_step = found.name_step.value if found.name_step.source == "name" else None
+        if summary.step is not None and name_step is not None and name_step != summary.step:
+            notes.append(f"the file says step {summary.step}, its name {name_step}")
+        return NewCheckpoint(
+            path=shown,
+            raw_path=os.fsencode(found.path) if shown != found.path else None,
+            digest=summary.digest,
+            format=summary.format,
+            fingerprint=found.fingerprint,
+            family=summary.family,
+            parameters=summary.parameters,
+            step=found.step.value,
+            step_source=found.step.source,
+            payload_step=summary.step,
+            name_step=found.name_step.value,
+            tokens_seen=summary.tokens_seen,
+            logged_val_loss=summary.logged_val_loss,
+            config=json.dumps(summary.config, default=str)[: 1 << 16] if summary.config else None,
+            note="; ".join(notes) or None,
+            skipped=skipped,
+        )
+
+    def _tell(self, found: Found, checkpoint: NewCheckpoint, registered: Registered) -> None:
+        if checkpoint.skipped and registered.new:
+            self.log.event("skipped", path=found.path, reason=checkpoint.skipped)
+        elif registered.copied and not registered.enqueued:
+            self.log.event("copied", path=found.path)
+        elif not registered.new and not registered.enqueued:
+            self.log.event("known", path=found.path)
+        else:
+            size = f"{found.fingerprint.size_bytes / 1e6:.1f} MB"
+            family = found.summary.family or "unknown model"
+            facts = {"step": found.step.value, "step_source": found.step.source or "no step", "size": size}
+            self.log.event("settled", path=found.path, family=family, **facts)
+
+    def _pin(self, found: Found, registered: Registered) -> None:
+        kept = self.registered
+        if not registered.queued or not should_pin(
+            self.run.pin, rotates=self._rotates, overwritten=registered.overwrote, kept=kept
+        ):
+            return
+        source = os.path.join(self.run.dir, found.path)
+        copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes)
+        if copy is None:
+            reason = "it changed or vanished meanwhile, or store.spool_max_bytes is reached"
+            self.log.event("not_pinned", path=found.path, reason=reason)
+        else:
+            registry.keep_pinned(self.store, registered.id, os.fspath(copy))
+            self.log.event("pinned", path=found.path)
