@@ -149,7 +149,7 @@ class LaunchSettings(Section):
     verify: Literal["model", "all"] = Field("model", description="Which records' CRC is checked.")
     require_zip: bool = Field(False, description="Refuse torch's legacy format, which has no checksums.")
     selfcheck: bool = Field(False, description="Evaluate twice, with another batch size, and compare.")
-    slurm: SlurmSettings = Field(default_factory=SlurmSettings, description="See `[launch.slurm]`.")
+    slurm: SlurmSettings = Field(SlurmSettings(), description="See `[launch.slurm]`.")
 
 
 class StoreSettings(Section):
@@ -208,10 +208,10 @@ class Settings(Section):
 
     run: tuple[RunSettings, ...] = Field((), description="Watched runs.")
     eval: tuple[EvalSettings, ...] = Field((), description="Validation sets.")
-    model: ModelSettings = Field(default_factory=ModelSettings, description="The model.")
-    launch: LaunchSettings = Field(default_factory=LaunchSettings, description="The jobs.")
-    store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
-    web: WebSettings = Field(default_factory=WebSettings, description="The dashboard.")
+    model: ModelSettings = Field(ModelSettings(), description="The model.")
+    launch: LaunchSettings = Field(LaunchSettings(), description="The jobs.")
+    store: StoreSettings = Field(StoreSettings(), description="The database.")
+    web: WebSettings = Field(WebSettings(), description="The dashboard.")
     sink: tuple[SinkSettings, ...] = Field((), description="Trackers and files.")
     alert: tuple[AlertSettings, ...] = Field((), description="Alerts.")
 
@@ -262,7 +262,12 @@ def read_toml(file: Path) -> dict[str, Any]:
 def _from_environment(environment: Any) -> dict[str, Any]:
     """CKPTWATCH_DB, CKPTWATCH_STATE_DIR, and CKPTWATCH_<SECTION>_<KEY> for the single sections."""
     out: dict[str, Any] = {}
-    singles = {"launch": LaunchSettings, "store": StoreSettings, "web": WebSettings, "model": ModelSettings}
+    singles: dict[str, type[BaseModel]] = {
+        "launch": LaunchSettings,
+        "store": StoreSettings,
+        "web": WebSettings,
+        "model": ModelSettings,
+    }
     for name, value in environment.items():
         if not name.startswith("CKPTWATCH_"):
             continue
@@ -296,9 +301,9 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
             entry["data"] = [anchored(path) for path in given]
         if isinstance(entry, dict) and isinstance(name := entry.get("tokenizer"), str) and "." in name:
             entry["tokenizer"] = anchored(name)
-    for section, keys in (("model", ("config",)), ("store", ("url", "state_dir")), ("launch", ("python",))):
+    for section, names in (("model", ["config"]), ("store", ["url", "state_dir"]), ("launch", ["python"])):
         entry = data.get(section)
-        for key in keys:
+        for key in names:
             if isinstance(entry, dict) and key in entry:
                 entry[key] = anchored(entry[key])
     model = data.get("model")

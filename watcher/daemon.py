@@ -58,6 +58,7 @@ class Daemon:
     intakes: list[Intake] = field(default_factory=list)
     stop_signals: int = 0
     store_trouble: str | None = None
+    dispatch: Dispatch = None  # type: ignore[assignment]  # made by boot
     _reload: bool = False
     _health: tuple[float, Health | None] = (-1e9, None)
     _paused: bool = False
@@ -103,9 +104,10 @@ class Daemon:
         )
         owner = f"{socket.gethostname()}:{processes.boot_id()}:{os.getpid()}"
         runs = {run.name: run for run in s.run}
-        dispatch = Dispatch(self.store, self.state, self.launcher, s.launch, runs, spec, owner, self.log)
-        dispatch.keep_launches = s.store.keep_launches
-        self.dispatch = dispatch
+        if self.dispatch is None:
+            self.dispatch = Dispatch(self.store, self.state, self.launcher, s.launch, runs, spec, owner, self.log)
+        self.dispatch.reconfigure(s.launch, runs, spec)
+        self.dispatch.keep_launches = s.store.keep_launches
         now = iso(time.time())
         wanted = [(spec, spec.digest(model)) for spec in self.specs]
         self.intakes = []
@@ -176,13 +178,26 @@ class Daemon:
     def intakes_scanned(self) -> bool:
         return all(intake.gatherer.scans for intake in self.intakes)
 
+    def idle_s(self) -> float:
+        """Seconds since the newest checkpoint was registered (or the start)."""
+        return time.monotonic() - max((intake.last_new_s for intake in self.intakes), default=0.0)
+
+    def scan_soon(self) -> None:
+        for intake in self.intakes:
+            intake.watch.scan_soon()
+
+    def scanned_since(self, at_s: float) -> bool:
+        return all((report := i.gatherer.last_report) is not None and report.at_s >= at_s for i in self.intakes)
+
     def settled_down(self) -> bool:
         """Nothing left to settle, to evaluate or to retry."""
         if self.store_trouble or self.dispatch.live or not all(intake.idle() for intake in self.intakes):
             return False
         if queue.next_due(self.store) is None:
             return not any(
-                queue.revive_newest(self.store, run.name, iso(time.time())) for run in self.settings.run if run.every > 1
+                queue.revive_newest(self.store, run.name, iso(time.time()))
+                for run in self.settings.run
+                if run.every > 1
             )
         if self.once and self.dispatch.launch_failures >= 3:
             raise EnvironmentProblem(
@@ -261,12 +276,10 @@ class Daemon:
         except CkptwatchError as error:
             self.log.event("settings_refused", reason=error.cause)
         else:
-            live = self.dispatch
             for intake in self.intakes:
                 intake.stop()
             self.settings = settings
             self._configure()
-            self.dispatch.retiring = live
             for intake in self.intakes:
                 intake.start()
             self.log.event("settings_reloaded", file="the configuration file")
@@ -348,7 +361,7 @@ class Daemon:
             "launches": launches,
         }
         try:
-            write_atomically(self.state.health, json.dumps(said, indent=1))
+            write_atomically(self.state.health, json.dumps(said, indent=1), durable=False)
         except OSError:
             pass  # a full disk is told by the log and by systemd's status
 

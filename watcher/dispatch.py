@@ -13,8 +13,16 @@ import shutil
 import time
 from dataclasses import dataclass, field
 
-from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, Task, read_outcome, to_json
-from evalcore.contract import write_atomically
+from evalcore.contract import (
+    ContractError,
+    Item,
+    LaunchFolder,
+    LaunchSpec,
+    Task,
+    read_outcome,
+    to_json,
+    write_atomically,
+)
 from watcher.clock import iso
 from watcher.config import LaunchSettings, RunSettings
 from watcher.jobs import AttemptEnd, Cause, RetryPolicy, State, Transition, after_attempt
@@ -25,7 +33,7 @@ from watcher.places import StateFolder
 from watcher.policy import fill_order
 from watcher.store import queue, record
 from watcher.store.engine import Store
-from watcher.store.queue import ClaimedCheckpoint, ClaimedJob, OpenAttempt
+from watcher.store.queue import ClaimedCheckpoint, Held, OpenAttempt
 
 AHEAD = 2  # checkpoints that a launch holds besides the one in hand: it reads the next file while it computes
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
@@ -33,12 +41,10 @@ DEVICE_POLL_S = 10.0
 
 
 @dataclass
-class _Held:
-    """One open attempt of a live launch."""
+class _Open:
+    """One open attempt of a live launch, and when its worker started on it."""
 
-    attempt: OpenAttempt
-    checkpoint: ClaimedCheckpoint
-    job: ClaimedJob
+    held: Held
     started_s: float | None = None
 
 
@@ -47,8 +53,9 @@ class _Live:
     """A launch that runs: its open attempts, and when it last gave a sign of progress."""
 
     running: Running
-    held: dict[int, _Held] = field(default_factory=dict)
+    open: dict[int, _Open] = field(default_factory=dict)
     items: int = 0
+    fed: bool = True
     ever_started: bool = False
     progress_mtime_ns: int = 0
     progress_s: float = field(default_factory=time.monotonic)
@@ -77,11 +84,12 @@ class Dispatch:
     launch_failures: int = 0
     launch_failure: str = ""
     live: dict[str, _Live] = field(default_factory=dict)
+    keep_launches: int = 200
     _not_before_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
 
     def tick(self, now_s: float) -> None:
-        """Reap what ended or answered, feed what runs, and begin a launch where there is work. Raises StoreUnavailable."""
+        """Reap what ended or answered, feed what runs, begin a launch where there is work. Raises StoreUnavailable."""
         for live in list(self.live.values()):
             self._reap(live, now_s)
         if self.paused:
@@ -95,6 +103,17 @@ class Dispatch:
         for live in self.live.values():
             live.stopped = live.stopped or Cause.RELEASED
             self.launcher.stop(live.running, at_once=at_once)
+
+    def reconfigure(self, settings: LaunchSettings, runs: dict[str, RunSettings], spec: LaunchSpec) -> None:
+        """New settings hold for new launches; those that run end what they hold and get nothing more."""
+        self.settings, self.runs, self.spec, self._choice = settings, runs, spec, None
+        for live in self.live.values():
+            live.fed = False
+
+    def adopt(self, running: Running, held: Held) -> None:
+        """Take over an attempt of a launch that outlived its daemon."""
+        live = self.live.setdefault(running.plan.launch, _Live(running, fed=False))
+        live.open[held.attempt.id] = _Open(held)
 
     # -- claim and launch ------------------------------------------------------------------------------------------
 
@@ -164,8 +183,8 @@ class Dispatch:
 
     def _feed(self, live: _Live) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""
-        while live.stopped is None and not live.folder.closed.exists():
-            unstarted = {held.checkpoint.id for held in live.held.values() if held.started_s is None}
+        while live.fed and live.stopped is None and not live.folder.closed.exists():
+            unstarted = {o.held.checkpoint.id for o in live.open.values() if o.started_s is None}
             if len(unstarted) >= AHEAD or (claimed := self._claim(live.running.plan.launch)) is None:
                 return
             self._hold(live, claimed)
@@ -174,7 +193,7 @@ class Dispatch:
     def _hold(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
         for job in claimed.jobs:
             attempt = OpenAttempt(job.attempt, job.token, live.running.plan.launch, job.facts)
-            live.held[job.attempt] = _Held(attempt, claimed, job)
+            live.open[job.attempt] = _Open(Held(attempt, claimed, job.eval_set))
 
     def _write_item(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
         live.items += 1
@@ -186,7 +205,7 @@ class Dispatch:
     def _device(self, now_s: float) -> Choice:
         s = self.settings
         if s.device == "cpu" or s.executor != "local":
-            return Choice("cpu" if s.device == "cpu" else "cuda" if s.executor != "local" and s.device == "cuda" else s.device)
+            return Choice(s.device)
         if self._choice is None or now_s - self._choice[0] > DEVICE_POLL_S or not self._choice[1].wait_for:
             when = "free" if s.when == "after_training" else s.when
             choice = choose(s.device, s.devices, s.nproc, s.reserve_bytes, when, s.fallback, list_gpus())
@@ -213,7 +232,7 @@ class Dispatch:
     def _reap(self, live: _Live, now_s: float) -> None:
         ended = self.launcher.poll(live.running)  # before the last look at the outcomes, not after
         self._look_at_progress(live, now_s)
-        for attempt_id in list(live.held):
+        for attempt_id in list(live.open):
             self._look_at(live, attempt_id, now_s)
         if ended is None:
             self._watch_the_clock(live, now_s)
@@ -222,10 +241,10 @@ class Dispatch:
 
     def _after_end(self, live: _Live, ended: Ended, now_s: float) -> None:
         launch = live.running.plan.launch
-        if live.held and not live.ever_started and live.stopped is None:
+        if live.open and not live.ever_started and live.stopped is None:
             self._cannot_launch(live, f"{ended.tail}\n{ended.reason}".strip(), now_s)
         else:
-            tail = ended.tail.splitlines()[-1][:300] if ended.tail and live.held else ""
+            tail = ended.tail.splitlines()[-1][:300] if ended.tail and live.open else ""
             self._end_all(live, live.stopped or Cause.ENDED, f"{ended.reason}; {tail}".strip("; "))
             values = {"exit_code": ended.exit_code, "reason": ended.reason, "finished_at": iso(time.time())}
             queue.update_launch(self.store, launch, **values)
@@ -234,19 +253,19 @@ class Dispatch:
         self._prune_folders()
 
     def _look_at(self, live: _Live, attempt_id: int, now_s: float) -> None:
-        held = live.held[attempt_id]
-        if held.started_s is None and live.folder.started(attempt_id).exists():
+        this = live.open[attempt_id]
+        checkpoint, eval_set = this.held.checkpoint, this.held.eval_set
+        if this.started_s is None and live.folder.started(attempt_id).exists():
             queue.started(self.store, attempt_id, iso(time.time()))
-            held.started_s = live.progress_s = now_s
+            this.started_s = live.progress_s = now_s
             live.ever_started = True
             self.launch_failures = 0
-            path, step = held.checkpoint.shown_path, held.checkpoint.step
-            self.log.event("evaluating", path=path, step=step, eval_set=held.job.eval_set)
-        end = read_end(live.folder, held.attempt, held.started_s is not None)
+            self.log.event("evaluating", path=checkpoint.shown_path, step=checkpoint.step, eval_set=eval_set)
+        end = read_end(live.folder, this.held.attempt)
         if end is not None:
             live.progress_s, live.ever_started = now_s, True
-            self._end(held, end)
-            del live.held[attempt_id]
+            self._end(this.held, end)
+            del live.open[attempt_id]
 
     def _look_at_progress(self, live: _Live, now_s: float) -> None:
         try:
@@ -260,32 +279,30 @@ class Dispatch:
         if live.stopped is not None:
             self.launcher.stop(live.running)
             return
-        begun = [held.started_s for held in live.held.values() if held.started_s is not None]
+        begun = [o.started_s for o in live.open.values() if o.started_s is not None]
         if begun and now_s - min(begun) > self.settings.timeout_s:
             live.stopped = Cause.TIMEOUT
-        elif live.held and now_s - live.progress_s > self.settings.stall_s:
+        elif live.open and now_s - live.progress_s > self.settings.stall_s:
             live.stopped = Cause.STALLED
         if live.stopped is not None:
             self.launcher.stop(live.running)
 
     def _end_all(self, live: _Live, cause: Cause, detail: str) -> None:
-        for attempt_id in list(live.held):
-            held = live.held[attempt_id]
-            self._end(held, AttemptEnd(cause, held.started_s is not None, None, detail))
-            del live.held[attempt_id]
+        for attempt_id in list(live.open):
+            this = live.open[attempt_id]
+            self._end(this.held, AttemptEnd(cause, this.started_s is not None, None, detail))
+            del live.open[attempt_id]
 
-    def _end(self, held: _Held, end: AttemptEnd) -> None:
+    def _end(self, held: Held, end: AttemptEnd) -> None:
         policy = RetryPolicy(self.settings.attempts, self.settings.backoff_s)
-        move = after_attempt(held.attempt.job, end, policy, random.random())
-        self.apply(held.attempt, move, end, held.checkpoint, held.job.eval_set)
+        self.apply(held, after_attempt(held.attempt.job, end, policy, random.random()), end)
 
-    def apply(
-        self, attempt: OpenAttempt, move: Transition, end: AttemptEnd, checkpoint: ClaimedCheckpoint, eval_set: str
-    ) -> None:
+    def apply(self, held: Held, move: Transition, end: AttemptEnd) -> None:
         """Write a transition, with its result where it has one, and say it."""
+        attempt, checkpoint = held.attempt, held.checkpoint
         now_s = time.time()
         now = iso(now_s)
-        facts = {"path": checkpoint.shown_path, "eval_set": eval_set}
+        facts = {"path": checkpoint.shown_path, "eval_set": held.eval_set}
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
             if record.record(self.store, attempt, move, measured, now, self.sinks) is None:
@@ -311,10 +328,8 @@ class Dispatch:
             if name not in self.live:
                 shutil.rmtree(self.state.launches / name, ignore_errors=True)
 
-    keep_launches: int = 200
 
-
-def read_end(folder: LaunchFolder, attempt: OpenAttempt, started: bool) -> AttemptEnd | None:
+def read_end(folder: LaunchFolder, attempt: OpenAttempt) -> AttemptEnd | None:
     """What the attempt's outcome file says; None where there is none yet. A wrong token or shape is `protocol`."""
     path = folder.outcome(attempt.id)
     try:

@@ -76,7 +76,10 @@ class Intake:
         reports, verdicts = self.gatherer.take_in(now_s)
         self._verdicts.extend(verdicts)
         for item in self.gatherer.settled(now_s, PROBES_PER_TICK):
-            (self._verdicts if isinstance(item, Verdict) else self._found).append(item)  # type: ignore[attr-defined]
+            if isinstance(item, Verdict):
+                self._verdicts.append(item)
+            else:
+                self._found.append(item)
         while self._verdicts:
             self._judge(self._verdicts[0])
             self._verdicts.popleft()

@@ -1,5 +1,6 @@
-"""At boot: what an earlier daemon left. Outcomes that lie there are recorded; what ran is ended (local) or adopted (Slurm);
-every other open attempt is orphaned and its job queued again at once, uncharged."""
+"""At boot: what an earlier daemon left. Outcomes that lie there are recorded; what still runs is ended (local) or
+adopted (Slurm); every other open attempt is orphaned and its job queued again at once, uncharged.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from evalcore.contract import LaunchFolder
 from watcher.clock import iso
 from watcher.dispatch import Dispatch, read_end
 from watcher.jobs import AttemptEnd, Cause, RetryPolicy, after_attempt
-from watcher.launch.protocol import LaunchPlan, Running
+from watcher.launch.protocol import LaunchPlan
 from watcher.places import StateFolder
 from watcher.store import queue
 from watcher.store.engine import Store
@@ -34,11 +35,10 @@ def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
             dispatch.adopt(running, held)
             continue
         folder = LaunchFolder(state.launches / attempt.launch_id)
-        begun = folder.started(attempt.id).exists()
-        end = read_end(folder, attempt, begun) or AttemptEnd(Cause.ORPHANED, begun)
+        end = read_end(folder, attempt) or AttemptEnd(Cause.ORPHANED, folder.started(attempt.id).exists())
         policy = RetryPolicy(dispatch.settings.attempts, dispatch.settings.backoff_s)
         move = after_attempt(attempt.job, end, policy, 0.5)
-        dispatch.apply(attempt, move, end, held.checkpoint, held.eval_set)
+        dispatch.apply(held, move, end)
         interrupted += end.outcome is None
     if interrupted:
         dispatch.log.event("rescued", jobs=interrupted)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evalcore.archive import ArchiveError, Summary, summarise
-
 from watcher.checkpoints import Fingerprint, NamePattern, Step, choose_step, step_from_name
 from watcher.detect.observe import FolderWatch, Irregular, ScanReport, look
 from watcher.detect.settle import Candidate, Settler
@@ -120,7 +119,7 @@ class Gatherer:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
-        payload = Step(summary.step, summary.step_source if summary.step is not None else "")
+        payload = Step(summary.step, summary.step_source or "")
         yield Found(path, candidate.fingerprint, summary, choose_step(payload, name_step), name_step)
 
     def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Verdict]:

@@ -16,8 +16,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from watchdog.events import DirCreatedEvent, FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent
+from watchdog.events import (
+    DirCreatedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from watcher.checkpoints import Fingerprint, NamePattern, stored
 
@@ -86,7 +94,7 @@ def mark(path: str, found: Fingerprint | Irregular) -> int:
     return hash((stored(path), found[1:] if isinstance(found, Fingerprint) else found.reason))
 
 
-class FolderWatch:
+class FolderWatch(FileSystemEventHandler):
     """Events and scans of one folder. `hints` and `reports` fill from its threads; `wake` is set when one does."""
 
     def __init__(self, root: str, pattern: NamePattern, scan_s: float, wake: threading.Event) -> None:
@@ -103,7 +111,7 @@ class FolderWatch:
         self._recent: set[int] = set()
         self._scan_now = threading.Event()
         self._stop = threading.Event()
-        self._observer: Observer | None = None
+        self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._scan_for_ever, name=f"scan {root}", daemon=True)
 

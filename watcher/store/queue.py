@@ -6,8 +6,9 @@ Every UPDATE repeats the state it comes from, and the token where there is one: 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
@@ -53,8 +54,17 @@ class OpenAttempt:
     job: JobFacts
 
 
+@dataclass(frozen=True)
+class Held:
+    """An open attempt with the checkpoint and set that it is about."""
+
+    attempt: OpenAttempt
+    checkpoint: ClaimedCheckpoint
+    eval_set: str
+
+
 def claim_next(
-    store: Store, runs_order: dict[str, str], launch_id: str, now: str, only: Sequence[int] | None = None
+    store: Store, runs_order: Mapping[str, str], launch_id: str, now: str, only: Sequence[int] | None = None
 ) -> ClaimedCheckpoint | None:
     """Claim every due job of the next checkpoint. runs_order: run -> newest|oldest. only: these checkpoints first.
 
@@ -126,18 +136,24 @@ def started(store: Store, attempt_id: int, now: str) -> None:
         tx.execute(update(attempts).where(*where).values(started_at=now))
 
 
-def open_attempts(store: Store, launch_id: str | None = None) -> list[OpenAttempt]:
-    where = [attempts.c.outcome.is_(None)]
-    if launch_id is not None:
-        where.append(attempts.c.launch_id == launch_id)
+def open_held(store: Store) -> list[Held]:
+    """Every attempt that has not ended, of whichever launch: what rescue has to decide on."""
     with store.read() as tx:
         rows = tx.execute(
-            select(attempts.c.id, attempts.c.token, attempts.c.launch_id, jobs.c.id.label("job"), jobs.c.charged)
-            .add_columns(jobs.c.orphaned)
-            .select_from(attempts.join(jobs))
-            .where(*where)
+            select(attempts.c.id.label("attempt"), attempts.c.token.label("attempt_token"), attempts.c.launch_id)
+            .add_columns(jobs.c.id.label("job"), jobs.c.charged, jobs.c.orphaned, eval_sets.c.name.label("eval_set"))
+            .add_columns(checkpoints)
+            .select_from(attempts.join(jobs).join(checkpoints).join(eval_sets))
+            .where(attempts.c.outcome.is_(None))
+        ).all()
+    return [
+        Held(
+            OpenAttempt(r.attempt, r.attempt_token, r.launch_id, JobFacts(r.job, r.charged, r.orphaned)),
+            _claimed_checkpoint(r, ()),
+            r.eval_set,
         )
-        return [OpenAttempt(r.id, r.token, r.launch_id, JobFacts(r.job, r.charged, r.orphaned)) for r in rows]
+        for r in rows
+    ]
 
 
 def end_attempt(
@@ -202,18 +218,24 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
     with store.write() as tx:
         chosen = jobs.c.id.in_(job_ids)
         if action == "retry":
-            where = (chosen, jobs.c.state.in_((State.FAILED, State.CANCELLED)))
-            values = {"state": State.QUEUED, "finished_at": None, "kind": None, "reason": None, "charged": 0}
+            where = jobs.c.state.in_((State.FAILED, State.CANCELLED))
+            values: dict[str, Any] = {
+                "state": State.QUEUED,
+                "finished_at": None,
+                "kind": None,
+                "reason": None,
+                "charged": 0,
+            }
             values |= {"orphaned": 0, "not_before": None}
         elif action == "cancel":
-            where = (chosen, jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+            where = jobs.c.state.in_((State.QUEUED, State.RUNNING))
             values = {"state": State.CANCELLED, "kind": "by_user", "reason": "cancelled by a person", "token": None}
             values |= {"finished_at": now}
         else:
-            where = (chosen, jobs.c.state == State.QUEUED)
+            where = jobs.c.state == State.QUEUED
             top = tx.execute(select(func.coalesce(func.max(jobs.c.priority), 0))).scalar_one()
             values = {"priority": top + 1, "not_before": None}
-        return tx.execute(update(jobs).where(*where).values(values)).rowcount
+        return tx.execute(update(jobs).where(chosen, where).values(values)).rowcount
 
 
 def revive_newest(store: Store, run: str, now: str) -> int:
@@ -251,9 +273,13 @@ def _claim(tx: Connection, checkpoint_id: int, due, launch_id: str, now: str) ->
             attempt = tx.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one()
             facts = JobFacts(job.id, job.charged, job.orphaned)
             claimed.append(ClaimedJob(job.id, attempt, token, job.eval_set_id, job.eval_set, facts))
+    return _claimed_checkpoint(row, tuple(claimed))
+
+
+def _claimed_checkpoint(row, claimed: tuple[ClaimedJob, ...]) -> ClaimedCheckpoint:
     exact = row.raw_path.decode("utf-8", "surrogateescape") if row.raw_path else row.path
     return ClaimedCheckpoint(
-        *(row.id, row.run, exact, row.path, row.digest, row.size_bytes, row.step, row.spool_path, tuple(claimed))
+        *(row.id, row.run, exact, row.path, row.digest, row.size_bytes, row.step, row.spool_path, claimed)
     )
 
 

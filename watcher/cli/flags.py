@@ -1,0 +1,55 @@
+"""The evaluation flags that `run` and `eval` share, and how they become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_FLAGS = (
+    click.option("--data", "data", multiple=True, metavar="PATH", help="Validation data: .npy .bin .txt .jsonl."),
+    click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window."),
+    click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),
+    click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Only the first N tokens of each set."),
+    click.option("--tokenizer", metavar="NAME|FILE|bytes", help="For text, and for bits per byte of token files."),
+    click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="Where to evaluate.  [default: auto]"),
+    click.option("--nproc", type=click.IntRange(1), metavar="N", help="Processes: one for each GPU, or CPU ranks."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        help="auto: float32 on CPU, bfloat16 on CUDA.",
+    ),
+    click.option("--batch-size", metavar="N|auto", help="Windows per forward pass.  [default: auto]"),
+    click.option("--model-factory", metavar="PKG.MOD:FUNC", help="Your own model: factory(config, state)."),
+    click.option("--model-config", metavar="FILE", help="Configuration for checkpoints that hold none."),
+    click.option("--model-state", metavar="NAME", help="Which state dict of the file: model, ema, ..."),
+)
+
+
+def evaluation_flags(command: Callable) -> Callable:
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags as nested settings: [[eval]] for each --data, [launch], [model]; what was not given is left out."""
+    names = ("seq_len", "stride", "max_tokens", "tokenizer", "dtype")
+    measure = {name: flags[name] for name in names if flags.get(name) is not None}
+    launch = {name: flags[name] for name in ("device", "nproc") if flags.get(name) is not None}
+    if (batch_size := flags.get("batch_size")) is not None:
+        if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+            raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
+        launch["batch_size"] = batch_size if batch_size == "auto" else int(batch_size)
+    model = {
+        name: flags[f"model_{name}"]
+        for name in ("factory", "config", "state")
+        if flags.get(f"model_{name}") is not None
+    }
+    out: dict[str, Any] = {"launch": launch, "model": model}
+    if flags["data"]:
+        out["eval"] = [{"data": [path], **measure} for path in flags["data"]]
+    elif measure:
+        out["measure"] = measure  # laid over the file's own sets by the caller
+    return {key: value for key, value in out.items() if value}

@@ -1,0 +1,164 @@
+"""`ckptwatch run`: the daemon in the foreground, or one pass over the folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.cli.flags import as_settings, evaluation_flags
+from watcher.cli.options import Globals, db_option, json_option, print_json, say
+from watcher.errors import ConfigError, NothingFound, SomeFailed
+
+
+@click.command(
+    "run",
+    epilog="Example:  ckptwatch run --dir checkpoints --data val.npy        (one pass only: --once)",
+)
+@click.option("--dir", "folder", metavar="DIR", help="The folder with the checkpoints; the file's runs are left aside.")
+@evaluation_flags
+@db_option
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's]")
+@click.option("--once", is_flag=True, help="Evaluate what is there, then end.")
+@click.option("--until", metavar="idle:SECONDS|pid:PID", help="End with the training.")
+@click.option("--dry-run", is_flag=True, help="Show what would be evaluated; change nothing.")
+@click.option("--backfill", type=click.Choice(["all", "latest", "none"]), help="Which of the files already there.")
+@click.option("--settle-s", type=float, metavar="S", help="Quiet time before a file is read.")
+@click.option("--ready-marker", metavar="NAME", help="File that says a checkpoint is complete, e.g. {name}.done.")
+@json_option
+@click.pass_obj
+def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_run: bool, **given: Any) -> None:
+    """Watch a folder and evaluate every checkpoint in it, exactly once."""
+    from watcher.daemon import Daemon
+    from watcher.log import Log
+    from watcher.places import StateFolder, default_database
+
+    settings = load(flags, given)
+    if not settings.run:
+        raise ConfigError(
+            "no folder to watch", hint="ckptwatch run --dir DIR --data FILE, or write a file with `ckptwatch init DIR`"
+        )
+    if not settings.eval:
+        raise ConfigError("no validation data", hint="add --data FILE, or an [[eval]] section to ckptwatch.toml")
+    if dry_run:
+        _show_plan(settings, as_json)
+        return
+    if once:
+        _refuse_missing(settings)
+    url = default_database(settings.store.url, [run.dir for run in settings.run])
+    state = StateFolder.beside(url, settings.store.state_dir)
+    log = Log(0 if flags.quiet else 1 + flags.verbose)
+    daemon = Daemon(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
+    daemon.boot()
+    daemon.run(_finished(once, until))
+    if daemon.stop_signals and once:
+        raise click.exceptions.Exit(130)
+    if once:
+        _verdict(settings, url, as_json)
+
+
+def load(flags: Globals, given: dict[str, Any]):
+    """The settings of the file, the environment and the flags, in rising order."""
+    from watcher.config import load_settings
+
+    over = as_settings(given)
+    measure = over.pop("measure", {})
+    if given.get("db"):
+        over.setdefault("store", {})["url"] = given["db"]
+    names = {"backfill": "backfill", "settle_s": "settle_s", "ready_marker": "ready_marker", "run_name": "name"}
+    run = {key: given[flag] for flag, key in names.items() if given.get(flag) is not None}
+    if given.get("folder"):
+        over["run"] = [{"dir": os.path.abspath(given["folder"]), **run}]
+    settings = load_settings(flags.settings_file(), over)
+    update: dict[str, Any] = {}
+    if run and not given.get("folder"):
+        update["run"] = tuple(entry.model_copy(update=run) for entry in settings.run)
+    if measure:
+        update["eval"] = tuple(entry.model_copy(update=measure) for entry in settings.eval)
+    return settings.model_copy(update=update) if update else settings
+
+
+def _finished(once: bool, until: str | None) -> Callable[[Any], bool]:
+    if once:
+        return lambda daemon: daemon.settled_down()
+    if until is None:
+        return lambda daemon: False
+    what, _, number = until.partition(":")
+    if what not in ("idle", "pid") or not number.isdigit():
+        raise click.BadParameter(f"{until!r} is neither idle:SECONDS nor pid:PID", param_hint="--until")
+    if what == "idle":
+        return lambda daemon: daemon.idle_s() >= int(number) and daemon.settled_down()
+    ended_s: list[float] = []
+
+    def training_is_over(daemon: Any) -> bool:
+        if Path(f"/proc/{number}").exists():
+            return False
+        if not ended_s:  # look at the folder once more, now that nobody writes
+            ended_s.append(time.monotonic())
+            daemon.scan_soon()
+        return daemon.scanned_since(ended_s[0]) and daemon.settled_down()
+
+    return training_is_over
+
+
+def _refuse_missing(settings) -> None:
+    for run in settings.run:
+        if not run.dir.is_dir():
+            raise ConfigError(
+                f"there is no folder {run.dir}", hint="check --dir; without --once the daemon waits for it to appear"
+            )
+
+
+def _verdict(settings, url: str, as_json: bool) -> None:
+    """How a single pass ended: rows on stdout, and the exit status."""
+    from watcher.store import reading
+    from watcher.store.migrate import open_for_reading
+
+    store = open_for_reading(url)
+    names = [run.name for run in settings.run]
+    rows = reading.results(store, runs=names)
+    failures = reading.failures(store, runs=names)
+    seen = reading.count_checkpoints(store, names)
+    store.close()
+    if as_json:
+        print_json(rows)
+    if failures:
+        raise SomeFailed(
+            f"{len(failures)} verdict(s) are failures: {failures[0]['checkpoint']}: {failures[0]['reason']}",
+            hint=f"sqlite3 {url} 'SELECT * FROM failures', or ckptwatch queue list --failed --db {url}",
+        )
+    if not seen:
+        where = ", ".join(str(run.dir) for run in settings.run)
+        raise NothingFound(f"there is no checkpoint in {where}", hint="which names count: `include` in [[run]]")
+    say(f"{len(rows)} result(s) in {url}:  ckptwatch results --db {url}")
+
+
+def _show_plan(settings, as_json: bool) -> None:
+    """What a start would do, from one look at the folders; writes nothing."""
+    import threading
+
+    from watcher.checkpoints import NamePattern, printable, step_from_name
+    from watcher.detect.observe import FolderWatch, Irregular
+
+    rows = []
+    for run in settings.run:
+        watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, threading.Event())
+        report = watch.scan()
+        if report.error:
+            raise ConfigError(f"run {run.name}: {report.error}")
+        for path, found in sorted(report.observations):
+            verdict = found.reason if isinstance(found, Irregular) else "would be evaluated"
+            rows.append({"run": run.name, "checkpoint": path, "step": step_from_name(path).value, "plan": verdict})
+        for reason, number in report.ignored.items():
+            rows.append({"run": run.name, "checkpoint": None, "step": None, "plan": f"{number} ignored: {reason}"})
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['run']}  {printable(row['checkpoint'] or '-')}  {row['plan']}")
+    sets = ", ".join(entry.name for entry in settings.eval)
+    say(f"{len(rows)} file(s) on {len(settings.eval)} set(s): {sets}; nothing was changed")
