@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
 from watcher.jobs import JobFacts, State, Transition
 from watcher.store.engine import Store
@@ -218,7 +218,7 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
     with store.write() as tx:
         chosen = jobs.c.id.in_(job_ids)
         if action == "retry":
-            where = jobs.c.state.in_((State.FAILED, State.CANCELLED))
+            where: ColumnElement[bool] = jobs.c.state.in_((State.FAILED, State.CANCELLED))
             values: dict[str, Any] = {
                 "state": State.QUEUED,
                 "finished_at": None,
