@@ -85,6 +85,7 @@ class Dispatch:
     launch_failure: str = ""
     live: dict[str, _Live] = field(default_factory=dict)
     keep_launches: int = 200
+    only: list[int] | None = None  # claim nothing but these checkpoints
     _not_before_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
 
@@ -173,6 +174,8 @@ class Dispatch:
 
     def _claim(self, launch: str) -> ClaimedCheckpoint | None:
         now = iso(time.time())
+        if self.only is not None:
+            return queue.claim_next(self.store, dict.fromkeys(self.runs, "oldest"), launch, now, only=self.only)
         order = {name: run.order for name, run in self.runs.items()}
         for name, policy in order.items():
             if policy == "fill" and (waiting := queue.waiting_steps(self.store, name, now)):

@@ -147,35 +147,12 @@ class Intake:
                 registry.mark_rotating(self.store, self.run.name)
 
     def _checkpoint(self, found: Found) -> NewCheckpoint:
-        summary: Summary = found.summary
-        shown = stored(found.path)
         skipped = None
         if self._first_scan:
             skipped = f"run.backfill = {self.run.backfill!r}: it was there before the first start"
         elif not wanted(found.step.value, self.run.every):
             skipped = f"run.every = {self.run.every}"
-        notes = [summary.note] if summary.note else []
-        name_step = found.name_step.value if found.name_step.source == "name" else None
-        if summary.step is not None and name_step is not None and name_step != summary.step:
-            notes.append(f"the file says step {summary.step}, its name {name_step}")
-        return NewCheckpoint(
-            path=shown,
-            raw_path=os.fsencode(found.path) if shown != found.path else None,
-            digest=summary.digest,
-            format=summary.format,
-            fingerprint=found.fingerprint,
-            family=summary.family,
-            parameters=summary.parameters,
-            step=found.step.value,
-            step_source=found.step.source,
-            payload_step=summary.step,
-            name_step=found.name_step.value,
-            tokens_seen=summary.tokens_seen,
-            logged_val_loss=summary.logged_val_loss,
-            config=json.dumps(summary.config, default=str)[: 1 << 16] if summary.config else None,
-            note="; ".join(notes) or None,
-            skipped=skipped,
-        )
+        return as_checkpoint(found, found.path, skipped)
 
     def _tell(self, found: Found, checkpoint: NewCheckpoint, registered: Registered) -> None:
         if checkpoint.skipped and registered.new:
@@ -204,3 +181,31 @@ class Intake:
         else:
             registry.keep_pinned(self.store, registered.id, os.fspath(copy))
             self.log.event("pinned", path=found.path)
+
+
+def as_checkpoint(found: Found, path: str, skipped: str | None) -> NewCheckpoint:
+    """What is registered of a found file. path: relative to the run's folder. skipped: why it is not evaluated."""
+    summary: Summary = found.summary
+    shown = stored(path)
+    notes = [summary.note] if summary.note else []
+    name_step = found.name_step.value if found.name_step.source == "name" else None
+    if summary.step is not None and name_step is not None and name_step != summary.step:
+        notes.append(f"the file says step {summary.step}, its name {name_step}")
+    return NewCheckpoint(
+        path=shown,
+        raw_path=os.fsencode(path) if shown != path else None,
+        digest=summary.digest,
+        format=summary.format,
+        fingerprint=found.fingerprint,
+        family=summary.family,
+        parameters=summary.parameters,
+        step=found.step.value,
+        step_source=found.step.source,
+        payload_step=summary.step,
+        name_step=found.name_step.value,
+        tokens_seen=summary.tokens_seen,
+        logged_val_loss=summary.logged_val_loss,
+        config=json.dumps(summary.config, default=str)[: 1 << 16] if summary.config else None,
+        note="; ".join(notes) or None,
+        skipped=skipped,
+    )

@@ -115,14 +115,14 @@ def _refuse_missing(settings) -> None:
 
 def _verdict(settings, url: str, as_json: bool) -> None:
     """How a single pass ended: rows on stdout, and the exit status."""
-    from watcher.store import reading
+    from watcher.store import verdicts
     from watcher.store.migrate import open_for_reading
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
-    rows = reading.results(store, runs=names)
-    failures = reading.failures(store, runs=names)
-    seen = reading.count_checkpoints(store, names)
+    rows = verdicts.standing_results(store, names)
+    failures = verdicts.failures(store, names)
+    seen = verdicts.seen(store, names)
     store.close()
     if as_json:
         print_json(rows)

@@ -28,6 +28,12 @@ class Found:
     name_step: Step
 
 
+def found_of(path: str, fingerprint: Fingerprint, summary: Summary) -> Found:
+    """Put together what the payload and the name tell of the step."""
+    payload, name = Step(summary.step, summary.step_source or ""), step_from_name(path)
+    return Found(path, fingerprint, summary, choose_step(payload, name), name)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A path that cannot be registered, and why. final: nothing more is expected of this version."""
@@ -119,8 +125,7 @@ class Gatherer:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
-        payload = Step(summary.step, summary.step_source or "")
-        yield Found(path, candidate.fingerprint, summary, choose_step(payload, name_step), name_step)
+        yield found_of(path, candidate.fingerprint, summary)
 
     def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Verdict]:
         if not error.incomplete:

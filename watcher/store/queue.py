@@ -198,6 +198,13 @@ def end_attempts(store: Store, ends: Iterable[tuple[OpenAttempt, Transition, str
             end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, not_before, now)
 
 
+def waiting_among(store: Store, checkpoint_ids: Sequence[int]) -> int:
+    """How many jobs of these checkpoints are not over."""
+    where = (jobs.c.checkpoint_id.in_(checkpoint_ids), jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    with store.read() as tx:
+        return tx.execute(select(func.count()).select_from(jobs).where(*where)).scalar_one()
+
+
 def count_by_state(store: Store) -> dict[str, int]:
     with store.read() as tx:
         rows = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
@@ -211,6 +218,17 @@ def next_due(store: Store) -> str | None:
             select(func.count(), func.min(func.coalesce(jobs.c.not_before, ""))).where(jobs.c.state == State.QUEUED)
         ).one()
         return row[1] if row[0] else None
+
+
+def changeable(store: Store, action: str) -> list[int]:
+    """Jobs that retry, cancel or bump can be done to."""
+    states = {
+        "retry": (State.FAILED, State.CANCELLED),
+        "cancel": (State.QUEUED, State.RUNNING),
+        "bump": (State.QUEUED,),
+    }.get(action, ())
+    with store.read() as tx:
+        return list(tx.execute(select(jobs.c.id).where(jobs.c.state.in_(states)).order_by(jobs.c.id)).scalars())
 
 
 def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:

@@ -1,0 +1,114 @@
+"""`ckptwatch eval`: evaluate given checkpoints now, print the numbers, keep them in the database."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.checkpoints import printable
+from watcher.cli.flags import evaluation_flags
+from watcher.cli.options import Globals, db_option, json_option, print_json, say
+from watcher.cli.run import load
+from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
+
+UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
+
+
+@click.command("eval", epilog="Example:  ckptwatch eval out/ckpt.pt --data val.bin")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
+@evaluation_flags
+@db_option
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the checkpoint's folder]")
+@click.option("--selfcheck", is_flag=True, help="Evaluate twice, with another batch size, and compare.")
+@json_option
+@click.pass_obj
+def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, **given: Any) -> None:
+    """Evaluate checkpoints now: loss, perplexity, bits per byte, and how they compare."""
+    from watcher.daemon import make_launcher
+    from watcher.lock import Lock
+    from watcher.log import Log
+    from watcher.places import StateFolder, default_database
+    from watcher.single import evaluate_files, read_all
+    from watcher.store import verdicts
+    from watcher.store.migrate import open_for_writing
+
+    found = read_all(list(checkpoints))
+    settings = load(flags, {**given, "folder": None})
+    if not settings.eval:
+        raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
+    if selfcheck:
+        settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
+    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
+    run_name = given.get("run_name") or folder.name or "run"
+    url = default_database(settings.store.url, folder)
+    state = StateFolder.beside(url, settings.store.state_dir)
+    log = Log(0 if flags.quiet or as_json else flags.verbose)
+    with tempfile.TemporaryDirectory(prefix="ckptwatch-") as aside:
+        state.create()
+        lock, kept = Lock(state.lock), url
+        try:
+            lock.take()
+        except LockHeld as held:
+            kept, url = "", os.path.join(aside, "aside.db")
+            state = StateFolder.beside(url)
+            state.create()
+            say(
+                f"a daemon ({held.holder}) holds {default_database(settings.store.url, folder)}: this is not kept there"
+            )
+        store = open_for_writing(url)
+        try:
+            launcher = make_launcher(settings)
+            done = evaluate_files(store, state, settings, found, run_name, log, launcher)
+            rows, failed = verdicts.of_checkpoints(store, done.checkpoint_ids)
+            others = {row["id"]: verdicts.lowest_elsewhere(store, row) for row in rows}
+        finally:
+            store.close()
+            lock.release()
+    if as_json:
+        print_json(rows)
+    else:
+        _print(rows, others, kept)
+    _raise_for(failed)
+
+
+def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str) -> None:
+    for row in rows:
+        step = f"step {row['step']}" if row["step"] is not None else "no step"
+        click.echo(f"{printable(row['checkpoint'])}  {step}  on {row['eval_set']}")
+        error = f" ± {row['loss_stderr']:.4f}" if row["loss_stderr"] is not None else ""
+        loss = f"{row['loss']:.4f}{error}" if row["loss"] is not None else "not finite"
+        ppl = f"{row['ppl']:.3f}" if row["ppl"] is not None else "-"
+        bits = f"{row['bits_per_byte']:.4f}" if row["bits_per_byte"] is not None else "-"
+        click.echo(f"  loss {loss} nats per token    ppl {ppl}    bits per byte {bits}")
+        click.echo(
+            f"  {row['tokens']} tokens in windows of {row['seq_len']}, {row['dtype']} on {row['device']}, "
+            f"{row['eval_seconds']:.1f} s, {row['tokens_per_second']:.0f} tokens/s"
+        )
+        if row["logged_val_loss"] is not None:
+            click.echo(f"  the trainer itself logged {row['logged_val_loss']:.4f}")
+        if (other := others.get(row["id"])) and row["loss"] is not None:
+            gap = row["loss"] - other["loss"]
+            word = "above" if gap > 0 else "below"
+            name = printable(other["checkpoint"])
+            click.echo(f"  {abs(gap):.4f} {word} the best of {row['run']} so far ({name}, step {other['step']})")
+        if row["note"]:
+            click.echo(f"  note: {row['note']}")
+    if kept and rows:
+        say(f"kept in {kept}:  ckptwatch results --db {kept}")
+
+
+def _raise_for(failed: list[dict[str, Any]]) -> None:
+    """One failure is an error of its own; unreadable checkpoints have their own exit status."""
+    if not failed:
+        return
+    first = failed[0]
+    cause = f"{printable(first['checkpoint'])} on {first['eval_set']}: {first['kind']}: {first['reason']}"
+    if len(failed) > 1:
+        cause += f" (and {len(failed) - 1} more)"
+    kinds = {failure["kind"] for failure in failed}
+    error = CheckpointUnreadable if kinds <= UNREADABLE_KINDS else SomeFailed
+    raise error(cause, hint=first["hint"] or "ckptwatch inspect CKPT tells what the file holds")

@@ -1,0 +1,113 @@
+"""`ckptwatch queue`: see what waits and what failed; retry, cancel, bump, pause, resume."""
+
+from __future__ import annotations
+
+import click
+
+from watcher.checkpoints import printable
+from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.errors import LockHeld, NothingFound
+
+
+@click.group("queue", epilog="Example:  ckptwatch queue list --failed        ckptwatch queue retry 12")
+def command() -> None:
+    """What waits, what runs, what failed; and what to do about it."""
+
+
+@command.command("list", epilog="Example:  ckptwatch queue list --json")
+@click.option("--failed", is_flag=True, help="Failed jobs and irregular files instead.")
+@json_option
+@db_option
+@click.pass_obj
+def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
+    """Jobs that wait or run, next first."""
+    from watcher.store.migrate import open_for_reading
+    from watcher.store.verdicts import view
+
+    store = open_for_reading(database_url(flags, db))
+    rows = view(store, "failures" if failed else "queue")
+    store.close()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        name = printable(row["checkpoint"])
+        if failed:
+            click.echo(
+                f"{row['run']}  {name}  {row['eval_set'] or '-'}  {row['kind']}: {printable(row['reason'] or '')}"
+            )
+        else:
+            due = f"  not before {row['not_before']}" if row["not_before"] else ""
+            step = row["step"] if row["step"] is not None else "-"
+            click.echo(f"{row['job']:>6}  {row['state']:<8}  {row['run']}  {name}  step {step}  {row['eval_set']}{due}")
+    if not rows:
+        say("nothing failed" if failed else "the queue is empty")
+
+
+def _verb(name: str, about: str) -> None:
+    @command.command(name, help=about, epilog=f"Example:  ckptwatch queue {name} 12")
+    @click.argument("jobs", nargs=-1, type=int)
+    @click.option("--all", "every", is_flag=True, help="Every job that this can be done to.")
+    @db_option
+    @click.pass_obj
+    def verb(flags: Globals, jobs: tuple[int, ...], every: bool, db: str | None) -> None:
+        if not jobs and not every:
+            raise click.UsageError("name a job (see `ckptwatch queue list`), or give --all")
+        _order(flags, db, name, jobs, every)
+
+
+for _name, _about in (
+    ("retry", "Queue failed or cancelled jobs again."),
+    ("cancel", "Cancel jobs that wait or run."),
+    ("bump", "Evaluate these jobs next."),
+):
+    _verb(_name, _about)
+
+
+@command.command("pause", epilog="Example:  ckptwatch queue pause")
+@db_option
+@click.pass_obj
+def pause(flags: Globals, db: str | None) -> None:
+    """Claim nothing more; what runs is finished."""
+    _order(flags, db, "pause", (), False)
+
+
+@command.command("resume", epilog="Example:  ckptwatch queue resume")
+@db_option
+@click.pass_obj
+def resume(flags: Globals, db: str | None) -> None:
+    """Go on after a pause."""
+    _order(flags, db, "resume", (), False)
+
+
+def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], every: bool) -> None:
+    """Hand the order to the daemon, or carry it out where none runs."""
+    from watcher.config import load_settings
+    from watcher.daemon import apply_order
+    from watcher.inbox import Order, send
+    from watcher.lock import Lock
+    from watcher.places import StateFolder
+    from watcher.store.migrate import open_for_reading, open_for_writing
+    from watcher.store.queue import changeable
+
+    url = database_url(flags, db)
+    state = StateFolder.beside(url, load_settings(flags.settings_file()).store.state_dir)
+    store = open_for_reading(url)
+    possible = changeable(store, action)
+    store.close()
+    chosen = tuple(possible) if every else jobs
+    if unknown := [job for job in chosen if job not in possible]:
+        raise NothingFound(f"job {unknown[0]} cannot be changed by {action}", hint="ckptwatch queue list [--failed]")
+    state.create()
+    lock = Lock(state.lock)
+    try:
+        lock.take()
+    except LockHeld as held:
+        send(state.inbox, Order(action, chosen))
+        say(f"{action}: handed to the daemon ({held.holder})")
+        return
+    writing = open_for_writing(url)
+    changed = apply_order(writing, state, Order(action, chosen))
+    writing.close()
+    lock.release()
+    say(f"{action}: {changed} job(s) changed" if chosen else f"{action}: done")

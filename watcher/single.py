@@ -1,0 +1,108 @@
+"""One evaluation on request: the same register, claim, launch and record as the daemon's, for given files, then an end.
+
+Wires like daemon.py; watches nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalcore.archive import ArchiveError, summarise
+from evalcore.contract import LaunchSpec
+from watcher.checkpoints import printable
+from watcher.clock import iso
+from watcher.config import RunSettings, Settings
+from watcher.detect.gather import Found, found_of
+from watcher.detect.observe import fingerprint
+from watcher.dispatch import Dispatch
+from watcher.errors import CheckpointUnreadable, EnvironmentProblem, NothingFound
+from watcher.evalsets import resolve_model, resolve_sets
+from watcher.intake import as_checkpoint
+from watcher.launch import processes
+from watcher.log import Log
+from watcher.places import StateFolder
+from watcher.rescue import rescue
+from watcher.store import queue, registry
+from watcher.store.engine import Store
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The checkpoints that were asked for, as the store knows them."""
+
+    checkpoint_ids: list[int]
+    run: str
+
+
+def read_all(paths: list[str]) -> list[Found]:
+    """What each file says of itself. Raises NothingFound for a missing one, CheckpointUnreadable for any other trouble."""
+    found = []
+    for path in paths:
+        if not os.path.exists(path):
+            raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
+        try:
+            status = os.stat(path)
+            found.append(found_of(os.path.abspath(path), fingerprint(status), summarise(path)))
+        except ArchiveError as error:
+            hint = error.hint or f"ckptwatch inspect {printable(path)}"
+            raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
+        except OSError as error:
+            raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None
+    return found
+
+
+def evaluate_files(
+    store: Store, state: StateFolder, settings: Settings, found: list[Found], run_name: str, log: Log, launcher
+) -> Evaluated:
+    """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do."""
+    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
+    run = RunSettings(name=run_name, dir=folder)
+    processes.become_subreaper()
+    specs = resolve_sets(settings.eval, state.root / "data_digests.json")
+    model = resolve_model(settings.model)
+    s = settings.launch
+    spec = LaunchSpec(
+        launch="",
+        eval_sets=tuple(specs),
+        model=model,
+        batch_size=None if s.batch_size == "auto" else s.batch_size,
+        verify=s.verify,
+        require_zip=s.require_zip,
+        cache_dir=os.fspath(state.token_cache),
+        selfcheck=s.selfcheck,
+    )
+    owner = f"{socket.gethostname()}:{processes.boot_id()}:{os.getpid()}"
+    dispatch = Dispatch(store, state, launcher, s, {run_name: run}, spec, owner, log)
+    rescue(store, state, dispatch)
+    now = iso(time.time())
+    registry.adopt_run(store, run_name, os.fspath(folder), now)
+    sets = registry.adopt_eval_sets(store, run_name, [(spec, spec.digest(model)) for spec in specs], now)
+    new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in found]
+    ids = [done.id for done in registry.register(store, run_name, new, sets, now)]
+    dispatch.only = ids
+    _drain(dispatch, ids)
+    return Evaluated(ids, run_name)
+
+
+def _drain(dispatch: Dispatch, ids: list[int]) -> None:
+    pause = threading.Event()
+    try:
+        while dispatch.live or queue.waiting_among(dispatch.store, ids):
+            dispatch.tick(time.monotonic())
+            if dispatch.launch_failures >= 3:
+                raise EnvironmentProblem(
+                    f"torchrun cannot be started: {dispatch.launch_failure.splitlines()[-1]}", hint="ckptwatch doctor"
+                )
+            pause.wait(0.05)
+    except BaseException:
+        dispatch.paused = "stopping"
+        dispatch.stop_all(at_once=True)
+        while dispatch.live:
+            dispatch.tick(time.monotonic())
+            pause.wait(0.05)
+        raise
