@@ -40,7 +40,7 @@ class Evaluated:
 
 
 def read_all(paths: list[str]) -> list[Found]:
-    """What each file says of itself. Raises NothingFound for a missing one, CheckpointUnreadable for any other trouble."""
+    """What each file says of itself. Raises NothingFound, CheckpointUnreadable."""
     found = []
     for path in paths:
         if not os.path.exists(path):
