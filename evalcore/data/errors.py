@@ -1,0 +1,17 @@
+"""What can be wrong with validation data, in words for the person who named the files."""
+
+from __future__ import annotations
+
+
+class DataError(Exception):
+    """Data that cannot be measured on.
+
+    kind: `data` (the files), or `shape` (ids or windows that this model has no place for).
+    reason: one sentence with the path. hint: what to do or type next.
+    """
+
+    def __init__(self, reason: str, hint: str | None = None, kind: str = "data") -> None:
+        super().__init__(reason if hint is None else f"{reason}; {hint}")
+        self.reason = reason
+        self.hint = hint
+        self.kind = kind

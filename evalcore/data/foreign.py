@@ -1,0 +1,67 @@
+"""Data formats that we recognise by name and do not read, each answered in one sentence.
+
+Owns the sentences. Never reads more than the first bytes of a file, never follows what a file says.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from evalcore.data.errors import DataError
+
+_TOKENISE = "export its token ids as a 1-D uint16 or uint32 .npy, or its text as .jsonl with the field `text`"
+
+#: first int32 of an llm.c file -> what it is and what to do
+LLMC_FOREIGN = {
+    20240522: ("an llm.c eval file (HellaSwag or MMLU choices)", "name a token shard such as fineweb_val_000000.bin"),
+    20240326: ("llm.c GPT-2 weights", "name a token shard such as fineweb_val_000000.bin as data"),
+    20240803: ("llm.c Llama weights", "name a token shard such as fineweb_val_000000.bin as data"),
+    20240327: ("an llm.c debug state", "name a token shard such as fineweb_val_000000.bin"),
+    20240328: ("an llm.c tokenizer", "name a token shard such as fineweb_val_000000.bin"),
+}
+
+_HEADS = (
+    (b"PAR1", "a Parquet file", _TOKENISE),
+    (b"MMIDIDX\x00\x00", "the index of a Megatron data set", _TOKENISE),
+    (b"ARROW1", "an Arrow file", _TOKENISE),
+    (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
+    (b"\x1f\x8b", "gzip-compressed", "decompress it first (only .jsonl.gz is read compressed)"),
+    (b"\x89HDF", "an HDF5 file", _TOKENISE),
+)
+
+
+def refuse_folder(path: Path) -> None:
+    """Always raises DataError: says which kind of data folder this is, or how to name its files."""
+    if _json_has(path / "index.json", "shards"):
+        raise DataError(f"{path} is a MosaicML MDS folder, which is not read", _TOKENISE)
+    if _json_has(path / "index.json", "chunks"):
+        raise DataError(f"{path} is a LitData folder, which is not read", _TOKENISE)
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists() or (path / "dataset_info.json").exists():
+        raise DataError(f"{path} is a Hugging Face datasets folder, which is not read", _TOKENISE)
+    raise DataError(f"{path} is a folder, not a data file", f"name its files, for example '{path}/*val*.npy'")
+
+
+def refuse_foreign(path: Path, head: bytes) -> None:
+    """Raise DataError if the first bytes are of a format that we know and do not read."""
+    for magic, name, advice in _HEADS:
+        if head.startswith(magic):
+            raise DataError(f"{path} is {name}, which is not read as data", advice)
+    index = path.with_suffix(".idx")
+    if path.suffix == ".bin" and index.is_file() and _first_bytes(index, 9) == b"MMIDIDX\x00\x00":
+        raise DataError(f"{path} is a Megatron data set (its index lies beside it), which is not read", _TOKENISE)
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(count)
+
+
+def _json_has(path: Path, key: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(16 << 20))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and key in found

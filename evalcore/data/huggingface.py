@@ -1,0 +1,81 @@
+"""A Hugging Face tokenizer.json, read with the `tokenizers` library (extra `hf`).
+
+Owns what its ids stand for in bytes. Never downloads, never reads pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalcore.data.errors import DataError
+
+_EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+
+
+class HuggingFaceTokenizer:
+    """tokenizer.json, or the folder that holds it; eos from tokenizer_config.json beside it where that is there."""
+
+    def __init__(self, name: str) -> None:
+        path = Path(name)
+        path = path / "tokenizer.json" if path.is_dir() else path
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"tokenizer file {path} cannot be read: {error.strerror}", "check its path") from None
+        try:
+            import tokenizers
+        except ImportError:
+            raise DataError(
+                f"{path} needs the tokenizers library, which is not installed", "pip install 'ckptwatch[hf]'"
+            ) from None
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
+            self._said: dict[str, Any] = json.loads(content)
+        except Exception as error:  # the library raises bare Exception on anything it cannot parse
+            raise DataError(f"{path} is not a tokenizer.json: {error}", "save it again") from None
+        self.name = name
+        self.identity = "hf:" + hashlib.sha256(content).hexdigest()
+        self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.eos_id = self._find_eos(path.with_name("tokenizer_config.json"))
+        self.whole_text = not self._byte_level
+
+    def encode(self, text: str) -> np.ndarray:
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return np.array(ids, dtype=np.uint32)
+
+    @property
+    def _byte_level(self) -> bool:
+        before = self._said.get("pre_tokenizer") or {}
+        steps = before.get("pretokenizers") or [before]
+        levels = [step for step in steps if step.get("type") == "ByteLevel"]
+        return bool(levels) and not levels[0].get("add_prefix_space") and not self._said.get("normalizer")
+
+    def id_bytes(self) -> np.ndarray | None:
+        """Byte-level vocabularies spell every byte as one character, so an entry's length is its bytes; others: None."""
+        if not self._byte_level:
+            return None
+        vocab = self._tokenizer.get_vocab(with_added_tokens=False)
+        table = np.full(max(self.vocab_size, 1 + max(vocab.values())), -1, dtype=np.int32)
+        for token, index in vocab.items():
+            table[index] = len(token)
+        for added in self._said.get("added_tokens") or []:
+            table[added["id"]] = -1 if added.get("special") else len(added["content"].encode())
+        return table
+
+    def _find_eos(self, config: Path) -> int | None:
+        names = list(_EOS_NAMES)
+        try:
+            said = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
+        except (OSError, ValueError, AttributeError):
+            said = None
+        if isinstance(said, dict):
+            said = said.get("content")
+        if isinstance(said, str):
+            names.insert(0, said)
+        found = (self._tokenizer.token_to_id(name) for name in names)
+        return next((index for index in found if index is not None), None)

@@ -1,0 +1,140 @@
+"""From an eval set's description to a TokenStream.
+
+Owns the choice of reader and tokenizer. Token files are mapped where they lie; text goes through the token cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from evalcore.contract import EvalSetSpec, digest_files, expand_paths
+from evalcore.data.errors import DataError
+from evalcore.data.formats import DataFile, recognise
+from evalcore.data.metapickle import read_meta
+from evalcore.data.stream import TokenStream
+from evalcore.data.textcache import tokenised
+from evalcore.data.tokenizers import build_tokenizer
+
+DEFAULT_TOKENIZER = "gpt2"
+
+
+def open_stream(
+    source: EvalSetSpec | str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    tokenizer: str | None = None,
+    max_tokens: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    report: Callable[[int], None] | None = None,
+) -> TokenStream:
+    """The tokens of an eval set, a file, or several files in order; raises DataError.
+
+    tokenizer: for text, and to know the bytes of ids in token files. report(tokens so far): called while tokenising.
+    """
+    spec = _as_spec(source, tokenizer, max_tokens)
+    if spec.max_tokens is not None and spec.max_tokens < 2:
+        raise DataError(f"max_tokens is {spec.max_tokens}; at least 2 are needed", "say a larger max_tokens")
+    paths = [Path(path) for path in expand_paths(spec.paths)]
+    if not paths:
+        raise DataError(f"eval set {spec.name!r} names no files", "say paths")
+    files = [recognise(path, spec.format, spec.token_dtype) for path in paths]
+    if len({file.is_text for file in files}) > 1:
+        raise DataError(f"eval set {spec.name!r} mixes text and token files", "make two eval sets of it")
+    if files[0].is_text:
+        return _open_text(spec, files, cache_dir, report)
+    return _open_tokens(spec, files)
+
+
+def _as_spec(source: object, tokenizer: str | None, max_tokens: int | None) -> EvalSetSpec:
+    if isinstance(source, EvalSetSpec):
+        changes = {"tokenizer": tokenizer, "max_tokens": max_tokens}
+        return replace(source, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    if isinstance(source, (str, os.PathLike)):
+        source = [source]
+    paths = tuple(os.fspath(path) for path in source)  # type: ignore[attr-defined]
+    name = Path(paths[0]).stem if paths else "data"
+    return EvalSetSpec(name=name, paths=paths, tokenizer=tokenizer, max_tokens=max_tokens)
+
+
+def _open_text(
+    spec: EvalSetSpec,
+    files: list[DataFile],
+    cache_dir: str | os.PathLike[str] | None,
+    report: Callable[[int], None] | None,
+) -> TokenStream:
+    tokenizer = build_tokenizer(spec.tokenizer or DEFAULT_TOKENIZER)
+    try:
+        digest = digest_files([str(file.path) for file in files])
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from None
+    if spec.data_digest and spec.data_digest != digest:
+        raise DataError(
+            f"the files of eval set {spec.name!r} changed since it was registered", "start the daemon again"
+        )
+    text = tokenised(
+        files,
+        tokenizer,
+        content_digest=digest,
+        text_field=spec.text_field,
+        max_tokens=spec.max_tokens,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        report=report,
+    )
+    stream = TokenStream(
+        [text.tokens],
+        max_tokens=spec.max_tokens,
+        id_bytes=tokenizer.id_bytes(),
+        document_starts=text.document_starts,
+        tokenizer=tokenizer.name,
+        label=_label(files),
+    )
+    if stream.id_bytes is None:
+        stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} is not byte-level")
+    return stream
+
+
+def _open_tokens(spec: EvalSetSpec, files: list[DataFile]) -> TokenStream:
+    stream = TokenStream([map_tokens(file) for file in files], max_tokens=spec.max_tokens, label=_label(files))
+    if spec.tokenizer is not None:
+        try:
+            tokenizer = build_tokenizer(spec.tokenizer)
+        except DataError as error:  # the loss does not need it: a number without bits per byte beats none
+            stream.notes.append(f"bits per byte unknown: {error.reason}")
+            return stream
+        stream.id_bytes = tokenizer.id_bytes()
+        stream.tokenizer = tokenizer.name
+        if tokenizer.eos_id is not None:
+            stream.document_starts = _starts_after(stream, tokenizer.eos_id)
+    elif files[0].kind == "bin" and (meta := read_meta(files[0].path.with_name("meta.pkl"))) is not None:
+        stream.id_bytes = meta.id_bytes
+        stream.tokenizer = "meta.pkl"
+    return stream
+
+
+def map_tokens(file: DataFile) -> np.ndarray:
+    """The token ids of one file as a read-only map; nothing is read until it is used."""
+    if file.n_tokens == 0:
+        raise DataError(f"{file.path} holds no tokens", "name another file")
+    try:
+        return np.memmap(file.path, dtype=file.dtype, mode="r", offset=file.offset_bytes, shape=(file.n_tokens,))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file.path} cannot be mapped: {error}", "copy it again") from None
+
+
+def _starts_after(stream: TokenStream, eos_id: int) -> np.ndarray:
+    """Positions where a document begins: the first token, and each one after an end-of-text token."""
+    found = [np.array([0], dtype=np.int64)]
+    for start in range(0, stream.n_tokens, 1 << 22):
+        block = stream.read(start, min(start + (1 << 22), stream.n_tokens))
+        found.append(np.flatnonzero(block == eos_id) + start + 1)
+    starts = np.concatenate(found)
+    return starts[starts < stream.n_tokens]
+
+
+def _label(files: list[DataFile]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0].path}{more}"

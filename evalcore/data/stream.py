@@ -1,0 +1,101 @@
+"""A stream of token ids over several mapped files, read window by window.
+
+Owns reading and the facts of a stream (length, largest id, bytes per id, documents). Never copies a file whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from evalcore.data.errors import DataError
+
+_SCAN_TOKENS = 1 << 22
+
+
+@dataclass(eq=False)
+class TokenStream:
+    """One eval set's tokens in order.
+
+    parts: 1-D integer arrays, memory-mapped where they come from files. id_bytes: int32 (V,), the number of text
+    bytes that each id stands for, -1 for special tokens; None where nothing tells. document_starts: int64, the
+    position of the first token of each document; None where they are not known. tokenizer: its name.
+    """
+
+    parts: Sequence[np.ndarray]
+    max_tokens: int | None = None
+    id_bytes: np.ndarray | None = None
+    document_starts: np.ndarray | None = None
+    tokenizer: str | None = None
+    label: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part.ndim != 1 or part.dtype.kind not in "iu":
+                raise DataError(f"{self.label or 'stream'} holds {part.dtype} of shape {part.shape}, not 1-D token ids")
+        ends = np.cumsum([0, *(len(part) for part in self.parts)])
+        self._ends = ends
+        self.n_tokens = int(ends[-1]) if self.max_tokens is None else min(int(ends[-1]), self.max_tokens)
+
+    def __len__(self) -> int:
+        return self.n_tokens
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Tokens [start, stop) as a fresh int64 array."""
+        if not 0 <= start <= stop <= self.n_tokens:
+            raise IndexError(f"tokens {start}:{stop} of a stream of {self.n_tokens}")
+        out = np.empty(stop - start, dtype=np.int64)
+        part = int(np.searchsorted(self._ends, start, side="right")) - 1
+        done = 0
+        while done < len(out):
+            begin = start + done - int(self._ends[part])
+            piece = self.parts[part][begin : begin + len(out) - done]
+            out[done : done + len(piece)] = piece
+            done += len(piece)
+            part += 1
+        return out
+
+    @cached_property
+    def id_range(self) -> tuple[int, int]:
+        """Smallest and largest id among the tokens in use; one pass in blocks."""
+        low, high = None, None
+        for start in range(0, self.n_tokens, _SCAN_TOKENS):
+            block = self.read(start, min(start + _SCAN_TOKENS, self.n_tokens))
+            low = int(block.min()) if low is None else min(low, int(block.min()))
+            high = int(block.max()) if high is None else max(high, int(block.max()))
+        if low is None or high is None:
+            raise DataError(f"{self.label or 'the stream'} has no tokens", "name a file with data in it")
+        return low, high
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise DataError (kind `shape`) unless every id has a row in a vocabulary of this size."""
+        low, high = self.id_range
+        if low < 0 or high >= vocab_size:
+            wrong = high if high >= vocab_size else low
+            raise DataError(
+                f"token id {wrong} in {self.label or 'the stream'} is outside the model's vocabulary of {vocab_size}",
+                "the data was made with another tokenizer (or token_dtype) than the model",
+                kind="shape",
+            )
+
+    def target_bytes(self, ids: np.ndarray) -> np.ndarray | None:
+        """Text bytes that each id stands for, -1 for special tokens; None where they are not known."""
+        if self.id_bytes is None:
+            return None
+        inside = ids < len(self.id_bytes)
+        return np.where(inside, self.id_bytes[np.where(inside, ids, 0)], -1)
+
+
+def as_stream(tokens: Any, max_tokens: int | None = None) -> TokenStream:
+    """A TokenStream as it is, or a 1-D array, tensor or list of ids wrapped into one."""
+    if isinstance(tokens, TokenStream):
+        return tokens
+    if hasattr(tokens, "detach"):
+        tokens = tokens.detach().cpu().numpy()
+    array = np.asarray(tokens)
+    return TokenStream([array], max_tokens=max_tokens, label="the given tokens")

@@ -1,0 +1,161 @@
+"""Tokenizers by name or file: tiktoken encodings, a `.tiktoken` ranks file, bytes, a Hugging Face tokenizer.json.
+
+Each one encodes text to ids and knows how many bytes of text each id stands for. Never trains, never sends anything;
+only tiktoken itself may fetch the ranks of an encoding that is not in its cache.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from evalcore.data.errors import DataError
+
+#: GPT-2's pre-tokeniser, for ranks files that bring no pattern of their own.
+GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+SPECIAL = -1  # bytes of a special token: it stands for no text
+BYTES_NAMES = {"bytes": None, "bytes+eos": 256}
+
+
+class Tokenizer(Protocol):
+    """name: as given. identity: changes when any id could. eos_id: put after each text file, None where there is none.
+
+    whole_text: the text of a document must be encoded in one piece.
+    """
+
+    name: str
+    identity: str
+    vocab_size: int
+    eos_id: int | None
+    whole_text: bool
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
+
+    def id_bytes(self) -> np.ndarray | None:
+        """int32 (vocab_size,): bytes of text per id, -1 for special tokens; None where an id alone does not tell."""
+
+
+@dataclass
+class ByteTokenizer:
+    """Ids 0 to 255 are the bytes of the UTF-8 text. `bytes` has no end-of-text token; `bytes+eos` has id 256."""
+
+    name: str
+    eos_id: int | None
+    whole_text: bool = False
+
+    def __post_init__(self) -> None:
+        self.identity = self.name
+        self.vocab_size = 256 if self.eos_id is None else 257
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+
+    def id_bytes(self) -> np.ndarray:
+        table = np.ones(self.vocab_size, dtype=np.int32)
+        table[256:] = SPECIAL
+        return table
+
+
+@dataclass
+class TiktokenTokenizer:
+    """A tiktoken Encoding; literal special tokens in a text count as those tokens."""
+
+    name: str
+    encoding: Any
+    identity: str
+    whole_text: bool = False
+
+    def __post_init__(self) -> None:
+        self.vocab_size = self.encoding.n_vocab
+        special = self.encoding._special_tokens
+        self.eos_id = special.get("<|endoftext|>", special.get("<|end_of_text|>"))
+
+    def encode(self, text: str) -> np.ndarray:
+        if hasattr(self.encoding, "encode_to_numpy"):
+            return self.encoding.encode_to_numpy(text, allowed_special="all", disallowed_special=())
+        return np.array(self.encoding.encode(text, allowed_special="all", disallowed_special=()), dtype=np.uint32)
+
+    def id_bytes(self) -> np.ndarray:
+        table = np.full(self.vocab_size, SPECIAL, dtype=np.int32)
+        for token, rank in self.encoding._mergeable_ranks.items():
+            table[rank] = len(token)
+        return table
+
+
+def build_tokenizer(name: str) -> Tokenizer:
+    """A tokenizer by tiktoken name, `bytes`, `bytes+eos`, or the path of a ranks file or tokenizer.json."""
+    if name in BYTES_NAMES:
+        return ByteTokenizer(name, BYTES_NAMES[name])
+    if name.endswith(".json") or (Path(name) / "tokenizer.json").is_file():
+        from evalcore.data.huggingface import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(name)
+    if name.endswith((".tiktoken", ".model")) or os.sep in name:
+        return _from_ranks(Path(name))
+    return _by_name(name)
+
+
+def _by_name(name: str) -> TiktokenTokenizer:
+    import tiktoken
+
+    known = tiktoken.list_encoding_names()
+    if name not in known:
+        raise DataError(
+            f"tokenizer {name!r} is not known",
+            f"use bytes, one of {', '.join(sorted(known))}, or the path of a .tiktoken or tokenizer.json file",
+        )
+    try:
+        encoding = tiktoken.get_encoding(name)
+    except Exception as error:  # requests' own errors, OSError, ValueError by a damaged cache
+        raise DataError(
+            f"the ranks of tokenizer {name!r} are not cached here and cannot be fetched ({type(error).__name__})",
+            "set TIKTOKEN_CACHE_DIR to a folder that has them, or use the tokenizer `bytes` or a .tiktoken file",
+        ) from error
+    return TiktokenTokenizer(name, encoding, identity=f"tiktoken:{name}:{encoding.n_vocab}")
+
+
+def _from_ranks(path: Path) -> TiktokenTokenizer:
+    """A ranks file (`base64 rank` per line); `<file>.json` beside it may give pattern and special_tokens."""
+    import tiktoken
+
+    try:
+        content = path.read_bytes()
+        ranks = {
+            base64.b64decode(token): int(rank)
+            for token, rank in (line.split() for line in content.splitlines() if line)
+        }
+    except FileNotFoundError:
+        raise DataError(f"tokenizer file {path} does not exist", "check the path, or use `bytes`") from None
+    except (OSError, ValueError, binascii.Error) as error:
+        raise DataError(f"tokenizer file {path} is not a ranks file: {error}", "one `base64 rank` per line") from None
+    if sorted(ranks.values()) != list(range(len(ranks))) or not all(bytes([b]) in ranks for b in range(256)):
+        raise DataError(f"tokenizer file {path} lacks some byte or rank", "every byte and every rank must occur once")
+    settings = _ranks_settings(path)
+    special = settings.get("special_tokens") or {"<|endoftext|>": len(ranks)}
+    encoding = tiktoken.Encoding(
+        path.stem, pat_str=settings.get("pattern") or GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=special
+    )
+    digest = hashlib.sha256(content + json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return TiktokenTokenizer(str(path), encoding, identity=f"ranks:{digest}")
+
+
+def _ranks_settings(path: Path) -> dict[str, Any]:
+    beside = path.with_name(path.name + ".json")
+    if not beside.exists():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{beside} is not JSON: {error}", "it may hold pattern and special_tokens") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{beside} is not a JSON object", "it may hold pattern and special_tokens")
+    return found

@@ -1,0 +1,111 @@
+"""The ranks of one evaluation: one process, or several under torchrun.
+
+Owns the process group (gloo on CPU; nccl on CUDA with a gloo group for control). Never decides what is evaluated.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+#: A collective that waits longer than this fails, so that one hung rank cannot hold the others for ever.
+TIMEOUT_S = 3600.0
+
+
+class Team:
+    """rank of world_size, the device of this rank, and the few collectives an evaluation needs."""
+
+    def __init__(self, device: torch.device, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
+        self.device = device
+        self.rank = rank
+        self.world_size = world_size
+        self.local_rank = local_rank
+        self._control: Any = None
+        self._owns_group = False
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def broadcast(self, value: Any = None) -> Any:
+        """Rank 0's value on every rank."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._control)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value on every rank, in order of rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self._control)
+        return values
+
+    def sum(self, vector: np.ndarray) -> np.ndarray:
+        """Element-wise float64 sum over ranks: one reduction. Exact where all ranks but one hold zero."""
+        if self.world_size == 1:
+            return vector
+        tensor = torch.from_numpy(vector).to(self.device)
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        return tensor.cpu().numpy()
+
+    def close(self) -> None:
+        if self._owns_group and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def start_team(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Team:
+    """The team that torchrun's environment describes, or a team of one without it. device: auto | cpu | cuda[:N]."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    team = Team(pick_device(device, local_rank), rank, world_size, local_rank)
+    if world_size > 1:
+        _init_group(team, timedelta(seconds=timeout_s))
+    return team
+
+
+def current_team(device: torch.device | str | None = None) -> Team:
+    """The ranks of a process group that is up already: for a trainer that evaluates on all of its ranks at once."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Team(torch.device(device or "cpu"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    where = torch.device(device or ("cuda" if dist.get_backend() == "nccl" else "cpu"))
+    if where.type == "cuda" and where.index is None:
+        where = torch.device("cuda", torch.cuda.current_device())
+    return Team(where, dist.get_rank(), dist.get_world_size(), local_rank)
+
+
+def pick_device(wanted: str, local_rank: int) -> torch.device:
+    """The device of this rank; RuntimeError where CUDA was asked for and is not there."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"device {wanted!r} was asked for, but torch sees no CUDA device; use --device cpu")
+    device = torch.device("cuda" if wanted == "auto" else wanted)
+    if device.index is None:
+        if local_rank >= torch.cuda.device_count():
+            raise RuntimeError(f"rank {local_rank} has no GPU: torch sees {torch.cuda.device_count()}; use fewer ranks")
+        device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _init_group(team: Team, timeout: timedelta) -> None:
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(team.world_size) and Path("/sys/class/net/lo").exists():
+        # one machine: gloo need not find out under which name and interface the world knows it
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if team.device.type == "cuda":
+        dist.init_process_group("nccl", timeout=timeout, device_id=team.device)
+        team._control = dist.new_group(backend="gloo", timeout=timeout)
+    else:
+        dist.init_process_group("gloo", timeout=timeout)
+    team._owns_group = True

@@ -1,0 +1,39 @@
+"""Named places where a fault test may stop a worker: CKPTWATCH_WORKER_FAILPOINT=name:action, several with commas.
+
+names: after_started, after_load, mid_eval, before_outcome, after_outcome. actions: kill9, hang, exit1, raise, oom,
+sleepN (seconds). `name@R:action` is for rank R alone; without it, rank 0. Does nothing without the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+VARIABLE = "CKPTWATCH_WORKER_FAILPOINT"
+
+
+def reach(name: str, rank: int = 0) -> None:
+    """Do what the environment says for this place, if it says anything."""
+    for said in os.environ.get(VARIABLE, "").split(","):
+        place, _, action = said.partition(":")
+        place, _, wanted = place.partition("@")
+        if place == name and int(wanted or 0) == rank:
+            _act(action)
+
+
+def _act(action: str) -> None:
+    if action == "kill9":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "exit1":
+        os._exit(1)
+    elif action == "hang":
+        threading.Event().wait()
+    elif action.startswith("sleep"):
+        threading.Event().wait(float(action[len("sleep") :]))
+    elif action == "oom":
+        raise MemoryError("failpoint")
+    elif action == "raise":
+        raise RuntimeError("failpoint")
+    else:
+        raise ValueError(f"{VARIABLE}: unknown action {action!r}")

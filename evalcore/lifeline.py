@@ -1,0 +1,45 @@
+"""A worker dies with the process that started it, leaves no core dump, and ends on a cancel file.
+
+Owns the first act of a worker: this module imports no torch, so that the death signal is set before seconds of imports.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+CANCEL_POLL_S = 0.5
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when its parent's thread ends; ends at once if the parent is gone already."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # the parent died between the two calls: its signal will not come any more
+        os._exit(1)
+
+
+def leave_no_core() -> None:
+    """No core dump: a worker's memory is a model."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_on(cancel: Path) -> None:
+    """End this process, whatever it is doing, soon after the cancel file appears. No outcome is written."""
+
+    def watch() -> None:
+        never = threading.Event()
+        while not never.wait(CANCEL_POLL_S):
+            if cancel.exists():
+                os._exit(0)
+
+    threading.Thread(target=watch, name="cancel", daemon=True).start()

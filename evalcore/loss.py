@@ -1,0 +1,96 @@
+"""Per-target nats from hidden states: the head in chunks of rows and tiles of vocabulary, never the full logits.
+
+Owns the numerics of the loss: log-sum-exp in float32 from at least float32 logits, the target's logit gathered apart.
+Never sums; sums are float64 and belong to the evaluation.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+CHUNK_TOKENS = 1024
+#: Columns of one head tile. At 1,024 rows of float32 a tile of 8,192 is 32 MiB: it stays near the cache on a CPU.
+TILE_COLUMNS = 8192
+#: On CUDA one kernel over the whole vocabulary beats many small ones; memory bounds the tile there.
+CUDA_TILE_COLUMNS = 65536
+
+
+@dataclass(frozen=True)
+class Head:
+    """weight (V, D), bias (V,) or None: logits = hidden @ weight.T + bias."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+
+    def cast(self, dtype: torch.dtype) -> Head:
+        bias = None if self.bias is None else self.bias.float()
+        return Head(self.weight if self.weight.dtype == dtype else self.weight.to(dtype), bias)
+
+
+def target_nats(
+    hidden: torch.Tensor, head: Head, targets: torch.Tensor, chunk_tokens: int = CHUNK_TOKENS, tile: int | None = None
+) -> torch.Tensor:
+    """-log p(target) per position, in nats, float32.
+
+    hidden (..., D) in the head's dtype; targets (...) int64. Memory: chunk_tokens * tile floats, whatever V is.
+    """
+    tile = tile or (CUDA_TILE_COLUMNS if hidden.is_cuda else TILE_COLUMNS)
+    flat = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
+    wanted = targets.reshape(-1)  # (N,)
+    nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
+    for start in range(0, len(wanted), chunk_tokens):
+        rows = slice(start, start + chunk_tokens)
+        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile)
+    return nats.reshape(targets.shape)
+
+
+def _chunk_nats(hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int) -> torch.Tensor:
+    """One chunk: log-sum-exp over all tiles, less the target's logit."""
+    vocab = head.weight.shape[0]
+    target_logit = torch.zeros(len(wanted), dtype=torch.float32, device=hidden.device)
+    parts = []
+    for start in range(0, vocab, tile):
+        stop = min(start + tile, vocab)
+        logits = _logits(hidden, head, start, stop)  # (n, stop - start), float32
+        # the very logit that the sum contains, so that nats are never negative; no `nonzero`: it would wait for the GPU
+        column = (wanted - start).clamp_(0, stop - start - 1)
+        inside = (wanted >= start) & (wanted < stop)
+        target_logit = torch.where(inside, logits.gather(1, column[:, None]).squeeze(1), target_logit)
+        parts.append(torch.logsumexp(logits, dim=1))
+    total = parts[0] if len(parts) == 1 else torch.logsumexp(torch.stack(parts), dim=0)
+    return total - target_logit
+
+
+def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int) -> torch.Tensor:
+    weight = head.weight[start:stop]
+    if hidden.is_cuda and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype):
+        logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+    else:
+        logits = F.linear(hidden, weight).float()
+    return logits if head.bias is None else logits + head.bias[start:stop]
+
+
+@functools.cache
+def _wide_mm_works(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this torch multiplies half-width matrices into float32 logits on this device (2.8 and later do)."""
+    one = torch.ones(16, 16, dtype=dtype, device=device)
+    try:
+        return torch.mm(one, one, out_dtype=torch.float32).dtype == torch.float32
+    except (TypeError, RuntimeError):
+        return False
+
+
+def nats_of_logits(logits: torch.Tensor, targets: torch.Tensor, chunk_tokens: int = CHUNK_TOKENS) -> torch.Tensor:
+    """-log p(target) per position from logits (..., V) that a model insists on making whole; float32 inside."""
+    flat = logits.reshape(-1, logits.shape[-1])
+    wanted = targets.reshape(-1)
+    nats = torch.empty(len(wanted), dtype=torch.float32, device=logits.device)
+    for start in range(0, len(wanted), chunk_tokens):
+        part = flat[start : start + chunk_tokens].float()  # (n, V)
+        goal = part.gather(1, wanted[start : start + chunk_tokens, None]).squeeze(1)
+        nats[start : start + chunk_tokens] = torch.logsumexp(part, dim=1) - goal
+    return nats.reshape(targets.shape)

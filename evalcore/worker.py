@@ -1,0 +1,99 @@
+"""The worker: `python -m evalcore.worker FOLDER` drains a launch folder; under torchrun every rank runs this.
+
+Owns the life of a launch: first acts, the order of items, the end. Never talks to a database or to the daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json, to_json
+from evalcore.lifeline import die_with_parent, end_on, leave_no_core
+
+if TYPE_CHECKING:
+    from evalcore.desk import Desk
+    from evalcore.distributed import Team
+
+_IDLE_BROADCAST_S = 30.0  # while rank 0 lingers the others hear from it, well inside the collective timeout
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Drain the launch folder named by the only argument. Exit status 0 even where outcomes are failures."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        os.write(2, b"usage: python -m evalcore.worker FOLDER\n")
+        return 2
+    die_with_parent()
+    leave_no_core()
+    folder = LaunchFolder(Path(arguments[0]))
+    end_on(folder.cancel)
+    try:
+        spec: LaunchSpec = from_json(LaunchSpec, folder.spec.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ContractError) as error:
+        os.write(2, f"ckptwatch worker: {folder.spec} cannot be used: {error}\n".encode(errors="replace"))
+        return 7
+    return _drain(folder, spec)
+
+
+def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
+    from evalcore.distributed import start_team
+    from evalcore.pulse import Pulse
+
+    rank = int(os.environ.get("RANK", "0"))
+    pulse = Pulse(folder.progress if rank == 0 else None)
+    pulse.beat("importing", force=True)
+    import torch
+
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    with pulse.while_working("joining"):
+        team = start_team(spec.device)
+    from evalcore.appraisal import Appraiser
+    from evalcore.desk import Desk
+
+    desk = Desk(folder, spec.linger_s)
+    appraiser = Appraiser(spec, team, desk, pulse)
+    try:
+        for item in _items(desk, team, spec.linger_s):
+            appraiser.appraise(item)
+    finally:
+        appraiser.close()
+        with contextlib.suppress(RuntimeError):  # the other ranks may be gone already
+            team.close()
+    return 0
+
+
+def _items(desk: Desk, team: Team, linger_s: float) -> Iterator[Item]:
+    """The same items in the same order on every rank: rank 0 decides and tells."""
+    while True:
+        said = team.broadcast(_decide(desk, linger_s) if team.is_main else None)
+        if said is None:
+            return
+        if said:
+            yield from_json(Item, said)
+
+
+def _decide(desk: Desk, linger_s: float) -> str | None:
+    """An item as JSON; an empty text where rank 0 still lingers; None at the end."""
+    if desk.lingered_s is None:
+        desk.lingered_s = 0.0
+    patience_s = min(max(linger_s - desk.lingered_s, 0.0), _IDLE_BROADCAST_S)
+    item = desk.take(patience_s)
+    if item is None:
+        desk.lingered_s += patience_s
+        if desk.lingered_s < linger_s:
+            return ""
+        item = desk.close()
+        if item is None:
+            return None
+    desk.lingered_s = 0.0
+    return to_json(item)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
