@@ -15,7 +15,6 @@ A launch folder:
 from __future__ import annotations
 
 import dataclasses
-import glob
 import hashlib
 import json
 import math
@@ -209,29 +208,6 @@ class Progress:
     windows_total: int
     phase: str
     at: float
-
-
-def expand_paths(paths: tuple[str, ...] | list[str]) -> list[str]:
-    """The files of an eval set in order: each path as it is, or, where none exists under that name, its glob sorted.
-
-    A pattern that matches nothing stays as it is, so that the reader can name it in its error.
-    """
-    files: list[str] = []
-    for path in paths:
-        found = [] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))
-        files.extend(found or [path])
-    return files
-
-
-def digest_files(paths: tuple[str, ...] | list[str]) -> str:
-    """`sha256:...` over each file's size (8 bytes, little-endian) and bytes, in order; raises OSError as open does."""
-    digest = hashlib.sha256()
-    for path in expand_paths(paths):
-        with open(path, "rb") as file:
-            digest.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return "sha256:" + digest.hexdigest()
 
 
 def to_json(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from evalcore.contract import ContractError, Item, LaunchFolder, Outcome, from_json, to_json, write_atomically
 
 _POLL_S = 0.2
+_NEWS_S = 30.0  # the other ranks hear from a lingering rank 0 well inside a collective's timeout
 
 
 class Desk:
@@ -20,6 +21,7 @@ class Desk:
     def __init__(self, folder: LaunchFolder, linger_s: float) -> None:
         self.folder = folder
         self._linger_s = linger_s
+        self._lingered_s = 0.0
         self._taken: set[str] = set()
         self._bad: list[str] = []
 
@@ -28,7 +30,7 @@ class Desk:
         names = sorted(p.name for p in self.folder.items.glob("[0-9]*.json") if p.name not in self._taken)
         return [self.folder.items / name for name in names]
 
-    def take(self, patience_s: float) -> Item | None:
+    def take(self, patience_s: float = 0.0) -> Item | None:
         """The next item, waiting up to patience_s for one."""
         deadline = time.monotonic() + patience_s
         while True:
@@ -40,16 +42,23 @@ class Desk:
                 return None
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
+    def next(self) -> str | None:
+        """The next item as JSON; an empty text while still lingering; None at the end, with `closed` written before."""
+        patience_s = min(max(self._linger_s - self._lingered_s, 0.0), _NEWS_S)
+        item = self.take(patience_s)
+        self._lingered_s = 0.0 if item else self._lingered_s + patience_s
+        if item is None:
+            if self._lingered_s < self._linger_s:
+                return ""
+            write_atomically(self.folder.closed, "")
+            item = self.take()  # one that came just before `closed` is still ours
+        return None if item is None else to_json(item)
+
     def peek(self) -> Item | None:
         """The item after this one, if it is there already; it stays in the queue."""
         for path in self.waiting():
             return self._read(path)
         return None
-
-    def close(self) -> Item | None:
-        """Write `closed`; an item that came just before it is still taken."""
-        write_atomically(self.folder.closed, "")
-        return self.take(0.0)
 
     def start(self, attempt: int) -> None:
         """The mark that charges the attempt."""

@@ -5,7 +5,9 @@ Owns the process group (gloo on CPU; nccl on CUDA with a gloo group for control)
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ import torch.distributed as dist
 
 #: A collective that waits longer than this fails, so that one hung rank cannot hold the others for ever.
 TIMEOUT_S = 3600.0
+
+
+class TeamBroken(BaseException):
+    """A collective failed: another rank is gone or hangs. No Exception, so that nothing makes an outcome of it."""
 
 
 class Team:
@@ -38,7 +44,8 @@ class Team:
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._control)
+        with _or_broken():
+            dist.broadcast_object_list(box, src=0, group=self._control)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -46,20 +53,30 @@ class Team:
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self._control)
+        with _or_broken():
+            dist.all_gather_object(values, value, group=self._control)
         return values
 
     def sum(self, vector: np.ndarray) -> np.ndarray:
         """Element-wise float64 sum over ranks: one reduction. Exact where all ranks but one hold zero."""
         if self.world_size == 1:
             return vector
-        tensor = torch.from_numpy(vector).to(self.device)
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
-        return tensor.cpu().numpy()
+        with _or_broken():
+            tensor = torch.from_numpy(vector).to(self.device)
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+            return tensor.cpu().numpy()
 
     def close(self) -> None:
         if self._owns_group and dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _or_broken() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo and nccl say "connection closed" and "timed out" in many words of this type
+        raise TeamBroken(f"lost the other ranks: {error}") from None
 
 
 def start_team(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Team:

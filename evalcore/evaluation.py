@@ -31,6 +31,10 @@ class OutOfMemory(Exception):
     """Not even one window fits."""
 
 
+class RankFailed(Exception):
+    """Another rank failed in a way that nobody foresaw; the message has its rank and its last words."""
+
+
 @dataclass(frozen=True)
 class EvalResult:
     """loss: nats per target; ppl, bits_per_byte, loss_stderr: None where they cannot be had (note says why).
@@ -221,7 +225,7 @@ def _agree(team: Team, failure: BaseException | None, peak: int) -> int:
         raise failure
     for rank, (error, _) in enumerate(answers):
         if error is not None:
-            raise RuntimeError(f"rank {rank}: {error[1]}") if error[0] is None else error[0](error[1], *error[2:])
+            raise RankFailed(f"rank {rank}: {error[1]}") if error[0] is None else error[0](error[1], *error[2:])
     return max(peak for _, peak in answers)
 
 

@@ -37,7 +37,11 @@ class Scorer:
         if was_training:
             self.model.eval()
         lower = self.dtype != torch.float32
+        # autocast keeps its casts only of weights that would want a gradient; without that it casts them every pass
+        frozen = [p for p in self._parameters() if lower and not p.requires_grad and p.is_floating_point()]
         try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
             # one autocast context for the whole evaluation: its cache casts each weight once
             with torch.inference_mode(), torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
                 if not self.makes_logits:
@@ -46,8 +50,13 @@ class Scorer:
                 yield
         finally:
             self._head = None
+            for parameter in frozen:
+                parameter.requires_grad_(False)
             if was_training:
                 self.model.train()
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return list(self.model.parameters()) if hasattr(self.model, "parameters") else []
 
     def nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
         """tokens, targets (B, T) on the device -> nats (B, T - skip), float32."""
@@ -68,9 +77,9 @@ class Scorer:
                 return logits
         try:
             logits = _as_logits(self._logits(tokens, targets))
-        except TypeError:
-            logits = None
-        if logits is None or logits.dim() != 3 or logits.shape[:2] != tokens.shape:
+        except TypeError:  # it takes tokens alone
+            logits = torch.empty(0)
+        if logits.dim() != 3 or logits.shape[:2] != tokens.shape:
             raise DataError(
                 f"{type(self.model).__name__} gives no logits of shape (batch, time, vocabulary)",
                 "give it a method logits(tokens), or hidden(tokens) and head()",

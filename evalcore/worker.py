@@ -5,21 +5,18 @@ Owns the life of a launch: first acts, the order of items, the end. Never talks 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json, to_json
+from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json
 from evalcore.lifeline import die_with_parent, end_on, leave_no_core
 
 if TYPE_CHECKING:
     from evalcore.desk import Desk
     from evalcore.distributed import Team
-
-_IDLE_BROADCAST_S = 30.0  # while rank 0 lingers the others hear from it, well inside the collective timeout
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
-    from evalcore.distributed import start_team
+    from evalcore.distributed import TeamBroken, start_team
     from evalcore.pulse import Pulse
 
     rank = int(os.environ.get("RANK", "0"))
@@ -59,40 +56,25 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
     desk = Desk(folder, spec.linger_s)
     appraiser = Appraiser(spec, team, desk, pulse)
     try:
-        for item in _items(desk, team, spec.linger_s):
+        for item in _items(desk, team):
             appraiser.appraise(item)
+    except TeamBroken as error:  # no outcome: the attempt in hand is charged by its started mark, the rest is not
+        os.write(2, f"ckptwatch worker: rank {rank}: {error}\n".encode(errors="replace"))
+        os._exit(1)  # taking the group down in order would wait for the ranks that are gone
     finally:
         appraiser.close()
-        with contextlib.suppress(RuntimeError):  # the other ranks may be gone already
-            team.close()
+    team.close()
     return 0
 
 
-def _items(desk: Desk, team: Team, linger_s: float) -> Iterator[Item]:
+def _items(desk: Desk, team: Team) -> Iterator[Item]:
     """The same items in the same order on every rank: rank 0 decides and tells."""
     while True:
-        said = team.broadcast(_decide(desk, linger_s) if team.is_main else None)
+        said = team.broadcast(desk.next() if team.is_main else None)
         if said is None:
             return
         if said:
             yield from_json(Item, said)
-
-
-def _decide(desk: Desk, linger_s: float) -> str | None:
-    """An item as JSON; an empty text where rank 0 still lingers; None at the end."""
-    if desk.lingered_s is None:
-        desk.lingered_s = 0.0
-    patience_s = min(max(linger_s - desk.lingered_s, 0.0), _IDLE_BROADCAST_S)
-    item = desk.take(patience_s)
-    if item is None:
-        desk.lingered_s += patience_s
-        if desk.lingered_s < linger_s:
-            return ""
-        item = desk.close()
-        if item is None:
-            return None
-    desk.lingered_s = 0.0
-    return to_json(item)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class HuggingFaceTokenizer:
         return bool(levels) and not levels[0].get("add_prefix_space") and not self._said.get("normalizer")
 
     def id_bytes(self) -> np.ndarray | None:
-        """Byte-level vocabularies spell every byte as one character, so an entry's length is its bytes; others: None."""
+        """Byte-level vocabularies spell each byte as one character: an entry's length is its bytes. Others: None."""
         if not self._byte_level:
             return None
         vocab = self._tokenizer.get_vocab(with_added_tokens=False)

@@ -5,6 +5,7 @@ Owns the choice of reader and tokenizer. Token files are mapped where they lie; 
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcore.contract import EvalSetSpec, digest_files, expand_paths
+from evalcore.contract import EvalSetSpec, digest_files
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile, recognise
 from evalcore.data.metapickle import read_meta
@@ -47,6 +48,15 @@ def open_stream(
     if files[0].is_text:
         return _open_text(spec, files, cache_dir, report)
     return _open_tokens(spec, files)
+
+
+def expand_paths(paths: Iterable[str]) -> list[str]:
+    """Each path as it is or, where nothing has that name, its glob sorted; a pattern without a match stays itself."""
+    files: list[str] = []
+    for path in paths:
+        found = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
+        files.extend(found or [path])
+    return files
 
 
 def _as_spec(source: object, tokenizer: str | None, max_tokens: int | None) -> EvalSetSpec:
@@ -119,6 +129,7 @@ def map_tokens(file: DataFile) -> np.ndarray:
     """The token ids of one file as a read-only map; nothing is read until it is used."""
     if file.n_tokens == 0:
         raise DataError(f"{file.path} holds no tokens", "name another file")
+    assert file.dtype is not None and file.n_tokens is not None  # every token kind has both
     try:
         return np.memmap(file.path, dtype=file.dtype, mode="r", offset=file.offset_bytes, shape=(file.n_tokens,))
     except (OSError, ValueError) as error:

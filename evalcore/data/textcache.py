@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +132,7 @@ def _write(
     write_atomically(folder / f"{name}.json", json.dumps(said))
 
 
-def _pieces(files: list[DataFile], tokenizer: Tokenizer, field: str) -> Iterator[tuple[bool, np.ndarray]]:
+def _pieces(files: list[DataFile], tokenizer: Tokenizer, field: str) -> Generator[tuple[bool, np.ndarray], None, None]:
     """(starts a document, ids) in order; encoded by a few threads that run ahead a bounded way."""
     workers = len(os.sched_getaffinity(0))
     waiting: deque[tuple[bool, Future[np.ndarray] | np.ndarray]] = deque()

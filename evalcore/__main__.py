@@ -1,0 +1,164 @@
+"""The stand-alone command: `python -m evalcore`, or `torchrun --nproc-per-node=N -m evalcore`, with the seed's flags.
+
+Owns its flags, its lines and its exit status. The measuring is the code that the daemon's jobs run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from evalcore.lifeline import die_with_parent
+
+if TYPE_CHECKING:
+    from evalcore.checkpoint import LoadedModel
+    from evalcore.distributed import Team
+    from evalcore.evaluation import EvalResult
+
+EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate one checkpoint on one stream; print `avg_loss:` and `ppl:`, with --json one object as the last line."""
+    if "RANK" in os.environ:
+        die_with_parent()
+    said = parser().parse_args(arguments)
+    if not said.data:
+        missing = "--val-data" if said.data_mode == "text" else "--val-npy"
+        return _fail(EXIT_USAGE, f"{missing} names no file", f"say {missing} FILE, or --data FILE")
+    try:
+        return _evaluate(said)
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; those of the seed's own eval command keep their names, defaults and meaning."""
+    out = _Parser(prog="python -m evalcore", description="Exact loss and perplexity of one checkpoint on one stream.")
+    out.add_argument("--checkpoint-path", required=True, help="the .pt file")
+    out.add_argument(
+        "--data-mode", choices=["text", "fineweb_npy"], default="text", help="which of the two below to read"
+    )
+    out.add_argument("--val-data", nargs="*", default=[], help="text files (data mode text)")
+    out.add_argument("--val-npy", nargs="*", default=[], help="token shards (data mode fineweb_npy)")
+    out.add_argument("--data", nargs="*", default=None, help="files of any known format, instead of the three above")
+    out.add_argument("--tokenizer-name", default="gpt2", help="tiktoken name, bytes, or a tokenizer file")
+    out.add_argument("--max-tokens", type=int, help="keep the first so many tokens")
+    out.add_argument("--seq-len", type=_auto_or_number, help="window in tokens (default: the context, 1024 at most)")
+    out.add_argument("--batch-size", type=_auto_or_number, help="windows per pass and rank (default: found by memory)")
+    out.add_argument("--no-amp", action="store_true", help="float32 on CUDA too")
+    out.add_argument("--bf16", action="store_true", help="bfloat16 (on CUDA it is the default)")
+    out.add_argument("--seed", type=int, default=42, help="accepted and without effect: nothing is drawn at random")
+    out.add_argument("--stride", type=int, help="tokens between windows (default: seq-len)")
+    out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    out.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    out.add_argument("--cache-dir", help="where tokenised text is kept")
+    out.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    out.add_argument("--selfcheck", action="store_true", help="evaluate again another way and compare")
+    return out
+
+
+class _Parser(argparse.ArgumentParser):
+    def parse_args(self, *arguments: Any, **more: Any) -> Any:  # type: ignore[override]
+        said = super().parse_args(*arguments, **more)
+        if said.data is None:
+            said.data = said.val_data if said.data_mode == "text" else said.val_npy
+            said.format = "text" if said.data_mode == "text" else "auto"
+        else:
+            said.format = "auto"
+        if said.no_amp:
+            said.dtype = "float32"
+        elif said.bf16 and said.dtype == "auto":
+            said.dtype = "bfloat16"
+        return said
+
+
+def _evaluate(said: argparse.Namespace) -> int:
+    from evalcore.appraisal import failure_of
+    from evalcore.distributed import start_team
+
+    try:
+        team = start_team(said.device)
+    except (RuntimeError, ValueError) as error:
+        return _fail(EXIT_ENVIRONMENT, str(error), "say --device cpu, or check torchrun's environment")
+    try:
+        return _measure(said, team)
+    except Exception as error:
+        failure = failure_of(error, said.checkpoint_path)
+        if failure[0] == "crash":
+            raise
+        return _report(failure, team)
+    finally:
+        team.close()
+
+
+def _measure(said: argparse.Namespace, team: Team) -> int:
+    from evalcore.appraisal import open_together
+    from evalcore.checkpoint import load_checkpoint
+    from evalcore.contract import EvalSetSpec
+    from evalcore.evaluation import evaluate
+    from evalcore.selfcheck import selfcheck
+
+    eval_set = EvalSetSpec("data", tuple(said.data), said.format, said.tokenizer_name, max_tokens=said.max_tokens)
+    stream, failure = open_together(team, eval_set, said.cache_dir)
+    if failure is not None or stream is None:
+        missing = not any(os.path.lexists(path) for path in said.data)
+        return _report(failure, team, EXIT_NOT_FOUND if missing else EXIT_FAILED)
+    loaded = load_checkpoint(said.checkpoint_path, device=str(team.device))
+    settings: dict[str, Any] = {
+        "seq_len": said.seq_len,
+        "stride": said.stride,
+        "dtype": said.dtype,
+        "context_length": loaded.context_length,
+        "vocab_size": loaded.vocab_size,
+        "team": team,
+    }
+    result = evaluate(loaded.model, stream, batch_size=said.batch_size, **settings)
+    check = selfcheck(loaded.model, stream, result, **settings) if said.selfcheck else None
+    if team.is_main:
+        _print(said, loaded, result, check.sentence if check else None)
+    return EXIT_FAILED if check is not None and not check.ok else 0
+
+
+def _print(said: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:
+    note = "; ".join(filter(None, (*loaded.notes, result.note, check)))
+    print(f"tokens: {result.tokens}")
+    if result.bits_per_byte is not None:
+        print(f"bits_per_byte: {result.bits_per_byte}")
+    if note:
+        print(f"note: {note}")
+    print(f"avg_loss: {result.loss}")
+    print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
+    if said.json:
+        fields = vars(result) | {"step": loaded.step, "checkpoint": said.checkpoint_path, "note": note or None}
+        plain = {key: _plain(value) for key, value in fields.items() if not key.startswith("window_")}
+        print(json.dumps(plain, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _report(failure: Any, team: Team, status: int | None = None) -> int:
+    """Say the failure once; the exit status follows from its kind: data, memory 5; gone 4; the checkpoint's own 8."""
+    kind, reason, hint = failure
+    if status is None:
+        status = {"vanished": EXIT_NOT_FOUND, "data": EXIT_FAILED, "oom": EXIT_FAILED}.get(kind, EXIT_CHECKPOINT)
+    return _fail(status, f"{kind}: {reason}", hint) if team.is_main else status
+
+
+def _fail(status: int, reason: str, hint: str | None) -> int:
+    print(f"evalcore: {reason}" + (f"\n  hint: {hint}" if hint else ""), file=sys.stderr)
+    return status
+
+
+def _auto_or_number(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
