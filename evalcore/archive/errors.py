@@ -39,7 +39,7 @@ class Limits:
     pickle_bytes: int = 64 << 20
     file_bytes: int = 4 << 40
     nesting: int = 64
-    work: int = 6_000_000
+    work: int = 4_000_000
     config_items: int = 20_000
     text_bytes: int = 1 << 20
     header_bytes: int = 100 << 20

@@ -16,6 +16,7 @@ from evalcore.archive.values import Foreign, Name, StorageRef, TensorRef
 
 MARK = object()
 _MAX_KEY = (1 << 61) - 2  # integers from the hash modulus on can be made to collide
+_uint32 = struct.Struct("<I").unpack_from
 Op = Callable[["Machine"], None]
 
 
@@ -29,6 +30,8 @@ def unpickle(data: bytes, start: int = 0) -> Pickled:
     try:
         value = machine.run()
     except (IndexError, struct.error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        if machine.at + 4 > len(data) and isinstance(error, (IndexError, struct.error)):
+            raise ArchiveError("corrupt", "the pickle ends before its stop code", incomplete=True) from None
         raise damaged(f"{type(error).__name__} at byte {machine.at}") from None
     return Pickled(value, machine.names, machine.tensors, machine.storages, machine.at)
 
@@ -65,24 +68,45 @@ class Machine:
         self.done = False
 
     def run(self) -> Any:
+        """Obey the codes until the stop code. The commonest stand here themselves: they are most of a real file."""
         from evalcore.archive.opcodes import TABLE  # the codes' own file needs this one's Machine
 
-        data, end, table = self.data, len(self.data), TABLE
-        budget = self.work
-        while not self.done:
-            if self.at >= end:
-                raise ArchiveError("corrupt", "the pickle ends before its stop code", incomplete=True)
-            op = table[data[self.at]]
-            self.at += 1
-            if op is None:
-                raise damaged(f"unknown code {data[self.at - 1]} at byte {self.at - 1}")
-            op(self)
-            budget -= 1
-            if budget <= 0 or self.work <= 0:
+        data, stack, memo, at = self.data, self.stack, self.memo, self.at
+        try:
+            for _ in range(LIMITS.work):
+                code = data[at]
+                at += 1
+                if code == 0x71:  # BINPUT
+                    memo[data[at]] = stack[-1]
+                    at += 1
+                elif code == 0x72:  # LONG_BINPUT
+                    memo[_uint32(data, at)[0]] = stack[-1]
+                    at += 4
+                elif code == 0x68 and data[at] in memo:  # BINGET
+                    stack.append(memo[data[at]])
+                    at += 1
+                elif code == 0x4B:  # BININT1
+                    stack.append(data[at])
+                    at += 1
+                elif code == 0x28:  # MARK
+                    stack.append(MARK)
+                elif code == 0x74:  # TUPLE
+                    stack.append(tuple(self.pop_mark()))
+                elif (op := TABLE[code]) is not None:
+                    self.at = at
+                    op(self)
+                    at = self.at
+                    if self.done:
+                        break
+                else:
+                    raise damaged(f"unknown code {code} at byte {at - 1}")
+            else:
                 raise ArchiveError("unsupported", f"the pickle takes more than {LIMITS.work} steps to read")
-        if len(self.stack) != 1:
-            raise damaged(f"{len(self.stack)} values are left at its end")
-        return self.stack[0]
+        finally:
+            self.at = at
+        if len(stack) != 1:
+            raise damaged(f"{len(stack)} values are left at its end")
+        return stack[0]
 
     def spend(self, items: int) -> None:
         self.work -= items

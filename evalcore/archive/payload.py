@@ -64,6 +64,8 @@ def identify(file: OpenFile) -> Directory | Legacy:
     head = file.read(0, 64)
     if not head:
         raise ArchiveError("corrupt", "the file is empty", incomplete=True)
+    if len(head) < 4:
+        raise ArchiveError("corrupt", f"the file has only {len(head)} bytes", incomplete=True)
     if head.startswith(b"PK\3\4"):
         directory = read_directory(file)
         refuse_zip_that_is_no_save(directory)
