@@ -1,0 +1,181 @@
+"""`ckptwatch results`: what is printed, in which format, and what is said when nothing is found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import random
+import subprocess
+import sys
+
+from tests.support.database import Database, small_run
+from watcher.store.schema import results
+
+
+def test_json_is_an_array_of_objects_with_exactly_the_columns_of_the_table(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
+    said = ckptwatch("results", "--json", "--db", tmp_path / "r.db")
+    assert said.status == 0
+    assert [row["loss"] for row in said.json] == [3.0, 2.5, 2.2]
+    assert all(list(row) == [column.name for column in results.columns] for row in said.json)
+
+
+def test_a_diverged_result_is_null_in_json_and_said_in_the_table(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, None, note="loss is nan in window 3")
+    assert ckptwatch("results", "--json", "--db", tmp_path / "r.db").json[-1]["loss"] is None
+    table = ckptwatch("results", "--db", tmp_path / "r.db").out
+    assert "not finite" in table
+    assert "loss is nan in window 3" in table
+
+
+def test_a_loss_whose_ppl_overflows_is_shown_without_a_ppl(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, 900.0, note="ppl is above the float range")
+    row = ckptwatch("results", "--step", "400", "--json", "--db", tmp_path / "r.db").json[0]
+    assert (row["loss"], row["ppl"]) == (900.0, None)
+
+
+def test_every_format_carries_the_same_rows(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
+    call = ("results", "--db", tmp_path / "r.db", "--format")
+    whole = ckptwatch(*call, "json").json
+    assert [json.loads(line) for line in ckptwatch(*call, "jsonl").out.splitlines()] == whole
+    table = list(csv.DictReader(io.StringIO(ckptwatch(*call, "csv").out)))
+    assert [float(row["loss"]) for row in table] == [3.0, 2.5, 2.2]
+    assert list(table[0]) == list(whole[0])
+    markdown = ckptwatch(*call, "md").out.splitlines()
+    assert len(markdown) == 2 + 3
+    assert markdown[2].startswith("| 100 | 3.0000 ±0.0100 |")
+
+
+def test_a_range_of_steps_has_both_its_ends(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
+    for text, steps in (("100:200", [100, 200]), ("200:", [200, 300]), (":100", [100]), ("200", [200])):
+        said = ckptwatch("results", "--step", text, "--json", "--db", tmp_path / "r.db")
+        assert [row["step"] for row in said.json] == steps, text
+    said = ckptwatch("results", "--step", "many", "--db", tmp_path / "r.db")
+    assert said.status == 2
+    assert "1000:2000" in said.err
+
+
+def test_unknown_names_get_the_nearest_valid_one_and_status_4(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
+    said = ckptwatch("results", "--eval-set", "vall", "--db", tmp_path / "r.db")
+    assert (said.status, said.out) == (4, "")
+    assert "did you mean 'val'?" in said.err
+    assert "did you mean 'gpt'?" in ckptwatch("results", "--run", "gtp", "--db", tmp_path / "r.db").err
+
+
+def test_no_database_is_status_4_with_the_path_and_the_next_command(ckptwatch, tmp_path):
+    said = ckptwatch("results", "--db", tmp_path / "none.db")
+    assert said.status == 4
+    assert str(tmp_path / "none.db") in said.err
+    assert "ckptwatch run" in said.err
+
+
+def test_a_file_of_another_program_is_refused_with_status_7_and_left_alone(ckptwatch, tmp_path):
+    (tmp_path / "other.db").write_bytes(b"not a database at all" * 10)
+    said = ckptwatch("results", "--db", tmp_path / "other.db")
+    assert said.status == 7
+    assert (tmp_path / "other.db").read_bytes() == b"not a database at all" * 10
+
+
+def test_hostile_names_are_escaped_in_the_table(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set()
+    database.result(1, 2.0, checkpoint="a\x1b[31mred\n.pt")
+    out = ckptwatch("results", "--db", tmp_path / "r.db").out
+    assert "\x1b" not in out
+    assert "a\\x1b[31mred\\n.pt" in out
+
+
+def test_older_versions_and_definitions_are_marked_and_never_in_best(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(300, 1.0, checkpoint_digest="sha256:older", superseded=1)
+    database.result(300, 0.5, checkpoint_digest="sha256:x", eval_digest="sha256:before")
+    said = ckptwatch("results", "--db", tmp_path / "r.db")
+    assert "older version" in said.out
+    assert "was redefined" in said.err
+    best = ckptwatch("results", "--best", "--json", "--db", tmp_path / "r.db").json
+    assert [row["loss"] for row in best] == [2.2]
+
+
+def test_best_is_the_earliest_within_noise_and_names_the_lowest(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set()
+    chance = random.Random(5)
+    targets = [64] * 60
+    hard = [64 * chance.uniform(1, 5) for _ in targets]
+    for step, effect in ((100, 0.4), (200, 0.001), (300, 0.0), (400, 0.3)):
+        nats = [h + 64 * (effect + chance.gauss(0, 0.1)) for h in hard]
+        database.result(step, None, windows=nats, targets=targets)
+    rows = ckptwatch("results", "--json", "--db", tmp_path / "r.db").json
+    lowest = min(rows, key=lambda row: row["loss"])
+    said = ckptwatch("results", "--best", "--json", "--db", tmp_path / "r.db")
+    assert said.json[0]["step"] == 200
+    if lowest["step"] != 200:
+        assert f"at step {lowest['step']}, but step 200 is as good" in said.err
+
+
+def test_best_tells_the_generalisation_gap_where_a_set_is_named_train(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.eval_set(name="train-part")
+    database.result(300, 2.0, eval_set="train-part")
+    said = ckptwatch("results", "--best", "--db", tmp_path / "r.db")
+    assert "generalisation gap at step 300: +0.2000 ±0.0141 nats (val above train-part)" in said.err
+
+
+def test_rows_measured_in_different_ways_are_said_to_be(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, 2.0, dtype="bfloat16")
+    assert "different dtype: bfloat16, float32" in ckptwatch("results", "--db", tmp_path / "r.db").err
+
+
+def test_in_a_pipe_the_table_is_plain_aligned_text(tmp_path):
+    small_run(tmp_path / "r.db").close()
+    command = [sys.executable, "-m", "watcher.cli", "results", "--db", str(tmp_path / "r.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["step", "loss", "ppl", "tokens", "seconds", "checkpoint"]
+    assert all(line.isascii() or "±" in line for line in lines)
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_on_a_narrow_terminal_the_table_fits_and_no_color_is_honoured(tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, 2.0, checkpoint="a/very/long/path/" * 8 + "step_400.pt")
+    database.close()
+    for colour in (False, True):
+        environment = {**os.environ, "COLUMNS": "60", "LINES": "24", "TERM": "xterm"}
+        environment.pop("NO_COLOR", None)
+        out = _on_a_terminal(tmp_path, environment if colour else {**environment, "NO_COLOR": "1"})
+        assert ("\x1b[" in out) is colour
+        if not colour:
+            assert max(len(line) for line in out.splitlines()) <= 60
+        assert "3.0000 ±0.0100" in out
+
+
+def _on_a_terminal(tmp_path, environment) -> str:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "watcher.cli", "results", "--db", str(tmp_path / "r.db")]
+    with subprocess.Popen(command, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        out = b""
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            out += chunk
+        assert process.wait() == 0
+    os.close(ours)
+    return out.decode()

@@ -1,0 +1,74 @@
+"""`ckptwatch config`: the settings in force, whether a file is right, and every key there is."""
+
+from __future__ import annotations
+
+import click
+
+from watcher.cli.options import Globals, json_option, print_json, say
+from watcher.errors import ConfigError
+
+
+@click.group("config", epilog="Example:  ckptwatch config validate")
+def command() -> None:
+    """The settings: show, validate, schema."""
+
+
+@command.command("show", epilog="Example:  ckptwatch -c my.toml config show")
+@json_option
+@click.pass_obj
+def show(flags: Globals, as_json: bool) -> None:
+    """Print the settings in force: the file with CKPTWATCH_* over it, defaults filled in, secrets masked."""
+    from watcher.config import load_settings
+    from watcher.settings_text import as_toml, shown
+
+    data = shown(load_settings(flags.settings_file()))
+    if as_json:
+        print_json(data)
+    else:
+        click.echo(as_toml(data), nl=False)
+
+
+@command.command("validate", epilog="Example:  ckptwatch -c my.toml config validate")
+@click.argument("file", required=False)
+@json_option
+@click.pass_obj
+def validate(flags: Globals, file: str | None, as_json: bool) -> None:
+    """Check the settings file: every problem at once, exit status 3 where there is one."""
+    from pathlib import Path
+
+    from watcher.config import DEFAULT_FILE, load_settings
+
+    where = Path(file) if file is not None else flags.settings_file() or Path(DEFAULT_FILE)
+    try:
+        settings = load_settings(where)
+    except ConfigError as error:
+        if as_json:
+            print_json({"file": str(where), "valid": False, "problems": error.cause.splitlines()[1:] or [error.cause]})
+        raise
+    absent = [
+        f"[[run]] {run.name}: the folder {run.dir} is not there yet" for run in settings.run if not run.dir.is_dir()
+    ]
+    if not settings.run:
+        absent.append("no [[run]]: nothing is watched")
+    if not settings.eval:
+        absent.append("no [[eval]]: nothing is measured")
+    if as_json:
+        print_json({"file": str(where), "valid": True, "problems": [], "warnings": absent})
+        return
+    for words in absent:
+        say(f"note: {words}")
+    say(f"{where}: {len(settings.run)} run(s), {len(settings.eval)} eval set(s), no problems")
+
+
+@command.command("schema", epilog="Examples:  ckptwatch config schema > ckptwatch.schema.json    "
+                 "ckptwatch config schema --toml > configs/full.toml")  # fmt: skip
+@click.option("--toml", "as_toml_", is_flag=True, help="As a commented TOML file with every key and its default.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON schema (the default).")
+def schema_(as_toml_: bool, as_json: bool) -> None:
+    """Print every key with its meaning and default."""
+    from watcher.settings_text import full_toml, schema
+
+    if as_toml_ and not as_json:
+        click.echo(full_toml(), nl=False)
+    else:
+        print_json(schema())

@@ -1,0 +1,114 @@
+"""`ckptwatch db`: where the database is, is it sound, bring it to this version's schema, copy it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.errors import NothingFound, StoreRefused, UsageError
+
+
+@click.group("db", epilog="Example:  sqlite3 -readonly $(ckptwatch db path) 'SELECT step, loss FROM results'")
+def command() -> None:
+    """The results database: path, check, migrate, backup."""
+
+
+@command.command("path", epilog="Example:  sqlite3 -readonly $(ckptwatch db path)")
+@json_option
+@db_option
+@click.pass_obj
+def path_(flags: Globals, as_json: bool, db: str | None) -> None:
+    """Print the database's path (or URL) alone."""
+    from watcher.store.engine import sqlite_path
+
+    url = database_url(flags, db)
+    file = sqlite_path(url)
+    place = str(file.absolute()) if file is not None else url
+    if as_json:
+        print_json({"database": place, "exists": file.exists() if file is not None else None})
+    else:
+        click.echo(place)
+
+
+@command.command("check", epilog="Example:  ckptwatch db check --json")
+@json_option
+@db_option
+@click.pass_obj
+def check(flags: Globals, as_json: bool, db: str | None) -> None:
+    """Check every page, every reference and the schema. Changes nothing; exit status 7 where something is wrong."""
+    from watcher.report.tables import as_facts
+    from watcher.store.checking import check as look_over
+    from watcher.store.checking import is_sound
+
+    facts = look_over(database_url(flags, db))
+    if as_json:
+        print_json({**facts, "sound": is_sound(facts)})
+    else:
+        click.echo(as_facts(facts))
+    if not is_sound(facts):
+        older = facts.get("integrity") == "ok" and facts.get("schema") != facts.get("newest_schema")
+        hint = "ckptwatch db migrate" if older else "restore a backup, or begin a new database with --db FILE"
+        raise StoreRefused(f"the database {facts.get('database', '')} is not as it should be", hint=hint)
+
+
+@command.command("migrate", epilog="Example:  ckptwatch db migrate")
+@json_option
+@db_option
+@click.pass_obj
+def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
+    """Bring the database to this version's schema, after a copy. The daemon does so by itself when it starts."""
+    from watcher.cli.showing import state_folder
+    from watcher.lock import Lock
+    from watcher.store.checking import check as look_over
+    from watcher.store.engine import sqlite_path
+    from watcher.store.migrate import open_for_writing
+
+    url = database_url(flags, db)
+    file = sqlite_path(url)
+    if file is not None and not file.exists():
+        raise NothingFound(f"there is no database at {file}", hint="`ckptwatch run` makes one")
+    folder = state_folder(flags, db)
+    folder.create()
+    lock = Lock(folder.lock)
+    lock.take()  # one writer at any time
+    try:
+        open_for_writing(url).close()
+    finally:
+        lock.release()
+    facts = look_over(url)
+    if as_json:
+        print_json(facts)
+    else:
+        say(f"schema {facts['schema']}: up to date")
+
+
+@command.command("backup", epilog="Example:  ckptwatch db backup results-2026.db")
+@click.argument("file", required=False)
+@json_option
+@db_option
+@click.pass_obj
+def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> None:
+    """Write a consistent copy, also while the daemon runs; beside the database unless FILE is given."""
+    from watcher.store.checking import back_up_to
+    from watcher.store.engine import sqlite_path
+    from watcher.store.migrate import back_up, refuse_unless_ours
+
+    source = sqlite_path(database_url(flags, db))
+    if source is None:
+        raise UsageError("a database server has its own backup", hint="pg_dump")
+    if not source.exists():
+        raise NothingFound(f"there is no database at {source}", hint="ckptwatch db path says where it is looked for")
+    refuse_unless_ours(source, whole=False)
+    if file is None:
+        copy = back_up(source)
+    else:
+        copy = Path(file)
+        if copy.exists():
+            raise UsageError(f"{copy} exists already", hint="give a name that is free")
+        back_up_to(source, copy)
+    if as_json:
+        print_json({"backup": str(copy), "bytes": copy.stat().st_size})
+    else:
+        click.echo(copy)

@@ -1,0 +1,107 @@
+"""`ckptwatch results`: the table of results, whole or filtered, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.errors import NothingFound
+
+
+@click.command(
+    "results",
+    epilog="Examples:  ckptwatch results --step 1000:2000    ckptwatch results --best    "
+    "ckptwatch results --format csv > results.csv",
+)
+@click.option("--best", is_flag=True, help="Of each run and set: the earliest step that is as good as the lowest loss.")
+@click.option("--run", help="Only this run.")
+@click.option("--eval-set", metavar="NAME", help="Only this eval set.")
+@click.option("--step", metavar="A:B", help="Only these steps: 1000, 1000:2000, 1000: or :2000.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv", "md"]), default="table", show_default=True,
+    help="How to print.",
+)  # fmt: skip
+@json_option
+@db_option
+@click.pass_obj
+def command(
+    flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, form: str, as_json: bool,
+    db: str | None,
+) -> None:  # fmt: skip
+    """Print the results: one row per checkpoint and eval set.
+
+    JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
+    earlier definition of a set, are in it too, and say so.
+    """
+    from watcher.report.names import expect, parse_steps
+    from watcher.store import reading as questions
+
+    steps = parse_steps(step) if step is not None else (None, None)
+    store = reading(flags, db)
+    runs, sets = questions.known_names(store)
+    if run is not None:
+        expect("run", run, runs)
+    if eval_set is not None:
+        expect("eval set", eval_set, sets)
+    wanted = questions.Wanted(run, eval_set, steps, standing=best)
+    rows = questions.result_rows(store, wanted)
+    if not rows:
+        raise NothingFound("there are no such results", hint="ckptwatch status says what is queued or failed")
+    if best:
+        show_best(store, rows, "json" if as_json else form)
+    else:
+        show_results(rows, "json" if as_json else form)
+
+
+def show_results(rows: list[dict], form: str) -> None:
+    """Print result rows in one of the formats; words about them go to stderr."""
+    from watcher.cli.showing import print_table
+    from watcher.report import curves, formats
+    from watcher.report.columns import result_columns
+    from watcher.report.tables import as_markdown
+    from watcher.store.reading import RESULT_COLUMNS
+
+    if form == "json":
+        print_json(rows)
+    elif form == "jsonl":
+        click.echo(formats.as_jsonl(rows))
+    elif form == "csv":
+        click.echo(formats.as_csv(RESULT_COLUMNS, rows))
+    elif form == "md":
+        click.echo(as_markdown(result_columns(rows), rows))
+    else:
+        print_table(result_columns(rows), rows)
+    for words in curves.mixtures(rows):
+        say(f"note: {words}")
+
+
+def show_best(store: Any, rows: list[dict], form: str) -> None:
+    """Best within noise of each run and set; the lowest loss, where that is another row, is named on stderr."""
+    from watcher.checkpoints import printable
+    from watcher.report import curves
+    from watcher.report.comparison import CONFIDENCE
+    from watcher.store.reading import KeptWindows
+
+    found = curves.best_of_each(rows, KeptWindows(store))
+    if not found:
+        raise NothingFound("no loss is finite, so none is best", hint="ckptwatch results shows them all")
+    show_results([best.row for best in found], form)
+    for best in found:
+        where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}"
+        if best.difference is None:
+            say(f"{where}: step {best.row['step']} has the lowest loss; no earlier step is as good within the noise")
+            continue
+        how = "over the same windows" if best.difference.method == "paired" else "from standard errors: no windows kept"
+        say(
+            f"{where}: the lowest loss is {best.lowest['loss']:.4f} at step {best.lowest['step']}, but step "
+            f"{best.row['step']} is as good within the noise ({best.difference.difference:+.4f} nats, "
+            f"p = {best.difference.p:.2f} > {1 - CONFIDENCE:.2f}, {how})"
+        )
+    for gap in curves.gaps_of(rows):
+        error = f" ±{gap.stderr:.4f}" if gap.stderr is not None else ""
+        say(
+            f"{printable(gap.run)}: generalisation gap at step {gap.step}: {gap.gap:+.4f}{error} nats "
+            f"({printable(gap.eval_set)} above {printable(gap.train_set)})"
+        )

@@ -1,0 +1,1 @@
+"""Rows into what people look at: tables, JSON, CSV, Markdown, curves, comparisons. Never reads the database."""

@@ -1,0 +1,121 @@
+"""Is one checkpoint better than another on one eval set? The paired difference with its interval. Pure.
+
+The unit is the window: both checkpoints scored the same targets, so what makes a window hard cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from watcher.report.student import quantile, two_sided_p
+
+Row = dict[str, Any]
+CONFIDENCE = 0.95
+#: What must be the same in two results before their losses may be subtracted.
+MEASURED_ALIKE = ("eval_digest", "seq_len", "stride", "tokens")
+
+
+class Windows(Protocol):
+    """Result id -> (nats, targets) of each window; None where none are kept. A dict will do."""
+
+    def get(self, result_id: int, /) -> tuple[Sequence[float], Sequence[int]] | None: ...
+
+
+@dataclass(frozen=True)
+class Difference:
+    """loss(b) - loss(a) in nats per target, with its 95 % interval and two-sided p.
+
+    method: `paired` over `windows`, or `unpaired` from the two standard errors where no windows are kept.
+    """
+
+    difference: float
+    stderr: float
+    low: float
+    high: float
+    p: float
+    windows: int
+    method: str
+
+    @property
+    def shows(self) -> bool:
+        """Can this set tell the two apart?"""
+        return self.p < 1 - CONFIDENCE
+
+
+@dataclass(frozen=True)
+class NotComparable:
+    """Why there is no difference to speak of."""
+
+    why: str
+
+
+def compare_rows(a: Row, b: Row, windows: Windows) -> Difference | NotComparable:
+    """Compare two rows of `results`; windows by result id, from the table `windows`."""
+    for row in (a, b):
+        if row["loss"] is None or not row["finite"]:
+            return NotComparable(f"the loss of {_named(row)} is not finite")
+    unlike = [key for key in MEASURED_ALIKE if a[key] != b[key]]
+    if unlike:
+        said = ", ".join(f"{key} {_short(a[key])} and {_short(b[key])}" for key in unlike)
+        return NotComparable(f"they were not measured alike: {said}")
+    left, right = windows.get(a["id"]), windows.get(b["id"])
+    if left and right and list(left[1]) == list(right[1]) and len(left[0]) >= 2:
+        return paired(left[0], right[0], left[1])
+    if a["loss_stderr"] is None or b["loss_stderr"] is None:
+        return NotComparable("neither windows nor standard errors are kept for both")
+    return unpaired(a["loss"], b["loss"], a["loss_stderr"], b["loss_stderr"])
+
+
+def paired(a_nats: Sequence[float], b_nats: Sequence[float], targets: Sequence[int]) -> Difference:
+    """The ratio estimator over windows: sum of differences over sum of targets.
+
+    With d_k the difference of window k's nats, n_k its targets and R = Σd/Σn, the variance of R is
+    K/(K-1) · Σ(d_k - R·n_k)² / (Σn)², and R/stderr follows t with K-1 degrees of freedom.
+    Source: Cochran, Sampling Techniques (3rd ed.), 6.4 and 2.11; Miller, "Adding Error Bars to Evals" (2024), 4.2.
+    """
+    count, total = len(targets), sum(targets)
+    differences = [b - a for a, b in zip(a_nats, b_nats, strict=True)]
+    ratio = math.fsum(differences) / total
+    squares = math.fsum((d - ratio * n) ** 2 for d, n in zip(differences, targets, strict=True))
+    stderr = math.sqrt(count / (count - 1) * squares) / total
+    return _difference(ratio, stderr, count - 1, count, "paired")
+
+
+def unpaired(a_loss: float, b_loss: float, a_stderr: float, b_stderr: float) -> Difference:
+    """From two standard errors as if the sets were independent: wider than the truth, never narrower, on one set."""
+    return _difference(b_loss - a_loss, math.hypot(a_stderr, b_stderr), math.inf, 0, "unpaired")
+
+
+def _difference(value: float, stderr: float, freedom: float, windows: int, method: str) -> Difference:
+    if stderr == 0:
+        p = 1.0 if value == 0 else 0.0
+        return Difference(value, 0.0, value, value, p, windows, method)
+    t = value / stderr
+    if math.isinf(freedom):
+        p, reach = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
+    else:
+        p, reach = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
+    return Difference(value, stderr, value - reach * stderr, value + reach * stderr, p, windows, method)
+
+
+def verdict(found: Difference | NotComparable, a: str, b: str) -> str:
+    """One sentence for a person. a, b: names of the two sides."""
+    if isinstance(found, NotComparable):
+        return f"cannot be compared: {found.why}"
+    if found.difference == 0 and found.stderr == 0:
+        return f"{a} and {b} are the same on every window"
+    if not found.shows:
+        return "no difference that this set can show"
+    return f"{b if found.difference < 0 else a} is better"
+
+
+def _named(row: Row) -> str:
+    return f"{row['run']} at step {row['step']}" if row["step"] is not None else str(row["checkpoint"])
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:19] + "..." if text.startswith("sha256:") else text

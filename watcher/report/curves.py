@@ -1,0 +1,150 @@
+"""From result rows to curves: one point per step, the best within noise, the gap to the training set. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
+
+Row = dict[str, Any]
+#: What a curve's rows should have resolved to alike.
+RESOLVED = ("seq_len", "stride", "dtype", "device")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run on one eval set, a row per step in order; best is the earliest row as good as the lowest."""
+
+    run: str
+    eval_set: str
+    rows: tuple[Row, ...]
+    best: Row | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.run} / {self.eval_set}"
+
+    def with_best(self, windows: Windows) -> Curve:
+        found = best_within_noise(self.rows, windows)
+        return Curve(self.run, self.eval_set, self.rows, found.row if found else None)
+
+
+@dataclass(frozen=True)
+class Best:
+    """row: the earliest that cannot be told from `lowest`. difference: lowest to row (None where they are one)."""
+
+    row: Row
+    lowest: Row
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Validation loss minus training-subset loss of one checkpoint, in nats per target."""
+
+    run: str
+    step: int | None
+    train_set: str
+    eval_set: str
+    gap: float
+    stderr: float | None
+
+
+def curves_of(rows: Sequence[Row]) -> list[Curve]:
+    """Group standing rows by run and set; of several versions of one step, the one saved last."""
+    cells: dict[tuple[str, str], dict[int, Row]] = defaultdict(dict)
+    for row in rows:
+        if row["step"] is None:
+            continue
+        points = cells[(row["run"], row["eval_set"])]
+        known = points.get(row["step"])
+        if known is None or (row["saved_at"], row["id"]) > (known["saved_at"], known["id"]):
+            points[row["step"]] = row
+    return [
+        Curve(run, name, tuple(points[step] for step in sorted(points)))
+        for (run, name), points in sorted(cells.items())
+    ]
+
+
+def best_within_noise(rows: Sequence[Row], windows: Windows) -> Best | None:
+    """The earliest row whose paired difference to the lowest is not significant; None without a finite loss.
+
+    rows: one curve, in order of step. A row measured otherwise than the lowest is passed over.
+    """
+    finite = [row for row in rows if row["finite"] and row["loss"] is not None]
+    if not finite:
+        return None
+    lowest = min(finite, key=lambda row: row["loss"])
+    for row in finite:
+        if row is lowest:
+            break
+        found = compare_rows(lowest, row, windows)
+        if not isinstance(found, NotComparable) and not found.shows:
+            return Best(row, lowest, found)
+    return Best(lowest, lowest, None)
+
+
+def best_of_each(rows: Sequence[Row], windows: Windows) -> list[Best]:
+    """Best within noise of each run and set; rows without a step come in order of saving."""
+    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[(row["run"], row["eval_set"])].append(row)
+    found = []
+    for _, group in sorted(grouped.items()):
+        group.sort(key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"]))
+        best = best_within_noise(group, windows)
+        if best is not None:
+            found.append(best)
+    return found
+
+
+def is_training_set(name: str) -> bool:
+    """A set whose name begins with `train` is a piece of the training data."""
+    return name.lower().startswith("train")
+
+
+def gaps_of(rows: Sequence[Row]) -> list[Gap]:
+    """The generalisation gap at the newest step that both sets have, for each run, training set and other set."""
+    curves = curves_of(rows)
+    gaps = []
+    for train in (curve for curve in curves if is_training_set(curve.eval_set)):
+        for other in curves:
+            if other.run != train.run or is_training_set(other.eval_set):
+                continue
+            at = {row["step"]: row for row in train.rows if row["finite"]}
+            shared = [row for row in other.rows if row["finite"] and row["step"] in at]
+            if shared:
+                gaps.append(_gap(at[shared[-1]["step"]], shared[-1]))
+    return gaps
+
+
+def mixtures(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each run and set whose standing rows were measured in different ways."""
+    ways: dict[tuple[str, str], dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        if row["superseded"]:
+            continue
+        for key in (*RESOLVED, "eval_digest"):
+            ways[(row["run"], row["eval_set"])][key].add(row[key])
+    said = []
+    for (run, name), values in sorted(ways.items()):
+        if len(values["eval_digest"]) > 1:
+            said.append(
+                f"{run} / {name} was redefined: rows of {len(values['eval_digest'])} definitions are not one curve"
+            )
+            continue
+        for key in RESOLVED:
+            if len(values[key]) > 1:
+                mixed = ", ".join(sorted(map(str, values[key])))
+                said.append(f"{run} / {name} was measured with different {key}: {mixed}")
+    return said
+
+
+def _gap(train: Row, other: Row) -> Gap:
+    errors = (train["loss_stderr"], other["loss_stderr"])
+    stderr = None if None in errors else math.hypot(*errors)
+    return Gap(other["run"], other["step"], train["eval_set"], other["eval_set"], other["loss"] - train["loss"], stderr)
