@@ -69,8 +69,15 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
 
 def _items(desk: Desk, team: Team) -> Iterator[Item]:
     """The same items in the same order on every rank: rank 0 decides and tells."""
+    from evalcore.distributed import TeamBroken
+
     while True:
-        said = team.broadcast(desk.next() if team.is_main else None)
+        try:
+            said = team.broadcast(desk.next() if team.is_main else None)
+        except TeamBroken:
+            if team.is_main or not desk.folder.closed.exists():
+                raise
+            return  # rank 0 had nothing more to say and was quicker to leave
         if said is None:
             return
         if said:

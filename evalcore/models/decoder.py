@@ -43,6 +43,13 @@ class DecoderShape:
     by_layer: bool = False
 
 
+class Table(nn.Embedding):
+    """An embedding that is not drawn at random: on meta its draw would import the whole compiler, for over a second."""
+
+    def reset_parameters(self) -> None:
+        pass  # the checkpoint fills it
+
+
 class Attention(nn.Module):
     def __init__(self, shape: DecoderShape, layer: int) -> None:
         super().__init__()
@@ -82,8 +89,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.vocab_size = shape.vocab_size
         self.context_length = shape.positions
-        self.tokens = nn.Embedding(shape.vocab_size, shape.width)
-        self.positions = nn.Embedding(shape.positions, shape.width)
+        self.tokens = Table(shape.vocab_size, shape.width)
+        self.positions = Table(shape.positions, shape.width)
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
         self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)

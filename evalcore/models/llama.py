@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalcore.models.decoder import block_names
+from evalcore.models.decoder import Table, block_names
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, flag, is_tied, number, whole
 
 
@@ -87,7 +87,7 @@ class Llama(nn.Module):
         self.vocab_size = shape.vocab_size
         self.context_length = shape.positions
         self.shape = shape
-        self.tokens = nn.Embedding(shape.vocab_size, shape.width)
+        self.tokens = Table(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(LlamaBlock(shape) for _ in range(shape.layers))
         self.norm = RMSNorm(shape.width, shape.epsilon)
         self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
