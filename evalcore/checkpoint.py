@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from evalcore.archive.directory import Directory, digest_of_bytes
@@ -71,6 +72,7 @@ class LoadedModel:
         self.close()
 
 
+@torch.inference_mode(False)  # ordinary tensors always: the reading threads have a mode of their own
 def load_checkpoint(
     source: Source,
     *,

@@ -100,7 +100,7 @@ def test_a_hole_of_zeros_is_corrupt(tmp_path):
     middle = len(data) // 2
     data[middle : middle + 2048] = bytes(2048)
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="CRC|does not agree"):
+    with pytest.raises(CheckpointError, match=r"CRC|does not agree"):
         load_checkpoint(path)
 
 
@@ -206,7 +206,7 @@ def bounded(path, *, seconds=20, megabytes=1500):
 
 def test_deflated_records_are_unsafe_before_anything_is_unpacked(tmp_path):
     path = make.write_zip(tmp_path / "a.pt", {"a/data.pkl": bytes(64 << 20)}, compression=zipfile.ZIP_DEFLATED)
-    assert bounded(path, megabytes=200).startswith("unsafe entry a/data.pkl is compressed")
+    assert bounded(path, megabytes=200).startswith("unsafe entry data.pkl is compressed")
 
 
 def test_a_sparse_file_of_50_gib_is_refused_without_reading_it(tmp_path):

@@ -237,7 +237,8 @@ def test_factory_builds_any_model_from_plain_tensors(tmp_path, returned):
 def test_factory_faults_are_named(tmp_path):
     (tmp_path / "broken_model.py").write_text(
         "def build(config, state):\n    raise KeyError('hidden')\ndef last(config, state):\n    import torch\n"
-        "    class M(torch.nn.Module):\n        def forward(self, t):\n            return torch.zeros(t.shape[0], 1, 9)\n"
+        "    class M(torch.nn.Module):\n        def forward(self, t):\n"
+        "            return torch.zeros(t.shape[0], 1, 9)\n"
         "    return M()\n"
     )
     path = make.save_bare(tmp_path / "a.pt")
