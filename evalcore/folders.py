@@ -5,7 +5,9 @@ Runs no code from the folder (trust_remote_code stays off). Owns nothing about f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,8 +37,12 @@ class ShardRecords:
         else:
             part.read(replace(storage, key=key), buffer)
 
-    def check(self, skip: set[str]) -> int:
-        return sum(part.check(set()) for part in self.zips.values())
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        return sum(part.check(partial(_wanted_in, prefix, wanted)) for prefix, part in self.zips.items())
+
+
+def _wanted_in(prefix: str, wanted: Callable[[str], bool], key: str) -> bool:
+    return wanted(prefix + key)
 
 
 def load_folder(
@@ -68,7 +74,8 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         family = folder.family
         model, read_bytes = _through_transformers(folder, records, device)
     if verify == "all":
-        read_bytes += records.check(set())
+        used = {ref.storage.key for ref in folder.state.tensors.values()}
+        read_bytes += records.check(lambda key: key not in used)
     model.eval().requires_grad_(False)
     return LoadedModel(
         model=model, family=family, config=folder.config, context_length=getattr(model, "context_length", None),

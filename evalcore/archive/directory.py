@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.source import OpenFile
@@ -200,7 +200,7 @@ def _under_one_top(raw: list[Entry]) -> tuple[dict[str, Entry], str]:
         if name in entries:
             raise ArchiveError("corrupt", f"the archive has two entries named {shown(name)}")
         top = folder
-        entries[name] = replace(entry, name=name)
+        entries[name] = Entry(name, entry.size, entry.crc, entry.header, entry.full_name, entry.compressed)
     if top is None:
         raise ArchiveError("corrupt", "the archive is empty")
     return entries, top

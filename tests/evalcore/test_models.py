@@ -182,3 +182,23 @@ def test_autocast_in_bfloat16_stays_close(tmp_path):
         exact = loaded.model(tokens)
         with torch.autocast("cpu", torch.bfloat16):
             assert (loaded.model(tokens).float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_a_head_left_out_though_it_is_declared_untied_is_missing(tmp_path):
+    model = llama()
+    state = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    path = make.save_hf_state(tmp_path / "a.pt", model.config.to_dict(), state)
+    with pytest.raises(CheckpointError, match=r"1 missing: lm_head\.weight"):
+        load_checkpoint(path)
+
+
+def test_pickled_transformers_configs_are_told_apart_by_their_class(tmp_path):
+    model = gpt2()
+    torch.save({"model": model.state_dict(), "config": model.config}, tmp_path / "a.pt")
+    with load_checkpoint(tmp_path / "a.pt") as loaded, torch.inference_mode():
+        assert (loaded.model(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
+    other = transformers.MistralConfig(**sizes, vocab_size=97, num_key_value_heads=4)
+    torch.save({"model": llama(num_hidden_layers=1).state_dict(), "config": other}, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match="its family is hf-mistral"):
+        load_checkpoint(tmp_path / "b.pt")
