@@ -1,0 +1,54 @@
+"""A real Chromium on a real dashboard; skipped, with the reason, only where no Chromium is installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.training import Training, dashboard, say_healthy, training
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    with api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def made(tmp_path) -> Iterator[Training]:
+    one = training(tmp_path, points=12)
+    say_healthy(one.state)
+    yield one
+    one.database.close()
+
+
+@pytest.fixture
+def url(made) -> Iterator[str]:
+    with dashboard(made) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser, url) -> Iterator:
+    """A page that fails the test for any error on its console; closed before the server is."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    one, wrong = context.new_page(), []
+    one.on("pageerror", lambda error: wrong.append(str(error)))
+    one.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    one.complaints = wrong
+    yield one
+    context.close()
+    assert not wrong, wrong

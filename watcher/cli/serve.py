@@ -1,0 +1,32 @@
+"""`ckptwatch serve`: the dashboard, apart from the daemon."""
+
+from __future__ import annotations
+
+import click
+
+from watcher.cli.options import Globals, database_url, db_option, say
+
+
+@click.command("serve", epilog="Example:  ckptwatch serve --port 8745    then open http://127.0.0.1:8745/")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: 8745]")
+@click.option("--allow-remote", is_flag=True, help="Listen on another address than loopback (there are no passwords).")
+@db_option
+@click.pass_obj
+def command(flags: Globals, host: str | None, port: int | None, allow_remote: bool, db: str | None) -> None:
+    """Show the results in a browser: live curves, checkpoints, queue, failures. Reads only.
+
+    Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
+    """
+    from watcher.config import load_settings
+    from watcher.dashboard import make_server
+    from watcher.places import StateFolder
+
+    settings = load_settings(flags.settings_file())
+    given = {"host": host, "port": port, "allow_remote": True if allow_remote else None}
+    web = settings.web.model_copy(update={key: value for key, value in given.items() if value is not None})
+    url = database_url(flags, db)
+    server = make_server(web, url, StateFolder.beside(url, settings.store.state_dir if db is None else None))
+    if not flags.quiet:
+        say(f"dashboard at {server.url} (Ctrl-C ends it)")
+    server.run()

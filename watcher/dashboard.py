@@ -1,0 +1,39 @@
+"""The dashboard's wiring: its own read-only connections, the state folder, the settings -> a server.
+
+`ckptwatch serve` runs it alone; the daemon runs it in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from watcher.config import WebSettings
+from watcher.errors import EnvironmentProblem
+from watcher.launch.logs import last_words
+from watcher.places import StateFolder
+from watcher.store.migrate import open_for_reading
+from watcher.store.pages import Pages
+
+LOG_TAIL = 16_384  # characters
+
+
+def make_server(settings: WebSettings, url: str, state: StateFolder):
+    """A bound server that does not run yet. Raises ConfigError, EnvironmentProblem, NothingFound, StoreRefused."""
+    try:
+        from watcher.web.app import create_app
+        from watcher.web.server import Server, refuse_remote
+        from watcher.web.source import Source
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(
+            f"the dashboard needs a library that is not installed: {error.name}", hint="pip install 'ckptwatch[web]'"
+        ) from None
+    refuse_remote(settings.host, settings.allow_remote)
+    store = open_for_reading(url)
+    source = Source(Pages(store), state, lambda path: last_words(path, LOG_TAIL))
+    return Server(create_app(source, (settings.host, *settings.allowed_hosts)), settings.host, settings.port)
+
+
+def start_server(settings: WebSettings, url: str, state: StateFolder) -> tuple[str, Callable[[], None]]:
+    """Serve in a thread of this process: (address, stop). Raises like make_server."""
+    server = make_server(settings, url, state)
+    return server.url, server.start()

@@ -1,0 +1,1 @@
+"""The dashboard: read-only pages over the database, with their JSON twins, live updates and metrics."""

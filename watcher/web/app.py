@@ -1,0 +1,190 @@
+"""The application: routes, one wrapper that makes a page and its JSON twin from the same content, live updates.
+
+Reads only. Never opens the database or a file itself: the Source does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from watcher.errors import CkptwatchError
+from watcher.web import metrics, views, words
+from watcher.web.guard import Guard
+from watcher.web.live import Live
+from watcher.web.source import Source
+
+#: name -> (path, title, content); each has a template of its name and twins at ?format=json and /api<path>
+PAGES: dict[str, tuple[str, str, Callable]] = {
+    "overview": ("/", "Overview", views.overview),
+    "runs": ("/runs", "Runs", views.runs),
+    "checkpoints": ("/checkpoints", "Checkpoints", views.checkpoints),
+    "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", views.checkpoint),
+    "queue": ("/queue", "Queue", views.queue),
+    "job": ("/jobs/{id:int}", "Job", views.job),
+    "data": ("/data", "Data sets", views.data),
+    "system": ("/system", "System", views.system),
+}
+MENU = ("overview", "runs", "checkpoints", "queue", "data", "system")
+_TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
+
+
+def create_app(source: Source, hosts: Iterable[str] = (), poll_s: float = 1.0) -> Starlette:
+    """hosts: names besides loopback's under which it may be asked for. poll_s: pause between looks for changes."""
+    site = _Site(source, Live(source.pulse, poll_s))
+    routes = [Route("/static/{name}", site.static)]
+    for name, (path, _, _) in PAGES.items():
+        routes.append(Route(path, site.page(name)))
+        routes.append(Route("/api/overview" if name == "overview" else f"/api{path}", site.twin(name)))
+    routes += [
+        Route("/api/curves", site.json(views.curves)),
+        Route("/api/results", site.json(views.results)),
+        Route("/events", site.events),
+        Route("/metrics", site.metrics),
+        Route("/healthz", site.healthz),
+        Route("/readyz", site.readyz),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        exception_handlers={HTTPException: site.refused, CkptwatchError: site.trouble, Exception: site.broken},
+    )
+    app.state.live = site.live
+    return app
+
+
+class _Site:
+    """The handlers, with what they share."""
+
+    def __init__(self, source: Source, live: Live) -> None:
+        self.source = source
+        self.live = live
+        # A dictionary of what the package holds: no request can name any other file.
+        folder = files("watcher.web") / "static"
+        self._static = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
+        self._templates = Environment(
+            loader=PackageLoader("watcher.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        for name in ("number", "count", "short_count", "size", "duration", "clock", "name", "short_digest"):
+            self._templates.filters[name] = getattr(words, name)
+        self._templates.filters["ago"] = lambda at: words.ago(at, time.time())
+
+    def page(self, name: str) -> Callable:
+        async def show(request: Request) -> Response:
+            if request.query_params.get("format") == "json":
+                return await self._twin(name, request)
+            content = await self._content(name, request)
+            return HTMLResponse(await run_in_threadpool(self._render, name, content, request), headers=_FRESH)
+
+        return show
+
+    def twin(self, name: str) -> Callable:
+        async def answer(request: Request) -> Response:
+            return await self._twin(name, request)
+
+        return answer
+
+    def json(self, build: Callable) -> Callable:
+        async def answer(request: Request) -> Response:
+            return _json(await run_in_threadpool(build, self.source, request.query_params))
+
+        return answer
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._static:
+            raise HTTPException(404)
+        kind = _TYPES.get(name.rsplit(".", 1)[-1], "application/octet-stream")
+        return Response(self._static[name], media_type=kind, headers={"cache-control": "max-age=3600"})
+
+    async def events(self, request: Request) -> Response:
+        if self.live.full or request.method == "HEAD":
+            return PlainTextResponse("too many listeners\n" if self.live.full else "", 503 if self.live.full else 200)
+        return StreamingResponse(self.live.stream(), media_type="text/event-stream", headers=_FRESH)
+
+    async def metrics(self, request: Request) -> Response:
+        text = await run_in_threadpool(metrics.page, self.source, time.time())
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers=_FRESH)
+
+    async def healthz(self, request: Request) -> Response:
+        health = await run_in_threadpool(self.source.health)
+        return _json(health.as_json(), 200 if health.ok else 503)
+
+    async def readyz(self, request: Request) -> Response:
+        health = await run_in_threadpool(self.source.health)
+        return _json({"ready": health.ready, "reasons": list(health.reasons)}, 200 if health.ready else 503)
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return await run_in_threadpool(self._failed, request, status, "There is no such page here.")
+
+    async def trouble(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, CkptwatchError)
+        return await run_in_threadpool(self._failed, request, 503, f"{error.cause}. {error.hint}")
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        return PlainTextResponse("this page failed; the daemon's log says why\n", 500)
+
+    async def _content(self, name: str, request: Request) -> dict[str, Any]:
+        build, ids = PAGES[name][2], [value for key, value in request.path_params.items() if key == "id"]
+        if any(value > 2**63 - 1 for value in ids):
+            raise HTTPException(404)
+        try:
+            return await run_in_threadpool(build, self.source, request.query_params, *ids)
+        except views.NoSuchThing as error:
+            raise HTTPException(404, str(error)) from None
+
+    async def _twin(self, name: str, request: Request) -> Response:
+        return _json(await self._content(name, request))
+
+    def _render(self, name: str, content: dict[str, Any], request: Request, title: str = "") -> str:
+        template = self._templates.get_template(f"{name}.html")
+        return template.render(
+            current=name,
+            title=title or PAGES[name][1],
+            menu=[(each, PAGES[each][0], PAGES[each][1]) for each in MENU],
+            health=self.source.health(),
+            twin=str(request.url.include_query_params(format="json").replace(scheme="", netloc="")),
+            **content,
+        )
+
+    def _failed(self, request: Request, status: int, why: str) -> Response:
+        if request.url.path.startswith("/api/") or request.query_params.get("format") == "json":
+            return _json({"error": why}, status)
+        return HTMLResponse(self._render("failed", {"status": status, "why": why}, request, str(status)), status)
+
+
+_FRESH = {"cache-control": "no-store"}
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    """Strict JSON: numbers that are not finite, and bytes, are null."""
+    text = json.dumps(_strict(value), ensure_ascii=False, allow_nan=False, default=str)
+    return Response(text, status, media_type="application/json", headers=_FRESH)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value

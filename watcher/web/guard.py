@@ -1,0 +1,85 @@
+"""What may come in, and what every answer says to the browser: methods, Host, Origin, paths, sizes, headers.
+
+Stands before the application; knows nothing of pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+URL_MAX_BYTES = 4096
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+#: No inline script or style, nothing from elsewhere, no frames, no forms to elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+class Guard:
+    """ASGI middleware. hosts: further names under which this server may be asked for."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+        self._app = app
+        self._hosts = LOOPBACK_NAMES | {host.lower().strip("[]") for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        refused = self._why_refused(scope)
+        if refused is None:
+            await self._app(scope, receive, _with_headers(send))
+            return
+        status, why = refused
+        extra = {"allow": "GET, HEAD"} if status == 405 else {}
+        answer = PlainTextResponse(f"{why}\n", status, {**extra, "connection": "close", "cache-control": "no-store"})
+        await answer(scope, receive, _with_headers(send))
+
+    def _why_refused(self, scope: Scope) -> tuple[int, str] | None:
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, "this dashboard only shows; it takes GET and HEAD"
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if len(raw_path) + len(scope["query_string"]) > URL_MAX_BYTES:
+            return 414, f"the address is longer than {URL_MAX_BYTES} bytes"
+        path = scope["path"]
+        if any(sign in path for sign in ("\0", "\\")) or ".." in path.split("/"):
+            return 400, "the path is not one of this dashboard's"
+        headers = [(key.lower(), value) for key, value in scope["headers"]]
+        hosts = [value for key, value in headers if key == b"host"]
+        if len(hosts) != 1 or not self._knows(hosts[0].decode("latin-1")):
+            return 403, "unknown Host; add it to [web] allowed_hosts if this name is yours"
+        origin = next((value.decode("latin-1") for key, value in headers if key == b"origin"), None)
+        if origin is not None and (urlsplit(origin).hostname or "") not in self._hosts:
+            return 403, "requests from another site are refused"
+        if any(key == b"transfer-encoding" or (key == b"content-length" and value != b"0") for key, value in headers):
+            return 413, "a request with a body is refused"
+        return None
+
+    def _knows(self, host: str) -> bool:
+        try:
+            return (urlsplit(f"//{host}").hostname or "") in self._hosts
+        except ValueError:
+            return False
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+        await send(message)
+
+    return sending

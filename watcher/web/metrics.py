@@ -1,0 +1,71 @@
+"""/metrics: the database and the daemon's health as Prometheus families."""
+
+from __future__ import annotations
+
+from watcher.clock import seconds
+from watcher.exposition import Family, exposition
+from watcher.web.source import Source
+
+JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+def page(source: Source, now_s: float) -> str:
+    """All families; losses by run and set, of the newest and of the best checkpoint."""
+    return exposition([*_health(source, now_s), *_work(source, now_s), *_numbers(source)])
+
+
+def _health(source: Source, now_s: float) -> list[Family]:
+    health, said = source.health(), source.said() or {}
+    up = Family("ckptwatch_up", "1 while a daemon holds the lock.")
+    up.add(int(health.state != "down"))
+    healthy = Family("ckptwatch_healthy", "1 where nothing needs a person's eye; /healthz tells the reasons.")
+    healthy.add(int(health.ok))
+    scan = Family("ckptwatch_scan_age_seconds", "Time since the last finished scan of a run's folder.")
+    dropped = Family("ckptwatch_event_overflows_total", "File events that the kernel dropped.", "counter")
+    silent_s = max(0.0, now_s - seconds(said["at"])) if said.get("at") else 0.0
+    for run in said.get("runs") or []:
+        age_s = run.get("last_scan_age_s")
+        scan.add(age_s + silent_s if age_s is not None else None, run=run.get("name"))
+        dropped.add(run.get("overflows"), run=run.get("name"))
+    return [up, healthy, scan, dropped]
+
+
+def _work(source: Source, now_s: float) -> list[Family]:
+    counts, waiting_at = source.pages.counts(), source.pages.oldest_waiting_at()
+    jobs = Family("ckptwatch_jobs", "Jobs by state.")
+    for state in JOB_STATES:
+        jobs.add(counts.get(state, 0), state=state)
+    waiting = Family("ckptwatch_oldest_waiting_seconds", "Age of the oldest waiting job; 0 where none waits.")
+    waiting.add(max(0.0, now_s - seconds(waiting_at)) if waiting_at else 0.0)
+    checkpoints = Family("ckptwatch_checkpoints", "Registered checkpoints, older versions of a file aside.")
+    results = Family("ckptwatch_results", "Rows in the table results.")
+    newest = Family("ckptwatch_newest_checkpoint_seconds", "When the newest checkpoint was saved, Unix time.")
+    for run in source.pages.runs():
+        checkpoints.add(run["checkpoints"], run=run["name"])
+        results.add(run["results"], run=run["name"])
+        newest.add(seconds(run["newest_saved_at"]) if run["newest_saved_at"] else None, run=run["name"])
+    exports = Family("ckptwatch_exports", "Rows of the outbox by sink and state.")
+    for row in source.pages.exports():
+        exports.add(row["n"], sink=row["sink"], state=row["state"])
+    return [jobs, waiting, checkpoints, results, newest, exports]
+
+
+def _numbers(source: Source) -> list[Family]:
+    loss = Family("ckptwatch_eval_loss", "Loss of the newest checkpoint, nats per token; absent where not finite.")
+    ppl = Family("ckptwatch_eval_ppl", "Perplexity of the newest checkpoint.")
+    bits = Family("ckptwatch_eval_bits_per_byte", "Bits per byte of the newest checkpoint.")
+    step = Family("ckptwatch_eval_step", "Training step of the newest evaluated checkpoint.")
+    finite = Family("ckptwatch_eval_finite", "0 where the newest checkpoint's loss is not finite.")
+    speed = Family("ckptwatch_eval_tokens_per_second", "Speed of the newest evaluation.")
+    for row in source.pages.latest():
+        labels = {"run": row["run"], "eval_set": row["eval_set"]}
+        for family, key in ((loss, "loss"), (ppl, "ppl"), (bits, "bits_per_byte"), (step, "step")):
+            family.add(row[key], **labels)
+        finite.add(row["finite"], **labels)
+        speed.add(row["tokens_per_second"], **labels)
+    best = Family("ckptwatch_best_loss", "Lowest loss so far.")
+    best_step = Family("ckptwatch_best_step", "Training step of the lowest loss so far.")
+    for row in source.pages.best():
+        best.add(row["loss"], run=row["run"], eval_set=row["eval_set"])
+        best_step.add(row["step"], run=row["run"], eval_set=row["eval_set"])
+    return [loss, ppl, bits, step, finite, speed, best, best_step]

@@ -1,0 +1,109 @@
+"""Where pages get their facts: the database's questions, the daemon's health file, progress and logs of launches.
+
+Paths come from the database and the state folder only, never from a request, and must lie in the state folder.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from evalcore.contract import LaunchFolder
+from watcher.errors import CkptwatchError
+from watcher.lock import is_held
+from watcher.places import StateFolder
+from watcher.web.health import Health, judge
+
+FILE_MAX_BYTES = 1 << 20
+Row = dict[str, Any]
+
+
+class Readings(Protocol):
+    """The questions that watcher.store.pages answers."""
+
+    def pulse(self) -> str: ...
+    def stamp(self) -> str: ...
+    def runs(self) -> list[Row]: ...
+    def eval_sets(self) -> list[Row]: ...
+    def curve_points(self, runs: tuple[int, ...] = ()) -> list[Row]: ...
+    def newest_results(self, limit: int) -> list[Row]: ...
+    def results(self, run: int | None, eval_set: str | None, after_id: int, limit: int) -> list[Row]: ...
+    def best(self) -> list[Row]: ...
+    def latest(self) -> list[Row]: ...
+    def counts(self) -> dict[str, int]: ...
+    def oldest_waiting_at(self) -> str | None: ...
+    def checkpoints(self, run: int | None, limit: int, offset: int) -> list[Row]: ...
+    def count_checkpoints(self, run: int | None) -> int: ...
+    def checkpoint(self, checkpoint_id: int) -> Row | None: ...
+    def running(self) -> list[Row]: ...
+    def queued(self, limit: int) -> list[Row]: ...
+    def ended_badly(self, limit: int) -> list[Row]: ...
+    def irregular_files(self, limit: int) -> list[Row]: ...
+    def job(self, job_id: int) -> Row | None: ...
+    def launches(self, limit: int) -> list[Row]: ...
+    def events(self, limit: int) -> list[Row]: ...
+    def exports(self) -> list[Row]: ...
+    def facts(self) -> Row: ...
+
+
+@dataclass
+class Source:
+    """read_log: a launch folder's log file -> its last words, escaped."""
+
+    pages: Readings
+    state: StateFolder
+    read_log: Callable[[Path], str]
+    _pulse: tuple[str, str] = ("", "")
+
+    def said(self) -> Row | None:
+        """What the daemon last wrote of its health; None where it never did."""
+        return _read_object(self.state.health)
+
+    def health(self) -> Health:
+        oldest, trouble = None, None
+        try:
+            oldest = self.pages.oldest_waiting_at()
+        except CkptwatchError as error:
+            trouble = error.cause
+        return judge(self.said(), is_held(self.state.lock), trouble, oldest, time.time())
+
+    def pulse(self) -> str:
+        """Changes when something new could be shown; the database is asked only when its files have changed."""
+        try:
+            stamp = self.pages.stamp()
+            if not stamp or stamp != self._pulse[0]:
+                self._pulse = (stamp, self.pages.pulse())
+        except CkptwatchError as error:
+            self._pulse = ("", error.cause)
+        health = self.said() or {}
+        progress = [self.progress(launch.get("folder")) for launch in health.get("launches") or []]
+        spoken = (health.get("state"), health.get("reasons"), [p and p.get("windows_done") for p in progress])
+        return f"{self._pulse[1]}|{spoken}|{is_held(self.state.lock)}"
+
+    def progress(self, folder: str | None) -> Row | None:
+        """How far a running launch is, as its worker last wrote it."""
+        inside = self._launch(folder)
+        return _read_object(inside.progress) if inside else None
+
+    def log_tail(self, folder: str | None) -> str:
+        inside = self._launch(folder)
+        return self.read_log(inside.log) if inside else ""
+
+    def _launch(self, folder: str | None) -> LaunchFolder | None:
+        if not folder:
+            return None
+        path = Path(folder).resolve()
+        return LaunchFolder(path) if path.parent == self.state.launches.resolve() else None
+
+
+def _read_object(path: Path) -> Row | None:
+    try:
+        with open(path, "rb") as file:
+            said = json.loads(file.read(FILE_MAX_BYTES))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None

@@ -1,0 +1,207 @@
+"""One function per page: facts in, the page's content out. The same content is the page's JSON twin."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from watcher.clock import seconds
+from watcher.web import reproduce
+from watcher.web.curves import series_of
+from watcher.web.source import Row, Source
+
+PER_PAGE = 50
+QUEUE_SHOWN = 100
+Query = Mapping[str, str]
+
+
+class NoSuchThing(Exception):
+    """What was asked for is not in the database: 404."""
+
+
+def overview(source: Source, query: Query) -> Row:
+    pages = source.pages
+    runs, newest = pages.runs(), pages.newest_results(12)
+    waiting_at = pages.oldest_waiting_at()
+    return {
+        "runs": runs,
+        "counts": pages.counts(),
+        "newest": newest,
+        "best": pages.best(),
+        "latest": pages.latest(),
+        "running": _running(source),
+        "lag_s": max(0.0, time.time() - seconds(waiting_at)) if waiting_at else 0.0,
+        "tokens_seen_known": any(row["tokens_seen"] is not None for row in newest),
+    }
+
+
+def runs(source: Source, query: Query) -> Row:
+    """All runs with their numbers by set; with `a`, `b` (run ids) and `set` the two beside each other by step."""
+    pages = source.pages
+    found = pages.runs()
+    standing = {(row["run"], row["eval_set"]): row for row in pages.latest()}
+    for run in found:
+        run["ignored"] = _object(run["ignored"])
+        run["sets"] = [
+            {"best": row, "latest": standing.get((row["run"], row["eval_set"]))}
+            for row in pages.best()
+            if row["run"] == run["name"]
+        ]
+    a, b = whole(query, "a"), whole(query, "b")
+    sets = sorted({row["eval_set"] for row in standing.values()})
+    content: Row = {"runs": found, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
+    if a is not None and b is not None:
+        content["comparison"] = _compared(pages.curve_points((a, b)), a, b, query.get("set") or (sets or [""])[0])
+    return content
+
+
+def checkpoints(source: Source, query: Query) -> Row:
+    run, page = whole(query, "run"), max(1, whole(query, "page") or 1)
+    total = source.pages.count_checkpoints(run)
+    return {
+        "run": run,
+        "runs": [{"id": row["id"], "name": row["name"]} for row in source.pages.runs()],
+        "page": page,
+        "last_page": max(1, -(-total // PER_PAGE)),
+        "total": total,
+        "checkpoints": source.pages.checkpoints(run, PER_PAGE, (page - 1) * PER_PAGE),
+    }
+
+
+def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
+    row = source.pages.checkpoint(checkpoint_id)
+    if row is None:
+        raise NoSuchThing(f"there is no checkpoint number {checkpoint_id}")
+    row["config"] = _object(row["config"])
+    specs = {(each["name"], each["digest"]): each["spec"] for each in row["sets"]}
+    for result in row["results"]:
+        spec = specs.get((result["eval_set"], result["eval_digest"]))
+        result["reproduce"] = reproduce.command(row, spec, result) if spec else None
+    done = {result["eval_set"] for result in row["results"]}
+    row["measure"] = [
+        {"eval_set": each["name"], "command": reproduce.command(row, each["spec"])}
+        for each in row["sets"]
+        if each["current"] and each["name"] not in done
+    ]
+    return row
+
+
+def queue(source: Source, query: Query) -> Row:
+    pages = source.pages
+    return {
+        "counts": pages.counts(),
+        "running": _running(source),
+        "queued": pages.queued(QUEUE_SHOWN),
+        "failed": pages.ended_badly(QUEUE_SHOWN),
+        "files": pages.irregular_files(QUEUE_SHOWN),
+        "ignored": [{"run": run["name"], "ignored": _object(run["ignored"])} for run in pages.runs()],
+    }
+
+
+def job(source: Source, query: Query, job_id: int) -> Row:
+    row = source.pages.job(job_id)
+    if row is None:
+        raise NoSuchThing(f"there is no job number {job_id}")
+    for one in row["tries"]:
+        one["log"] = source.log_tail(one["folder"])
+        del one["token"]
+    return row
+
+
+def data(source: Source, query: Query) -> Row:
+    sets = source.pages.eval_sets()
+    for row in sets:
+        row["spec"] = _object(row["spec"])
+    return {"sets": sets}
+
+
+def system(source: Source, query: Query) -> Row:
+    pages = source.pages
+    disk = shutil.disk_usage(source.state.root) if source.state.root.exists() else None
+    launches = pages.launches(20)
+    for row in launches:
+        row["lasted_s"] = seconds(row["finished_at"]) - seconds(row["started_at"]) if row["finished_at"] else None
+    return {
+        "versions": {"python": platform.python_version(), "platform": sys.platform, **_versions()},
+        "database": pages.facts(),
+        "state_folder": str(source.state.root),
+        "disk": disk._asdict() if disk else None,
+        "daemon": source.said(),
+        "sinks": pages.exports(),
+        "launches": launches,
+        "events": [{**event, "detail": _object(event["detail"])} for event in pages.events(30)],
+    }
+
+
+def curves(source: Source, query: Query) -> Row:
+    run = whole(query, "run")
+    return {"series": series_of(source.pages.curve_points((run,) if run is not None else ()))}
+
+
+def results(source: Source, query: Query) -> Row:
+    """`run` (id), `set`, `after` (the last id a client has), `limit` (1000 at most)."""
+    limit = min(max(whole(query, "limit") or 1000, 1), 1000)
+    rows = source.pages.results(whole(query, "run"), query.get("set"), whole(query, "after") or 0, limit)
+    for row in rows:
+        row.pop("run_id", None)
+    return {"results": rows, "next": rows[-1]["id"] if len(rows) == limit else None}
+
+
+def whole(query: Query, key: str) -> int | None:
+    """A query value as an integer; what is none is as if it were not there."""
+    value = query.get(key, "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
+
+
+def _running(source: Source) -> list[Row]:
+    rows = source.pages.running()
+    for row in rows:
+        said = source.progress(row["folder"]) or {}
+        done, total = said.get("windows_done"), said.get("windows_total")
+        mine = said.get("attempt") == row["attempt"] and isinstance(done, int) and isinstance(total, int) and total > 0
+        row["progress"] = {"done": done, "total": total, "phase": said.get("phase")} if mine else None
+    return rows
+
+
+def _compared(points: list[Row], a: int, b: int, eval_set: str) -> Row:
+    """Both runs on one set, at the steps that both have."""
+    mine = {point["step"]: point for point in points if point["run_id"] == a and point["eval_set"] == eval_set}
+    theirs = {point["step"]: point for point in points if point["run_id"] == b and point["eval_set"] == eval_set}
+    rows = []
+    for step in sorted(step for step in mine.keys() & theirs.keys() if step is not None):
+        one, other = mine[step], theirs[step]
+        both = one["loss"] is not None and other["loss"] is not None
+        rows.append(
+            {
+                "step": step,
+                "a": one["loss"],
+                "b": other["loss"],
+                "difference": other["loss"] - one["loss"] if both else None,
+                "a_stderr": one["loss_stderr"],
+                "b_stderr": other["loss_stderr"],
+            }
+        )
+    return {"set": eval_set, "rows": rows, "only_a": len(mine) - len(rows), "only_b": len(theirs) - len(rows)}
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in ("ckptwatch", "torch", "starlette", "uvicorn", "sqlalchemy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _object(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
