@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeGuard
 
+import torch
 from torch import nn
 
 from evalcore.archive.directory import Directory, digest_of_bytes
@@ -71,6 +73,7 @@ class LoadedModel:
         self.close()
 
 
+@torch.inference_mode(False)  # ordinary tensors always: the reading threads have a mode of their own
 def load_checkpoint(
     source: Source,
     *,
@@ -97,6 +100,7 @@ def load_checkpoint(
 
             return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)
         file = OpenFile(source)
+        loaded: LoadedModel | None = None
         try:
             _demand_version(file, expect_digest, expect_size_bytes)
             reading = understand(file, path=path, wanted=spec.state, settings=spec.config)
@@ -106,10 +110,15 @@ def load_checkpoint(
                 raise CheckpointError(
                     "unsupported", "the file is in torch's format before 1.6, without checksums", hint
                 )
-            return _load(file, reading, spec, device, verify, reuse)
-        except BaseException:
-            file.close()
+            loaded = _load(file, reading, spec, device, verify, reuse)
+            return loaded
+        except (ArchiveError, CheckpointError) as error:
+            if error.kind != "superseded" and _rewritten(file):
+                raise CheckpointError("superseded", "the file was rewritten while it was read") from error
             raise
+        finally:
+            if loaded is None:
+                file.close()
     except ArchiveError as error:
         raise CheckpointError(error.kind, error.reason, error.hint) from error
     except RecursionError as error:
@@ -132,10 +141,15 @@ def still_same(loaded: LoadedModel) -> bool:
             if len(loaded.files) > 1 or _digest(file) != loaded.digest:
                 return False
             if loaded.records is not None:
-                loaded.records.check(set())
+                loaded.records.check(loaded.storages.__contains__)
         except ArchiveError:
             return False
     return True
+
+
+def _rewritten(file: OpenFile) -> bool:
+    now = os.fstat(file.fd)
+    return (now.st_size, now.st_mtime_ns) != (file.size, file.status.st_mtime_ns)
 
 
 def _digest(file: OpenFile) -> str:
@@ -177,7 +191,7 @@ def _load(
         notes.append(f"state dict {state.name}")
     plan: Plan | None = None
     if spec.factory is not None:
-        _demand_sane(state.tensors, file.size)
+        _demand_room(state.tensors, file.size)
         tensors, read_bytes = read_tensors(records, state.tensors)
         wrapped = factory.build(spec, config or {}, tensors, device)
         model: nn.Module = wrapped
@@ -188,7 +202,8 @@ def _load(
         notes += plan.notes
         family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length
     if verify == "all":
-        read_bytes += records.check({ref.storage.key for ref in state.tensors.values()})
+        used = {ref.storage.key for ref in state.tensors.values()}
+        read_bytes += records.check(lambda key: key not in used)
     model.eval().requires_grad_(False)
     return LoadedModel(
         model=model, family=family, config=config, context_length=context_length, vocab_size=vocab_size,
@@ -229,6 +244,10 @@ def _plan(reading: Reading, state: State, config: dict[str, Any] | None) -> Plan
     if config is None:
         reason = f"the file holds a state dict ({reading.family}) but no model configuration"
         raise CheckpointError("unsupported", reason, "give one through [model] config, or save it under 'config'")
+    outside = reading.config is not None and not reading.config.source.startswith("payload:")
+    if reading.family == "build-nanogpt" and outside and "family" not in config:
+        reason = "the weights are named as both nanoGPT and build-nanogpt name them, which differ in their GELU"
+        raise CheckpointError("unsupported", reason, 'add family = "nanogpt" or "build-nanogpt" to [model] config')
     return plan_family(reading.family, config, state.tensors)
 
 
@@ -244,8 +263,10 @@ def build_and_fill(
     hollow = on_meta(plan.build)
     expected = dict(hollow.named_parameters())
     check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state)
-    _demand_sane({source.key: state[source.key] for source in plan.weights.values()}, file_bytes)
-    model = reuse.model if reuse is not None and _same_build(reuse.plan, plan) else hollow.to_empty(device=device)
+    needed = {source.key: state[source.key] for source in plan.weights.values()}
+    _demand_floats(needed)
+    _demand_room(needed, file_bytes)
+    model = reuse.model if _refillable(reuse, plan, device) else hollow.to_empty(device=device)
     targets = [
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()
@@ -253,14 +274,13 @@ def build_and_fill(
     return model, fill(records, targets)
 
 
-def _same_build(before: Plan | None, plan: Plan) -> bool:
-    """Builds are partials of a class and its frozen sizes, so equal ones make interchangeable models."""
-    old, new = getattr(before, "build", None), plan.build
-    return (
-        old is not None
-        and getattr(old, "func", old) is getattr(new, "func", new)
-        and getattr(old, "args", None) == getattr(new, "args", ())
-    )
+def _refillable(reuse: LoadedModel | None, plan: Plan, device: str) -> TypeGuard[LoadedModel]:
+    """Builds are partials of a class and its frozen sizes: equal ones make interchangeable models."""
+    before = reuse.plan.build if reuse is not None and reuse.plan is not None else None
+    if reuse is None or not isinstance(before, partial) or not isinstance(plan.build, partial):
+        return False
+    same = (before.func, before.args) == (plan.build.func, plan.build.args)
+    return same and next(reuse.model.parameters()).device.type == torch.device(device).type
 
 
 def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mapping[str, TensorRef]) -> None:
@@ -286,15 +306,18 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
 
 
-def _demand_sane(state: Mapping[str, TensorRef], file_bytes: int) -> None:
-    """No allocation beyond what the file can hold: a stride of 0 makes any size out of one number."""
-    unique = {(t.storage.key, t.offset, t.shape, t.stride): t for t in state.values()}
+def _demand_floats(state: Mapping[str, TensorRef]) -> None:
     for name, tensor in state.items():
-        if tensor.dtype not in _FLOATS and not is_derived(name):
+        if tensor.dtype not in _FLOATS:
             hint = "give the checkpoint before quantisation, or model.factory"
             raise CheckpointError(
                 "unsupported", f"{name} holds {tensor.dtype} values, not floating-point weights", hint
             )
+
+
+def _demand_room(state: Mapping[str, TensorRef], file_bytes: int) -> None:
+    """No allocation beyond what the file can hold: a stride of 0 makes any size out of one number."""
+    unique = {(t.storage.key, t.offset, t.shape, t.stride): t for t in state.values()}
     described = sum(tensor.size_bytes for tensor in unique.values())
     if described > 4 * file_bytes + (64 << 20):
         reason = f"its tensors describe {described} bytes, and the file has {file_bytes}"

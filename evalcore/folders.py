@@ -5,15 +5,15 @@ Runs no code from the folder (trust_remote_code stays off). Owns nothing about f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from evalcore.archive.errors import ArchiveError
 from evalcore.archive.folders import Folder, read_folder
-from evalcore.archive.states import is_derived
 from evalcore.archive.values import StorageRef
 from evalcore.checkpoint import LoadedModel, build_and_fill
 from evalcore.contract import ModelSpec
@@ -37,8 +37,12 @@ class ShardRecords:
         else:
             part.read(replace(storage, key=key), buffer)
 
-    def check(self, skip: set[str]) -> int:
-        return sum(part.check(set()) for part in self.zips.values())
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        return sum(part.check(partial(_wanted_in, prefix, wanted)) for prefix, part in self.zips.items())
+
+
+def _wanted_in(prefix: str, wanted: Callable[[str], bool], key: str) -> bool:
+    return wanted(prefix + key)
 
 
 def load_folder(
@@ -70,7 +74,8 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         family = folder.family
         model, read_bytes = _through_transformers(folder, records, device)
     if verify == "all":
-        read_bytes += records.check(set())
+        used = {ref.storage.key for ref in folder.state.tensors.values()}
+        read_bytes += records.check(lambda key: key not in used)
     model.eval().requires_grad_(False)
     return LoadedModel(
         model=model, family=family, config=folder.config, context_length=getattr(model, "context_length", None),
@@ -107,24 +112,24 @@ def _through_transformers(folder: Folder, records: Records, device: str) -> tupl
     except Exception as error:
         reason = f"transformers {transformers.__version__} cannot build a {model_type} model: {str(error)[:300]}"
         raise CheckpointError("unsupported", reason, "check config.json, or give model.factory") from error
-    _demand_fit(hollow, folder)
-    inner: Any = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    inner = inner.float()
+    described = sum(p.numel() for p in hollow.parameters()) * 4
+    if described > 8 * folder.size_bytes + (64 << 20):
+        reason = f"config.json describes a model of {described} bytes, and its weights have {folder.size_bytes}"
+        raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
     tensors, read_bytes = read_tensors(records, folder.state.tensors)
-    inner.load_state_dict(tensors, strict=False)
-    inner.tie_weights()
-    return factory.wrap(inner.to(device), folder.config, device), read_bytes
+    try:
+        inner, told = type(hollow).from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
+    except RuntimeError as error:
+        reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"
+        raise CheckpointError("shape", reason, "check that config.json belongs to these weights") from error
+    _demand_all(told)
+    return factory.wrap(inner.float().to(device), folder.config, device), read_bytes
 
 
-def _demand_fit(hollow: nn.Module, folder: Folder) -> None:
-    """Names and shapes against the hollow model; names that share a weight with one present may be absent."""
-    needed = hollow.state_dict(keep_vars=True)
-    given = folder.state.tensors
-    present = {id(tensor) for name, tensor in needed.items() if name in given}
-    missing = [name for name, tensor in needed.items() if name not in given and id(tensor) not in present]
-    unknown = [name for name in given if name not in needed and not is_derived(name)]
-    wrong = [name for name, tensor in needed.items() if name in given and tuple(tensor.shape) != given[name].shape]
-    for names, what in ((missing, "missing"), (unknown, "unknown"), (wrong, "of the wrong shape")):
+def _demand_all(told: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers: none may be."""
+    for field, what in (("missing_keys", "missing"), ("mismatched_keys", "of the wrong shape")):
+        names = sorted(str(name) for name in told.get(field, ()))
         if names:
-            listed = ", ".join(names[:5])
-            raise ArchiveError("shape", f"the weights do not fit config.json; {len(names)} {what}: {listed}")
+            reason = f"the weights do not fit config.json; {len(names)} {what}: {', '.join(names[:5])}"
+            raise CheckpointError("shape", reason, "check that config.json belongs to these weights")

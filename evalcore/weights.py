@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,8 +40,8 @@ class Records(Protocol):
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         """Fill the buffer with the storage's bytes. Raises ArchiveError."""
 
-    def check(self, skip: set[str]) -> int:
-        """Verify all records but the storages in `skip`; return the bytes read. Raises ArchiveError."""
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        """Verify the records whose storage key is wanted; return the bytes read. Raises ArchiveError."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class ZipRecords:
             raise ArchiveError("corrupt", f"the record data/{shown(storage.key)} is missing")
         read_records(self.file, self.directory, [(entry, buffer)])
 
-    def check(self, skip: set[str]) -> int:
-        rest = [e for name, e in self.directory.entries.items() if name.removeprefix("data/") not in skip]
-        return read_records(self.file, self.directory, [(entry, None) for entry in rest])
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        entries = [e for name, e in self.directory.entries.items() if wanted(name.removeprefix("data/"))]
+        return read_records(self.file, self.directory, [(entry, None) for entry in entries])
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RangeRecords:
                 raise ArchiveError("corrupt", f"storage {shown(storage.key)} is cut off")
             done += got
 
-    def check(self, skip: set[str]) -> int:
+    def check(self, wanted: Callable[[str], bool]) -> int:
         return 0
 
 

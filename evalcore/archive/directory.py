@@ -23,13 +23,14 @@ _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: name below the top folder, size in bytes, CRC-32, and where its local header starts."""
+    """One entry: name below the top folder, its size in the file, CRC-32, and where its local header starts."""
 
     name: str
     size: int
     crc: int
     header: int
     full_name: bytes
+    compressed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def digest_of_bytes(file: OpenFile) -> str:
 
 
 def read_directory(file: OpenFile) -> Directory:
-    """Parse and check the directory. Raises ArchiveError: corrupt, or unsafe where an entry is compressed."""
+    """Parse and check the directory. Raises ArchiveError `corrupt`; compressed entries are for `demand_stored`."""
     start, size, count = _find_end(file)
     if count > LIMITS.entries:
         raise ArchiveError("unsupported", f"the archive has {count} entries, more than {LIMITS.entries}")
@@ -77,6 +78,15 @@ def read_directory(file: OpenFile) -> Directory:
     filled = [entry for entry in raw if entry.size]
     unverified = bool(filled) and all(entry.crc == 0 for entry in filled)
     return Directory(top, entries, unverified, start)
+
+
+def demand_stored(directory: Directory) -> None:
+    """Raise ArchiveError `unsafe` where an entry is compressed: torch.save never does, and it hides the real size."""
+    for entry in directory.entries.values():
+        if entry.compressed:
+            hint = "save it again with torch.save, which never compresses"
+            reason = f"entry {shown(entry.name)} is compressed: its real size is hidden"
+            raise ArchiveError("unsafe", reason, hint)
 
 
 def data_offset(file: OpenFile, entry: Entry, limit: int) -> int:
@@ -154,13 +164,10 @@ def _parse(data: bytes, count: int) -> list[Entry]:
         text = name.decode("utf-8", "surrogateescape")
         if flags & 1:
             raise ArchiveError("corrupt", f"entry {shown(text)} is encrypted")
-        if method != 0:
-            hint = "save it again with torch.save, which never compresses"
-            raise ArchiveError("unsafe", f"entry {shown(text)} is compressed: its real size is hidden", hint)
         size, packed, header = _widen(extra, size, packed, header)
-        if size != packed:
+        if size != packed and method == 0:
             raise ArchiveError("corrupt", f"entry {shown(text)} has two sizes, {size} and {packed} bytes")
-        entries.append(Entry(text, size, crc, header, name))
+        entries.append(Entry(text, packed, crc, header, name, method != 0))
     if at != len(data):
         raise ArchiveError("corrupt", "the zip's directory is longer than its entries")
     return entries
@@ -193,7 +200,7 @@ def _under_one_top(raw: list[Entry]) -> tuple[dict[str, Entry], str]:
         if name in entries:
             raise ArchiveError("corrupt", f"the archive has two entries named {shown(name)}")
         top = folder
-        entries[name] = Entry(name, entry.size, entry.crc, entry.header, entry.full_name)
+        entries[name] = Entry(name, entry.size, entry.crc, entry.header, entry.full_name, entry.compressed)
     if top is None:
         raise ArchiveError("corrupt", "the archive is empty")
     return entries, top

@@ -63,6 +63,9 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return trainer or "unknown"
     if isinstance(config.get("family"), str):
         return shown(config["family"], 40)
+    pickled = re.match(r"transformers\.models\.(\w+)\.", cls or "")
+    if pickled and "model_type" not in config:  # a class attribute there, so not among the pickled fields
+        config = {**config, "model_type": pickled[1]}
     if _has(keys, "position_embedding.weight") and any(".attn.qkv_proj." in key for key in keys):
         return "rosellm"
     if _has(keys, "transformer.wte.weight") and _has(keys, "transformer.wpe.weight"):

@@ -85,6 +85,9 @@ class Machine:
                 elif code == 0x68 and data[at] in memo:  # BINGET
                     stack.append(memo[data[at]])
                     at += 1
+                elif code == 0x6A and (index := _uint32(data, at)[0]) in memo:  # LONG_BINGET
+                    stack.append(memo[index])
+                    at += 4
                 elif code == 0x4B:  # BININT1
                     stack.append(data[at])
                     at += 1

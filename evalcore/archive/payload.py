@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalcore.archive.directory import Directory, digest_of_bytes, read_directory
+from evalcore.archive.directory import Directory, demand_stored, digest_of_bytes, read_directory
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
 from evalcore.archive.legacy import Legacy, looks_legacy, read_legacy
@@ -69,6 +69,7 @@ def identify(file: OpenFile) -> Directory | Legacy:
     if head.startswith(b"PK\3\4"):
         directory = read_directory(file)
         refuse_zip_that_is_no_save(directory)
+        demand_stored(directory)
         return directory
     if head.startswith(b"PK"):
         raise ArchiveError("corrupt", "the file begins like a zip but holds no entry", incomplete=head[:4] == b"PK\5\6")

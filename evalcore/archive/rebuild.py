@@ -25,6 +25,7 @@ _NUMPY_CODES = {
 _HARMLESS = _V2 | _PARAMETER | _TYPED | _MAPPINGS | _TUPLES | _SCALARS | {
     _V3, "_codecs.encode", "numpy.dtype", "numpy.ndarray",
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "builtins.bytes", "__builtin__.bytes",
     "builtins.set", "builtins.frozenset", "builtins.bytearray", "builtins.complex", "builtins.slice",
     "__builtin__.set", "__builtin__.frozenset", "__builtin__.bytearray", "collections.Counter", "collections.deque",
     "torch.device", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.Tensor",
@@ -65,6 +66,8 @@ def call(function: Any, args: Any) -> Any:
         return tuple(args[0]) if args and isinstance(args[0], (tuple, list)) else ()
     if name == "_codecs.encode" and args and isinstance(args[0], str):
         return args[0].encode("latin-1", "replace")
+    if name in ("__builtin__.bytes", "builtins.bytes") and not args:  # how protocols 0 to 2 write b""
+        return b""
     if name in _SCALARS:
         return _scalar(name, args)
     return Foreign(name, args)

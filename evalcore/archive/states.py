@@ -23,6 +23,8 @@ MODEL_KEYS = (
 )
 _NOT_MODELS = (
     "optim",
+    "random",
+    "batch",
     "scheduler",
     "scaler",
     "rng",
@@ -129,8 +131,8 @@ def _as_state(name: str, value: dict[Any, Any]) -> State | None:
     tensors = {key: item for key, item in value.items() if isinstance(item, TensorRef) and isinstance(key, str)}
     if not tensors or 2 * len(tensors) < len(value):
         return None
-    if not any("." in key or key in ("weight", "bias") for key in tensors):
-        return None
+    if not name and not any("." in key or key in ("weight", "bias") for key in tensors):
+        return None  # a payload's own tensors: a step, a generator's state
     others = {
         shown(str(key)): _what(item)
         for key, item in value.items()

@@ -85,6 +85,8 @@ def build(spec: ModelSpec, config: dict[str, Any], state: Mapping[str, Tensor], 
     function = import_factory(spec)
     try:
         inner = function(config, state)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         reason = f"model.factory {spec.factory} failed: {type(error).__name__}: {str(error)[:300]}"
         raise CheckpointError("unsupported", reason, "call it in a Python shell to see where") from error

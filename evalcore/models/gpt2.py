@@ -55,7 +55,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         inner=whole(config, "n_inner", default=4 * width),
         activation=_ACTIVATIONS[activation],
         epsilon=number(config, "layer_norm_epsilon", 1e-5),
-        tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight"),
+        tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight", flag(config, "tie_word_embeddings", True)),
         scale=None if flag(config, "scale_attn_weights", True) else 1.0,
         by_layer=flag(config, "scale_attn_by_inverse_layer_idx", False),
     )

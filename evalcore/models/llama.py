@@ -139,6 +139,10 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: LlamaConfig's fields, of any version of transformers that has them."""
     if config.get("hidden_act", "silu") not in ("silu", "swish"):
         raise CheckpointError("unsupported", f"a Llama with the activation {str(config['hidden_act'])[:40]!r}")
+    if config.get("sliding_window") is not None:
+        raise CheckpointError(
+            "unsupported", "a Llama with sliding-window attention", "give it as a Hugging Face folder"
+        )
     width, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
     layers = whole(config, "num_hidden_layers", high=1 << 16)
     kv_heads = whole(config, "num_key_value_heads", default=heads)
@@ -158,7 +162,9 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         epsilon=number(config, "rms_norm_eps", 1e-6),
         attention_bias=flag(config, "attention_bias", False),
         mlp_bias=flag(config, "mlp_bias", False),
-        tied=is_tied(state, f"{prefix}embed_tokens.weight", "lm_head.weight"),
+        tied=is_tied(
+            state, f"{prefix}embed_tokens.weight", "lm_head.weight", flag(config, "tie_word_embeddings", False)
+        ),
         rope=_rope(config),
     )
     return Plan("hf-llama", partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size)

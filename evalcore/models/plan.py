@@ -113,6 +113,9 @@ def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:
     return width // heads
 
 
-def is_tied(state: Mapping[str, Any], embedding: str, head: str) -> bool:
-    """Whether the head shares the embedding's weights: it is left out, or a view of the very same storage."""
-    return head not in state or state[head] == state.get(embedding)
+def is_tied(state: Mapping[str, Any], embedding: str, head: str, declared: bool = True) -> bool:
+    """Whether the head shares the embedding's weights: it is left out, or a view of the very same storage.
+
+    declared: whether the configuration allows it to be left out.
+    """
+    return declared if head not in state else state[head] == state.get(embedding)

@@ -237,7 +237,8 @@ def test_factory_builds_any_model_from_plain_tensors(tmp_path, returned):
 def test_factory_faults_are_named(tmp_path):
     (tmp_path / "broken_model.py").write_text(
         "def build(config, state):\n    raise KeyError('hidden')\ndef last(config, state):\n    import torch\n"
-        "    class M(torch.nn.Module):\n        def forward(self, t):\n            return torch.zeros(t.shape[0], 1, 9)\n"
+        "    class M(torch.nn.Module):\n        def forward(self, t):\n"
+        "            return torch.zeros(t.shape[0], 1, 9)\n"
         "    return M()\n"
     )
     path = make.save_bare(tmp_path / "a.pt")
@@ -259,3 +260,67 @@ def test_nan_weights_load_for_a_diverged_run_is_a_result(tmp_path):
 def test_a_missing_file_is_an_os_error_for_the_caller_to_name(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "nothing.pt")
+
+
+def test_causal_mask_buffers_are_neither_unknown_nor_parameters(tmp_path):
+    plain = load_checkpoint(make.save_nanogpt(tmp_path / "a.pt"))
+    payload = torch.load(tmp_path / "a.pt", weights_only=True)
+    payload["model"]["transformer.h.0.attn.bias"] = torch.ones(32, 32).tril().view(1, 1, 32, 32)
+    torch.save(payload, tmp_path / "b.pt")
+    masked = load_checkpoint(tmp_path / "b.pt")
+    assert masked.parameters == plain.parameters and torch.equal(masked.model(TOKENS), plain.model(TOKENS))
+
+
+def test_a_file_rewritten_while_it_is_read_is_superseded_not_corrupt(tmp_path, monkeypatch):
+    from evalcore import checkpoint
+
+    path = make.save_rosellm(tmp_path / "a.pt")
+    understand = checkpoint.understand
+
+    def slowly(*args, **options):
+        reading = understand(*args, **options)
+        make.save_rosellm(path, seed=3)  # the trainer saves again, in place, after the directory was read
+        return reading
+
+    monkeypatch.setattr(checkpoint, "understand", slowly)
+    assert refusal(path).kind == "superseded"
+
+
+def test_a_factory_may_take_names_without_dots_and_integer_buffers(tmp_path):
+    (tmp_path / "flat_model.py").write_text(
+        "import torch\nclass M(torch.nn.Module):\n    def __init__(self, state):\n        super().__init__()\n"
+        "        self.w = torch.nn.Parameter(state['W'])\n    def forward(self, t):\n        return self.w[t]\n"
+        "def build(config, state):\n    assert state['ids'].dtype == torch.int64\n    return M(state)\n"
+    )
+    torch.save({"weights": {"W": torch.eye(5), "ids": torch.arange(5)}, "step": 4}, tmp_path / "a.pt")
+    loaded = load_checkpoint(
+        tmp_path / "a.pt", spec=ModelSpec(factory="flat_model:build", python_path=(str(tmp_path),))
+    )
+    assert (loaded.vocab_size, loaded.step) == (5, 4)
+    sys.path.remove(str(tmp_path))
+
+
+def test_a_factory_that_runs_out_of_memory_is_not_called_unsupported(tmp_path):
+    (tmp_path / "greedy_model.py").write_text("def build(config, state):\n    raise MemoryError('too much')\n")
+    spec = ModelSpec(factory="greedy_model:build", python_path=(str(tmp_path),))
+    with pytest.raises(MemoryError):
+        load_checkpoint(make.save_bare(tmp_path / "a.pt"), spec=spec)
+    sys.path.remove(str(tmp_path))
+
+
+def test_loading_inside_inference_mode_gives_a_model_that_can_be_refilled_outside(tmp_path):
+    with torch.inference_mode():
+        loaded = load_checkpoint(make.save_rosellm(tmp_path / "a.pt", seed=1))
+    again = load_checkpoint(make.save_rosellm(tmp_path / "b.pt", seed=2), reuse=loaded)
+    assert not any(p.is_inference() for p in again.model.parameters())
+
+
+def test_many_loads_leave_no_descriptor_open(tmp_path):
+    good, bad = make.save_rosellm(tmp_path / "a.pt"), make.save_deepspeed(tmp_path / "b.pt")
+    load_checkpoint(good).close()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        load_checkpoint(good).close()
+        assert refusal(bad).kind == "unsupported"
+        assert refusal(good, expect_digest="sha256:other").kind == "superseded"
+    assert len(os.listdir("/proc/self/fd")) == before
