@@ -19,7 +19,6 @@ from evalcore.data.errors import DataError
 from evalcore.data.stream import TokenStream, as_stream
 from evalcore.data.windows import Window, plan_windows
 from evalcore.distributed import Team
-from evalcore.loss import CHUNK_TOKENS
 from evalcore.metrics import MIN_DOCUMENTS, bits_per_byte, perplexity, standard_error
 from evalcore.scoring import Scorer, resolve_dtype
 from evalcore.tally import Tally
@@ -76,7 +75,7 @@ def evaluate(
     context_length: int | None = None,
     vocab_size: int | None = None,
     team: Team | None = None,
-    chunk_tokens: int = CHUNK_TOKENS,
+    chunk_tokens: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvalResult:
     """Mean nats per target of a model over a stream, each target scored exactly once.

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+#: Rows and columns of one head tile on a CPU: its logits (8 MiB) stay in the cache for the passes that follow.
 CHUNK_TOKENS = 1024
-#: Columns of one head tile. At 1,024 rows of float32 a tile of 8,192 is 32 MiB: it stays near the cache on a CPU.
-TILE_COLUMNS = 8192
-#: On CUDA one kernel over the whole vocabulary beats many small ones; memory bounds the tile there.
+TILE_COLUMNS = 2048
+#: On CUDA a few large kernels beat many small ones; memory bounds the tile there.
+CUDA_CHUNK_TOKENS = 4096
 CUDA_TILE_COLUMNS = 65536
 
 
@@ -32,46 +33,58 @@ class Head:
 
 
 def target_nats(
-    hidden: torch.Tensor, head: Head, targets: torch.Tensor, chunk_tokens: int = CHUNK_TOKENS, tile: int | None = None
+    hidden: torch.Tensor, head: Head, targets: torch.Tensor, chunk_tokens: int | None = None, tile: int | None = None
 ) -> torch.Tensor:
     """-log p(target) per position, in nats, float32.
 
     hidden (..., D) in the head's dtype; targets (...) int64. Memory: chunk_tokens * tile floats, whatever V is.
     """
-    tile = tile or (CUDA_TILE_COLUMNS if hidden.is_cuda else TILE_COLUMNS)
+    chunk_tokens = chunk_tokens or (CUDA_CHUNK_TOKENS if hidden.is_cuda else CHUNK_TOKENS)
+    tile = min(tile or (CUDA_TILE_COLUMNS if hidden.is_cuda else TILE_COLUMNS), head.weight.shape[0])
     flat = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
     wanted = targets.reshape(-1)  # (N,)
     nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
+    room = torch.empty(min(chunk_tokens, len(wanted)) * tile, dtype=torch.float32, device=hidden.device)
     for start in range(0, len(wanted), chunk_tokens):
         rows = slice(start, start + chunk_tokens)
-        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile)
+        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, room)
     return nats.reshape(targets.shape)
 
 
-def _chunk_nats(hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int) -> torch.Tensor:
-    """One chunk: log-sum-exp over all tiles, less the target's logit."""
+def _chunk_nats(hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, room: torch.Tensor) -> torch.Tensor:
+    """One chunk: an online log-sum-exp over the tiles, less the target's logit. `room` is used for every tile."""
     vocab = head.weight.shape[0]
     target_logit = torch.zeros(len(wanted), dtype=torch.float32, device=hidden.device)
     parts = []
     for start in range(0, vocab, tile):
         stop = min(start + tile, vocab)
-        logits = _logits(hidden, head, start, stop)  # (n, stop - start), float32
+        logits = _logits(hidden, head, start, stop, room)  # (n, stop - start), float32
         # the very logit that the sum contains, so that nats are never negative; no `nonzero`: it would wait for the GPU
         column = (wanted - start).clamp_(0, stop - start - 1)
         inside = (wanted >= start) & (wanted < stop)
         target_logit = torch.where(inside, logits.gather(1, column[:, None]).squeeze(1), target_logit)
-        parts.append(torch.logsumexp(logits, dim=1))
+        parts.append(_log_sum_exp_in_place(logits))
     total = parts[0] if len(parts) == 1 else torch.logsumexp(torch.stack(parts), dim=0)
     return total - target_logit
 
 
-def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int) -> torch.Tensor:
+def _log_sum_exp_in_place(logits: torch.Tensor) -> torch.Tensor:
+    """torch.logsumexp over dim 1 without a temporary of the logits' size; the logits are spent."""
+    top = logits.amax(dim=1, keepdim=True)
+    top = torch.where(top.isinf(), 0.0, top)  # inf - inf would be NaN where the sum is plainly infinite
+    return logits.sub_(top).exp_().sum(dim=1).log_().add_(top.squeeze(1))
+
+
+def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, room: torch.Tensor) -> torch.Tensor:
     weight = head.weight[start:stop]
-    if hidden.is_cuda and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype):
+    logits = room[: len(hidden) * (stop - start)].view(len(hidden), stop - start)
+    if hidden.dtype == torch.float32:
+        torch.mm(hidden, weight.t(), out=logits)
+    elif hidden.is_cuda and _wide_mm_works(hidden.device, hidden.dtype):
         logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
     else:
-        logits = F.linear(hidden, weight).float()
-    return logits if head.bias is None else logits + head.bias[start:stop]
+        logits.copy_(F.linear(hidden, weight))
+    return logits if head.bias is None else logits.add_(head.bias[start:stop])
 
 
 @functools.cache
@@ -84,10 +97,11 @@ def _wide_mm_works(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
-def nats_of_logits(logits: torch.Tensor, targets: torch.Tensor, chunk_tokens: int = CHUNK_TOKENS) -> torch.Tensor:
+def nats_of_logits(logits: torch.Tensor, targets: torch.Tensor, chunk_tokens: int | None = None) -> torch.Tensor:
     """-log p(target) per position from logits (..., V) that a model insists on making whole; float32 inside."""
     flat = logits.reshape(-1, logits.shape[-1])
     wanted = targets.reshape(-1)
+    chunk_tokens = chunk_tokens or CHUNK_TOKENS
     nats = torch.empty(len(wanted), dtype=torch.float32, device=logits.device)
     for start in range(0, len(wanted), chunk_tokens):
         part = flat[start : start + chunk_tokens].float()  # (n, V)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from evalcore.data.errors import DataError
-from evalcore.loss import CHUNK_TOKENS, Head, nats_of_logits, target_nats
+from evalcore.loss import Head, nats_of_logits, target_nats
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Scorer:
     """One model on one device in one dtype: nats(tokens, targets, skip) inside `running()`."""
 
-    def __init__(self, model: Any, device: torch.device, dtype: str, chunk_tokens: int = CHUNK_TOKENS) -> None:
+    def __init__(self, model: Any, device: torch.device, dtype: str, chunk_tokens: int | None = None) -> None:
         self.model = model
         self.device = device
         self.dtype = DTYPES[dtype]

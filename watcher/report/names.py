@@ -35,6 +35,10 @@ def expect_step(given: int, known: Sequence[int]) -> None:
     )
 
 
+def nearest_number(given: int, known: Sequence[int]) -> int | None:
+    return min(known, key=lambda number: abs(number - given), default=None)
+
+
 def parse_steps(text: str) -> tuple[int | None, int | None]:
     """`A:B`, `A:`, `:B` or `A` as first and last step, both included. Raises UsageError."""
     first, colon, last = text.partition(":")

@@ -1,0 +1,69 @@
+"""`ckptwatch logs`: what the worker of a job printed, escaped; followed until the job is over."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.errors import NothingFound
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@click.command("logs", epilog="Examples:  ckptwatch logs 12    ckptwatch logs 12 -f")
+@click.argument("job", type=int)
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the job is over.")
+@json_option
+@db_option
+@click.pass_obj
+def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | None) -> None:
+    """Print the log of the newest launch that had this job. `queue list` and `queue list --failed` tell the numbers."""
+    from watcher.report.names import nearest_number
+    from watcher.store import reading as questions
+
+    store = reading(flags, db)
+    row = questions.job_launch(store, job)
+    if row is None:
+        near = nearest_number(job, questions.job_ids(store))
+        raise NothingFound(f"there is no job {job}", hint=f"the nearest is {near}" if near else "ckptwatch queue list")
+    if row["folder"] is None and not follow:
+        raise NothingFound(f"job {job} is {row['state']} and was never launched", hint="ckptwatch status")
+    if as_json:
+        print_json({**row, "log": _log_of(row)})
+        return
+    shown = _print_new(row, "")
+    while follow and row["state"] not in FINAL:
+        threading.Event().wait(0.3)
+        newer = questions.job_launch(store, job)
+        assert newer is not None  # jobs are never deleted
+        shown = _print_new(newer, shown if newer["launch"] == row["launch"] else "")
+        row = newer
+    if row["folder"] is not None and not shown:
+        say(
+            "the log is empty so far" if row["state"] not in FINAL else "the worker printed nothing, or its log is gone"
+        )
+    if row["reason"]:
+        say(f"job {job} is {row['state']}: {row['kind'] or 'tried before'}: {row['reason']}")
+
+
+def _log_of(row: dict[str, Any]) -> str:
+    from evalcore.contract import LaunchFolder
+    from watcher.launch.logs import read_log
+
+    if row["folder"] is None:
+        return ""
+    try:
+        return read_log(LaunchFolder(Path(row["folder"])).log)
+    except OSError:
+        return ""
+
+
+def _print_new(row: dict[str, Any], shown: str) -> str:
+    """Print what the log holds beyond `shown`; all of it where its middle was dropped meanwhile."""
+    whole = _log_of(row)
+    click.echo(whole[len(shown) :] if whole.startswith(shown) else whole, nl=False)
+    return whole

@@ -1,0 +1,110 @@
+"""`ckptwatch plot`: the curve in the terminal, or as a picture, or as one page that opens anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.errors import EnvironmentProblem, NothingFound, UsageError
+
+
+@click.command(
+    "plot",
+    epilog="Examples:  ckptwatch plot    ckptwatch plot --run a --run b --out curve.html    "
+    "ckptwatch plot --value ppl --log --out ppl.png",
+)
+@click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing here.")
+@click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]")
+@click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]")
+@click.option("--value", "y", type=click.Choice(["loss", "ppl", "bits_per_byte"]), default="loss", show_default=True)
+@click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
+              help="What runs to the right.")  # fmt: skip
+@click.option("--log", is_flag=True, help="A logarithmic scale.")
+@json_option
+@db_option
+@click.pass_obj
+def command(
+    flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str, x: str, log: bool,
+    as_json: bool, db: str | None,
+) -> None:  # fmt: skip
+    """Draw the curves with their 95 % band, the trainer's own logged loss (dashed), and the best point marked."""
+    from watcher.report.series import VALUES, series_of
+
+    curves, notes = read_curves(flags, db, runs, sets)
+    if as_json:
+        print_json([_plain(curve) for curve in curves])
+        return
+    series = series_of(curves, x, y)
+    if not any(one.xs for one in series):
+        raise NothingFound(f"no result has {VALUES[y]} by {x}", hint="ckptwatch plot --by step, or ckptwatch results")
+    if out is None:
+        from watcher.cli.showing import in_colour
+        from watcher.report import terminal
+
+        space = shutil.get_terminal_size((80, 24))
+        click.echo(terminal.draw(series, x, y, space.columns, min(space.lines - 2, 30), log=log, colour=in_colour()))
+    else:
+        _write(series, x, y, Path(out), log)
+    for words in notes:
+        say(f"note: {words}")
+    for one in series:
+        if one.diverged:
+            say(f"note: {one.name} is not finite at {', '.join(f'{at:g}' for at in one.diverged[:10])}")
+
+
+def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...]) -> tuple[list, list[str]]:
+    """The standing curves of these runs and sets with their best points; and what must be said about them."""
+    from watcher.report.curves import curves_of, mixtures
+    from watcher.report.names import expect
+    from watcher.store import reading as questions
+
+    store = reading(flags, db)
+    known_runs, known_sets = questions.known_names(store)
+    for name in runs:
+        expect("run", name, known_runs)
+    for name in sets:
+        expect("eval set", name, known_sets)
+    rows = questions.result_rows(store, questions.Wanted(standing=True))
+    rows = [row for row in rows if (not runs or row["run"] in runs) and (not sets or row["eval_set"] in sets)]
+    curves = curves_of(rows)
+    if not curves:
+        without = sum(row["step"] is None for row in rows)
+        cause = f"none of the {without} result(s) has a step" if without else "there are no results to draw"
+        raise NothingFound(cause, hint="ckptwatch status says what is queued or failed")
+    windows = questions.KeptWindows(store)
+    return [curve.with_best(windows) for curve in curves], mixtures(rows)
+
+
+def _plain(curve) -> dict[str, Any]:
+    keys = ("step", "loss", "loss_stderr", "ppl", "bits_per_byte", "logged_val_loss", "tokens_seen", "saved_at")
+    return {
+        "run": curve.run,
+        "eval_set": curve.eval_set,
+        "best_step": curve.best["step"] if curve.best else None,
+        "points": [{key: row[key] for key in keys} for row in curve.rows],
+    }
+
+
+def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
+    if out.suffix not in (".png", ".svg", ".html"):
+        raise UsageError(f"--out {out}: the suffix says what to draw", hint="curve.png, curve.svg or curve.html")
+    try:
+        if out.suffix == ".html":
+            from watcher.report.page import render
+
+            title = "ckptwatch: " + ", ".join(dict.fromkeys(one.name for one in series))
+            temporary = out.with_name(f".{out.name}.{os.getpid()}")
+            temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
+            os.replace(temporary, out)
+        else:
+            from watcher.report.figure import save
+
+            save(series, x, y, out, log=log)
+    except OSError as error:
+        raise EnvironmentProblem(f"{out} cannot be written: {error.strerror}", hint="name another file") from None
+    say(f"written: {out}")

@@ -1,0 +1,198 @@
+"""`ckptwatch status`: daemon, queue, what runs and how far, lag, last results; the exit status is the short answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, database_url, db_option, json_option, print_json
+from watcher.errors import EnvironmentProblem, NothingFound
+
+COLOURS = {"ok": "green", "starting": "green", "degraded": "yellow", "paused": "yellow"}
+
+
+@click.command(
+    "status",
+    epilog="Examples:  ckptwatch status --watch        ckptwatch status >/dev/null || systemctl restart ckptwatch",
+)
+@click.option("--watch", is_flag=True, help="Go on showing it until Ctrl-C.")
+@click.option("--interval", "interval_s", type=click.FloatRange(0.1), default=2.0, show_default=True, metavar="S",
+              help="Seconds between two looks of --watch.")  # fmt: skip
+@json_option
+@db_option
+@click.pass_obj
+def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: str | None) -> int:
+    """Show how the daemon is and what it does.
+
+    Exit status: 0 healthy, 10 no daemon, 11 stalled, 12 degraded or paused (and why).
+    """
+    while True:
+        facts = gather(flags, db, time.time())
+        if as_json and not watch:
+            print_json(facts)
+        elif as_json:
+            click.echo(json.dumps(facts, ensure_ascii=False))
+        else:
+            if watch and _clears():
+                click.clear()
+            _show(facts)
+        if not watch:
+            return facts["exit_code"]
+        threading.Event().wait(interval_s)
+
+
+def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
+    """Everything `status` shows, as one object."""
+    from dataclasses import asdict
+
+    from watcher import lock
+    from watcher.cli.showing import state_folder
+    from watcher.report import status
+
+    folder = state_folder(flags, db)
+    said = read_json(folder.health)
+    pid = lock.holder(folder.lock) if lock.is_held(folder.lock) else None
+    lock_age_s = now_s - folder.lock.stat().st_mtime if pid is not None else 0.0
+    verdict = status.judge(said, pid, lock_age_s, now_s)
+    facts: dict[str, Any] = {**asdict(verdict), "reasons": list(verdict.reasons), "pid": pid}
+    alive = said if said is not None and pid is not None and said.get("pid") == pid else {}
+    facts |= {"started_at": alive.get("started_at"), "heard_at": alive.get("at"), "runs": alive.get("runs", [])}
+    facts |= {"launches": alive.get("launches", []), "database": database_url(flags, db), "state_dir": str(folder.root)}
+    try:
+        facts |= _from_store(flags, db, now_s)
+    except NothingFound:
+        facts |= {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "failures": 0, "last_results": []}
+    except EnvironmentProblem as problem:
+        facts["reasons"].append(problem.cause)
+        if verdict.exit_code == status.HEALTHY:
+            facts |= {"state": "degraded", "exit_code": status.DEGRADED}
+        facts |= {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "failures": None, "last_results": []}
+    return facts
+
+
+def _from_store(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
+    from watcher.cli.options import reading
+    from watcher.report import status
+    from watcher.store import reading as questions
+
+    store = reading(flags, db)
+    try:
+        counts = questions.queue_counts(store)
+        running = [_measured(job, now_s) for job in questions.running_jobs(store)]
+        recent = questions.last_results(store, 20)
+        launches = len({job["launch"] for job in running})
+        return {
+            "queue": counts,
+            "running": running,
+            "lag_s": status.lag_s(questions.oldest_queued_at(store), now_s),
+            "eta_s": status.queue_eta_s(counts.get("queued", 0), running, recent, launches),
+            "failures": questions.failure_count(store),
+            "last_results": recent[:5],
+        }
+    finally:
+        store.close()
+
+
+def _measured(job: dict[str, Any], now_s: float) -> dict[str, Any]:
+    """The job with its progress, from the files of its launch."""
+    from evalcore.contract import LaunchFolder
+    from watcher.report.status import with_progress
+
+    if job["folder"] is None:
+        return with_progress(job, None, None, now_s)
+    launch = LaunchFolder(Path(job["folder"]))
+    started_s = None
+    if job["attempt"] is not None:
+        try:
+            started_s = launch.started(job["attempt"]).stat().st_mtime
+        except OSError:
+            pass  # the worker has not begun on it
+    return with_progress(job, read_json(launch.progress), started_s, now_s)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A small object that another process rewrites; None where it is not there or not whole."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _clears() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def _show(facts: dict[str, Any]) -> None:
+    from watcher.checkpoints import printable
+    from watcher.cli.showing import painted, print_table
+    from watcher.report.columns import Column, duration, integer, result_columns, text_column
+    from watcher.report.status import bar
+
+    who = f", pid {facts['pid']}" if facts["pid"] else ""
+    click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")
+    for reason in facts["reasons"]:
+        click.echo(f"           {printable(reason)}")
+    counts = facts["queue"]
+    order = ("queued", "running", "succeeded", "failed", "cancelled")
+    lines = {"jobs": ", ".join(f"{counts.get(state, 0)} {state}" for state in order)}
+    if facts["lag_s"] is not None:
+        lines["lag"] = f"the oldest job waits for {duration(facts['lag_s'])}"
+    if facts["eta_s"] is not None:
+        lines["queue"] = f"empty in about {duration(facts['eta_s'])}"
+    if facts["failures"]:
+        lines["failures"] = f"{facts['failures']}: ckptwatch queue list --failed"
+    lines["database"] = facts["database"]
+    for name, words in lines.items():
+        click.echo(f"{name:<10} {words}")
+    for run in facts["runs"]:
+        click.echo(f"watching   {printable(run['name'])}: {printable(run['dir'])}{_scan_words(run)}")
+    if facts["running"]:
+        click.echo()
+        columns = [
+            *(
+                text_column("run"),
+                Column("step", lambda row: integer(row["step"]), True),
+                text_column("eval_set", "set"),
+            ),
+            Column("progress", lambda row: bar(row["share"], 12) or row["phase"]),
+            Column("windows", lambda row: f"{integer(row['windows_done'])}/{integer(row['windows_total'])}", True),
+            *(Column("left", lambda row: duration(row["eta_s"]), True), text_column("device")),
+        ]
+        print_table(columns, facts["running"])
+    if facts["last_results"]:
+        click.echo()
+        when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True)
+        lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
+        shown = [column for column in result_columns(facts["last_results"]) if column.head not in ("seconds", "tokens")]
+        print_table([when, lag, *shown], facts["last_results"])
+
+
+def _scan_words(run: dict[str, Any]) -> str:
+    said = [f"{run['matching']} file(s)"] if run.get("matching") is not None else []
+    if run.get("settling"):
+        said.append(f"{run['settling']} settling")
+    if run.get("ignored"):
+        said.append(f"{sum(run['ignored'].values())} ignored")
+    if run.get("scan_seconds") is not None:
+        said.append(f"last scan took {run['scan_seconds'] * 1000:.0f} ms")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _age_s(at: str) -> float:
+    from watcher.clock import seconds
+
+    return time.time() - seconds(at)
+
+
+def _between_s(row: dict[str, Any]) -> float:
+    from watcher.clock import seconds
+
+    return seconds(row["evaluated_at"]) - seconds(row["saved_at"])

@@ -1,0 +1,105 @@
+"""Curves drawn with characters, by plotext (extra `plot`)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+from watcher.errors import EnvironmentProblem
+from watcher.report.series import AXES, VALUES, Series
+
+MIN_WIDTH, MIN_HEIGHT = 40, 12
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+BARS_MAX = 30  # error bars on more points than that hide the curve
+
+
+def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, log: bool, colour: bool) -> str:
+    """A picture of at most width by height characters. Raises EnvironmentProblem without plotext 6."""
+    plotext = _plotext()
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("simple" if colour else "colorless")
+    figure.plot_size(max(width, MIN_WIDTH), max(height, MIN_HEIGHT))
+    figure.title(VALUES[y])
+    figure.label(AXES[x], "x")
+    if log and all(value > 0 for one in series for value in one.ys):
+        figure.ruler("y").scale("log")
+    figure.ruler("x").ticks(*_ticks(series, 4 + width // 25))
+    for one in series[: len(LETTERS)]:
+        if one.low and len(series) == 1 and len(one.xs) <= BARS_MAX:
+            reach = [(high - low) / 2 for low, high in zip(one.low, one.high, strict=True)]
+            figure.draw(figure.error(list(one.xs), list(one.ys), reach, style="dotted"))
+        if one.logged:
+            figure.draw(figure.signal(*_dashes(one.logged, pieces=60), marker="dot"))
+        if one.xs:
+            figure.draw(figure.signal(list(one.xs), list(one.ys), marker="braille").lines())
+        if one.best is not None:
+            figure.draw(figure.signal([one.best[0]], [one.best[1]], marker="*"))
+    for number, (one, letter) in enumerate(zip(series, LETTERS, strict=False)):
+        if len(series) > 1 and one.xs:  # each letter at another place, so that close curves do not hide it
+            at = (number + 1) * len(one.xs) // (min(len(series), len(LETTERS)) + 1)
+            figure.draw(figure.text(one.xs[at], one.ys[at], letter))
+    picture = figure.build().string()
+    figure.clear()
+    if not colour:
+        picture = plotext.uncolorize(picture)
+    lines = [line.rstrip() for line in picture.splitlines()]
+    return "\n".join([*lines, *legend(series)])
+
+
+def legend(series: Sequence[Series]) -> list[str]:
+    """A line for each curve, below the picture: there nothing of the curve is hidden, and no colour is needed."""
+    lines = []
+    for one, letter in zip(series, LETTERS, strict=False):
+        mark = f"{letter}  " if len(series) > 1 else ""
+        best = f"   * best: {one.best[1]:.5g} at {one.best[0]:.6g}" if one.best else ""
+        logged = "   • logged by the trainer" if one.logged else ""
+        lines.append(f"  {mark}{one.name}{best}{logged}")
+    if len(series) > len(LETTERS):
+        lines.append(
+            f"  ... and {len(series) - len(LETTERS)} more that are not drawn: choose with --run and --eval-set"
+        )
+    return lines
+
+
+def _ticks(series: Sequence[Series], at_most: int) -> tuple[list[float], list[str]]:
+    """Round places along the x axis, written in full."""
+    xs = [x for one in series for x in one.xs]
+    low, high = min(xs), max(xs)
+    if low == high:
+        return [low], [f"{low:.6g}"]
+    size = 10 ** math.floor(math.log10((high - low) / at_most))
+    step = next(by * size for by in (1, 2, 5, 10) if (high - low) / (by * size) <= at_most)
+    places = [round(at * step, 9) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return places, [f"{place:.9g}" for place in places]
+
+
+def _dashes(points: Sequence[tuple[float, float]], pieces: int) -> tuple[list[float], list[float]]:
+    """Evenly spaced points on the broken line through `points`."""
+    if len(points) == 1:
+        return [points[0][0]], [points[0][1]]
+    first, last = points[0][0], points[-1][0]
+    xs = [first + (last - first) * piece / pieces for piece in range(0, pieces + 1, 2)]
+    ys, at = [], 0
+    for x in xs:
+        while at < len(points) - 2 and points[at + 1][0] < x:
+            at += 1
+        (x0, y0), (x1, y1) = points[at], points[at + 1]
+        ys.append(y0 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+    return xs, ys
+
+
+def _plotext():
+    try:
+        import plotext
+    except ImportError:
+        raise EnvironmentProblem(
+            "a curve in the terminal needs plotext",
+            hint="pip install 'ckptwatch[plot]', or --out curve.html (needs none)",
+        ) from None
+    if not hasattr(plotext, "figure"):
+        raise EnvironmentProblem(
+            f"plotext of {sys.modules['plotext'].__file__} is older than 6", hint="pip install -U 'ckptwatch[plot]'"
+        )
+    return plotext
