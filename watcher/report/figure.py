@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from watcher.errors import EnvironmentProblem
 from watcher.report.series import AXES, VALUES, Series
@@ -20,7 +21,7 @@ def save(series: Sequence[Series], x: str, y: str, out: Path, *, log: bool) -> N
             f"{out.suffix} needs matplotlib", hint="pip install 'ckptwatch[plot]', or --out curve.html (needs none)"
         ) from None
     # text stays text, the same input gives the same file, and `$` in a name is no formula
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "ckptwatch", "text.parse_math": False}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "ckptwatch", "text.parse_math": False}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         FigureCanvasAgg(figure)

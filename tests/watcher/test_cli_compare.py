@@ -1,0 +1,75 @@
+"""`ckptwatch compare`: two steps, two runs, and what is said where the set cannot tell them apart."""
+
+from __future__ import annotations
+
+import random
+
+from tests.support.database import Database, small_run
+
+TARGETS = [64] * 80 + [10]
+
+
+def trained(path, effects: dict[str, dict[int, float]]) -> Database:
+    """Runs on one set; every checkpoint's nats are the windows' own difficulty, an effect, and a little noise."""
+    database = Database(path)
+    chance = random.Random(12)
+    hard = [n * chance.uniform(1, 5) for n in TARGETS]
+    for run, steps in effects.items():
+        database.run(run)
+        database.eval_set(run)
+        for step, effect in steps.items():
+            nats = [h + n * (effect + chance.gauss(0, 0.05)) for h, n in zip(hard, TARGETS, strict=True)]
+            database.result(step, None, run=run, windows=nats, targets=TARGETS, loss_stderr=0.2)
+    return database
+
+
+def test_two_steps_are_compared_window_by_window(ckptwatch, tmp_path):
+    trained(tmp_path / "r.db", {"gpt": {100: 0.1, 200: 0.0, 300: 0.0005}})
+    one = ckptwatch("compare", 100, 200, "--json", "--db", tmp_path / "r.db").json[0]
+    assert (one["method"], one["windows"], one["significant"]) == ("paired", 81, True)
+    assert one["low"] < -0.1 < one["high"] < 0
+    assert one["verdict"] == "step 200 is better"
+    text = ckptwatch("compare", 200, 300, "--db", tmp_path / "r.db").out
+    assert "no difference that this set can show" in text
+
+
+def test_two_runs_are_compared_at_the_steps_both_have(ckptwatch, tmp_path):
+    trained(tmp_path / "r.db", {"a": {100: 0.5, 200: 0.2, 300: 0.1}, "b": {200: 0.1, 300: 0.1, 400: 0.0}})
+    found = ckptwatch("compare", "a", "b", "--json", "--db", tmp_path / "r.db").json
+    assert [(one["a"]["step"], one["b"]["step"]) for one in found] == [(200, 200), (300, 300)]
+    assert found[0]["verdict"] == "b is better"
+
+
+def test_run_at_step_names_one_checkpoint_exactly(ckptwatch, tmp_path):
+    trained(tmp_path / "r.db", {"a": {100: 0.5, 200: 0.2}, "b": {400: 0.0}})
+    found = ckptwatch("compare", "a@200", "b@400", "--json", "--db", tmp_path / "r.db").json
+    assert [one["verdict"] for one in found] == ["b at step 400 is better"]
+
+
+def test_where_no_windows_are_kept_the_standard_errors_serve_and_that_is_said(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db")
+    said = ckptwatch("compare", 100, 300, "--db", tmp_path / "r.db")
+    assert said.status == 0
+    assert "step 300 is better" in said.out
+    assert "no windows are kept" in said.err
+
+
+def test_steps_and_runs_that_are_not_there_get_the_nearest(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db")
+    said = ckptwatch("compare", 100, 250, "--db", tmp_path / "r.db")
+    assert said.status == 4
+    assert "the nearest are 200 and 300" in said.err
+    said = ckptwatch("compare", "gpt", "gptt", "--db", tmp_path / "r.db")
+    assert said.status == 4
+    assert "did you mean 'gpt'?" in said.err
+    assert ckptwatch("compare", "gpt", 100, "--db", tmp_path / "r.db").status == 2
+
+
+def test_a_diverged_side_and_another_definition_are_said_not_computed(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, None)
+    database.result(500, 2.0, seq_len=128)
+    one = ckptwatch("compare", 100, 400, "--json", "--db", tmp_path / "r.db").json[0]
+    assert one["difference"] is None
+    assert "not finite" in one["verdict"]
+    assert "seq_len 64 and 128" in ckptwatch("compare", 100, 500, "--db", tmp_path / "r.db").out

@@ -1,0 +1,103 @@
+"""`ckptwatch data`: what a validation file is, how many tokens it has, and what looks wrong with it."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, db_option, json_option, print_json
+from watcher.errors import CheckpointUnreadable, NothingFound
+
+_FLAGS = (
+    click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
+    click.option("--tokenizer", metavar="NAME|FILE|bytes", help="For text.  [default of stats: gpt2]"),
+    click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window.  [default: 1024]"),
+    click.option("--token-dtype", metavar="TYPE", help="For token files without a header: uint16, uint32, ..."),
+    json_option,
+    db_option,
+    click.pass_obj,
+)
+
+
+def _flags(command: Callable) -> Callable:
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+@click.group("data", epilog="Example:  ckptwatch data sniff val.bin")
+def command() -> None:
+    """Look at validation data: sniff, stats."""
+
+
+@command.command("sniff", epilog="Example:  ckptwatch data sniff data/*.npy --json")
+@_flags
+def sniff(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None, **options: Any) -> None:
+    """Say what files are: format, token type, tokens and ids of token files, and what looks wrong. Quick."""
+    _show(_ask(flags, db, "sniff", paths, options), as_json)
+
+
+@command.command("stats", epilog="Example:  ckptwatch data stats val.txt --tokenizer gpt2 --seq-len 256")
+@_flags
+def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None, **options: Any) -> None:
+    """Count: tokens, targets, windows, documents, bytes of text. Tokenises text, which may take a while.
+
+    Exit status 8 where a file cannot be measured on.
+    """
+    found = _ask(flags, db, "stats", paths, options)
+    _show(found, as_json)
+    if useless := [one for one in found if one["tokens"] is None]:
+        reason = useless[0]["problems"][0] if useless[0]["problems"] else useless[0]["label"]
+        raise CheckpointUnreadable(f"{useless[0]['path']} cannot be measured on: {reason}", hint="ckptwatch data sniff")
+
+
+def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
+    from watcher.cli.showing import state_folder
+    from watcher.config import load_settings
+    from watcher.launch.datafiles import ask
+
+    names: list[str] = []
+    for path in paths:
+        names += sorted(glob.glob(path, recursive=True)) or [path] if glob.has_magic(path) else [path]
+    options = [
+        word for key, value in given.items() if value is not None for word in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    cache = state_folder(flags, db).token_cache
+    if cache.is_dir():
+        options += ["--cache-dir", str(cache)]
+    python = load_settings(flags.settings_file()).launch.python
+    found = list(ask(action, names, options, str(python) if python else None))
+    if absent := [one for one in found if one["kind"] == "missing"]:
+        raise NothingFound(absent[0]["label"], hint="check the path")
+    return found
+
+
+def _show(found: list[dict[str, Any]], as_json: bool) -> None:
+    from watcher.checkpoints import printable
+    from watcher.report.columns import size
+    from watcher.report.tables import as_facts
+
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        said: dict[str, Any] = {"what": one["label"], "size": size(one["bytes"])}
+        if one["tokens"] is not None:
+            said["tokens"] = f"{one['tokens']:,}" + (
+                f" by {one['tokenizer']}" if one["kind"] in ("text", "jsonl") else ""
+            )
+            said["ids"] = f"{one['smallest_id']} to {one['largest_id']}"
+        elif one["kind"] in ("text", "jsonl"):
+            said["tokens"] = "not counted: give --tokenizer, or ask for stats"
+        for key, name in (("windows", "windows"), ("documents", "documents"), ("vocab_size", "vocabulary")):
+            if one.get(key) is not None:
+                said[name] = f"{one[key]:,}"
+        if one.get("bytes_per_token"):
+            said["bytes/token"] = f"{one['bytes_per_token']:.3f}"
+        click.echo(printable(one["path"]))
+        click.echo(as_facts({key: printable(str(value)) for key, value in said.items()}, "  "))
+        for problem in one["problems"]:
+            click.echo(f"  problem: {printable(problem)}")

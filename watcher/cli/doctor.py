@@ -1,0 +1,45 @@
+"""`ckptwatch doctor`: is this machine fit, and what to do where it is not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import click
+
+from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.errors import EnvironmentProblem
+
+COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "red"}
+
+
+@click.command("doctor", epilog="Example:  ckptwatch doctor --json")
+@json_option
+@db_option
+@click.pass_obj
+def command(flags: Globals, as_json: bool, db: str | None) -> None:
+    """Look at Python, torch, SQLite, file systems, inotify, permissions, clock, disk, GPUs, extras.
+
+    Exit status 7 where something keeps ckptwatch from working.
+    """
+    from watcher.checkpoints import printable
+    from watcher.cli.showing import painted, state_folder
+    from watcher.config import load_settings
+    from watcher.doctor import examine
+
+    settings = load_settings(flags.settings_file())
+    found = examine(settings, database_url(flags, db), state_folder(flags, db), time.time())
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        wide = max(len(finding.check) for finding in found)
+        for finding in found:
+            level = painted(f"{finding.level:<7}", COLOURS[finding.level])
+            click.echo(f"{level}  {printable(finding.check):<{wide}}  {printable(finding.words)}")
+            if finding.fix:
+                click.echo(f"{'':7}  {'':<{wide}}  -> {printable(finding.fix)}")
+    problems = [finding for finding in found if finding.level == "problem"]
+    if problems:
+        raise EnvironmentProblem(f"{len(problems)} problem(s): {problems[0].words}", hint=problems[0].fix)
+    if not as_json:
+        say("nothing keeps ckptwatch from working")

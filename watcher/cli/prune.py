@@ -1,0 +1,112 @@
+"""`ckptwatch prune`: let checkpoints go that are neither best, nor last, nor round. Shows, unless --apply is given."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.errors import SomeFailed
+
+
+@click.command(
+    "prune",
+    epilog="Examples:  ckptwatch prune --keep best:3,last:5,every:1000        (then the same with --apply)",
+)
+@click.option(
+    "--keep", "rules", required=True, metavar="RULES", help="What stays: best:N, last:N, every:STEPS; with commas."
+)
+@click.option("--run", metavar="NAME", help="Only this run.")
+@click.option("--apply", is_flag=True, help="Delete; without it, only show.")
+@json_option
+@db_option
+@click.pass_obj
+def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: bool, db: str | None) -> None:
+    """Show (or with --apply delete) checkpoints that no rule keeps.
+
+    Never touched: the newest of a run; what waits or runs, is pinned, has no result or no step; what is not the very
+    file that was evaluated, or no plain file. Results stay in the database.
+    """
+    from watcher.report.names import expect
+    from watcher.report.pruning import decide, parse_keep
+    from watcher.store import reading as questions
+
+    keep = parse_keep(rules)
+    store = reading(flags, db)
+    if run is not None:
+        expect("run", run, questions.known_names(store)[0])
+    facts = [row for row in questions.prunable_facts(store) if run is None or row["run"] == run]
+    results = questions.result_rows(store, questions.Wanted(run, standing=True))
+    plan = [_looked_at(row, why) for row, why in decide(facts, results, keep)]
+    if apply:
+        plan = [_delete(line) if line["keep"] is None else line for line in plan]
+    if as_json:
+        print_json([{key: value for key, value in line.items() if key != "stat"} for line in plan])
+    else:
+        _show(plan, apply)
+    if failed := [line for line in plan if line["error"]]:
+        raise SomeFailed(f"{len(failed)} file(s) could not be deleted: {failed[0]['file']}: {failed[0]['error']}")
+
+
+def _looked_at(row: dict[str, Any], why: str | None) -> dict[str, Any]:
+    """One line of the plan, after a look at the file itself."""
+    relative = os.fsdecode(row["raw_path"]) if row["raw_path"] is not None else row["path"]
+    file = os.path.join(row["dir"], relative)
+    line: dict[str, Any] = {"run": row["run"], "checkpoint": row["path"], "step": row["step"], "file": file}
+    line |= {"keep": why, "bytes": None, "deleted": False, "error": None, "stat": None}
+    try:
+        found = os.lstat(file)
+    except OSError as error:
+        return line | {"keep": "it is gone already" if isinstance(error, FileNotFoundError) else str(error.strerror)}
+    line |= {"bytes": found.st_size, "stat": found}
+    if not stat.S_ISREG(found.st_mode):
+        return line | {"keep": "it is no plain file"}
+    evaluated = (row["dev"], row["inode"], row["size_bytes"], row["mtime_ns"])
+    if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) != evaluated:
+        return line | {"keep": why or "the file is not the one that was evaluated"}
+    return line
+
+
+def _delete(line: dict[str, Any]) -> dict[str, Any]:
+    """Delete one file, after one more look: the trainer may have written a new one meanwhile."""
+    before = line["stat"]
+    folder, name = os.path.split(line["file"])
+    try:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            now = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if (now.st_dev, now.st_ino, now.st_mtime_ns) != (before.st_dev, before.st_ino, before.st_mtime_ns):
+                return line | {"keep": "the file changed meanwhile"}
+            os.unlink(name, dir_fd=at)
+        finally:
+            os.close(at)
+    except OSError as error:
+        return line | {"error": error.strerror}
+    return line | {"deleted": True}
+
+
+def _show(plan: list[dict[str, Any]], applied: bool) -> None:
+    from watcher.checkpoints import printable
+    from watcher.cli.showing import print_table
+    from watcher.report.columns import Column, integer, size, text_column
+
+    def verdict(line: dict[str, Any]) -> str:
+        if line["keep"] is not None:
+            return f"keep: {printable(line['keep'])}"
+        return "deleted" if line["deleted"] else (f"failed: {line['error']}" if line["error"] else "delete")
+
+    columns = [
+        *(text_column("run"), Column("step", lambda line: integer(line["step"]), True)),
+        Column("size", lambda line: size(line["bytes"]), True),
+        *(text_column("checkpoint", tail=True), Column("verdict", verdict)),
+    ]
+    print_table(columns, plan)
+    going = [line for line in plan if line["keep"] is None and not line["error"]]
+    freed = size(sum(line["bytes"] or 0 for line in going))
+    if applied:
+        say(f"{len(going)} file(s) deleted, {freed} freed")
+    else:
+        say(f"{len(going)} of {len(plan)} file(s), {freed}, would be deleted; --apply deletes them")
