@@ -95,7 +95,7 @@ def evaluate(
     if vocab_size is not None:
         stream.check_vocabulary(vocab_size)
     windows = plan_windows(stream.n_tokens, seq_len, stride)
-    scorer = Scorer(model, team.device, dtype, chunk_tokens)
+    scorer = Scorer(model, team.device, dtype, chunk_tokens, stream.id_range[1])
     auto = memory.auto_batch_size(model, team.device, seq_len, vocab_size if scorer.makes_logits else None)
     run = _Run(scorer, stream, windows, team, batch_size or min(auto, -(-len(windows) // team.world_size)), on_progress)
     memory.reset_peak(team.device)

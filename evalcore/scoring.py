@@ -20,11 +20,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Scorer:
     """One model on one device in one dtype: nats(tokens, targets, skip) inside `running()`."""
 
-    def __init__(self, model: Any, device: torch.device, dtype: str, chunk_tokens: int | None = None) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, dtype: str, chunk_tokens: int | None = None, largest_id: int = 0
+    ) -> None:
         self.model = model
         self.device = device
         self.dtype = DTYPES[dtype]
         self.chunk_tokens = chunk_tokens
+        self.largest_id = largest_id
         self.makes_logits = not (hasattr(model, "hidden") and hasattr(model, "head"))
         self._head: Head | None = None
         self._logits: Callable[..., Any] = getattr(model, "logits", model)
@@ -66,6 +69,12 @@ class Scorer:
             with torch.autocast(self.device.type, enabled=False):
                 return target_nats(hidden, self._head, wanted, self.chunk_tokens)
         logits = self._whole_logits(tokens, targets)[:, skip:]
+        if self.largest_id >= logits.shape[-1]:
+            raise DataError(
+                f"token id {self.largest_id} is outside the model's vocabulary of {logits.shape[-1]}",
+                "the data was made with another tokenizer than the model",
+                kind="shape",
+            )
         with torch.autocast(self.device.type, enabled=False):
             return nats_of_logits(logits, wanted, self.chunk_tokens)
 
