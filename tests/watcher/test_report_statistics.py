@@ -56,6 +56,21 @@ def test_95_percent_intervals_cover_the_truth_95_times_of_100(count, effect):
     assert 0.95 - 3 * math.sqrt(0.95 * 0.05 / repeats) - 0.01 < covered / repeats < 0.95 + 3 * 0.0057
 
 
+def test_windows_whose_neighbours_are_alike_make_the_interval_wider():
+    """By the plain formula it would cover 89 of 100 (measured, 20,000 repeats; this one 93)."""
+    chance = random.Random(3)
+    repeats, count, covered = 600, 200, 0
+    targets = [64] * count
+    for _ in range(repeats):
+        nats, drift = [], chance.gauss(0, 1)
+        for _ in targets:
+            drift = 0.2 * drift + math.sqrt(1 - 0.2**2) * chance.gauss(0, 1)
+            nats.append(64 * (0.01 + 0.05 * drift))
+        found = paired([0.0] * count, nats, targets)
+        covered += found.low <= 0.01 <= found.high
+    assert 0.90 < covered / repeats < 0.97
+
+
 def test_p_below_5_percent_says_the_same_as_an_interval_without_zero():
     chance = random.Random(7)
     for _ in range(200):

@@ -7,13 +7,16 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 
 
 @click.command(
     "compare",
-    epilog="Examples:  ckptwatch compare 1000 2000    ckptwatch compare run-a run-b    "
-    "ckptwatch compare run-a@1000 run-b@2000 --eval-set val",
+    epilog=examples(
+        "ckptwatch compare 1000 2000",
+        "ckptwatch compare run-a run-b",
+        "ckptwatch compare run-a@1000 run-b@2000 --eval-set val",
+    ),
 )
 @click.argument("a")
 @click.argument("b")
@@ -28,8 +31,7 @@ def command(
     """Compare two steps (A B), two runs at equal steps, or RUN@STEP with RUN@STEP.
 
     The difference is loss(B) - loss(A) in nats per token, taken window by window over the same targets, with its
-    95 % interval and two-sided p. The units are windows: where neighbours belong to one document they are not quite
-    independent, and the interval is a little too narrow.
+    95 % interval and two-sided p; that neighbouring windows may be alike is allowed for.
     """
     from watcher.report.curves import curves_of
     from watcher.report.names import expect

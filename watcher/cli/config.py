@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from watcher.cli.options import Globals, json_option, print_json, say
+from watcher.cli.options import Globals, examples, json_option, print_json, say
 from watcher.errors import ConfigError
 
 
@@ -60,8 +60,10 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
     say(f"{where}: {len(settings.run)} run(s), {len(settings.eval)} eval set(s), no problems")
 
 
-@command.command("schema", epilog="Examples:  ckptwatch config schema > ckptwatch.schema.json    "
-                 "ckptwatch config schema --toml > configs/full.toml")  # fmt: skip
+@command.command(
+    "schema",
+    epilog=examples("ckptwatch config schema > ckptwatch.schema.json", "ckptwatch config schema --toml > full.toml"),
+)
 @click.option("--toml", "as_toml_", is_flag=True, help="As a commented TOML file with every key and its default.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON schema (the default).")
 def schema_(as_toml_: bool, as_json: bool) -> None:

@@ -9,13 +9,11 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, json_option, print_json, say
+from watcher.cli.options import Globals, examples, json_option, print_json, say
 from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 
 
-@click.command(
-    "init", epilog="Examples:  ckptwatch init checkpoints --data val.npy    ckptwatch init out --yes --force"
-)
+@click.command("init", epilog=examples("ckptwatch init checkpoints --data val.npy", "ckptwatch init out --yes --force"))
 @click.argument("folder", required=False, default=".", metavar="[DIR]")
 @click.option("--data", multiple=True, metavar="PATH", help="Validation data.  [default: what is named val* nearby]")
 @click.option("--force", is_flag=True, help="Overwrite a settings file that is there.")

@@ -8,15 +8,13 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import json_option, print_json
+from watcher.cli.options import examples, json_option, print_json
 from watcher.errors import CheckpointUnreadable, NothingFound
 
 SHOWN_TENSORS = 12
 
 
-@click.command(
-    "inspect", epilog="Examples:  ckptwatch inspect ckpt.pt    ckptwatch inspect ckpt.pt --json | jq .config"
-)
+@click.command("inspect", epilog=examples("ckptwatch inspect ckpt.pt", "ckptwatch inspect ckpt.pt --json | jq .config"))
 @click.argument("checkpoint", metavar="CKPT")
 @click.option("--state", metavar="NAME", help="Which of several state dicts to look at: model, ema, ...")
 @click.option("--all", "every", is_flag=True, help="Show every tensor.")

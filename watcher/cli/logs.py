@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.errors import NothingFound
 
 FINAL = ("succeeded", "failed", "cancelled")
 
 
-@click.command("logs", epilog="Examples:  ckptwatch logs 12    ckptwatch logs 12 -f")
+@click.command("logs", epilog=examples("ckptwatch logs 12", "ckptwatch logs 12 -f"))
 @click.argument("job", type=int)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the job is over.")
 @json_option

@@ -32,6 +32,11 @@ class Globals:
         return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
 
 
+def examples(*lines: str) -> str:
+    """The end of a verb's --help: one command a line, not wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def json_option(command: Callable) -> Callable:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 
 
 @click.command(
     "plot",
-    epilog="Examples:  ckptwatch plot    ckptwatch plot --run a --run b --out curve.html    "
-    "ckptwatch plot --value ppl --log --out ppl.png",
+    epilog=examples(
+        "ckptwatch plot",
+        "ckptwatch plot --run a --run b --out curve.html",
+        "ckptwatch plot --value ppl --log --out ppl.png",
+    ),
 )
 @click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing here.")
 @click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]")

@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.errors import SomeFailed
 
 
 @click.command(
     "prune",
-    epilog="Examples:  ckptwatch prune --keep best:3,last:5,every:1000        (then the same with --apply)",
+    epilog=examples(
+        "ckptwatch prune --keep best:3,last:5,every:1000", "ckptwatch prune --keep best:3,last:5,every:1000 --apply"
+    ),
 )
 @click.option(
     "--keep", "rules", required=True, metavar="RULES", help="What stays: best:N, last:N, every:STEPS; with commas."

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, db_option, json_option, print_json, reading, say
+from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.errors import NothingFound
 
 
 @click.command(
     "results",
-    epilog="Examples:  ckptwatch results --step 1000:2000    ckptwatch results --best    "
-    "ckptwatch results --format csv > results.csv",
+    epilog=examples(
+        "ckptwatch results --step 1000:2000", "ckptwatch results --best", "ckptwatch results --format csv > results.csv"
+    ),
 )
 @click.option("--best", is_flag=True, help="Of each run and set: the earliest step that is as good as the lowest loss.")
 @click.option("--run", help="Only this run.")

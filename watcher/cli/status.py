@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, json_option, print_json
+from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json
 from watcher.errors import EnvironmentProblem, NothingFound
 
 COLOURS = {"ok": "green", "starting": "green", "degraded": "yellow", "paused": "yellow"}
@@ -18,7 +18,7 @@ COLOURS = {"ok": "green", "starting": "green", "degraded": "yellow", "paused": "
 
 @click.command(
     "status",
-    epilog="Examples:  ckptwatch status --watch        ckptwatch status >/dev/null || systemctl restart ckptwatch",
+    epilog=examples("ckptwatch status --watch", "ckptwatch status >/dev/null || systemctl restart ckptwatch"),
 )
 @click.option("--watch", is_flag=True, help="Go on showing it until Ctrl-C.")
 @click.option("--interval", "interval_s", type=click.FloatRange(0.1), default=2.0, show_default=True, metavar="S",
@@ -63,6 +63,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     alive = said if said is not None and pid is not None and said.get("pid") == pid else {}
     facts |= {"started_at": alive.get("started_at"), "heard_at": alive.get("at"), "runs": alive.get("runs", [])}
     facts |= {"launches": alive.get("launches", []), "database": database_url(flags, db), "state_dir": str(folder.root)}
+    facts["devices"] = _devices(flags)
     try:
         facts |= _from_store(flags, db, now_s)
     except NothingFound:
@@ -96,6 +97,18 @@ def _from_store(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
         }
     finally:
         store.close()
+
+
+def _devices(flags: Globals) -> list[dict[str, Any]]:
+    """The GPUs as the driver tells them; none are asked for where jobs run on the CPU only."""
+    from dataclasses import asdict
+
+    from watcher.config import load_settings
+    from watcher.launch.devices import list_gpus
+
+    if load_settings(flags.settings_file()).launch.device == "cpu":
+        return []
+    return [asdict(gpu) for gpu in list_gpus()]
 
 
 def _measured(job: dict[str, Any], now_s: float) -> dict[str, Any]:
@@ -133,7 +146,7 @@ def _clears() -> bool:
 def _show(facts: dict[str, Any]) -> None:
     from watcher.checkpoints import printable
     from watcher.cli.showing import painted, print_table
-    from watcher.report.columns import Column, duration, integer, result_columns, text_column
+    from watcher.report.columns import Column, duration, integer, result_columns, size, text_column
     from watcher.report.status import bar
 
     who = f", pid {facts['pid']}" if facts["pid"] else ""
@@ -149,6 +162,11 @@ def _show(facts: dict[str, Any]) -> None:
         lines["queue"] = f"empty in about {duration(facts['eta_s'])}"
     if facts["failures"]:
         lines["failures"] = f"{facts['failures']}: ckptwatch queue list --failed"
+    if facts["devices"]:
+        lines["devices"] = "; ".join(
+            f"GPU {gpu['index']} {size(gpu['free_bytes'])} of {size(gpu['total_bytes'])} free"
+            for gpu in facts["devices"]
+        )
     lines["database"] = facts["database"]
     for name, words in lines.items():
         click.echo(f"{name:<10} {words}")

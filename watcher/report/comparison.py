@@ -72,15 +72,23 @@ def compare_rows(a: Row, b: Row, windows: Windows) -> Difference | NotComparable
 def paired(a_nats: Sequence[float], b_nats: Sequence[float], targets: Sequence[int]) -> Difference:
     """The ratio estimator over windows: sum of differences over sum of targets.
 
-    With d_k the difference of window k's nats, n_k its targets and R = Σd/Σn, the variance of R is
-    K/(K-1) · Σ(d_k - R·n_k)² / (Σn)², and R/stderr follows t with K-1 degrees of freedom.
-    Source: Cochran, Sampling Techniques (3rd ed.), 6.4 and 2.11; Miller, "Adding Error Bars to Evals" (2024), 4.2.
+    With d_k the difference of window k's nats, n_k its targets, R = Σd/Σn and e_k = d_k - R·n_k, the variance of R is
+    K/(K-1) · Σe² / (Σn)², and R/stderr follows t with K-1 degrees of freedom. Windows are in the order of the text, so
+    neighbours may go up and down together: where the sum with autocovariances is larger than Σe², it takes its place.
+    Source: Cochran, Sampling Techniques (3rd ed.), 2.11 and 6.4; Miller, "Adding Error Bars to Evals" (2024), 4.2;
+    Newey and West, Econometrica 55 (1987), weights 1 - l/(L+1), with L = 4·(K/100)^(2/9).
     """
     count, total = len(targets), sum(targets)
     differences = [b - a for a, b in zip(a_nats, b_nats, strict=True)]
     ratio = math.fsum(differences) / total
-    squares = math.fsum((d - ratio * n) ** 2 for d, n in zip(differences, targets, strict=True))
-    stderr = math.sqrt(count / (count - 1) * squares) / total
+    rests = [d - ratio * n for d, n in zip(differences, targets, strict=True)]
+    squares = math.fsum(rest * rest for rest in rests)
+    lags = int(4 * (count / 100) ** (2 / 9))
+    together = squares
+    for lag in range(1, lags + 1):
+        products = math.fsum(now * before for now, before in zip(rests[lag:], rests, strict=False))
+        together += 2 * (1 - lag / (lags + 1)) * products
+    stderr = math.sqrt(count / (count - 1) * max(squares, together)) / total
     return _difference(ratio, stderr, count - 1, count, "paired")
 
 
