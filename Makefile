@@ -1,0 +1,62 @@
+# The front door. `make` alone prints what there is.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check faults chaos soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## .venv with ckptwatch, all extras and what the tests need
+
+$(STAMP): pyproject.toml constraints/cpu.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --upgrade-strategy only-if-needed -c constraints/cpu.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP) ## a GPT trains, ckptwatch evaluates beside it: about a minute and a half
+	$(VENV)/bin/ckptwatch demo --dir .demo
+
+test: $(STAMP) ## the tests: no GPU, no network
+	$(RUN) -m pytest
+
+faults: $(STAMP) ## the fault matrix: real files, processes, mounts, signals (needs root for some rows)
+	$(RUN) -m pytest -m faults tests/faults
+
+check: $(STAMP) ## ruff, types, generated pages current
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(RUN) -m docs.generate --check
+
+N ?= 200
+chaos: $(STAMP) ## kill the daemon N times at named and random moments (N=200)
+	$(RUN) -m tests.faults.chaos $(N)
+
+JOBS ?= 10000
+soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JOBS=10000)
+	$(RUN) -m tests.faults.soak $(JOBS)
+
+bench: $(STAMP) ## every benchmark of bench/README.md on this machine
+	$(RUN) -m bench
+
+bench-gpu: ## the core's benchmark on one CUDA device; needs torch, numpy, tiktoken only
+	$(PYTHON) bench/gpu.py
+
+docs: $(STAMP) ## generate the reference and build the site into site/
+	$(RUN) -m docs.generate
+	$(VENV)/bin/mkdocs build --strict -q
+
+test-systemd test-image test-slurm test-postgres: test-%: $(STAMP) ## an engine for real: installs its Debian packages, needs root
+	bash tests/engines/install.sh $*
+	$(RUN) -m pytest -m $* tests/engines
+
+test-browser: $(STAMP) ## the dashboard in a real Chromium
+	$(RUN) -m pytest -m browser tests/browser
+
+clean: ## remove what make made
+	rm -rf $(VENV) .demo site build *.egg-info

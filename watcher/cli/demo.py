@@ -1,0 +1,85 @@
+"""`ckptwatch demo`: a small GPT trains for a minute while the daemon evaluates what it saves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import click
+
+from watcher.cli.options import Globals, say
+from watcher.errors import CkptwatchError, UsageError
+
+MARK = ".ckptwatch-demo"
+
+
+@click.command("demo", epilog="Example:  ckptwatch demo --steps 120")
+@click.option("--dir", "folder", default="ckptwatch-demo", show_default=True, metavar="DIR", help="Where it plays.")
+@click.option("--steps", type=click.IntRange(1), default=240, show_default=True, help="Training steps.")
+@click.option("--save-every", type=click.IntRange(1), default=30, show_default=True, help="Steps between checkpoints.")
+@click.pass_obj
+def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
+    """Train a small GPT and watch it being evaluated: about a minute and a half, no data or GPU needed."""
+    import evalcore
+    from watcher.cli import main
+    from watcher.config import load_settings
+    from watcher.daemon import Daemon
+    from watcher.launch.trainer import DemoTrainer
+    from watcher.log import Log
+    from watcher.places import StateFolder
+
+    root = Path(folder).absolute()
+    _empty(root)
+    texts = Path(evalcore.__file__).parent / "demo"
+    checkpoints, database = root / "checkpoints", os.fspath(root / "results.db")
+    checkpoints.mkdir()
+    settings = load_settings(
+        None,
+        {
+            "run": [{"name": "minigpt", "dir": os.fspath(checkpoints), "settle_s": 1.0, "scan_s": 5.0}],
+            "eval": [{"name": "val", "data": [os.fspath(texts / "val.txt")], "tokenizer": "bytes", "seq_len": 128}],
+            "launch": {"device": "cpu", "linger_s": 6.0, "threads": 1},
+            "store": {"url": database},
+        },
+    )
+    say(f"A GPT of 0.6 M parameters trains in a process of its own; it saves to {checkpoints}")
+    say("in place, not atomically, and keeps its last two files. ckptwatch watches beside it.\n")
+    trainer = DemoTrainer(texts / "train.txt", checkpoints, steps, save_every)
+    ended_s: list[float] = []
+
+    def finished(daemon: Daemon) -> bool:
+        if trainer.ended() is None:
+            return False
+        if not ended_s:
+            ended_s.append(time.monotonic())
+            daemon.scan_soon()
+        return daemon.scanned_since(ended_s[0]) and daemon.settled_down()
+
+    daemon = Daemon(settings, database, StateFolder.beside(database), Log(1 + flags.verbose))
+    try:
+        daemon.boot()
+        daemon.run(finished)
+    finally:
+        trainer.stop()
+    if daemon.stop_signals:
+        raise click.exceptions.Exit(130)
+    if trainer.ended():
+        raise CkptwatchError("the demo's trainer failed", hint="its error stands above; ckptwatch doctor")
+    for verb in (["results", "--db", database], ["plot", "--db", database]):
+        say("")
+        main(verb)
+    say(f"\nThe results are in {database}; ask it anything:")
+    say(f"  sqlite3 {database} 'SELECT step, loss, ppl FROM results ORDER BY step'")
+    say("Next, your own:  ckptwatch run --dir YOUR_CHECKPOINTS --data YOUR_VALIDATION_SET")
+
+
+def _empty(root: Path) -> None:
+    """A folder of the demo's own is made anew; any other that is not empty is left alone."""
+    if root.exists():
+        if not (root / MARK).exists() and any(root.iterdir()):
+            raise UsageError(f"{root} is not empty and was not made by the demo", hint="ckptwatch demo --dir ANOTHER")
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+    (root / MARK).touch()
