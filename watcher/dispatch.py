@@ -38,6 +38,9 @@ from watcher.store.queue import ClaimedCheckpoint, Held, OpenAttempt
 AHEAD = 2  # checkpoints that a launch holds besides the one in hand: it reads the next file while it computes
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
 DEVICE_POLL_S = 10.0
+LINGER_MIN_S = (
+    1.0  # small checkpoints are done faster than we look: without it each few would cost a launch of their own
+)
 
 
 @dataclass
@@ -148,6 +151,7 @@ class Dispatch:
         try:
             folder.create()
             spec = {**self.spec.__dict__, "launch": launch, "device": choice.device, "threads": plan.threads}
+            spec["linger_s"] = max(self.spec.linger_s, LINGER_MIN_S)
             write_atomically(folder.spec, to_json(LaunchSpec(**spec)))
             self._write_item(live, claimed)
             queue.open_launch(self.store, self._launch_row(plan))
