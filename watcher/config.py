@@ -197,6 +197,9 @@ class AlertSettings(Section):
     command: tuple[str, ...] = Field((), description="Program and arguments; gets the event as JSON on stdin.")
     webhook: str | None = Field(None, description="URL that gets the event as a JSON POST.")
     apprise: str | None = Field(None, description="Apprise URL.")
+    best_link: Path | None = Field(None, description="With `on = [\"best\"]`: a symlink kept to the best checkpoint.")
+    best_copy: Path | None = Field(None, description="With `on = [\"best\"]`: a copy kept of the best checkpoint.")
+    inside_dir: bool = Field(False, description="Allow best_link and best_copy to lie in the watched folder.")
     k_stderr: float = Field(3.0, gt=0, description="Standard errors that make a regression.")
     stalled_factor: float = Field(3.0, gt=1, description="Times the usual interval that make a stalled training.")
     lag_s: float = Field(3600.0, gt=0, description="Age of the oldest waiting job that makes a lag.")
@@ -290,7 +293,7 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
     def anchored(value: Any) -> Any:
         return str(base / Path(value).expanduser()) if isinstance(value, str) and "://" not in value else value
 
-    for section, keys in (("run", ("dir",)), ("sink", ("path",))):
+    for section, keys in (("run", ("dir",)), ("sink", ("path",)), ("alert", ("best_link", "best_copy"))):
         for entry in data.get(section, []) if isinstance(data.get(section), list) else []:
             for key in keys:
                 if isinstance(entry, dict) and key in entry:

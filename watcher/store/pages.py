@@ -215,7 +215,7 @@ class Pages:
         """What every sink has still to get, has got and was given up."""
         return self._all(
             """SELECT sink, state, count(*) AS n, max(done_at) AS last_done_at, max(error) AS error
-               FROM exports WHERE kind IN ('result', 'failure', 'event') GROUP BY sink, state ORDER BY sink, state"""
+               FROM exports WHERE kind <> 'from' AND sink <> 'alerts' GROUP BY sink, state ORDER BY sink, state"""
         )
 
     def facts(self) -> Row:

@@ -1,0 +1,110 @@
+"""`ckptwatch export`: results to a file or tracker, at once, without the daemon."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+
+BATCH = 1000
+KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "prometheus")
+
+
+@click.command(
+    "export",
+    epilog="Examples:  ckptwatch export csv    ckptwatch export tensorboard --path runs --since 5000",
+)
+@click.argument("sink")
+@click.option(
+    "--since", metavar="T|STEP", help="Only results of this step on, or evaluated since this time (ISO 8601)."
+)
+@click.option("--run", help="Only this run.")
+@click.option("--set", "eval_set", help="Only this set.")
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder to write.")
+@click.option("--url", help="Tracking server or store.")
+@click.option("--project", help="W&B or trackio project, MLflow experiment.")
+@click.option("--entity", help="W&B entity.")
+@click.option("--mode", type=click.Choice(["online", "offline"]), help="W&B mode.")
+@json_option
+@db_option
+@click.pass_obj
+def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str | None, **given: Any) -> None:
+    """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
+    trackio or prometheus. What the sink has already is not sent again."""
+    from watcher.config import load_settings
+    from watcher.places import StateFolder
+    from watcher.sinks.deliver import held, send
+    from watcher.sinks.making import make_sink
+    from watcher.store.migrate import open_for_reading
+    from watcher.store.reading import Wanted, result_rows
+
+    settings = load_settings(flags.settings_file())
+    url = database_url(flags, db)
+    wanted = Wanted(run=given.pop("run"), eval_set=given.pop("eval_set"))
+    section = _section(sink, settings.sink, given)
+    store = open_for_reading(url)
+    rows = _since(result_rows(store, wanted), since)
+    store.close()
+    state = StateFolder.beside(url, settings.store.state_dir)
+    with tempfile.TemporaryDirectory(prefix="ckptwatch-") as scratch:
+        folder = state.root / "sinks" / sink
+        if not os.access(state.root, os.W_OK):
+            folder = Path(scratch)
+        try:
+            with held(folder):
+                made = make_sink(sink, section, folder)
+                sent = sum(send(made, rows[at : at + BATCH], unsure=True) for at in range(0, len(rows), BATCH))
+        except BlockingIOError:
+            from watcher.errors import LockHeld
+
+            raise LockHeld(folder / "lock", "a delivery of the daemon") from None
+    where = str(getattr(made, "path", None) or getattr(made, "folder", None) or section.url or section.kind)
+    if as_json:
+        print_json({"sink": sink, "results": len(rows), "sent": sent, "where": where})
+    elif not flags.quiet:
+        say(f"{sent} of {len(rows)} results sent to {where}" + ("" if sent == len(rows) else "; it had the others"))
+
+
+def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:
+    """The settings' sink of that name, or one of that kind in the working folder; flags go over both."""
+    from watcher.config import SinkSettings
+    from watcher.errors import UsageError
+    from watcher.sinks.making import FILE_NAMES, named
+
+    over = {key: value for key, value in given.items() if value is not None}
+    known = named(sections)
+    if sink in known:
+        return known[sink].model_copy(update=over)
+    if sink not in KINDS:
+        raise UsageError(
+            f"there is no sink {sink!r}",
+            hint=f"known: {', '.join(dict.fromkeys([*known, *KINDS]))}",
+            tried="[[sink]] names",
+        )
+    if sink in FILE_NAMES or sink in ("tensorboard", "wandb"):
+        over.setdefault("path", Path.cwd() / FILE_NAMES.get(sink, "" if sink == "wandb" else sink))
+    return SinkSettings(kind=sink, **over)  # type: ignore[arg-type]
+
+
+def _since(rows: list[dict[str, Any]], since: str | None) -> list[dict[str, Any]]:
+    from watcher.clock import iso
+    from watcher.errors import UsageError
+
+    if since is None:
+        return rows
+    if since.isdigit():
+        return [row for row in rows if row["step"] is not None and row["step"] >= int(since)]
+    try:
+        said = datetime.fromisoformat(since)
+    except ValueError:
+        raise UsageError(
+            f"--since {since}: neither a step nor a time", hint="--since 5000, --since 2026-01-31T12:00Z"
+        ) from None
+    at = iso((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+    return [row for row in rows if row["evaluated_at"] >= at]

@@ -1,0 +1,70 @@
+"""Prometheus' textfile collector: one small file with the newest and the best result of every run and set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalcore.contract import write_atomically
+from watcher.exposition import Family, exposition
+from watcher.sinks.protocol import Row
+
+_KEPT = ("step", "loss", "ppl", "bits_per_byte", "finite", "saved_at", "evaluated_at")
+_SHOWN = {
+    "loss": "Loss, nats per token; absent where not finite.",
+    "ppl": "Perplexity.",
+    "bits_per_byte": "Bits per byte of text.",
+    "step": "Training step.",
+    "finite": "0 where the loss is not finite.",
+}
+
+
+class PrometheusFile:
+    """Remembers the newest and best of each cell in a JSON file of its own, so that late rows do not turn time back."""
+
+    def __init__(self, name: str, path: Path, memory: Path) -> None:
+        self.name = name
+        self.path = path
+        self._memory = memory
+
+    def already(self, rows: Sequence[Row]) -> set[int]:
+        return set()  # the same row twice gives the same file
+
+    def send(self, rows: Sequence[Row]) -> None:
+        cells = self._cells()
+        for row in rows:
+            cell = cells.setdefault(json.dumps([row["run"], row["eval_set"]]), {"newest": None, "best": None})
+            kept = {key: row[key] for key in _KEPT}
+            newest, best = cell["newest"], cell["best"]
+            if newest is None or (row["saved_at"], row["step"] or 0) >= (newest["saved_at"], newest["step"] or 0):
+                cell["newest"] = kept
+            if row["finite"] and (best is None or row["loss"] < best["loss"]):
+                cell["best"] = kept
+        for place in (self._memory, self.path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._memory, json.dumps(cells))
+        write_atomically(self.path, exposition(_families(cells)))
+
+    def close(self) -> None:
+        pass
+
+    def _cells(self) -> dict[str, dict]:
+        try:
+            return json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+
+
+def _families(cells: dict[str, dict]) -> list[Family]:
+    families = []
+    for key, words in _SHOWN.items():
+        newest = Family(f"ckptwatch_eval_{key}", f"Newest checkpoint: {words}")
+        best = Family(f"ckptwatch_best_{key}", f"Best checkpoint: {words}")
+        for name, cell in sorted(cells.items()):
+            run, eval_set = json.loads(name)
+            newest.add(cell["newest"][key], run=run, eval_set=eval_set)
+            if cell["best"] is not None and key != "finite":
+                best.add(cell["best"][key], run=run, eval_set=eval_set)
+        families += [newest, best]
+    return families

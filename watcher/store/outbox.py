@@ -1,0 +1,214 @@
+"""Verbs on the outbox `exports`: what every sink has still to get. Rows follow from the tables, never from memory.
+
+A sink is adopted with a mark of the newest result (kind `from`), so that it gets what comes after; `backfill` is for
+what came before. Whatever way a result came to be (recorded, copied), `sweep` finds it, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text, update
+
+from watcher.store.schema import exports
+
+Row = dict[str, Any]
+FINAL = ("done", "gave_up")
+#: The tables behind each kind of row that a sink can be owed.
+_FOUND = {
+    "failure": ("jobs", "state = 'failed'", "finished_at"),
+    "file": ("candidates", "final = 1", "at"),
+}
+_INSERT = """
+    INSERT INTO exports (sink, kind, subject_id, state, tries, enqueued_at, done_at)
+    SELECT :sink, :kind, s.id, :state, 0, :at, CASE WHEN :state = 'done' THEN :at END FROM {source}
+"""
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One row for a sink: the export's id, how often it was tried, and the subject as a flat dict."""
+
+    id: int
+    kind: str
+    subject_id: int
+    tries: int
+    subject: Row
+
+
+def adopt(tx: Connection, sinks: Iterable[str], at: str, failures: Sequence[str] = ()) -> None:
+    """Make new sinks known: they are owed what comes from now on. failures: those among them that get failures too."""
+    for sink in sinks:
+        known = tx.execute(text("SELECT 1 FROM exports WHERE sink = :sink LIMIT 1"), {"sink": sink}).first()
+        if known is not None:
+            continue
+        newest = tx.execute(text("SELECT coalesce(max(id), 0) FROM results")).scalar_one()
+        mark = {"sink": sink, "kind": "from", "subject_id": newest, "state": "done", "enqueued_at": at, "done_at": at}
+        tx.execute(exports.insert().values(mark))
+        if sink in failures:
+            for kind in _FOUND:
+                _enqueue_found(tx, sink, kind, "done", at)
+
+
+def signature(tx: Connection) -> tuple[Any, ...]:
+    """Changes whenever `sweep` could find something: to be asked before a write transaction is begun."""
+    query = """SELECT (SELECT max(id) FROM results),
+                      (SELECT count(*) FROM jobs WHERE state = 'failed'),
+                      (SELECT max(finished_at) FROM jobs WHERE state = 'failed'),
+                      (SELECT max(at) FROM candidates WHERE final = 1)"""
+    return tuple(tx.execute(text(query)).one())
+
+
+def sweep(tx: Connection, sinks: Iterable[str], at: str, failures: Sequence[str] = ()) -> int:
+    """Enqueue every result that came after a sink's newest row, and for `failures` every failure. Returns how many."""
+    found = 0
+    for sink in sinks:
+        newest = """(SELECT max(x.subject_id) FROM exports x WHERE x.sink = :sink AND x.kind IN ('result', 'from'))"""
+        query = _INSERT.format(source=f"results s WHERE s.id > {newest}")
+        values = {"sink": sink, "kind": "result", "state": "pending", "at": at}
+        found += tx.execute(text(f"{query} ON CONFLICT DO NOTHING"), values).rowcount
+        if sink in failures:
+            found += sum(_enqueue_found(tx, sink, kind, "pending", at) for kind in _FOUND)
+    return found
+
+
+def enqueue(tx: Connection, sinks: Sequence[str], kind: str, subject_id: int, at: str) -> None:
+    """One subject for several sinks, in the caller's transaction; a second time changes nothing."""
+    for sink in sinks:
+        query = """INSERT INTO exports (sink, kind, subject_id, state, tries, enqueued_at)
+                   VALUES (:sink, :kind, :subject, 'pending', 0, :at) ON CONFLICT DO NOTHING"""
+        tx.execute(text(query), {"sink": sink, "kind": kind, "subject": subject_id, "at": at})
+
+
+def enqueue_once(tx: Connection, sink: str, kind: str, subject_id: int, at: str) -> bool:
+    """Keep that this was said, as a row that is done. False where it had been said already."""
+    query = """INSERT INTO exports (sink, kind, subject_id, state, tries, enqueued_at, done_at)
+               VALUES (:sink, :kind, :subject, 'done', 0, :at, :at) ON CONFLICT DO NOTHING"""
+    return tx.execute(text(query), {"sink": sink, "kind": kind, "subject": subject_id, "at": at}).rowcount == 1
+
+
+def backfill(tx: Connection, sink: str, at: str, since: str | None = None) -> int:
+    """Owe the sink every result that it was never owed, evaluated since then (all by default)."""
+    source = "results s WHERE (CAST(:since AS TEXT) IS NULL OR s.evaluated_at >= :since)"
+    values = {"sink": sink, "kind": "result", "state": "pending", "at": at, "since": since}
+    return tx.execute(text(f"{_INSERT.format(source=source)} ON CONFLICT DO NOTHING"), values).rowcount
+
+
+def due(tx: Connection, sinks: Sequence[str], at: str) -> dict[str, int]:
+    """Sink -> how many rows may be sent now. Only of the sinks named: others may belong to an older configuration."""
+    query = """SELECT sink, count(*) FROM exports
+               WHERE state = 'pending' AND (not_before IS NULL OR not_before <= :at) GROUP BY sink"""
+    return {row[0]: row[1] for row in tx.execute(text(query), {"at": at}) if row[0] in sinks}
+
+
+def pending(tx: Connection, sink: str, limit: int, at: str) -> list[Owed]:
+    """What is to be sent next, oldest first, with its subject. A subject that is gone is left out."""
+    query = """SELECT * FROM exports WHERE sink = :sink AND state = 'pending'
+               AND (not_before IS NULL OR not_before <= :at) ORDER BY id LIMIT :limit"""
+    rows = tx.execute(text(query), {"sink": sink, "limit": limit, "at": at}).mappings().all()
+    subjects = {kind: _subjects(tx, kind, [r["subject_id"] for r in rows if r["kind"] == kind]) for kind in _SUBJECT}
+    owed = []
+    for row in rows:
+        subject = subjects.get(row["kind"], {}).get(row["subject_id"])
+        if subject is not None:
+            owed.append(Owed(row["id"], row["kind"], row["subject_id"], row["tries"], subject))
+    return owed
+
+
+def mark_done(tx: Connection, ids: Sequence[int], at: str) -> int:
+    """Rows that are still pending become done. Doing it again changes nothing."""
+    where = (exports.c.id.in_(ids), exports.c.state == "pending")
+    return tx.execute(update(exports).where(*where).values(state="done", done_at=at, error=None)).rowcount
+
+
+def mark_failed(tx: Connection, ids: Sequence[int], error: str, not_before: str | None) -> int:
+    """Count a try and wait until not_before; None gives the rows up."""
+    values: Row = {"tries": exports.c.tries + 1, "error": error[:2000], "not_before": not_before}
+    if not_before is None:
+        values["state"] = "gave_up"
+    return tx.execute(
+        update(exports).where(exports.c.id.in_(ids), exports.c.state == "pending").values(values)
+    ).rowcount
+
+
+def tries_of(tx: Connection, ids: Sequence[int]) -> int:
+    """The most that any of these rows was tried."""
+    return tx.execute(select(func.coalesce(func.max(exports.c.tries), 0)).where(exports.c.id.in_(ids))).scalar_one()
+
+
+def add_event(tx: Connection, name: str, run: str | None, detail: str, at: str) -> int:
+    """A row in `events`; detail: JSON. Returns its id."""
+    query = "INSERT INTO events (at, name, run, detail) VALUES (:at, :name, :run, :detail) RETURNING id"
+    return tx.execute(text(query), {"at": at, "name": name, "run": run, "detail": detail}).scalar_one()
+
+
+def best_before(tx: Connection, row: Row, *, lower_step: bool) -> Row | None:
+    """The lowest finite loss that was recorded before this row on the same run and set; of lower steps only."""
+    where = "AND step < :step" if lower_step else ""
+    query = f"""SELECT * FROM results WHERE run = :run AND eval_set = :eval_set AND eval_digest = :eval_digest
+                AND finite = 1 AND superseded = 0 AND id < :id {where} ORDER BY loss, step LIMIT 1"""
+    if lower_step and row["step"] is None:
+        return None
+    found = tx.execute(text(query), {key: row[key] for key in _KEYS if lower_step or key != "step"}).mappings().first()
+    return dict(found) if found is not None else None
+
+
+_KEYS = ("run", "eval_set", "eval_digest", "id", "step")
+
+
+def place_of(tx: Connection, row: Row) -> Row | None:
+    """Where a result's checkpoint lies: the run's folder, name below it, fingerprint."""
+    query = """SELECT u.dir, c.path, c.raw_path, c.size_bytes, c.mtime_ns FROM checkpoints c
+               JOIN runs u ON u.name = c.run
+               WHERE c.run = :run AND c.path = :checkpoint AND c.digest = :checkpoint_digest"""
+    keys = {key: row[key] for key in ("run", "checkpoint", "checkpoint_digest")}
+    found = tx.execute(text(query), keys).mappings().first()
+    return dict(found) if found is not None else None
+
+
+def last_saves(tx: Connection, run: str, limit: int = 20) -> list[Row]:
+    """The newest checkpoints of a run, oldest first: id, path, saved_at."""
+    query = "SELECT id, path, saved_at FROM checkpoints WHERE run = :run ORDER BY saved_at DESC, id DESC LIMIT :limit"
+    found = tx.execute(text(query), {"run": run, "limit": limit}).mappings().all()
+    return [dict(row) for row in reversed(found)]
+
+
+def oldest_waiting(tx: Connection) -> Row | None:
+    query = """SELECT j.id, j.run, c.path AS checkpoint, j.enqueued_at FROM jobs j
+               JOIN checkpoints c ON c.id = j.checkpoint_id WHERE j.state = 'queued' ORDER BY j.enqueued_at LIMIT 1"""
+    found = tx.execute(text(query)).mappings().first()
+    return dict(found) if found is not None else None
+
+
+_SUBJECT = {
+    "result": "SELECT * FROM results WHERE id IN ({ids})",
+    "failure": """SELECT j.id, j.run, c.path AS checkpoint, c.step, e.name AS eval_set, j.kind, j.reason, j.hint,
+                         j.charged AS attempts, j.finished_at AS at
+                  FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id JOIN eval_sets e ON e.id = j.eval_set_id
+                  WHERE j.id IN ({ids})""",
+    "file": """SELECT id, run, path AS checkpoint, NULL AS step, NULL AS eval_set, kind, reason, NULL AS hint,
+                      0 AS attempts, at FROM candidates WHERE id IN ({ids})""",
+    "event": "SELECT id, at, name, run, detail FROM events WHERE id IN ({ids})",
+}
+
+
+def _subjects(tx: Connection, kind: str, ids: list[int]) -> dict[int, Row]:
+    if not ids:
+        return {}
+    query = _SUBJECT[kind].format(ids=",".join(str(int(number)) for number in ids))
+    return {row["id"]: dict(row) for row in tx.execute(text(query)).mappings()}
+
+
+def _enqueue_found(tx: Connection, sink: str, kind: str, state: str, at: str) -> int:
+    """Failures have no order of ids: a row for each that has none; one that failed again is owed again."""
+    table, where, when = _FOUND[kind]
+    values = {"sink": sink, "kind": kind, "state": state, "at": at}
+    none_yet = "NOT EXISTS (SELECT 1 FROM exports x WHERE x.sink = :sink AND x.kind = :kind AND x.subject_id = s.id)"
+    new = tx.execute(text(_INSERT.format(source=f"{table} s WHERE s.{where} AND {none_yet}")), values).rowcount
+    again = f"""UPDATE exports SET state = 'pending', tries = 0, error = NULL, not_before = NULL, enqueued_at = :at
+                WHERE sink = :sink AND kind = :kind AND state <> 'pending' AND EXISTS (
+                    SELECT 1 FROM {table} s WHERE s.id = exports.subject_id AND s.{where}
+                    AND s.{when} > exports.enqueued_at)"""
+    return new + tx.execute(text(again), {"sink": sink, "kind": kind, "at": at}).rowcount
