@@ -20,11 +20,16 @@ class Notifier:
         self.watchdog_s = int(interval) / 2e6 if interval.isdigit() and int(interval) > 0 and ours else None
         self._pinged_s = 0.0
         self._status = ""
+        self._is_ready = False
 
     def ready(self) -> None:
-        self._send("READY=1")
+        """Said once, and once again after each reload."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._send("READY=1")
 
     def reloading(self) -> None:
+        self._is_ready = False
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
