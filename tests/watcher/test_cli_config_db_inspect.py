@@ -91,6 +91,22 @@ def test_a_backup_is_a_database_of_its_own_and_overwrites_nothing(ckptwatch, tmp
     assert ckptwatch("db", "backup", tmp_path / "copy.db", "--db", tmp_path / "r.db").status == 2
 
 
+def test_a_backup_into_a_folder_that_is_not_there_is_status_7_with_the_path(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
+    said = ckptwatch("db", "backup", tmp_path / "none" / "copy.db", "--db", tmp_path / "r.db")
+    assert said.status == 7
+    assert str(tmp_path / "none" / "copy.db") in said.err
+
+
+def test_a_database_whose_name_has_signs_of_an_url_is_found_and_checked(ckptwatch, tmp_path):
+    odd = tmp_path / "100% of #1?.db"
+    small_run(odd).close()
+    assert ckptwatch("db", "check", "--db", odd).status == 0
+    assert len(ckptwatch("results", "--json", "--db", odd).json) == 3
+    assert ckptwatch("db", "backup", "--db", odd).status == 0
+    assert len(list(tmp_path.glob("*.backup-*"))) == 1
+
+
 def test_migrate_waits_for_no_daemon_but_names_it(ckptwatch, tmp_path):
     small_run(tmp_path / "r.db").close()
     assert ckptwatch("db", "migrate", "--db", tmp_path / "r.db").status == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
-from watcher.errors import NothingFound, StoreRefused, UsageError
+from watcher.errors import EnvironmentProblem, NothingFound, StoreRefused, UsageError
 
 
 @click.group("db", epilog="Example:  sqlite3 -readonly $(ckptwatch db path) 'SELECT step, loss FROM results'")
@@ -70,7 +70,12 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
     if file is not None and not file.exists():
         raise NothingFound(f"there is no database at {file}", hint="`ckptwatch run` makes one")
     folder = state_folder(flags, db)
-    folder.create()
+    try:
+        folder.create()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the state folder {folder.root} cannot be made: {error.strerror}", hint="set [store] state_dir"
+        ) from None
     lock = Lock(folder.lock)
     lock.take()  # one writer at any time
     try:
@@ -91,9 +96,9 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
 @click.pass_obj
 def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> None:
     """Write a consistent copy, also while the daemon runs; beside the database unless FILE is given."""
-    from watcher.store.checking import back_up_to
+    from watcher.store.checking import back_up_to, backup_name
     from watcher.store.engine import sqlite_path
-    from watcher.store.migrate import back_up, refuse_unless_ours
+    from watcher.store.migrate import refuse_unless_ours
 
     source = sqlite_path(database_url(flags, db))
     if source is None:
@@ -101,13 +106,10 @@ def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> N
     if not source.exists():
         raise NothingFound(f"there is no database at {source}", hint="ckptwatch db path says where it is looked for")
     refuse_unless_ours(source, whole=False)
-    if file is None:
-        copy = back_up(source)
-    else:
-        copy = Path(file)
-        if copy.exists():
-            raise UsageError(f"{copy} exists already", hint="give a name that is free")
-        back_up_to(source, copy)
+    copy = Path(file) if file is not None else backup_name(source)
+    if copy.exists():
+        raise UsageError(f"{copy} exists already", hint="give a name that is free")
+    back_up_to(source, copy)
     if as_json:
         print_json({"backup": str(copy), "bytes": copy.stat().st_size})
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
-from watcher.errors import NothingFound
+from watcher.errors import EnvironmentProblem, NothingFound
 from watcher.store.engine import open_store, sqlite_path
 from watcher.store.migrate import head_revision, refuse_unless_ours, revision_of
 from watcher.store.schema import metadata
@@ -20,7 +23,7 @@ def check(url: str) -> dict[str, str | int | None]:
     if not path.exists():
         raise NothingFound(f"there is no database at {path}", hint="ckptwatch db path says where it is looked for")
     refuse_unless_ours(path)
-    connection = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, timeout=5)
+    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=5)
     try:
         pages = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
         dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
@@ -45,11 +48,20 @@ def is_sound(facts: dict[str, str | int | None]) -> bool:
 
 def back_up_to(path: Path, copy: Path) -> None:
     """A consistent copy while the daemon writes. Never overwrites: SQLite refuses a file that is not empty."""
-    connection = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, timeout=5)
+    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=5)
     try:
-        connection.execute("VACUUM INTO ?", (str(copy),))
+        connection.execute("VACUUM INTO ?", (os.fspath(copy),))
+    except sqlite3.Error as error:
+        raise EnvironmentProblem(
+            f"{copy} cannot be written: {error}", hint="name a file in a folder that is writable and has room"
+        ) from None
     finally:
         connection.close()
+
+
+def backup_name(path: Path) -> Path:
+    """A free name beside the database, by the time."""
+    return path.with_name(f"{path.name}.backup-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}")
 
 
 def _schema_of(url: str) -> dict[str, str | int | None]:

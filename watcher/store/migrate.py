@@ -10,6 +10,7 @@ import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
@@ -75,7 +76,7 @@ def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
     application = int.from_bytes(header[68:72], "big")
     if application != APPLICATION_ID:
         raise _refused(path, f"belongs to another program (application id 0x{application:08x})")
-    connection = sqlite3.connect(f"file:{path.absolute()}?mode=rw", uri=True, timeout=5)
+    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=rw", uri=True, timeout=5)
     try:
         known = {script.revision for script in _scripts().walk_revisions()}
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
