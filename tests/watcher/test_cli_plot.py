@@ -41,6 +41,19 @@ def test_the_terminal_curve_falls_from_left_to_right_and_names_the_best(ckptwatc
     assert highest[1] < lowest[1]
 
 
+def test_the_error_bars_reach_as_far_as_the_95_percent_band(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set()
+    for step, loss in ((100, 3.0), (200, 2.0)):
+        database.result(step, loss, loss_stderr=0.5)
+    out = ckptwatch("plot", "--db", tmp_path / "r.db").out
+    top, bottom = [float(line.split("┤")[0]) for line in out.splitlines() if "┤" in line][
+        :: len(re.findall("┤", out)) - 1
+    ]
+    assert (top, bottom) == pytest.approx((3.0 + 1.96 * 0.5, 2.0 - 1.96 * 0.5), abs=0.06)
+
+
 def test_several_curves_carry_letters_and_what_diverged_is_said(ckptwatch, tmp_path):
     two_runs(tmp_path / "r.db").close()
     said = ckptwatch("plot", "--db", tmp_path / "r.db")

@@ -132,6 +132,8 @@ def test_the_time_left_is_what_the_windows_to_come_take():
     assert with_progress(job, progress, 100.0, 130.0)["eta_s"] == pytest.approx(50.0)
     other = with_progress(job, {**progress, "attempt": 4}, 100.0, 120.0)
     assert (other["eta_s"], other["phase"]) == (None, "waiting in its launch")
+    before = with_progress(job, {**progress, "attempt": 0, "phase": "tokenising"}, None, 120.0)
+    assert (before["phase"], before["share"]) == ("tokenising", None)
     recent = [{"load_seconds": 1.0, "eval_seconds": 9.0}]
     assert queue_eta_s(5, [{"eta_s": 60.0}], recent, 1) == pytest.approx(110.0)
     assert queue_eta_s(5, [], [], 1) is None

@@ -58,12 +58,19 @@ def with_progress(job: Row, progress: Row | None, started_s: float | None, now_s
         eta_s = max(0.0, spent_s / done * (total - done) - max(0.0, now_s - float(progress["at"])))
     return {
         **{key: job[key] for key in ("job", "run", "checkpoint", "step", "eval_set", "device", "launch", "claimed_at")},
-        "phase": progress.get("phase") if progress and mine else ("waiting in its launch" if progress else "starting"),
+        "phase": _phase(progress, mine),
         "windows_done": done,
         "windows_total": total,
         "share": done / total if done is not None and total else None,
         "eta_s": eta_s,
     }
+
+
+def _phase(progress: Row | None, mine: bool) -> str:
+    """What the launch does for this job: its own phase, the launch's before any job (attempt 0), or it waits."""
+    if progress is None:
+        return "starting"
+    return str(progress.get("phase")) if mine or progress.get("attempt") == 0 else "waiting in its launch"
 
 
 def queue_eta_s(queued: int, running: Sequence[Row], recent: Sequence[Row], launches: int) -> float | None:

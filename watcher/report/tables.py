@@ -68,7 +68,7 @@ def _fitted(columns: Sequence[Column], rows: Sequence[Row], width: int, colour: 
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
     console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
 
 def _layout(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:

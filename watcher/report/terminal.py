@@ -28,8 +28,8 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
     figure.ruler("x").ticks(*_ticks(series, 4 + width // 25))
     for one in series[: len(LETTERS)]:
         if one.low and len(series) == 1 and len(one.xs) <= BARS_MAX:
-            reach = [(high - low) / 2 for low, high in zip(one.low, one.high, strict=True)]
-            figure.draw(figure.error(list(one.xs), list(one.ys), reach, style="dotted"))
+            lengths = [high - low for low, high in zip(one.low, one.high, strict=True)]  # plotext centres them
+            figure.draw(figure.error(list(one.xs), list(one.ys), lengths, style="dotted"))
         if one.logged:
             figure.draw(figure.signal(*_dashes(one.logged, pieces=60), marker="dot"))
         if one.xs:

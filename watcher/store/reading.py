@@ -51,9 +51,11 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
 def known_names(store: Store) -> tuple[list[str], list[str]]:
     """Every run and every eval set that the database has heard of."""
     with store.read() as tx:
-        named = set(tx.execute(select(runs.c.name)).scalars()) | set(tx.execute(select(results.c.run)).scalars())
+        named = set(tx.execute(select(runs.c.name)).scalars()) | set(
+            tx.execute(select(results.c.run).distinct()).scalars()
+        )
         sets = set(tx.execute(select(eval_sets.c.name)).scalars())
-        sets |= set(tx.execute(select(results.c.eval_set)).scalars())
+        sets |= set(tx.execute(select(results.c.eval_set).distinct()).scalars())
     return sorted(named), sorted(sets)
 
 
