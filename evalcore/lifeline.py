@@ -1,6 +1,6 @@
-"""A worker dies with the process that started it, leaves no core dump, and ends on a cancel file.
+"""A worker dies with the process that started it, leaves no core dump, shares the CPU, and ends on a cancel file.
 
-Owns the first act of a worker: this module imports no torch, so that the death signal is set before seconds of imports.
+Owns the first acts of a worker: this module imports no torch, so that they come before seconds of imports.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ def die_with_parent() -> None:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # the parent died between the two calls: its signal will not come any more
         os._exit(1)
+
+
+def share_the_cpu() -> None:
+    """Threads that wait sleep instead of spinning; must come before torch is imported.
+
+    Beside a busy trainer a spinning thread steals the very time that the thread it waits for needs: a tiny model on two
+    contended cores took 2.3 CPU-seconds instead of 13.4, and 2.7 s instead of 24 s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def leave_no_core() -> None:

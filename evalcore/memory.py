@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-_CPU_TOKENS = (2048, 16384)  # a large model is busy with 2,048 tokens; a tiny one is mostly overhead below 16,384
+_CPU_TOKENS = (2048, 4096)  # a large model is busy with 2,048 tokens; a tiny one is overhead below 4,096
 _CUDA_TOKENS = 32768
 _LOGITS_BYTES = 512 << 20
 _OOM_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")

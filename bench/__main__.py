@@ -1,0 +1,33 @@
+"""`python -m bench NAME [flags]`: core, tiny, backlog, tokenise, exactness, scaling, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import backlog, core, exactness, scaling, tiny, tokenise
+
+BENCHES = {
+    "core": core,
+    "tiny": tiny,
+    "backlog": backlog,
+    "tokenise": tokenise,
+    "exactness": exactness,
+    "scaling": scaling,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    verbs = parser.add_subparsers(dest="name", required=True)
+    for name, module in BENCHES.items():
+        assert module.__doc__ is not None
+        module.add_flags(verbs.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__))
+    verbs.add_parser("all", help="every one with its defaults")
+    said = parser.parse_args()
+    for name in BENCHES if said.name == "all" else [said.name]:
+        chosen = parser.parse_args([name]) if said.name == "all" else said
+        BENCHES[name].run(chosen)
+
+
+if __name__ == "__main__":
+    main()

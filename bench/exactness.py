@@ -1,0 +1,106 @@
+"""How far the number moves: float32 over batch, chunk, threads and ranks; bfloat16 on a model that was trained."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from bench import files
+from bench.processes import machine, torchrun
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=300, help="training steps of the model for bfloat16")
+
+
+def run(said: argparse.Namespace) -> None:
+    print(f"# exactness: {machine()}")
+    with tempfile.TemporaryDirectory() as name:
+        _float32(Path(name))
+        _bfloat16(said.steps)
+
+
+def _float32(folder: Path) -> None:
+    import torch
+
+    from evalcore.checkpoint import load_checkpoint
+    from evalcore.data import open_stream
+    from evalcore.evaluation import evaluate
+
+    shape = {**files.GPT2_SMALL, "n_layers": 2, "vocab_size": 8192, "max_position_embeddings": 256}
+    path = files.checkpoint(folder, shape)
+    data = files.tokens(folder, 17 * 256 + 100, 8192)
+    losses = {}
+    with load_checkpoint(path) as loaded:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for batch in (1, 2, 3, 5, 8):
+                for chunk in (100, 1024):
+                    result = evaluate(loaded.model, open_stream(data), batch_size=batch, chunk_tokens=chunk)
+                    losses[f"{threads} threads, batch {batch}, chunk {chunk}"] = result.loss
+    for ranks in (1, 2, 3, 4):
+        flags = ["--checkpoint-path", str(path), "--data", str(data), "--device", "cpu", "--batch-size", "2", "--json"]
+        losses[f"{ranks} ranks"] = torchrun(ranks, "-m", "evalcore", *flags).said["loss"]
+    spread = (max(losses.values()) - min(losses.values())) / min(losses.values())
+    same = len({losses[f"{ranks} ranks"] for ranks in (1, 2, 3, 4)}) == 1
+    bits = "equal" if same else "NOT equal"
+    print(f"float32: {len(losses)} ways, spread {spread:.1e} relative; ranks 1 to 4 bitwise {bits}")
+
+
+def _bfloat16(steps: int) -> None:
+    """A byte model of 4 layers and width 256, trained here on the standard library's text, measured on its rest."""
+    import sysconfig
+
+    import numpy as np
+    import torch
+
+    from bench.plain import Gpt
+    from evalcore.evaluation import evaluate
+
+    torch.manual_seed(0)
+    sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    ids = np.frombuffer(b"".join(source.read_bytes() for source in sources), dtype=np.uint8)
+    train, held_out = ids[: len(ids) * 9 // 10], ids[-40_000:]
+    config = {
+        "vocab_size": 256,
+        "max_position_embeddings": 128,
+        "n_layers": 4,
+        "n_heads": 4,
+        "d_model": 256,
+        "d_ff": 1024,
+    }
+    model = Gpt(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        starts = torch.randint(0, len(train) - 129, (16,))
+        batch = torch.from_numpy(np.stack([train[s : s + 129] for s in starts.tolist()]).astype(np.int64))
+        optimizer.zero_grad()
+        model(batch[:, :-1], batch[:, 1:]).backward()
+        optimizer.step()
+    exact = evaluate(_Ours(model), held_out, seq_len=128)
+    half = evaluate(_Ours(model), held_out, seq_len=128, dtype="bfloat16")
+    off = abs(half.loss - exact.loss)
+    print(f"bfloat16 on a byte model trained {steps} steps: {exact.loss:.4f} nats, off by {off:.1e}")
+
+
+class _Ours:
+    """The trained plain model with the face of ours."""
+
+    def __init__(self, model) -> None:  # type: ignore[no-untyped-def]
+        self.model, self.vocab_size, self.context_length = model, 256, 128
+
+    def parameters(self):  # type: ignore[no-untyped-def]
+        return self.model.parameters()
+
+    def hidden(self, tokens):  # type: ignore[no-untyped-def]
+        import torch
+
+        mask = torch.triu(torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool), diagonal=1)
+        x = self.model.token_embedding(tokens) + self.model.position_embedding.weight[: tokens.shape[1]]
+        for block in self.model.blocks:
+            x = block(x, mask)
+        return self.model.ln_f(x)
+
+    def head(self):  # type: ignore[no-untyped-def]
+        return self.model.lm_head.weight, None
