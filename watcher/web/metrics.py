@@ -11,7 +11,12 @@ JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 def page(source: Source, now_s: float) -> str:
     """All families; losses by run and set, of the newest and of the best checkpoint."""
-    return exposition([*_health(source, now_s), *_work(source, now_s), *_numbers(source)])
+    return exposition(families(source, now_s))
+
+
+def families(source: Source, now_s: float) -> list[Family]:
+    """Every metric that there is, also those without a sample now."""
+    return [*_health(source, now_s), *_work(source, now_s), *_numbers(source)]
 
 
 def _health(source: Source, now_s: float) -> list[Family]:

@@ -1,0 +1,57 @@
+"""Exit statuses: from the tree of watcher.errors and from `status`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from docs.from_code.markdown import NotInTheCode, generated, table
+from watcher import errors
+from watcher.report import status
+
+_ABOUT = """
+What a shell script sees in `$?`. Every error is told in one line of cause with the path, what was tried, and the next
+command to type, on stderr.
+"""
+
+
+def page() -> str:
+    """The errors of every verb, then those of `status`."""
+    own = [
+        (status.HEALTHY, "the daemon runs, and nothing needs a person's eye"),
+        (status.DOWN, "no daemon holds the lock"),
+        (status.STALLED, "a daemon holds the lock but has not been heard of for too long"),
+        (status.DEGRADED, "degraded or paused; the reasons are printed"),
+    ]
+    return "\n".join(
+        [
+            generated("Exit codes", "watcher/errors.py", _ABOUT),
+            "## Every verb\n",
+            table(["status", "error", "meaning"], _every()),
+            "A path that does not exist is 4 for `eval`, `inspect` and `data`. `run --once` ends with 3 where the\n"
+            "folder is missing, 4 where it holds no checkpoint at all, and 5 where any verdict is a failure.\n",
+            "## `ckptwatch status`\n",
+            "Its exit status is the short answer, for health checks:\n",
+            table(["status", "meaning"], own),
+        ]
+    )
+
+
+def _every() -> list[tuple[int, str, str]]:
+    """Rows of the docstring's tree, each checked against its class."""
+    rows: list[tuple[int, str, str]] = [(0, "", "ok")]
+    for line in (inspect.getdoc(errors) or "").splitlines():
+        found = re.match(r"[│├└─ ]*([A-Z]\w+)\s+(?:(\d+)\s+)?(\S.*)$", line)
+        kind = getattr(errors, found[1], None) if found else None
+        if found is None or kind is None:
+            continue
+        if found[2] and int(found[2]) != kind.exit_code:
+            raise NotInTheCode(
+                f"watcher.errors: the docstring gives {found[1]} status {found[2]}, not {kind.exit_code}"
+            )
+        rows.append((kind.exit_code, f"`{found[1]}`", found[3]))
+    drawn = {row[1].strip("`") for row in rows}
+    known = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
+    if known - drawn:
+        raise NotInTheCode(f"watcher.errors: the docstring does not draw {', '.join(sorted(known - drawn))}")
+    return [*rows, (130, "", "stopped by Ctrl-C (SIGINT)")]

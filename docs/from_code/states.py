@@ -1,0 +1,71 @@
+"""The life of a job: diagram, states, causes and kinds, from watcher.jobs and evalcore.contract."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import StrEnum
+
+from docs.from_code.markdown import NotInTheCode, code, generated, table
+from evalcore.contract import DETERMINISTIC_KINDS, FAILURE_KINDS
+from watcher import jobs, retry
+from watcher.store import meanings
+
+_ABOUT = """
+A job is one checkpoint on one eval set. These are its states, who moves it on, and what a crash leaves.
+"""
+
+
+def page() -> str:
+    """Diagram, then states, causes and kinds."""
+    _, _, rest = (inspect.getdoc(jobs) or "").partition("\n\n")
+    drawing = [line for line in rest.splitlines() if line.startswith("    ") or not line.strip()]
+    words = " ".join(line for line in rest.splitlines() if line.strip() and not line.startswith("    "))
+    policy = jobs.RetryPolicy()
+    return "\n".join(
+        [
+            generated("Job states", "watcher/jobs.py", _ABOUT),
+            "```text\n" + inspect.cleandoc("\n".join(drawing)) + "\n```\n",
+            words + "\n",
+            "## States\n",
+            _explained(jobs.State) + "\n",
+            table(["state", "meaning"], ((code(state.value), meanings.STATES[state.value]) for state in jobs.State)),
+            "## Why an attempt ends\n",
+            table(["cause", "meaning"], ((code(cause.value), said) for cause, said in _said_of(jobs.Cause).items())),
+            "## Kinds of failure\n",
+            "A failed job names its kind. A kind that cannot go away by itself is not tried again until the file or\n"
+            "the settings change. The others are tried up to `launch.attempts` times "
+            f"({policy.attempts}), with a pause\nof `launch.backoff_s` ({policy.first_backoff_s:g} s) that grows "
+            f"{retry.BACKOFF_FACTOR} times each, up to {retry.BACKOFF_MAX_S / 60:g} minutes. What the daemon's\n"
+            f"own death interrupts counts for nobody and is queued again at once, up to {jobs.ORPHANED_MAX} times.\n",
+            table(["kind", "tried again", "meaning"], _kinds()),
+            "## Kinds of cancelled jobs\n",
+            table(["kind", "meaning"], ((code(kind), said) for kind, said in meanings.CANCELLED_KINDS.items())),
+        ]
+    )
+
+
+def _kinds() -> list[list[str]]:
+    rows = []
+    for kind, said in meanings.FAILURE_KINDS.items():
+        rows.append([code(kind), "no" if kind in DETERMINISTIC_KINDS else "yes", said])
+    if {row[0].strip("`") for row in rows} != FAILURE_KINDS:
+        raise NotInTheCode("watcher.store.meanings.FAILURE_KINDS and evalcore.contract.FAILURE_KINDS differ")
+    return rows
+
+
+def _explained(enum: type[StrEnum]) -> str:
+    """The last sentence of the docstring is about all states; the table has the others."""
+    return "`succeeded`, `failed` and `cancelled` are final: they have `finished_at`." if enum is jobs.State else ""
+
+
+def _said_of(enum: type[StrEnum]) -> dict[StrEnum, str]:
+    """What the docstring says of each member: `NAME: words.` and `NAME, NAME: words.`"""
+    text = " ".join((inspect.getdoc(enum) or "").split())
+    found: dict[StrEnum, str] = {}
+    for names, words in re.findall(r"([A-Z]+(?:, [A-Z]+)*): (.*?\.)(?= [A-Z]{3,}|$)", text):
+        for name in names.split(", "):
+            found[enum[name]] = words[0].upper() + words[1:]
+    if missing := [member.name for member in enum if member not in found]:
+        raise NotInTheCode(f"{enum.__qualname__}'s docstring does not speak of {', '.join(missing)}")
+    return {member: found[member] for member in enum}
