@@ -79,6 +79,7 @@ class Appraiser:
                     reuse=reuse,
                     expect_digest=item.digest or None,
                     expect_size_bytes=item.size_bytes if item.digest else None,
+                    path=item.beside or None,
                 )
         except Exception as error:  # every file costs itself only
             return None, failure_of(error, item.shown_path or item.path)

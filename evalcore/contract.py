@@ -127,7 +127,8 @@ class Item:
     """One checkpoint and its tasks.
 
     path: what to open (the file itself, or its pinned copy), surrogateescape text. digest, size_bytes: the identity
-    the daemon registered; a mismatch before or after is the outcome `superseded`.
+    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: the trainer's own path, where
+    configuration files lie that speak of it, if `path` is a pinned copy.
     """
 
     path: str
@@ -135,6 +136,7 @@ class Item:
     size_bytes: int
     tasks: tuple[Task, ...]
     shown_path: str = ""
+    beside: str = ""
     version: int = VERSION
 
 

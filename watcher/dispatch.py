@@ -205,8 +205,9 @@ class Dispatch:
     def _write_item(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
         live.items += 1
         tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
-        path = claimed.spool_path or os.path.join(self.runs[claimed.run].dir, claimed.path)
-        item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path)
+        original = os.path.join(self.runs[claimed.run].dir, claimed.path)
+        path = claimed.spool_path or original
+        item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path, beside=original)
         write_atomically(live.folder.item(live.items), to_json(item))
 
     def _device(self, now_s: float) -> Choice:
