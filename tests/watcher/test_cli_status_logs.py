@@ -83,6 +83,15 @@ def test_before_anything_ran_status_is_10_and_no_error(ckptwatch):
     assert (said.status, said.json["state"], said.json["queue"]) == (10, "down", {})
 
 
+def test_the_password_of_a_database_server_is_told_nowhere(ckptwatch):
+    url = "postgresql+psycopg://me:hunter2@127.0.0.1:1/none"
+    for verb in ("status", "results"):
+        said = ckptwatch(verb, "--db", url)
+        assert said.status in (7, 10)
+        assert "127.0.0.1:1/none" in said.out + said.err
+        assert "hunter2" not in said.out + said.err
+
+
 def test_the_process_ends_with_the_same_status(tmp_path):
     small_run(tmp_path / "r.db").close()
     command = [sys.executable, "-m", "watcher.cli", "status", "--db", str(tmp_path / "r.db")]

@@ -28,7 +28,9 @@ from watcher.cli.options import Globals, db_option, examples, json_option, print
 def command(
     flags: Globals, a: str, b: str, run: str | None, eval_set: str | None, as_json: bool, db: str | None
 ) -> None:
-    """Compare two steps (A B), two runs at equal steps, or RUN@STEP with RUN@STEP.
+    """Say whether a difference is more than noise.
+
+    A and B are two steps, two runs (compared at equal steps), or RUN@STEP and RUN@STEP.
 
     The difference is loss(B) - loss(A) in nats per token, taken window by window over the same targets, with its
     95 % interval and two-sided p; that neighbouring windows may be alike is allowed for.

@@ -20,7 +20,10 @@ _HOW = {
 @click.argument("shell", type=click.Choice(sorted(_HOW)), required=False)
 @click.pass_context
 def command(ctx: click.Context, shell: str | None) -> None:
-    """Print the completion script for a shell; by default the one in $SHELL."""
+    """Print the completion script for a shell.
+
+    By default for the one in $SHELL.
+    """
     name = shell or os.path.basename(os.environ.get("SHELL", ""))
     kind = get_completion_class(name)
     if kind is None:

@@ -18,8 +18,9 @@ COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "red"}
 @db_option
 @click.pass_obj
 def command(flags: Globals, as_json: bool, db: str | None) -> None:
-    """Look at Python, torch, SQLite, file systems, inotify, permissions, clock, disk, GPUs, extras.
+    """Examine this machine and say what to do.
 
+    Python, torch, SQLite, file systems, inotify, permissions, clock, disk, GPUs, extras.
     Exit status 7 where something keeps ckptwatch from working.
     """
     from watcher.checkpoints import printable

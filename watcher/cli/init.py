@@ -21,7 +21,11 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 @json_option
 @click.pass_obj
 def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes: bool, as_json: bool) -> None:
-    """Look at the folder DIR in which a trainer saves, and at data; write ./ckptwatch.toml (or the file of -c)."""
+    """Write ckptwatch.toml for a folder and its data.
+
+    Looks at the folder DIR in which a trainer saves, and at data; shows what it found; writes ./ckptwatch.toml, or the
+    file of -c.
+    """
     from watcher.config import DEFAULT_FILE, load_settings
     from watcher.survey import compose, data_nearby, look_at
 

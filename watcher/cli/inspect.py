@@ -20,7 +20,10 @@ SHOWN_TENSORS = 12
 @click.option("--all", "every", is_flag=True, help="Show every tensor.")
 @json_option
 def command(checkpoint: str, state: str | None, every: bool, as_json: bool) -> None:
-    """Show a checkpoint's step, configuration and tensors. Nothing in the file is executed, no weights are read."""
+    """Show what a checkpoint says of itself.
+
+    Step, configuration, tensors. Nothing in the file is executed, no weights are read.
+    """
     facts = describe(checkpoint, state)
     if as_json:
         print_json(facts)

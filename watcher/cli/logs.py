@@ -21,7 +21,10 @@ FINAL = ("succeeded", "failed", "cancelled")
 @db_option
 @click.pass_obj
 def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | None) -> None:
-    """Print the log of the newest launch that had this job. `queue list` and `queue list --failed` tell the numbers."""
+    """Print what the worker of a job said.
+
+    The log of the newest launch that had it; `queue list` and `queue list --failed` tell the jobs' numbers.
+    """
     from watcher.report.names import nearest_number
     from watcher.store import reading as questions
 

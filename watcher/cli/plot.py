@@ -35,7 +35,10 @@ def command(
     flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str, x: str, log: bool,
     as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
-    """Draw the curves with their 95 % band, the trainer's own logged loss (dashed), and the best point marked."""
+    """Draw the curves, here or as a picture or page.
+
+    With their 95 % band, the trainer's own logged loss (dashed), and the best point marked.
+    """
     from watcher.report.series import VALUES, series_of
 
     curves, notes = read_curves(flags, db, runs, sets)

@@ -27,7 +27,9 @@ from watcher.errors import SomeFailed
 @db_option
 @click.pass_obj
 def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: bool, db: str | None) -> None:
-    """Show (or with --apply delete) checkpoints that no rule keeps.
+    """Show or delete checkpoints that no rule keeps.
+
+    Deletes with --apply only.
 
     Never touched: the newest of a run; what waits or runs, is pinned, has no result or no step; what is not the very
     file that was evaluated, or no plain file. Results stay in the database.

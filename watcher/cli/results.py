@@ -31,7 +31,9 @@ def command(
     flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, form: str, as_json: bool,
     db: str | None,
 ) -> None:  # fmt: skip
-    """Print the results: one row per checkpoint and eval set.
+    """Print the table of results.
+
+    One row per checkpoint and eval set.
 
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
     earlier definition of a set, are in it too, and say so.

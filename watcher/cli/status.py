@@ -53,6 +53,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     from watcher import lock
     from watcher.cli.showing import state_folder
     from watcher.report import status
+    from watcher.settings_text import without_password
 
     folder = state_folder(flags, db)
     said = read_json(folder.health)
@@ -62,7 +63,11 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     facts: dict[str, Any] = {**asdict(verdict), "reasons": list(verdict.reasons), "pid": pid}
     alive = said if said is not None and pid is not None and said.get("pid") == pid else {}
     facts |= {"started_at": alive.get("started_at"), "heard_at": alive.get("at"), "runs": alive.get("runs", [])}
-    facts |= {"launches": alive.get("launches", []), "database": database_url(flags, db), "state_dir": str(folder.root)}
+    facts |= {
+        "launches": alive.get("launches", []),
+        "database": without_password(database_url(flags, db)),
+        "state_dir": str(folder.root),
+    }
     facts["devices"] = _devices(flags)
     try:
         facts |= _from_store(flags, db, now_s)

@@ -139,9 +139,14 @@ def filesystem_type(path: Path) -> str:
     return kind.split(".")[0]
 
 
+def shown_url(url: str) -> str:
+    """The URL without its password, for messages."""
+    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
+
+
 def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
-    text = str(error.orig).lower()
+    text, url = str(error.orig).lower(), shown_url(url)
     for sign, remedy in (
         ("locked", "another process holds it; the daemon goes on trying"),
         ("full", "free some space; the daemon goes on by itself"),
@@ -164,7 +169,7 @@ def _postgres(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
-            f"the driver for {url} is not installed: {error}", hint="pip install 'ckptwatch[postgres]'"
+            f"the driver for {shown_url(url)} is not installed: {error}", hint="pip install 'ckptwatch[postgres]'"
         ) from None
 
 

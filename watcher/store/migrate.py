@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 import watcher
 from watcher.errors import NothingFound, StoreRefused
 from watcher.failpoints import reach
-from watcher.store.engine import Store, open_store, sqlite_engine, sqlite_path
+from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path
 from watcher.store.schema import APPLICATION_ID
 from watcher.store.views import VIEWS
 
@@ -63,7 +63,7 @@ def open_for_reading(url: str) -> Store:
     store = open_store(url, readonly=True)
     with store.read() as connection:
         if revision_of(connection) != head_revision():
-            raise StoreRefused(f"the database {url} has an older schema", hint="ckptwatch db migrate")
+            raise StoreRefused(f"the database {shown_url(url)} has an older schema", hint="ckptwatch db migrate")
     return store
 
 
