@@ -35,7 +35,7 @@ from watcher.notify import Notifier
 from watcher.places import StateFolder
 from watcher.rescue import rescue
 from watcher.store import queue, registry
-from watcher.store.engine import Store
+from watcher.store.engine import Store, sqlite_path
 from watcher.store.migrate import open_for_writing
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake us
@@ -69,8 +69,14 @@ class Daemon:
         """Take the lock, bring the database up to date, end or adopt what an earlier daemon left, begin to watch."""
         self.notifier = Notifier()
         self.state.create()
-        self.lock = Lock(self.state.lock)
-        self.lock.take()
+        folders = {self.state.root}
+        if sqlite_path(self.url) is not None:  # wherever the state folder was chosen to be: one daemon for one database
+            folders.add(StateFolder.beside(self.url).root)
+        self.locks = []
+        for folder in sorted(folders):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.locks.append(Lock(StateFolder(folder).lock))
+            self.locks[-1].take()
         self.store: Store = open_for_writing(self.url)
         reach("after_migration_commit")
         processes.become_subreaper()
@@ -230,7 +236,8 @@ class Daemon:
             self.wake.wait(0.05)
         self._write_health(Health("stopped", ()), time.time())
         self.store.close()
-        self.lock.release()
+        for lock in self.locks:
+            lock.release()
         self.log.event("daemon_stopped", reason="signal" if self.stop_signals else "done")
 
     def _pause_s(self, now_s: float) -> float:

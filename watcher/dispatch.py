@@ -25,6 +25,7 @@ from evalcore.contract import (
 )
 from watcher.clock import iso
 from watcher.config import LaunchSettings, RunSettings
+from watcher.failpoints import reach
 from watcher.jobs import AttemptEnd, Cause, RetryPolicy, State, Transition, after_attempt
 from watcher.launch.devices import Choice, choose, list_gpus
 from watcher.launch.protocol import CannotLaunch, Ended, Launcher, LaunchPlan, Running
@@ -135,6 +136,7 @@ class Dispatch:
         claimed = self._claim(launch)
         if claimed is None:
             return
+        reach("after_claim")
         folder = LaunchFolder(self.state.launches / launch)
         plan = LaunchPlan(
             launch,
@@ -160,6 +162,7 @@ class Dispatch:
             self._cannot_launch(live, str(error), now_s)
             return
         self.live[launch] = live
+        reach("after_spawn")
         running = live.running
         facts = {"pid": running.pid, "pid_start": running.pid_start, "external_id": running.external_id}
         queue.update_launch(self.store, launch, **facts)
@@ -267,6 +270,7 @@ class Dispatch:
             queue.started(self.store, attempt_id, iso(time.time()))
             this.started_s = live.progress_s = now_s
             live.ever_started = True
+            reach("after_started")
             self.launch_failures = 0
             self.log.event("evaluating", path=checkpoint.shown_path, step=checkpoint.step, eval_set=eval_set)
         end = read_end(live.folder, this.held.attempt)
@@ -313,9 +317,11 @@ class Dispatch:
         facts = {"path": checkpoint.shown_path, "eval_set": held.eval_set}
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
+            reach("before_record")
             if record.record(self.store, attempt, move, measured, now, self.sinks) is None:
                 self.log.event("rejected", **facts)
                 return
+            reach("after_record")
             loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
             ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}

@@ -20,6 +20,7 @@ from watcher.detect.gather import Found, Gatherer, Verdict
 from watcher.detect.observe import FolderWatch, ScanReport, mark
 from watcher.detect.pin import Spool, should_pin
 from watcher.detect.settle import Settler
+from watcher.failpoints import reach
 from watcher.log import Log
 from watcher.policy import wanted
 from watcher.store import queue, registry
@@ -133,6 +134,7 @@ class Intake:
         batch = list(self._found)
         new = [self._checkpoint(found) for found in batch]
         done = registry.register(self.store, self.run.name, new, self.sets, iso(time.time()))
+        reach("after_register")
         self._found.clear()
         for found, checkpoint, registered in zip(batch, new, done, strict=True):
             self.watch.remember(found.path, found.fingerprint)

@@ -51,12 +51,12 @@ class Log:
 
     def __init__(self, verbosity: int = 1, stream: TextIO | None = None) -> None:
         self.verbosity = verbosity
-        self._stream = stream or sys.stderr
+        self._stream = stream or sys.stderr  # None where it was closed before we began
         self._stamped = "JOURNAL_STREAM" not in os.environ
 
     def event(self, name: str, **facts: object) -> None:
         level, template = EVENTS[name]
-        if level > self.verbosity:
+        if level > self.verbosity or self._stream is None:
             return
         shown = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
         words = template.format(**shown)

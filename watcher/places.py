@@ -40,7 +40,7 @@ class StateFolder:
             return cls(chosen.absolute())
         if "://" in url and not url.startswith("sqlite"):
             return cls(user_state_folder() / "server.state")
-        file = Path(url.removeprefix("sqlite:///")).absolute()
+        file = Path(url.removeprefix("sqlite:///")).resolve()  # a link to a database is that database
         return cls(file.with_name(file.name + ".state"))
 
     @property

@@ -150,6 +150,19 @@ class Site:
                 found.append(int(entry))
         return found
 
+    def stop_hearing(self, listener: Any, quiet_s: float = 1.0) -> bool:
+        """Empty a datagram socket; True once nothing has come for quiet_s."""
+        before = listener.gettimeout()
+        listener.settimeout(quiet_s)
+        try:
+            while listener.recv(4096):
+                pass
+        except TimeoutError:
+            return True
+        finally:
+            listener.settimeout(before)
+        return False
+
     # -- what became of it -----------------------------------------------------------------------------------------
 
     def query(self, sql: str, *values: Any) -> list[tuple]:

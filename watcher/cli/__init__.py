@@ -77,8 +77,21 @@ def root(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool)
     ctx.obj = Globals(config_file, verbose, quiet)
 
 
+def fill_closed_streams() -> None:
+    """Where 0, 1 or 2 was closed, the next file opened would take its number, and words would go into that file."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 ok, 2 usage, and those of watcher.errors)."""
+    fill_closed_streams()
     try:
         status = root.main(args=arguments, prog_name="ckptwatch", standalone_mode=False)
         sys.stdout.flush()
