@@ -5,26 +5,24 @@ Decides nothing itself: rules stand in jobs.py, policy.py, health.py, settle.py.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evalcore.contract import EvalSetSpec, LaunchSpec, write_atomically
+from evalcore.contract import EvalSetSpec
 from watcher import inbox
 from watcher.clock import iso, seconds
 from watcher.config import Settings
 from watcher.detect.pin import Spool
 from watcher.dispatch import Dispatch
 from watcher.errors import CkptwatchError, EnvironmentProblem, StoreUnavailable
-from watcher.evalsets import missing_files, resolve_model, resolve_sets
+from watcher.evalsets import launch_spec, missing_files, resolve_model, resolve_sets
 from watcher.failpoints import reach
-from watcher.health import Facts, Health, RunFacts, judge
+from watcher.health import Health
 from watcher.intake import Intake
 from watcher.launch import processes
 from watcher.launch.local import LocalLauncher
@@ -37,11 +35,15 @@ from watcher.rescue import rescue
 from watcher.store import queue, registry
 from watcher.store.engine import Store, sqlite_path
 from watcher.store.migrate import open_for_writing
+from watcher.vitals import Vitals
+
+if TYPE_CHECKING:
+    from watcher.outgoing import Outgoing
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake us
 IDLE_POLL_S = 5.0
 STOP_GRACE_S = 10.0
-HEALTH_EVERY_S = 5.0
+DELIVERY_GRACE_S = 30.0  # of a single pass, after the last evaluation
 
 
 @dataclass
@@ -59,9 +61,11 @@ class Daemon:
     stop_signals: int = 0
     store_trouble: str | None = None
     dispatch: Dispatch = None  # type: ignore[assignment]  # made by boot
+    outgoing: Outgoing | None = None
+    stop_serving: Callable[[], None] | None = None
     _reload: bool = False
-    _health: tuple[float, Health | None] = (-1e9, None)
-    _paused: bool = False
+    _quiet_since_s: float | None = None
+    vitals: Vitals = field(default_factory=Vitals)
 
     # -- boot ------------------------------------------------------------------------------------------------------
 
@@ -90,28 +94,19 @@ class Daemon:
             intake.start()
         dirs = ", ".join(str(run.dir) for run in self.settings.run)
         self.log.event("daemon_started", dirs=dirs, database=self.url)
+        self._serve()
 
     def _configure(self) -> None:
         """Everything that follows from the settings: sets and their digests, model, launches, runs."""
         s = self.settings
         self.specs: list[EvalSetSpec] = resolve_sets(s.eval, self.state.root / "data_digests.json")
         model = resolve_model(s.model)
-        spec = LaunchSpec(
-            launch="",
-            eval_sets=tuple(self.specs),
-            model=model,
-            device=s.launch.device,
-            batch_size=None if s.launch.batch_size == "auto" else s.launch.batch_size,
-            linger_s=s.launch.linger_s,
-            verify=s.launch.verify,
-            require_zip=s.launch.require_zip,
-            cache_dir=os.fspath(self.state.token_cache),
-            selfcheck=s.launch.selfcheck,
-        )
-        owner = f"{socket.gethostname()}:{processes.boot_id()}:{os.getpid()}"
+        spec = launch_spec(s.launch, self.specs, model, self.state.token_cache)
         runs = {run.name: run for run in s.run}
         if self.dispatch is None:
-            self.dispatch = Dispatch(self.store, self.state, self.launcher, s.launch, runs, spec, owner, self.log)
+            self.dispatch = Dispatch(
+                self.store, self.state, self.launcher, s.launch, runs, spec, processes.owner(), self.log
+            )
         self.dispatch.reconfigure(s.launch, runs, spec)
         self.dispatch.keep_launches = s.store.keep_launches
         now = iso(time.time())
@@ -121,6 +116,20 @@ class Daemon:
             intake = Intake(run, self.store, self.spool, self.log, self.wake, patient=not self.once)
             intake.sets = registry.adopt_eval_sets(self.store, run.name, wanted, now)
             self.intakes.append(intake)
+        self.outgoing = None
+        if s.sink or s.alert:
+            from watcher.outgoing import Outgoing
+
+            self.outgoing = Outgoing(self.store, self.state, self.log, s.sink, s.alert, list(runs))
+            self.outgoing.boot(time.time())
+
+    def _serve(self) -> None:
+        """The dashboard in a thread of this process, where `[web]` asks for it."""
+        if self.settings.web.enabled:
+            from watcher.dashboard import start_server
+
+            address, self.stop_serving = start_server(self.settings.web, self.url, self.state)
+            self.log.event("serving", address=address)
 
     # -- one round -------------------------------------------------------------------------------------------------
 
@@ -133,6 +142,8 @@ class Daemon:
             self.dispatch.paused = self._why_paused()
             self.dispatch.tick(now_s)
             self._release_pins()
+            if self.outgoing is not None:
+                self.outgoing.tick(now_s, time.time())
             if self.store_trouble:
                 self.log.event("healed", reason="the database can be used again")
                 self.store_trouble = None
@@ -140,11 +151,11 @@ class Daemon:
             if self.store_trouble != error.cause:
                 self.store_trouble = error.cause
                 self.log.event("paused", reason=error.cause)
-        self._tell_health(now_s)
+        self.vitals.tell(self, now_s)
         self.notifier.ping()
 
     def _why_paused(self) -> str | None:
-        if self._paused or (self.state.root / "paused").exists():
+        if (self.state.root / "paused").exists():
             return "by a person"
         missing = [path for spec in self.specs for path in missing_files(spec)]
         return f"validation data cannot be read: {', '.join(missing)}" if missing else None
@@ -199,12 +210,12 @@ class Daemon:
         """Nothing left to settle, to evaluate or to retry."""
         if self.store_trouble or self.dispatch.live or not all(intake.idle() for intake in self.intakes):
             return False
-        if queue.next_due(self.store) is None:
-            return not any(
-                queue.revive_newest(self.store, run.name, iso(time.time()))
-                for run in self.settings.run
-                if run.every > 1
-            )
+        runs = [run.name for run in self.settings.run]
+        if queue.next_due(self.store, runs) is None:
+            strided = [run.name for run in self.settings.run if run.every > 1]
+            if any(queue.revive_newest(self.store, name, iso(time.time())) for name in strided):
+                return False
+            return self.outgoing is None or self._delivered()
         if self.once and self.dispatch.launch_failures >= 3:
             raise EnvironmentProblem(
                 f"torchrun cannot be started: {self.dispatch.launch_failure.splitlines()[-1]}",
@@ -215,11 +226,22 @@ class Daemon:
             raise EnvironmentProblem(f"the queue is paused: {self.dispatch.paused}", hint="ckptwatch queue resume")
         return False
 
+    def _delivered(self) -> bool:
+        """Have the sinks got what there is? A single pass waits for them, within reason."""
+        assert self.outgoing is not None
+        now_s = time.monotonic()
+        self._quiet_since_s = self._quiet_since_s or now_s
+        return self.outgoing.idle(time.time()) or now_s - self._quiet_since_s > DELIVERY_GRACE_S
+
     def stop(self) -> None:
         """No new claims; launches are asked, then made to end; their jobs go back to the queue uncharged."""
         self.notifier.stopping()
         for intake in self.intakes:
             intake.stop()
+        if self.outgoing is not None:
+            self.outgoing.stop()
+        if self.stop_serving is not None:
+            self.stop_serving()
         self.dispatch.paused = "stopping"
         deadline_s = time.monotonic() + STOP_GRACE_S
         at_once = self.stop_signals > 1
@@ -234,7 +256,7 @@ class Daemon:
                 pass  # the next start finds the outcome files
             self.wake.clear()
             self.wake.wait(0.05)
-        self._write_health(Health("stopped", ()), time.time())
+        self.vitals.write(self, Health("stopped", ()))
         self.store.close()
         for lock in self.locks:
             lock.release()
@@ -249,7 +271,7 @@ class Daemon:
         dues = [due for intake in self.intakes if (due := intake.next_due_s()) is not None]
         if dues:
             pause_s = min(pause_s, max(min(dues) - now_s, 0.02))
-        waiting = queue.next_due(self.store)
+        waiting = queue.next_due(self.store, list(self.dispatch.runs))
         if waiting is not None and not self.dispatch.paused:
             wait_s = max(seconds(waiting) - time.time(), 0.02) if waiting else 0.5
             pause_s = min(pause_s, wait_s)
@@ -291,86 +313,6 @@ class Daemon:
                 intake.start()
             self.log.event("settings_reloaded", file="the configuration file")
         self.notifier.ready()
-
-    # -- health ----------------------------------------------------------------------------------------------------
-
-    def _tell_health(self, now_s: float) -> None:
-        said_s, before = self._health
-        if now_s - said_s < HEALTH_EVERY_S and not (self.store_trouble and before and before.state == "ok"):
-            return
-        health = judge(self._facts(now_s))
-        self._health = (now_s, health)
-        self._write_health(health, time.time())
-        counts = self._counts
-        words = f"{health.state}: {counts.get('queued', 0)} queued, {counts.get('running', 0)} running, "
-        words += f"{counts.get('succeeded', 0)} done, {counts.get('failed', 0)} failed"
-        self.notifier.status("; ".join([words, *health.reasons[:2]]))
-
-    def _facts(self, now_s: float) -> Facts:
-        runs = []
-        for intake in self.intakes:
-            report, watch = intake.gatherer.last_report, intake.watch
-            age_s = now_s - (report.at_s if report else intake.last_new_s)
-            interval_s = max(intake.run.scan_s, (report.seconds if report else 0) / 0.003)
-            runs.append(
-                RunFacts(
-                    *(intake.run.name, str(intake.run.dir), age_s, interval_s, intake.dir_missing),
-                    *(watch.polling_because, watch.overflows),
-                )
-            )
-        free = os.statvfs(self.state.root)
-        missing = self.dispatch.paused if (self.dispatch.paused or "").startswith("validation data") else None
-        failure = self.dispatch.launch_failure if self.dispatch.launch_failures >= 2 else None
-        return Facts(
-            runs=runs,
-            database=self.store_trouble,
-            paused_by_person=self.dispatch.paused == "by a person",
-            data_missing=[missing.split(": ", 1)[1]] if missing else [],
-            launch_failure=failure.splitlines()[-1] if failure else None,
-            waiting_for_device=self.dispatch.waiting_for,
-            state_free_bytes=free.f_bavail * free.f_frsize,
-        )
-
-    @property
-    def _counts(self) -> dict[str, int]:
-        try:
-            return queue.count_by_state(self.store)
-        except StoreUnavailable:
-            return {}
-
-    def _write_health(self, health: Health, now_s: float) -> None:
-        runs = [
-            {
-                "name": intake.run.name,
-                "dir": str(intake.run.dir),
-                "last_scan_age_s": time.monotonic() - report.at_s if (report := intake.gatherer.last_report) else None,
-                "scan_seconds": report.seconds if report else None,
-                "matching": report.matching if report else None,
-                "ignored": dict(report.ignored) if report else {},
-                "settling": len(intake.gatherer.settler.candidates),
-                "overflows": intake.watch.overflows,
-            }
-            for intake in self.intakes
-        ]
-        launches = [
-            {"id": id_, "folder": str(live.folder.root), "device": live.running.plan.device, "items": live.items}
-            for id_, live in self.dispatch.live.items()
-        ]
-        said = {
-            "pid": os.getpid(),
-            "boot_id": processes.boot_id(),
-            "started_at": iso(self.started_s),
-            "at": iso(now_s),
-            "state": health.state,
-            "reasons": list(health.reasons),
-            "runs": runs,
-            "queue": self._counts if health.state != "stopped" else {},
-            "launches": launches,
-        }
-        try:
-            write_atomically(self.state.health, json.dumps(said, indent=1), durable=False)
-        except OSError:
-            pass  # a full disk is told by the log and by systemd's status
 
 
 def make_launcher(settings: Settings) -> Launcher:

@@ -82,7 +82,6 @@ class Dispatch:
     spec: LaunchSpec
     owner: str
     log: Log
-    sinks: tuple[str, ...] = ()
     paused: str | None = None
     waiting_for: str | None = None
     launch_failures: int = 0
@@ -123,7 +122,7 @@ class Dispatch:
     # -- claim and launch ------------------------------------------------------------------------------------------
 
     def _begin(self, now_s: float) -> None:
-        if queue.next_due(self.store) is None:
+        if queue.next_due(self.store, list(self.runs)) is None:
             return
         choice = self._device(now_s)
         if choice.wait_for:
@@ -318,7 +317,7 @@ class Dispatch:
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
             reach("before_record")
-            if record.record(self.store, attempt, move, measured, now, self.sinks) is None:
+            if record.record(self.store, attempt, move, measured, now) is None:
                 self.log.event("rejected", **facts)
                 return
             reach("after_record")

@@ -9,11 +9,12 @@ import glob
 import json
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import EvalSetSpec, ModelSpec, digest_files, write_atomically
-from watcher.config import EvalSettings, ModelSettings
+from evalcore.contract import EvalSetSpec, LaunchSpec, ModelSpec, digest_files, write_atomically
+from watcher.config import EvalSettings, LaunchSettings, ModelSettings
 from watcher.errors import ConfigError
 
 
@@ -31,6 +32,24 @@ def resolve_sets(settings: tuple[EvalSettings, ...], digests: Path) -> list[Eval
     specs = [_resolve(section, known) for section in settings]
     write_atomically(digests, json.dumps(known))
     return specs
+
+
+def launch_spec(
+    settings: LaunchSettings, specs: Sequence[EvalSetSpec], model: ModelSpec, token_cache: Path
+) -> LaunchSpec:
+    """What every launch of this configuration has in common; its own name and device are filled in later."""
+    return LaunchSpec(
+        launch="",
+        eval_sets=tuple(specs),
+        model=model,
+        device=settings.device,
+        batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+        linger_s=settings.linger_s,
+        verify=settings.verify,
+        require_zip=settings.require_zip,
+        cache_dir=os.fspath(token_cache),
+        selfcheck=settings.selfcheck,
+    )
 
 
 def missing_files(spec: EvalSetSpec) -> list[str]:

@@ -15,6 +15,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "daemon_stopped": (1, "stopped: {reason}"),
     "settings_reloaded": (1, "settings reloaded from {file}"),
     "settings_refused": (0, "settings not reloaded: {reason}"),
+    "serving": (1, "dashboard at {address}"),
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),
     "scan_failed": (0, "scan of {run} failed: {reason}"),
     "polling": (0, "{run}: {reason}; looking at the whole folder every {scan_s:g} s instead"),

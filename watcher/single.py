@@ -6,14 +6,12 @@ Wires like daemon.py; watches nothing.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalcore.archive import ArchiveError, summarise
-from evalcore.contract import LaunchSpec
 from watcher.checkpoints import printable
 from watcher.clock import iso
 from watcher.config import RunSettings, Settings
@@ -21,7 +19,7 @@ from watcher.detect.gather import Found, found_of
 from watcher.detect.observe import fingerprint
 from watcher.dispatch import Dispatch
 from watcher.errors import CheckpointUnreadable, EnvironmentProblem, NothingFound
-from watcher.evalsets import resolve_model, resolve_sets
+from watcher.evalsets import launch_spec, resolve_model, resolve_sets
 from watcher.intake import as_checkpoint
 from watcher.launch import processes
 from watcher.log import Log
@@ -65,19 +63,8 @@ def evaluate_files(
     processes.become_subreaper()
     specs = resolve_sets(settings.eval, state.root / "data_digests.json")
     model = resolve_model(settings.model)
-    s = settings.launch
-    spec = LaunchSpec(
-        launch="",
-        eval_sets=tuple(specs),
-        model=model,
-        batch_size=None if s.batch_size == "auto" else s.batch_size,
-        verify=s.verify,
-        require_zip=s.require_zip,
-        cache_dir=os.fspath(state.token_cache),
-        selfcheck=s.selfcheck,
-    )
-    owner = f"{socket.gethostname()}:{processes.boot_id()}:{os.getpid()}"
-    dispatch = Dispatch(store, state, launcher, s, {run_name: run}, spec, owner, log)
+    spec = launch_spec(settings.launch, specs, model, state.token_cache)
+    dispatch = Dispatch(store, state, launcher, settings.launch, {run_name: run}, spec, processes.owner(), log)
     rescue(store, state, dispatch)
     now = iso(time.time())
     registry.adopt_run(store, run_name, os.fspath(folder), now)

@@ -47,7 +47,8 @@ def day(number: int, chance: random.Random, moored: dict[str, str]) -> str:
 
 
 def log(days: int, seed: int) -> str:
-    chance, moored = random.Random(seed), {}
+    chance = random.Random(seed)
+    moored: dict[str, str] = {}
     return "\n".join(day(number, chance, moored) for number in range(1, days + 1)) + "\n"
 
 

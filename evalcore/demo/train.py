@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "vocab_size": 257,
     "max_position_embeddings": 128,
     "n_layers": 3,

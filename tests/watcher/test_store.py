@@ -106,7 +106,7 @@ def test_equal_content_under_another_name_gets_the_value_without_another_job(sto
     registry.register(store, "gpt", [checkpoint("copy.pt", saved_s=102)], val, NOW)
     assert rows(store, "SELECT count(*) FROM results") == [(3,)]
     assert rows(store, "SELECT count(*) FROM attempts") == [(1,)]
-    assert queue.next_due(store) is None
+    assert queue.next_due(store, ["gpt"]) is None
 
 
 def test_equal_content_waits_while_it_is_evaluated_under_another_name(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def reap_strays(own: set[int]) -> None:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
+
+
+def owner() -> str:
+    """This daemon, told from every other one: host, boot, pid."""
+    return f"{socket.gethostname()}:{boot_id()}:{os.getpid()}"
 
 
 def boot_id() -> str:

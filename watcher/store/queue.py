@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
+from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launches
@@ -211,11 +212,20 @@ def count_by_state(store: Store) -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-def next_due(store: Store) -> str | None:
-    """When the next waiting job may be claimed; None where none is queued, "" where one is due already."""
+def oldest_waiting_s(store: Store) -> float | None:
+    """When the job that has waited longest was queued, in seconds since the epoch."""
+    with store.read() as tx:
+        first = tx.execute(select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == State.QUEUED)).scalar()
+        return seconds(first) if first else None
+
+
+def next_due(store: Store, runs: Sequence[str]) -> str | None:
+    """When the next job of these runs may be claimed; None where none is queued, "" where one is due already."""
     with store.read() as tx:
         row = tx.execute(
-            select(func.count(), func.min(func.coalesce(jobs.c.not_before, ""))).where(jobs.c.state == State.QUEUED)
+            select(func.count(), func.min(func.coalesce(jobs.c.not_before, ""))).where(
+                jobs.c.state == State.QUEUED, jobs.c.run.in_(runs)
+            )
         ).one()
         return row[1] if row[0] else None
 

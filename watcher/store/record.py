@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zlib
 from array import array
-from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
@@ -14,12 +13,10 @@ from watcher.jobs import Transition
 from watcher.store import copies
 from watcher.store.engine import Store
 from watcher.store.queue import OpenAttempt, end_attempt
-from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, windows
+from watcher.store.schema import checkpoints, eval_sets, jobs, results, windows
 
 
-def record(
-    store: Store, attempt: OpenAttempt, move: Transition, measured: Measurement, now: str, sinks: Sequence[str] = ()
-) -> int | None:
+def record(store: Store, attempt: OpenAttempt, move: Transition, measured: Measurement, now: str) -> int | None:
     """End the attempt and insert its result. None: the token was stale, and nothing was written but that.
 
     A non-finite loss is a row like any other, with finite = 0. Late versions of a step supersede earlier ones.
@@ -38,9 +35,6 @@ def record(
         if row.step is not None:
             _newest_version_stands(tx, row)
         copies.to_equal_content(tx, row.digest, row.run, now)
-        for sink in sinks:
-            outgoing = {"sink": sink, "kind": "result", "subject_id": result_id, "state": "pending"}
-            tx.execute(insert(exports).values(enqueued_at=now, **outgoing))
         return result_id
 
 
