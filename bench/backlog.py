@@ -44,5 +44,6 @@ def run(said: argparse.Namespace) -> None:
         worst = max(abs(ran.said["loss"] - loss) for ran, loss in zip(plain, losses, strict=True))
         print(
             f"{len(paths)} checkpoints: plain {wall:.1f} s {cpu:.1f} CPU-s"
-            f" | ours {ours.wall_s:.1f} s {ours.cpu_s:.1f} CPU-s | {wall / ours.wall_s:.1f}x wall, {cpu / ours.cpu_s:.1f}x CPU | losses differ by {worst:.1e} at most"
+            f" | ours {ours.wall_s:.1f} s {ours.cpu_s:.1f} CPU-s"
+            f" | {wall / ours.wall_s:.1f}x wall, {cpu / ours.cpu_s:.1f}x CPU | losses differ by {worst:.1e} at most"
         )

@@ -44,15 +44,18 @@ def target_nats(
     flat = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
     wanted = targets.reshape(-1)  # (N,)
     nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
-    room = torch.empty(min(chunk_tokens, len(wanted)) * tile, dtype=torch.float32, device=hidden.device)
+    wide = hidden.is_cuda and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype)
+    room = None if wide else torch.empty(min(chunk_tokens, len(wanted)) * tile, device=hidden.device)
     for start in range(0, len(wanted), chunk_tokens):
         rows = slice(start, start + chunk_tokens)
         nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, room)
     return nats.reshape(targets.shape)
 
 
-def _chunk_nats(hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, room: torch.Tensor) -> torch.Tensor:
-    """One chunk: an online log-sum-exp over the tiles, less the target's logit. `room` is used for every tile."""
+def _chunk_nats(
+    hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, room: torch.Tensor | None
+) -> torch.Tensor:
+    """One chunk: an online log-sum-exp over the tiles, less the target's logit. `room`: where every tile is put."""
     vocab = head.weight.shape[0]
     target_logit = torch.zeros(len(wanted), dtype=torch.float32, device=hidden.device)
     parts = []
@@ -75,15 +78,16 @@ def _log_sum_exp_in_place(logits: torch.Tensor) -> torch.Tensor:
     return logits.sub_(top).exp_().sum(dim=1).log_().add_(top.squeeze(1))
 
 
-def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, room: torch.Tensor) -> torch.Tensor:
+def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, room: torch.Tensor | None) -> torch.Tensor:
     weight = head.weight[start:stop]
-    logits = room[: len(hidden) * (stop - start)].view(len(hidden), stop - start)
-    if hidden.dtype == torch.float32:
-        torch.mm(hidden, weight.t(), out=logits)
-    elif hidden.is_cuda and _wide_mm_works(hidden.device, hidden.dtype):
+    if room is None:
         logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
     else:
-        logits.copy_(F.linear(hidden, weight))
+        logits = room[: len(hidden) * (stop - start)].view(len(hidden), stop - start)
+        if hidden.dtype == torch.float32:
+            torch.mm(hidden, weight.t(), out=logits)
+        else:
+            logits.copy_(F.linear(hidden, weight))
     return logits if head.bias is None else logits.add_(head.bias[start:stop])
 
 

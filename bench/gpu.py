@@ -1,0 +1,122 @@
+"""On one CUDA device: our evaluation beside the plain way, in one process, with torch, numpy and tiktoken only.
+
+Owns its own models' weights (random, GPT-2-small shape) so that no checkpoint has to travel. Alternates the two ways,
+prints milliseconds per pass (median, and the spread), tokens per second, peak device memory, and the share of the
+device's measured bfloat16 product rate. Needs nothing of the watcher.
+usage: python bench/gpu.py [--windows 64] [--repeats 5] [--layers 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.plain import Gpt
+from evalcore.checkpoint import load_checkpoint
+from evalcore.distributed import Team
+from evalcore.evaluation import evaluate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--device", default="cuda", help="cuda; cpu only to try the script itself")
+    said = parser.parse_args()
+    device = torch.device(said.device)
+    config = {
+        "vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": said.layers, "n_heads": 12, "d_model": 768,
+        "d_ff": 3072, "dropout": 0.0, "use_tensor_parallel": False, "use_activation_checkpoint": False,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    plain_model = Gpt(config).eval()
+    tokens = np.random.default_rng(0).integers(0, 50257, said.windows * 1024 + 1).astype(np.uint16)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        torch.save({"model": plain_model.state_dict(), "optimizer": {}, "step": 1, "config": config}, path)
+        started = time.perf_counter()
+        loaded = load_checkpoint(path, device=str(device))
+        load_s = time.perf_counter() - started
+    plain_model.to(device)
+    team = Team(device)
+    ways: dict[str, Callable[[], float]] = {
+        "plain": lambda: plain_loss(plain_model, tokens, device),
+        "ours": lambda: evaluate(loaded.model, tokens, dtype="bfloat16", team=team).loss,
+    }
+    rate = product_rate(device)
+    parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - 50257 * 768
+    flops = 2.0 * said.windows * 1024 * (parameters + said.layers * 1024 * 768)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    losses, peaks = {}, {}
+    for turn in range(said.repeats + 1):
+        for name, way in ways.items():
+            reset(device)
+            started = time.perf_counter()
+            losses[name] = way()
+            synchronize(device)
+            if turn:  # the first turn warms up
+                seconds[name].append(time.perf_counter() - started)
+            peaks[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    for name, taken in seconds.items():
+        middle = statistics.median(taken)
+        print(
+            f"{name:6} {middle * 1e3:8.1f} ms ({min(taken) * 1e3:.1f} to {max(taken) * 1e3:.1f}),"
+            f" {said.windows * 1024 / middle:12,.0f} tokens/s, peak {peaks[name] / 1e9:.2f} GB,"
+            f" {flops / middle / rate:.0%} of {rate / 1e12:.0f} TFLOP/s, loss {losses[name]:.6f}"
+        )
+    ratio = statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    print(json.dumps({"device": where, "torch": torch.__version__, "ratio": ratio, "load_seconds": load_s}))
+
+
+def plain_loss(model: Gpt, tokens: np.ndarray, device: torch.device, batch: int = 8) -> float:
+    """The plain way under autocast: 8 windows a pass, as the seed's default is."""
+    ids = torch.from_numpy(tokens.astype(np.int64))
+    windows = [ids[s : s + 1025] for s in range(0, len(ids) - 1, 1024)]
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for i in range(0, len(windows), batch):
+            part = torch.stack(windows[i : i + batch]).to(device)
+            total += model(part[:, :-1], part[:, 1:]).double().item() * part[:, 1:].numel()
+            count += part[:, 1:].numel()
+    return total / count
+
+
+def product_rate(device: torch.device) -> float:
+    """FLOP/s of a large bfloat16 matrix product on this device."""
+    side = 8192 if device.type == "cuda" else 512
+    a = torch.randn(side, side, dtype=torch.bfloat16, device=device)
+    a @ a
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(10):
+        a @ a
+    synchronize(device)
+    return 10 * 2.0 * side**3 / (time.perf_counter() - started)
+
+
+def reset(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
