@@ -116,6 +116,8 @@ class Daemon:
             intake = Intake(run, self.store, self.spool, self.log, self.wake, patient=not self.once)
             intake.sets = registry.adopt_eval_sets(self.store, run.name, wanted, now)
             self.intakes.append(intake)
+        if self.outgoing is not None:
+            self.outgoing.stop()
         self.outgoing = None
         if s.sink or s.alert:
             from watcher.outgoing import Outgoing
@@ -125,11 +127,10 @@ class Daemon:
 
     def _serve(self) -> None:
         """The dashboard in a thread of this process, where `[web]` asks for it."""
-        if self.settings.web.enabled:
-            from watcher.dashboard import start_server
+        if self.settings.web.enabled and not self.once:
+            from watcher.dashboard import open_dashboard
 
-            address, self.stop_serving = start_server(self.settings.web, self.url, self.state)
-            self.log.event("serving", address=address)
+            self.stop_serving = open_dashboard(self.settings.web, self.url, self.state, self.log)
 
     # -- one round -------------------------------------------------------------------------------------------------
 

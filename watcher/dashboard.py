@@ -10,9 +10,11 @@ from collections.abc import Callable
 from watcher.config import WebSettings
 from watcher.errors import EnvironmentProblem
 from watcher.launch.logs import last_words
+from watcher.log import Log
 from watcher.places import StateFolder
 from watcher.store.migrate import open_for_reading
 from watcher.store.pages import Pages
+from watcher.store.reading import KeptWindows
 
 LOG_TAIL = 16_384  # characters
 
@@ -29,7 +31,7 @@ def make_server(settings: WebSettings, url: str, state: StateFolder):
         ) from None
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)
-    source = Source(Pages(store), state, lambda path: last_words(path, LOG_TAIL))
+    source = Source(Pages(store), state, lambda path: last_words(path, LOG_TAIL), KeptWindows(store))
     return Server(create_app(source, (settings.host, *settings.allowed_hosts)), settings.host, settings.port)
 
 
@@ -37,3 +39,19 @@ def start_server(settings: WebSettings, url: str, state: StateFolder) -> tuple[s
     """Serve in a thread of this process: (address, stop). Raises like make_server."""
     server = make_server(settings, url, state)
     return server.url, server.start()
+
+
+def open_dashboard(settings: WebSettings, url: str, state: StateFolder, log: Log) -> Callable[[], None]:
+    """The daemon's dashboard, where it is wanted: returns what closes it. Raises ConfigError for a remote address.
+
+    A port that is taken or a library that is missing costs the dashboard, not the daemon.
+    """
+    if not settings.enabled:
+        return lambda: None
+    try:
+        address, stop = start_server(settings, url, state)
+    except EnvironmentProblem as error:
+        log.event("dashboard_failed", reason=f"{error.cause} ({error.hint})")
+        return lambda: None
+    log.event("serving", address=address)
+    return stop

@@ -42,6 +42,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "paused": (0, "paused: {reason}"),
     "healed": (0, "going on: {reason}"),
     "overflow": (0, "{run}: the kernel dropped file events; scanning the folder"),
+    "dashboard_failed": (0, "no dashboard: {reason}"),
     "sink_failed": (0, "sink {sink}: {reason}"),
     "alert": (0, "alert       {text}"),
 }

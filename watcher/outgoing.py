@@ -94,6 +94,10 @@ class Outgoing:
                 return False
             return not self.courier.busy and not outbox.due(tx, [*self._fed(), *self.alerts], iso(at_s))
 
+    @property
+    def busy(self) -> bool:
+        return self.courier.busy
+
     def stop(self) -> None:
         self.courier.stop()
 

@@ -91,12 +91,20 @@ def test_results_come_in_pages_from_the_last_id_a_client_has(url):
     assert {(row["run"], row["eval_set"]) for row in only} == {("gpt-124m-lr6e-4", "wikitext")}
 
 
-def test_two_runs_are_compared_at_the_steps_that_both_have(url):
+def test_two_runs_are_compared_at_the_steps_that_both_have_paired_by_window(url, made):
+    nats, targets = [100.0, 900.0, 400.0, 650.0] * 4, [128] * 16
+    for run, better in (("gpt-124m", 0.0), ("gpt-124m-lr6e-4", 3.0)):
+        windows = [value - better - 0.01 * place for place, value in enumerate(nats)]
+        checkpoint = {"checkpoint": "paired.pt", "checkpoint_digest": f"sha256:paired-{run}", "loss_stderr": 0.5}
+        made.database.result(7777, None, run, "fineweb", windows=windows, targets=targets, **checkpoint)
     compared = json.loads(get(url + "/api/runs?a=1&b=2&set=fineweb")[2])["comparison"]
-    assert [row["step"] for row in compared["rows"]] == [500, 1000]
-    assert compared["only_a"] == 8
-    row = compared["rows"][0]
-    assert row["difference"] == pytest.approx(row["b"] - row["a"])
+    assert [row["step"] for row in compared["rows"]] == [7777, 1000, 500]
+    assert (compared["steps"], compared["only_a"], compared["only_b"]) == (3, 8, 0)
+    paired, unpaired = compared["rows"][:2]
+    assert paired["method"] == "paired" and paired["shows"] and paired["difference"] == pytest.approx(-3 / 128)
+    assert unpaired["method"] == "unpaired"
+    assert unpaired["difference"] == pytest.approx(unpaired["b"] - unpaired["a"])
+    assert "paired" in get(url + "/runs?a=1&b=2&set=fineweb")[2]
 
 
 def test_metrics_are_well_formed_and_give_the_newest_and_best_loss(url):

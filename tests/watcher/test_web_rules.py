@@ -48,40 +48,39 @@ def test_a_daemon_is_not_ready_before_its_first_scan():
     assert not judge({**SCANNED, "runs": [{"name": "r", "last_scan_age_s": None}]}, True, None, None, NOW_S).ready
 
 
-def points(count: int) -> list[dict]:
-    same = {"run_id": 1, "run": "r", "eval_set": "v", "dtype": "float32", "seq_len": 64, "loss_stderr": 0.1}
-    same |= {"tokens_seen": None, "logged_val_loss": None}
-    made = [
-        {**same, "id": i, "step": i, "saved_at": iso(NOW_S + i), "loss": 2 + ((i * 7919) % 1000) / 1000, "finite": 1}
-        for i in range(count)
-    ]
-    made[count // 2] |= {"loss": None, "finite": 0}
-    return made
+def curve(count: int) -> dict:
+    losses: list[float | None] = [2 + ((i * 7919) % 1000) / 1000 for i in range(count)]
+    losses[count // 2] = None
+    columns = {"id": list(range(count)), "step": list(range(count)), "loss": losses, "tokens_seen": [None] * count}
+    columns |= {"saved_at": [iso(NOW_S + i) for i in range(count)], "finite": [int(v is not None) for v in losses]}
+    columns |= {"loss_stderr": [0.1] * count, "logged_val_loss": [None] * count}
+    columns |= {"dtype": ["float32"] * count, "seq_len": [64] * count}
+    return {"run_id": 1, "run": "r", "eval_set": "v", "columns": columns}
 
 
 def test_a_short_curve_is_kept_whole_and_marks_its_best():
-    (series,) = series_of(points(50))
+    (series,) = series_of([curve(50)])
     assert series["shown"] == series["results"] == 50
     at = series["id"].index(series["best_id"])
     assert series["loss"][at] == min(value for value in series["loss"] if value is not None)
+    assert series["saved_s"][1] == NOW_S + 1
 
 
 def test_a_long_curve_is_thinned_but_keeps_extremes_the_best_the_last_and_the_diverged():
-    rows = points(40_000)
-    (series,) = series_of(rows, points_max=500)
+    whole = curve(40_000)
+    (series,) = series_of([whole], points_max=500)
     assert series["shown"] <= 505 and series["results"] == 40_000
-    kept = set(series["id"])
-    assert {rows[-1]["id"], series["best_id"], 20_000} <= kept
-    losses = [row["loss"] for row in rows if row["loss"] is not None]
+    assert {39_999, series["best_id"], 20_000} <= set(series["id"])
+    losses = [value for value in whole["columns"]["loss"] if value is not None]
     shown = [value for value in series["loss"] if value is not None]
     assert (min(shown), max(shown)) == (min(losses), max(losses))
     assert series["id"] == sorted(series["id"])
 
 
 def test_a_curve_whose_rows_were_measured_differently_says_so():
-    rows = points(4)
-    rows[1]["dtype"] = "bfloat16"
-    (series,) = series_of(rows)
+    mixed = curve(4)
+    mixed["columns"]["dtype"][1] = "bfloat16"
+    (series,) = series_of([mixed])
     assert series["mixed"] and series["resolved"] == ["bfloat16, 64 tokens", "float32, 64 tokens"]
 
 

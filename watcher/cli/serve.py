@@ -13,7 +13,7 @@ from watcher.cli.options import Globals, database_url, db_option, say
 @click.option("--allow-remote", is_flag=True, help="Listen on another address than loopback (there are no passwords).")
 @db_option
 @click.pass_obj
-def command(flags: Globals, host: str | None, port: int | None, allow_remote: bool, db: str | None) -> None:
+def command(flags: Globals, host: str | None, port: int | None, allow_remote: bool, db: str | None) -> int:
     """Show the results in a browser: live curves, checkpoints, queue, failures. Reads only.
 
     Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
@@ -29,4 +29,4 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
     server = make_server(web, url, StateFolder.beside(url, settings.store.state_dir if db is None else None))
     if not flags.quiet:
         say(f"dashboard at {server.url} (Ctrl-C ends it)")
-    server.run()
+    return server.run()

@@ -85,9 +85,10 @@ class Courier:
         home = []
         for name, under in list(self._way.items()):
             overdue = now_s > under.deadline_s
-            if under.process.poll() is None and not overdue:
+            alive = under.process.poll() is None
+            if alive and not overdue:
                 continue
-            if overdue:
+            if alive:
                 _kill(under.process)
             result = read_result(self.folder / name)
             if result is None:
@@ -107,7 +108,8 @@ class Courier:
     def stop(self) -> None:
         """End what is under way; it is sent again, after asking the sink what it has."""
         for under in self._way.values():
-            _kill(under.process)
+            if under.process.poll() is None:
+                _kill(under.process)
         self._way.clear()
 
     def _last_line(self, name: str) -> str:

@@ -1,7 +1,8 @@
 """Bringing a database to this version's schema, and refusing, untouched, whatever is not ours to change.
 
 A new file is made whole under a temporary name and renamed into place. An existing one is copied first
-(`VACUUM INTO`), then migrated in one transaction.
+(`VACUUM INTO`), then migrated in one transaction. Alembic is loaded only where there is something to migrate: it is an
+eighth of the daemon's memory.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 import watcher
 from watcher.errors import NothingFound, StoreRefused
 from watcher.failpoints import reach
 from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path
-from watcher.store.schema import APPLICATION_ID
+from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -78,9 +79,8 @@ def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
         raise _refused(path, f"belongs to another program (application id 0x{application:08x})")
     connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=rw", uri=True, timeout=5)
     try:
-        known = {script.revision for script in _scripts().walk_revisions()}
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        if revision is not None and revision[0] not in known:
+        if revision is not None and revision[0] != REVISION and revision[0] not in known_revisions():
             raise _refused(path, f"was made by a newer ckptwatch (schema {revision[0]})", "pip install -U ckptwatch")
         if whole and (damage := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise _refused(path, f"is damaged: {damage}")
@@ -106,6 +106,8 @@ def back_up(path: Path) -> Path:
 
 def upgrade(connection: Connection) -> None:
     """Run the pending versions and lay the views anew, inside the caller's transaction."""
+    from alembic import command
+
     for view in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
     config = _config()
@@ -117,13 +119,20 @@ def upgrade(connection: Connection) -> None:
 
 
 def revision_of(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def head_revision() -> str:
-    head = _scripts().get_current_head()
-    assert head is not None  # the package ships at least one version
-    return head
+    return REVISION
+
+
+def known_revisions() -> set[str]:
+    """Every schema that this version can bring up to date."""
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _create(path: Path) -> None:
@@ -144,16 +153,14 @@ def _create(path: Path) -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     package = Path(watcher.__file__).parent
     installed, checkout = package / "migrations", package.parent / "migrations"
     config = Config()
     config.set_main_option("script_location", str(installed if installed.is_dir() else checkout).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
 
 
 def _refused(path: Path, why: str, hint: str = "name another with --db FILE, or look at it with `ckptwatch db check`"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,12 @@ _RESULT = """
     LEFT JOIN runs u ON u.name = r.run
     LEFT JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint AND c.digest = r.checkpoint_digest
 """
-_STANDING = """
-    JOIN eval_sets e ON e.run = r.run AND e.name = r.eval_set AND e.digest = r.eval_digest AND e.current = 1
-    WHERE r.superseded = 0
-"""
+#: One run on one set as it is defined now; only the newest version of a path.
+_CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0"
+CURVE_COLUMNS = (
+    *("id", "step", "tokens_seen", "saved_at", "loss", "loss_stderr", "finite", "logged_val_loss"),
+    *("seq_len", "stride", "dtype", "tokens", "eval_digest"),
+)
 _JOB = """
     SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
            j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
@@ -52,7 +55,8 @@ class Pages:
         row = self._one(
             """SELECT (SELECT max(id) FROM results) AS newest,
                       (SELECT max(id) FROM checkpoints) AS checkpoint, (SELECT max(id) FROM events) AS event,
-                      (SELECT max(at) FROM candidates) AS verdict, (SELECT max(finished_at) FROM jobs) AS finished,
+                      (SELECT max(at) FROM candidates) AS verdict,
+                      (SELECT count(*) FROM jobs WHERE state = 'failed') AS failed,
                       (SELECT count(*) FROM jobs WHERE state = 'queued') AS queued,
                       (SELECT count(*) FROM jobs WHERE state = 'running') AS running,
                       (SELECT count(*) FROM exports WHERE state = 'pending') AS pending"""
@@ -84,18 +88,25 @@ class Pages:
                FROM eval_sets e LEFT JOIN runs u ON u.name = e.run ORDER BY e.run, e.current DESC, e.name, e.id"""
         )
 
-    def curve_points(self, runs: tuple[int, ...] = ()) -> list[Row]:
-        """Standing results of these runs (all by default) in curve order: newest version of each step."""
-        wanted = f"AND u.id IN ({','.join(str(int(run)) for run in runs)})" if runs else ""
-        return self._all(
-            f"""SELECT * FROM (
-                    SELECT r.id, u.id AS run_id, r.run, r.eval_set, r.step, r.tokens_seen, r.saved_at, r.loss, r.ppl,
-                           r.bits_per_byte, r.loss_stderr, r.finite, r.logged_val_loss, r.seq_len, r.dtype,
-                           row_number() OVER (PARTITION BY r.run, r.eval_set, coalesce(r.step, -r.id)
-                                              ORDER BY r.saved_at DESC, r.id DESC) AS version
-                    FROM results r JOIN runs u ON u.name = r.run {_STANDING} {wanted}
-                ) AS versions WHERE version = 1 ORDER BY run_id, eval_set, step, saved_at"""
-        )
+    def curves(self, runs: Sequence[int] = (), eval_set: str | None = None) -> list[Row]:
+        """For each run and current set: `run_id, run, eval_set` and `columns`, lists of equal length by step.
+
+        The newest version of each step; rows without a step come last. Lists, not rows: there may be 100,000.
+        """
+        found = []
+        for cell in self._cells():
+            if (runs and cell["run_id"] not in runs) or (eval_set is not None and cell["eval_set"] != eval_set):
+                continue
+            query = f"""SELECT {", ".join(CURVE_COLUMNS)} FROM results r WHERE {_CELL}
+                        ORDER BY r.step IS NULL, r.step, r.saved_at, r.id"""
+            with self.store.read() as tx:
+                rows = tx.execute(text(query), cell).all()
+            last = [place for place, row in enumerate(rows) if row[1] is None or _next_step(rows, place) != row[1]]
+            kept = rows if len(last) == len(rows) else [rows[place] for place in last]
+            columns = dict(zip(CURVE_COLUMNS, map(list, zip(*kept, strict=True)), strict=True)) if kept else {}
+            if columns:
+                found.append({**cell, "columns": columns})
+        return found
 
     def newest_results(self, limit: int) -> list[Row]:
         return self._all(f"{_RESULT} ORDER BY r.id DESC LIMIT :limit", limit=limit)
@@ -109,13 +120,22 @@ class Pages:
         return self._all(query, after_id=after_id, run=run, eval_set=eval_set, limit=limit)
 
     def best(self) -> list[Row]:
-        return self._all(
-            """SELECT b.*, c.id AS checkpoint_id FROM best b
-               LEFT JOIN checkpoints c ON c.run = b.run AND c.path = b.checkpoint AND c.digest = b.checkpoint_digest"""
-        )
+        """Lowest loss of each run and current set; what the view `best` says, without sorting the whole table."""
+        return self._first_of_each("r.finite = 1", "r.loss, r.step, r.id")
 
     def latest(self) -> list[Row]:
-        return self._all("SELECT * FROM latest")
+        """The checkpoint saved last of each run and current set, as the view `latest` has it."""
+        return self._first_of_each("1 = 1", "r.saved_at DESC, r.step DESC, r.id DESC")
+
+    def _first_of_each(self, where: str, order: str) -> list[Row]:
+        query = f"{_RESULT} WHERE {_CELL} AND {where} ORDER BY {order} LIMIT 1"
+        return [row for cell in self._cells() for row in self._all(query, **cell)]
+
+    def _cells(self) -> list[Row]:
+        return self._all(
+            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest FROM eval_sets e
+               JOIN runs u ON u.name = e.run WHERE e.current = 1 ORDER BY u.id, e.name"""
+        )
 
     def counts(self) -> dict[str, int]:
         rows = self._all("SELECT state, count(*) AS n FROM jobs GROUP BY state")
@@ -236,3 +256,7 @@ class Pages:
 
     def _one(self, query: str, **values: Any) -> Row:
         return self._all(query, **values)[0]
+
+
+def _next_step(rows: Sequence[Any], place: int) -> int | None:
+    return rows[place + 1][1] if place + 1 < len(rows) else None

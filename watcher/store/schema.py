@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+REVISION = "0001"  # the newest of migrations/versions
 APPLICATION_ID = 0x636B7077  # "ckpw": SQLite's PRAGMA application_id
 
 metadata = MetaData(

@@ -14,7 +14,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,7 +23,7 @@ from starlette.routing import Route
 from watcher.errors import CkptwatchError
 from watcher.web import metrics, views, words
 from watcher.web.guard import Guard
-from watcher.web.live import Live
+from watcher.web.live import Live, in_thread
 from watcher.web.source import Source
 
 #: name -> (path, title, content); each has a template of its name and twins at ?format=json and /api<path>
@@ -91,7 +90,7 @@ class _Site:
             if request.query_params.get("format") == "json":
                 return await self._twin(name, request)
             content = await self._content(name, request)
-            return HTMLResponse(await run_in_threadpool(self._render, name, content, request), headers=_FRESH)
+            return HTMLResponse(await in_thread(self._render, name, content, request), headers=_FRESH)
 
         return show
 
@@ -103,7 +102,7 @@ class _Site:
 
     def json(self, build: Callable) -> Callable:
         async def answer(request: Request) -> Response:
-            return _json(await run_in_threadpool(build, self.source, request.query_params))
+            return _json(await in_thread(build, self.source, request.query_params))
 
         return answer
 
@@ -120,24 +119,24 @@ class _Site:
         return StreamingResponse(self.live.stream(), media_type="text/event-stream", headers=_FRESH)
 
     async def metrics(self, request: Request) -> Response:
-        text = await run_in_threadpool(metrics.page, self.source, time.time())
+        text = await in_thread(metrics.page, self.source, time.time())
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers=_FRESH)
 
     async def healthz(self, request: Request) -> Response:
-        health = await run_in_threadpool(self.source.health)
+        health = await in_thread(self.source.health)
         return _json(health.as_json(), 200 if health.ok else 503)
 
     async def readyz(self, request: Request) -> Response:
-        health = await run_in_threadpool(self.source.health)
+        health = await in_thread(self.source.health)
         return _json({"ready": health.ready, "reasons": list(health.reasons)}, 200 if health.ready else 503)
 
     async def refused(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return await run_in_threadpool(self._failed, request, status, "There is no such page here.")
+        return await in_thread(self._failed, request, status, "There is no such page here.")
 
     async def trouble(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, CkptwatchError)
-        return await run_in_threadpool(self._failed, request, 503, f"{error.cause}. {error.hint}")
+        return await in_thread(self._failed, request, 503, f"{error.cause}. {error.hint}")
 
     async def broken(self, request: Request, error: Exception) -> Response:
         return PlainTextResponse("this page failed; the daemon's log says why\n", 500)
@@ -147,7 +146,7 @@ class _Site:
         if any(value > 2**63 - 1 for value in ids):
             raise HTTPException(404)
         try:
-            return await run_in_threadpool(build, self.source, request.query_params, *ids)
+            return await in_thread(build, self.source, request.query_params, *ids)
         except views.NoSuchThing as error:
             raise HTTPException(404, str(error)) from None
 

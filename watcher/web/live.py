@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-
-from starlette.concurrency import run_in_threadpool
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 STREAMS_MAX = 64
 KEEPALIVE_S = 15.0
+T = TypeVar("T")
+
+#: All queries and rendering. Few threads: each has a memory arena of its own, and the daemon is to stay small.
+_THREADS = ThreadPoolExecutor(3, thread_name_prefix="dashboard")
+
+
+async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """Run what blocks beside the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call, *arguments)
 
 
 class Live:
@@ -55,10 +64,10 @@ class Live:
             self._listeners.discard(changed)
 
     async def _poll(self) -> None:
-        self._last = await run_in_threadpool(self._pulse)
+        self._last = await in_thread(self._pulse)
         while self._listeners and not self.closing:
             await asyncio.sleep(self._every_s)
-            now = await run_in_threadpool(self._pulse)
+            now = await in_thread(self._pulse)
             if now != self._last:
                 self._last = now
                 self._wake()

@@ -1,6 +1,6 @@
 """The HTTP server: bound before it starts, limited in what a client may cost, stoppable from another thread.
 
-Installs no signal handlers of its own unless it runs in the main thread.
+uvicorn runs in a thread, where it installs no signal handlers; only `run`, for `ckptwatch serve`, has its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -52,16 +53,25 @@ class Server:
         self._thread: threading.Thread | None = None
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
-    def run(self) -> None:
-        """Serve until SIGINT or SIGTERM (main thread), or until `stop`."""
-        before = self._server.handle_exit
+    def run(self) -> int:
+        """Serve until SIGINT or SIGTERM. From the main thread only. Returns the exit status."""
+        caught: list[int] = []
+        over = threading.Event()
 
-        def leave(sig: int, frame) -> None:
-            self._app.state.live.close()
-            before(sig, frame)
+        def leave(number: int, frame) -> None:
+            caught.append(number)
+            over.set()
 
-        self._server.handle_exit = leave  # type: ignore[method-assign]
-        self._server.run(sockets=[self._socket])
+        before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.start()
+            while not over.wait(1.0) and self._thread is not None and self._thread.is_alive():
+                pass
+            self.stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 130 if signal.SIGINT in caught else 0
 
     def start(self) -> Callable[[], None]:
         """Serve in a thread. Returns `stop`, which ends it within about two seconds."""

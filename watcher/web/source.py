@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from evalcore.contract import LaunchFolder
 from watcher.errors import CkptwatchError
 from watcher.lock import is_held
 from watcher.places import StateFolder
+from watcher.report.comparison import Windows
 from watcher.web.health import Health, judge
 
 FILE_MAX_BYTES = 1 << 20
@@ -29,7 +30,7 @@ class Readings(Protocol):
     def stamp(self) -> str: ...
     def runs(self) -> list[Row]: ...
     def eval_sets(self) -> list[Row]: ...
-    def curve_points(self, runs: tuple[int, ...] = ()) -> list[Row]: ...
+    def curves(self, runs: Sequence[int] = (), eval_set: str | None = None) -> list[Row]: ...
     def newest_results(self, limit: int) -> list[Row]: ...
     def results(self, run: int | None, eval_set: str | None, after_id: int, limit: int) -> list[Row]: ...
     def best(self) -> list[Row]: ...
@@ -52,11 +53,12 @@ class Readings(Protocol):
 
 @dataclass
 class Source:
-    """read_log: a launch folder's log file -> its last words, escaped."""
+    """read_log: a launch folder's log file -> its last words, escaped. windows: by result, for paired differences."""
 
     pages: Readings
     state: StateFolder
     read_log: Callable[[Path], str]
+    windows: Windows
     _pulse: tuple[str, str] = ("", "")
 
     def said(self) -> Row | None:

@@ -12,12 +12,14 @@ from importlib import metadata
 from typing import Any
 
 from watcher.clock import seconds
+from watcher.report.comparison import Difference, compare_rows
 from watcher.web import reproduce
 from watcher.web.curves import series_of
 from watcher.web.source import Row, Source
 
 PER_PAGE = 50
 QUEUE_SHOWN = 100
+COMPARED_SHOWN = 100
 Query = Mapping[str, str]
 
 
@@ -57,7 +59,8 @@ def runs(source: Source, query: Query) -> Row:
     sets = sorted({row["eval_set"] for row in standing.values()})
     content: Row = {"runs": found, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
     if a is not None and b is not None:
-        content["comparison"] = _compared(pages.curve_points((a, b)), a, b, query.get("set") or (sets or [""])[0])
+        chosen = query.get("set") or (sets or [""])[0]
+        content["comparison"] = _compared(source, pages.curves((a, b), chosen), a, b, chosen)
     return content
 
 
@@ -141,7 +144,7 @@ def system(source: Source, query: Query) -> Row:
 
 def curves(source: Source, query: Query) -> Row:
     run = whole(query, "run")
-    return {"series": series_of(source.pages.curve_points((run,) if run is not None else ()))}
+    return {"series": series_of(source.pages.curves((run,) if run is not None else ()))}
 
 
 def results(source: Source, query: Query) -> Row:
@@ -169,25 +172,26 @@ def _running(source: Source) -> list[Row]:
     return rows
 
 
-def _compared(points: list[Row], a: int, b: int, eval_set: str) -> Row:
-    """Both runs on one set, at the steps that both have."""
-    mine = {point["step"]: point for point in points if point["run_id"] == a and point["eval_set"] == eval_set}
-    theirs = {point["step"]: point for point in points if point["run_id"] == b and point["eval_set"] == eval_set}
+def _compared(source: Source, curves: list[Row], a: int, b: int, eval_set: str) -> Row:
+    """Both runs on one set, at the newest steps that both have; differences paired by window where they are kept."""
+    columns = {curve["run_id"]: curve["columns"] for curve in curves}
+    mine = {step: at for at, step in enumerate(columns.get(a, {}).get("step", ()))}
+    theirs = {step: at for at, step in enumerate(columns.get(b, {}).get("step", ()))}
+    shared = sorted((step for step in mine.keys() & theirs.keys() if step is not None), reverse=True)
     rows = []
-    for step in sorted(step for step in mine.keys() & theirs.keys() if step is not None):
-        one, other = mine[step], theirs[step]
-        both = one["loss"] is not None and other["loss"] is not None
-        rows.append(
-            {
-                "step": step,
-                "a": one["loss"],
-                "b": other["loss"],
-                "difference": other["loss"] - one["loss"] if both else None,
-                "a_stderr": one["loss_stderr"],
-                "b_stderr": other["loss_stderr"],
-            }
-        )
-    return {"set": eval_set, "rows": rows, "only_a": len(mine) - len(rows), "only_b": len(theirs) - len(rows)}
+    for step in shared[:COMPARED_SHOWN]:
+        one = {key: values[mine[step]] for key, values in columns[a].items()}
+        other = {key: values[theirs[step]] for key, values in columns[b].items()}
+        found = compare_rows(one, other, source.windows)
+        row = {"step": step, "a": one["loss"], "b": other["loss"], "difference": None, "stderr": None}
+        if isinstance(found, Difference):
+            row |= {"difference": found.difference, "stderr": found.stderr, "shows": found.shows}
+            row |= {"method": found.method, "why": None}
+        else:
+            row |= {"shows": False, "method": None, "why": found.why}
+        rows.append(row)
+    left = {"only_a": len(mine) - len(shared), "only_b": len(theirs) - len(shared)}
+    return {"set": eval_set, "rows": rows, "steps": len(shared), **left}
 
 
 def _versions() -> dict[str, str | None]:
