@@ -93,7 +93,7 @@ class Daemon:
         for intake in self.intakes:
             intake.start()
         dirs = ", ".join(str(run.dir) for run in self.settings.run)
-        self.log.event("daemon_started", dirs=dirs, database=self.url)
+        self.log.event("daemon_started", dirs=dirs, database=shown_url(self.url))
         self._serve()
 
     def _configure(self) -> None:

@@ -14,6 +14,7 @@ from watcher.cli.flags import evaluation_flags
 from watcher.cli.options import Globals, db_option, json_option, print_json, say
 from watcher.cli.run import load
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
+from watcher.store.engine import shown_url
 
 UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 
@@ -98,7 +99,7 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
         if row["note"]:
             click.echo(f"  note: {row['note']}")
     if kept and rows:
-        say(f"kept in {kept}:  ckptwatch results --db {kept}")
+        say(f"kept in {shown_url(kept)}:  ckptwatch results --db {shown_url(kept)}")
 
 
 def _raise_for(failed: list[dict[str, Any]]) -> None:

@@ -116,6 +116,7 @@ def _refuse_missing(settings) -> None:
 def _verdict(settings, url: str, as_json: bool) -> None:
     """How a single pass ended: rows on stdout, and the exit status."""
     from watcher.store import verdicts
+    from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
 
     store = open_for_reading(url)
@@ -129,12 +130,12 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     if failures:
         raise SomeFailed(
             f"{len(failures)} verdict(s) are failures: {failures[0]['checkpoint']}: {failures[0]['reason']}",
-            hint=f"sqlite3 {url} 'SELECT * FROM failures', or ckptwatch queue list --failed --db {url}",
+            hint=f"ckptwatch queue list --failed --db {shown_url(url)}",
         )
     if not seen:
         where = ", ".join(str(run.dir) for run in settings.run)
         raise NothingFound(f"there is no checkpoint in {where}", hint="which names count: `include` in [[run]]")
-    say(f"{len(rows)} result(s) in {url}:  ckptwatch results --db {url}")
+    say(f"{len(rows)} result(s) in {shown_url(url)}:  ckptwatch results --db {shown_url(url)}")
 
 
 def _show_plan(settings, as_json: bool) -> None:
