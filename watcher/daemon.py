@@ -33,7 +33,7 @@ from watcher.notify import Notifier
 from watcher.places import StateFolder
 from watcher.rescue import rescue
 from watcher.store import queue, registry
-from watcher.store.engine import Store, sqlite_path
+from watcher.store.engine import Store, shown_url, sqlite_path
 from watcher.store.migrate import open_for_writing
 from watcher.vitals import Vitals
 
