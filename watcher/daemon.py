@@ -108,6 +108,7 @@ class Daemon:
                 self.store, self.state, self.launcher, s.launch, runs, spec, processes.owner(), self.log
             )
         self.dispatch.reconfigure(s.launch, runs, spec)
+        self.dispatch.away = self._away
         self.dispatch.keep_launches = s.store.keep_launches
         now = iso(time.time())
         wanted = [(spec, spec.digest(model)) for spec in self.specs]
@@ -160,6 +161,12 @@ class Daemon:
             return "by a person"
         missing = [path for spec in self.specs for path in missing_files(spec)]
         return f"validation data cannot be read: {', '.join(missing)}" if missing else None
+
+    def _away(self, run: str) -> str | None:
+        for intake in self.intakes:
+            if intake.run.name == run:
+                return intake.dir_missing or (intake.away() if intake.registered else None)
+        return None
 
     def _obey_inbox(self) -> None:
         for path, order in inbox.take(self.state.inbox):
@@ -223,6 +230,8 @@ class Daemon:
                 tried=f"{self.dispatch.launch_failures} launches; their logs are in {self.state.launches}",
                 hint="ckptwatch doctor",
             )
+        if self.once and (away := next((i.dir_missing for i in self.intakes if i.dir_missing), None)):
+            raise EnvironmentProblem(f"the folder went away: {away}", hint="run again once it is back")
         if self.once and self.dispatch.paused:
             raise EnvironmentProblem(f"the queue is paused: {self.dispatch.paused}", hint="ckptwatch queue resume")
         return False
@@ -253,7 +262,7 @@ class Daemon:
                 self.dispatch.stop_all(at_once=True)
             try:
                 self.dispatch.tick(time.monotonic())
-            except StoreUnavailable:
+            except (StoreUnavailable, OSError):
                 pass  # the next start finds the outcome files
             self.wake.clear()
             self.wake.wait(0.05)

@@ -11,6 +11,7 @@ import random
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evalcore.contract import (
@@ -89,6 +90,7 @@ class Dispatch:
     live: dict[str, _Live] = field(default_factory=dict)
     keep_launches: int = 200
     only: list[int] | None = None  # claim nothing but these checkpoints
+    away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
     _not_before_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
 
@@ -147,7 +149,7 @@ class Dispatch:
             self.settings.nice,
             python=self.settings.python,
         )
-        live = _Live(Running(plan))
+        live = self.live[launch] = _Live(Running(plan))  # held from here on: whatever fails, the next tick ends it
         self._hold(live, claimed)
         try:
             folder.create()
@@ -159,8 +161,8 @@ class Dispatch:
             live.running = self.launcher.start(plan)
         except (CannotLaunch, OSError) as error:
             self._cannot_launch(live, str(error), now_s)
+            del self.live[launch]
             return
-        self.live[launch] = live
         reach("after_spawn")
         running = live.running
         facts = {"pid": running.pid, "pid_start": running.pid_start, "external_id": running.external_id}
@@ -182,7 +184,9 @@ class Dispatch:
         now = iso(time.time())
         if self.only is not None:
             return queue.claim_next(self.store, dict.fromkeys(self.runs, "oldest"), launch, now, only=self.only)
-        order = {name: run.order for name, run in self.runs.items()}
+        order = {name: run.order for name, run in self.runs.items() if not self.away(name)}
+        if not order:
+            return None
         for name, policy in order.items():
             if policy == "fill" and (waiting := queue.waiting_steps(self.store, name, now)):
                 first = fill_order(list(waiting), queue.finished_steps(self.store, name))[0]
@@ -197,7 +201,16 @@ class Dispatch:
             if len(unstarted) >= AHEAD or (claimed := self._claim(live.running.plan.launch)) is None:
                 return
             self._hold(live, claimed)
-            self._write_item(live, claimed)
+            try:
+                self._write_item(live, claimed)
+            except OSError as error:  # a full disk, say: this launch gets nothing more
+                live.fed = False
+                self._release(live, claimed, f"the launch folder cannot be written: {error.strerror}")
+
+    def _release(self, live: _Live, claimed: ClaimedCheckpoint, reason: str) -> None:
+        for job in claimed.jobs:
+            self._end(live.open[job.attempt].held, AttemptEnd(Cause.RELEASED, False, None, reason))
+            del live.open[job.attempt]
 
     def _hold(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
         for job in claimed.jobs:
@@ -306,7 +319,10 @@ class Dispatch:
 
     def _end(self, held: Held, end: AttemptEnd) -> None:
         policy = RetryPolicy(self.settings.attempts, self.settings.backoff_s)
-        self.apply(held, after_attempt(held.attempt.job, end, policy, random.random()), end)
+        move = after_attempt(held.attempt.job, end, policy, random.random())
+        if move.kind == "vanished" and (why := self.away(held.checkpoint.run)):
+            move = Transition(State.QUEUED, "released", reason=why)  # not this file is gone: the whole folder is
+        self.apply(held, move, end)
 
     def apply(self, held: Held, move: Transition, end: AttemptEnd) -> None:
         """Write a transition, with its result where it has one, and say it."""

@@ -47,6 +47,7 @@ class Intake:
     overflows_seen: int = 0
     _verdicts: deque[Verdict] = field(default_factory=deque)
     _found: deque[Found] = field(default_factory=deque)
+    home_device: int | None = None  # st_dev of the file system that the checkpoints lie on
     _first_scan: bool = False
     _rotates: bool = False
 
@@ -58,6 +59,7 @@ class Intake:
         self._rotates = registry.rotates(self.store, self.run.name)
         self.registered = registry.count_checkpoints(self.store, self.run.name)
         known = {mark(path, found) for path, found in registry.known_versions(self.store, self.run.name)}
+        self.home_device = registry.home_device(self.store, self.run.name)
         self._judged = registry.judged(self.store, self.run.name)
         pattern = NamePattern(self.run.include, self.run.exclude)
         self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
@@ -97,14 +99,34 @@ class Intake:
         scanned = report is not None and (not report.more or report.error is not None)
         return scanned and not self.gatherer.settler.candidates and not self._found and not self._verdicts
 
+    def away(self) -> str | None:
+        """Why a file that is not there says nothing now: the whole folder is gone, or another file system covers it."""
+        try:
+            device = os.stat(self.run.dir).st_dev
+        except OSError as error:
+            return f"{self.run.dir}: {error.strerror}"
+        report = self.gatherer.last_report
+        if report is not None and report.device == device and report.matching:
+            return None
+        if self.home_device is not None and device != self.home_device:
+            return f"{self.run.dir}: unmounted, or another file system is mounted over it"
+        return None
+
     def next_due_s(self) -> float | None:
         return self.gatherer.settler.next_due_s()
 
     def _after_scan(self, report: ScanReport) -> None:
-        self.dir_missing = report.error
-        if report.error:
-            self.log.event("scan_failed", run=self.run.name, reason=report.error)
+        missing = report.error or (self.away() if self.registered else None)
+        if missing and missing != self.dir_missing:
+            self.log.event("scan_failed", run=self.run.name, reason=missing)
+        elif self.dir_missing and not missing:
+            self.log.event("healed", reason=f"{self.run.dir} is there again")
+        self.dir_missing = missing
+        if missing:
             return
+        if report.matching:
+            self.home_device = report.device
+        self._forget_gone(report)
         new = len(report.observations)
         self.log.event("scan", run=self.run.name, matching=report.matching, new=new, seconds=report.seconds)
         registry.scanned(self.store, self.run.name, iso(time.time()), report.ignored)
@@ -115,6 +137,17 @@ class Intake:
             self._first_scan = False
             if self.run.backfill == "latest":
                 queue.revive_newest(self.store, self.run.name, iso(time.time()))
+
+    def _forget_gone(self, report: ScanReport) -> None:
+        """A verdict on a name (a FIFO, a link, a file that was never readable) goes when the name is gone."""
+        if report.more:
+            return
+        for path in registry.judged_by_name(self.store, self.run.name):
+            if "\\udc" in path or path in self.gatherer.settler.candidates:
+                continue  # the name itself is not UTF-8: it cannot be looked at from what is stored
+            if not os.path.lexists(os.path.join(self.run.dir, path)):
+                registry.unjudge(self.store, self.run.name, path)
+                self._judged = {pair for pair in self._judged if pair[0] != path}
 
     def _judge(self, verdict: Verdict) -> None:
         path = stored(verdict.path)

@@ -9,12 +9,14 @@ import errno
 import os
 import queue
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalcore.archive import ArchiveError, Summary, summarise
 from watcher.checkpoints import Fingerprint, NamePattern, Step, choose_step, step_from_name
-from watcher.detect.observe import FolderWatch, Irregular, ScanReport, look
+from watcher.detect.observe import FolderWatch, Irregular, ScanReport, look, mark
 from watcher.detect.settle import Candidate, Settler
+
+DONE_MAX = 20_000  # of these, late hints and scans that were under way are told apart from news
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Gatherer:
     patient: bool = True
     last_report: ScanReport | None = None
     scans: int = 0
+    _done: dict[int, None] = field(default_factory=dict)  # marks of versions handed on, the newest last
 
     def take_in(self, now_s: float) -> tuple[list[ScanReport], list[Verdict]]:
         """Empty the queues of the watch: scans first, then hints, each of which costs one stat."""
@@ -67,7 +70,7 @@ class Gatherer:
             for path, found in report.observations:
                 if isinstance(found, Irregular):
                     verdicts.append(Verdict(path, "unsupported", found.reason, final=True))
-                else:
+                elif mark(path, found) not in self._done:  # a scan may have begun before it was handed on
                     self.settler.observe(path, found, now_s)
         closed: dict[str, bool] = {}
         for hint in _drain(self.watch.hints):
@@ -94,7 +97,8 @@ class Gatherer:
         except OSError as error:
             found = Irregular(f"cannot be looked at: {error.strerror}")
         if isinstance(found, Fingerprint):
-            self.settler.observe(path, found, now_s, closed=closed)
+            if path in self.settler.candidates or mark(path, found) not in self._done:
+                self.settler.observe(path, found, now_s, closed=closed)
             return []
         candidate = self.settler.drop(path)
         if isinstance(found, Irregular):
@@ -125,7 +129,13 @@ class Gatherer:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
+        self._hand_on(path, candidate.fingerprint)
         yield found_of(path, candidate.fingerprint, summary)
+
+    def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
+        self._done[mark(path, fingerprint)] = None
+        if len(self._done) > DONE_MAX:
+            del self._done[next(iter(self._done))]
 
     def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Verdict]:
         if not error.incomplete:

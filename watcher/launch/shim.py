@@ -11,6 +11,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+FILE_MAX_BYTES = 1 << 36  # no job writes a larger file; the largest that it may have to write is its token cache
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     os.setsid()
     os.nice(int(nice))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_MAX_BYTES, FILE_MAX_BYTES))
     _idle_io()
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evalcore.contract import EvalSetSpec, from_json, to_json
@@ -148,6 +148,25 @@ def judged(store: Store, run: str) -> set[tuple[str, str]]:
     with store.read() as tx:
         rows = tx.execute(select(candidates.c.path, candidates.c.reason).where(candidates.c.run == run))
         return {(row.path, row.reason) for row in rows}
+
+
+def judged_by_name(store: Store, run: str) -> list[str]:
+    """Paths whose verdict is not about a content: irregular ones, and those still waited for."""
+    by_name = or_(candidates.c.size_bytes.is_(None), candidates.c.final == 0)
+    with store.read() as tx:
+        return list(tx.execute(select(candidates.c.path).where(candidates.c.run == run, by_name)).scalars())
+
+
+def unjudge(store: Store, run: str, path: str) -> None:
+    with store.write() as tx:
+        tx.execute(candidates.delete().where(candidates.c.run == run, candidates.c.path == path))
+
+
+def home_device(store: Store, run: str) -> int | None:
+    """st_dev of the newest registered checkpoint."""
+    newest = select(checkpoints.c.dev).where(checkpoints.c.run == run, checkpoints.c.superseded == 0)
+    with store.read() as tx:
+        return tx.execute(newest.order_by(checkpoints.c.id.desc()).limit(1)).scalar()
 
 
 def scanned(store: Store, run: str, now: str, ignored: Counter[str]) -> None:
