@@ -89,6 +89,7 @@ class Daemon:
         self.started_s = time.time()
         self._configure()
         rescue(self.store, self.state, self.dispatch)
+        reach("after_rescue")
         self.spool.sweep(registry.pinned_paths(self.store))
         for intake in self.intakes:
             intake.start()

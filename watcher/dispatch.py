@@ -342,6 +342,7 @@ class Dispatch:
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
             self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
             return
+        reach("before_end")
         not_before = iso(now_s + move.pause_s) if move.pause_s else None
         queue.end_attempts(self.store, [(attempt, move, not_before)], now)
         if move.state is State.FAILED:

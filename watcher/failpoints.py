@@ -8,9 +8,15 @@ from __future__ import annotations
 import os
 import signal
 
-_wanted, _, _rest = os.environ.get("CKPTWATCH_FAILPOINT", "").partition(":")
-_action, _, _count = _rest.partition(":")
-_left = int(_count or 1)
+_wanted, _action, _left = "", "", 0
+
+
+def arm(said: str) -> None:
+    """Set the place, as the environment variable would; an empty text disarms."""
+    global _wanted, _action, _left
+    _wanted, _, rest = said.partition(":")
+    _action, _, count = rest.partition(":")
+    _left = int(count or 1)
 
 
 def reach(name: str) -> None:
@@ -21,3 +27,6 @@ def reach(name: str) -> None:
     _left -= 1
     if _left == 0 and _action == "kill9":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get("CKPTWATCH_FAILPOINT", ""))

@@ -208,6 +208,7 @@ class Intake:
             self.run.pin, rotates=self._rotates, overwritten=registered.overwrote, kept=kept
         ):
             return
+        reach("before_pin")
         source = os.path.join(self.run.dir, found.path)
         copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes)
         if copy is None:

@@ -167,7 +167,8 @@ class Site:
 
     def query(self, sql: str, *values: Any) -> list[tuple]:
         try:
-            connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+            # rw: a reader that may not write cannot roll back the journal of a killed daemon
+            connection = sqlite3.connect(f"file:{self.database}?mode=rw", uri=True, timeout=10)
         except sqlite3.OperationalError:
             return []
         try:
