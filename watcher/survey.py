@@ -17,6 +17,7 @@ from watcher.settings_text import path_from, toml_value
 WALK_MAX = 20_000
 CONTEXT_KEYS = ("max_position_embeddings", "block_size", "n_positions", "sequence_len", "n_ctx", "max_seq_len")
 DATA_SUFFIXES = (".npy", ".bin", ".txt", ".jsonl")
+BYTEWISE_VOCABULARIES = (256, 257)  # ids that are bytes, perhaps with an end of text
 
 
 @dataclass
@@ -121,8 +122,10 @@ def _measure_lines(survey: Survey, kind: str | None) -> list[str]:
         f"# seq_len = {min(context or 1024, 1024):<4}               # by default the model's context, at most 1024"
     ]
     if kind in ("text", "jsonl"):
+        bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
+        name = '"bytes"' if bytewise else '"gpt2" '
         lines.append(
-            'tokenizer = "gpt2"              # the one it was trained with: a tiktoken name, "bytes", or a file'
+            f'tokenizer = {name}             # the one it was trained with: a tiktoken name, "bytes", or a file'
         )
     else:
         lines.append('# tokenizer = "gpt2"            # makes bits per byte known')

@@ -1,0 +1,80 @@
+"""The documentation holds: generated pages are current, everything is in them, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from docs.from_code.tables import view_columns
+from evalcore.contract import FAILURE_KINDS
+from watcher.config import Settings
+from watcher.jobs import State
+from watcher.store import meanings, schema
+from watcher.store.views import VIEWS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
+READ_FIRST = [ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_generated_page_is_current(name):
+    assert (ROOT / name).read_text(encoding="utf-8") == generate.PAGES[name](), f"run `{generate.MENDS}`"
+
+
+def test_a_stale_page_is_named_with_the_command_that_mends_it(tmp_path, capsys):
+    for name in generate.PAGES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    old = tmp_path / "docs/reference/events.md"
+    old.write_text(old.read_text() + "\nmore\n")
+    assert generate.main(["--check"], tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "stale: docs/reference/events.md" in said
+    assert generate.MENDS in said
+    assert said.count("stale:") == 1
+    assert generate.main([], tmp_path) == 0
+    assert generate.main(["--check"], tmp_path) == 0
+
+
+def test_every_table_column_and_view_has_its_words():
+    assert meanings.TABLES.keys() == schema.metadata.tables.keys()
+    for name, table in schema.metadata.tables.items():
+        assert list(meanings.COLUMNS[name]) == [column.name for column in table.columns], name
+    assert meanings.VIEWS.keys() == VIEWS.keys() == view_columns().keys()
+
+
+def test_every_state_and_kind_has_its_words():
+    assert list(meanings.STATES) == list(State)
+    assert meanings.FAILURE_KINDS.keys() == FAILURE_KINDS
+
+
+def test_every_settings_key_is_documented():
+    page = (ROOT / "docs/reference/config.md").read_text()
+    for name, field in Settings.model_fields.items():
+        section = next(a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if a is not Ellipsis)
+        for key in getattr(section, "model_fields", {}):
+            assert f"| `{key}` |" in page or f"## `[{name}.{key}]`" in page, (name, key)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READ_FIRST], ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        file, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        there = page if not file else (page.parent / file).resolve()
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            broken.append(target)
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that headings get, as the site generator and code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
