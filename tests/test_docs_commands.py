@@ -49,7 +49,7 @@ def run_blocks(page: Path, room: Path, tmp_path: Path) -> subprocess.CompletedPr
     if shutil.which("sqlite3") is None:
         (tools / "sqlite3").write_text(SQLITE3.format(python=sys.executable))
         (tools / "sqlite3").chmod(0o755)
-    script = "set -eu\ntrap 'for child in $(jobs -p); do kill $child; wait $child; done' EXIT\n"
+    script = "set -eu\ntrap 'for child in $(jobs -p); do kill $child && wait $child || true; done' EXIT\n"
     for mark, body in blocks(page, "sh"):
         if mark == "sh":
             script += body
