@@ -59,10 +59,11 @@ def run_blocks(page: Path, room: Path, tmp_path: Path) -> subprocess.CompletedPr
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}:{tools}"
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
-        ["bash", "-c", script], cwd=room, env=environment, capture_output=True, text=True, timeout=170, check=False
+        ["bash", "-c", script], cwd=room, env=environment, capture_output=True, text=True, timeout=380, check=False
     )
 
 
+@pytest.mark.timeout(400)
 def test_the_tutorial_can_be_followed(tmp_path):
     room = tmp_path / "room"
     room.mkdir()
@@ -77,6 +78,7 @@ def test_the_tutorial_can_be_followed(tmp_path):
     assert "evaluated once" not in done.stdout
 
 
+@pytest.mark.timeout(400)
 def test_the_readme_can_be_followed(tmp_path):
     room = tmp_path / "room"
     for folder in ("out", "checkpoints"):

@@ -13,6 +13,7 @@ from watcher.exposition import Family
 from watcher.places import StateFolder
 from watcher.store import schema
 from watcher.store.pages import Pages
+from watcher.store.reading import KeptWindows
 from watcher.web import metrics
 from watcher.web.source import Source
 
@@ -50,7 +51,7 @@ def families() -> list[Family]:
         state.create()
         run = {"name": "gpt", "last_scan_age_s": 1.0, "overflows": 0}
         state.health.write_text(json.dumps({"state": "ok", "reasons": [], "at": iso(SAVED_S), "pid": 1, "runs": [run]}))
-        source = Source(Pages(database.store), state, lambda path: "")
+        source = Source(Pages(database.store), state, lambda path: "", KeptWindows(database.store))
         try:
             return metrics.families(source, SAVED_S + 60)
         finally:

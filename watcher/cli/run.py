@@ -14,6 +14,9 @@ from watcher.cli.flags import as_settings, evaluation_flags
 from watcher.cli.options import Globals, db_option, json_option, print_json, say
 from watcher.errors import ConfigError, NothingFound, SomeFailed
 
+#: What --dry-run says of a version that the database does not know, and of one that it does.
+NEW, KNOWN = "would be evaluated", "registered before: only sets that are new or changed"
+
 
 @click.command(
     "run",
@@ -146,13 +149,15 @@ def _show_plan(settings, as_json: bool) -> None:
     from watcher.detect.observe import FolderWatch, Irregular
 
     rows = []
+    seen = _registered(settings)
     for run in settings.run:
         watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, threading.Event())
         report = watch.scan()
         if report.error:
             raise ConfigError(f"run {run.name}: {report.error}")
         for path, found in sorted(report.observations):
-            verdict = found.reason if isinstance(found, Irregular) else "would be evaluated"
+            known = (run.name, path, found) in seen
+            verdict = found.reason if isinstance(found, Irregular) else KNOWN if known else NEW
             rows.append({"run": run.name, "checkpoint": path, "step": step_from_name(path).value, "plan": verdict})
         for reason, number in report.ignored.items():
             rows.append({"run": run.name, "checkpoint": None, "step": None, "plan": f"{number} ignored: {reason}"})
@@ -162,4 +167,23 @@ def _show_plan(settings, as_json: bool) -> None:
     for row in rows:
         click.echo(f"{row['run']}  {printable(row['checkpoint'] or '-')}  {row['plan']}")
     sets = ", ".join(entry.name for entry in settings.eval)
-    say(f"{len(rows)} file(s) on {len(settings.eval)} set(s): {sets}; nothing was changed")
+    new = sum(row["plan"] == NEW for row in rows)
+    say(f"{new} new file(s) on {len(settings.eval)} set(s): {sets}; nothing was changed")
+
+
+def _registered(settings) -> set[tuple[str, str, Any]]:
+    """(run, path, fingerprint) of every version that the database knows; none where there is no database yet."""
+    from watcher.places import default_database
+    from watcher.store import registry
+    from watcher.store.migrate import open_for_reading
+
+    try:
+        store = open_for_reading(default_database(settings.store.url, [run.dir for run in settings.run]))
+    except NothingFound:
+        return set()
+    try:
+        return {
+            (run.name, path, found) for run in settings.run for path, found in registry.known_versions(store, run.name)
+        }
+    finally:
+        store.close()

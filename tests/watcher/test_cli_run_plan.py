@@ -1,0 +1,40 @@
+"""`run --dry-run`: what is new, what is known, what is left aside; and nothing is changed."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.checkpoints import save_rosellm
+from tests.support.database import Database
+
+
+def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):
+    folder = tmp_path / "gpt"
+    folder.mkdir()
+    known, new = save_rosellm(folder / "step_1.pt"), save_rosellm(folder / "step_2.pt")
+    save_rosellm(folder / "optim.pt")
+    status = os.stat(known)
+    stat = {"dev": status.st_dev, "inode": status.st_ino, "size_bytes": status.st_size}
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+    database = Database(tmp_path / "r.db")
+    database.run(folder=folder)
+    database.checkpoint(1, path=known.name, **stat, **times)
+    database.close()
+    before = (tmp_path / "r.db").read_bytes()
+    said = ckptwatch("run", "--dry-run", "--dir", folder, "--data", "v.npy", "--db", tmp_path / "r.db", "--json")
+    plans = {row["checkpoint"]: row["plan"] for row in said.json}
+    assert plans[known.name].startswith("registered before")
+    assert plans[new.name] == "would be evaluated"
+    assert "1 ignored: built-in ignore list" in plans[None]
+    assert (tmp_path / "r.db").read_bytes() == before
+
+
+def test_a_dry_run_needs_no_database_and_makes_none(ckptwatch, tmp_path):
+    folder = tmp_path / "gpt"
+    folder.mkdir()
+    save_rosellm(folder / "step_1.pt")
+    said = ckptwatch("run", "--dry-run", "--dir", folder, "--data", "v.npy")
+    assert said.status == 0
+    assert "would be evaluated" in said.out
+    assert "1 new file(s)" in said.err
+    assert not (tmp_path / "ckptwatch.db").exists()
