@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalcore.archive import ArchiveError, summarise
+from evalcore.contract import ContractError, LaunchFolder, Progress, from_json
 from watcher.checkpoints import printable
 from watcher.clock import iso
 from watcher.config import RunSettings, Settings
@@ -22,6 +24,7 @@ from watcher.errors import CheckpointUnreadable, EnvironmentProblem, NothingFoun
 from watcher.evalsets import launch_spec, resolve_model, resolve_sets
 from watcher.intake import as_checkpoint
 from watcher.launch import processes
+from watcher.launch.protocol import Launcher
 from watcher.log import Log
 from watcher.places import StateFolder
 from watcher.rescue import rescue
@@ -34,6 +37,7 @@ class Evaluated:
     """The checkpoints that were asked for, as the store knows them."""
 
     checkpoint_ids: list[int]
+    set_ids: list[int]
     run: str
 
 
@@ -55,9 +59,19 @@ def read_all(paths: list[str]) -> list[Found]:
 
 
 def evaluate_files(
-    store: Store, state: StateFolder, settings: Settings, found: list[Found], run_name: str, log: Log, launcher
+    store: Store,
+    state: StateFolder,
+    settings: Settings,
+    found: list[Found],
+    run_name: str,
+    log: Log,
+    launcher: Launcher,
+    tell: Callable[[str], None],
 ) -> Evaluated:
-    """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do."""
+    """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do.
+
+    tell: gets a few words on where it is, several times a second.
+    """
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
@@ -68,15 +82,15 @@ def evaluate_files(
     rescue(store, state, dispatch)
     now = iso(time.time())
     registry.adopt_run(store, run_name, os.fspath(folder), now)
-    sets = registry.adopt_eval_sets(store, run_name, [(spec, spec.digest(model)) for spec in specs], now)
+    sets = registry.adopt_eval_sets(store, run_name, [(spec, spec.digest(model)) for spec in specs], now, whole=False)
     new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in found]
     ids = [done.id for done in registry.register(store, run_name, new, sets, now)]
     dispatch.only = ids
-    _drain(dispatch, ids)
-    return Evaluated(ids, run_name)
+    _drain(dispatch, ids, tell)
+    return Evaluated(ids, [row.id for row in sets], run_name)
 
 
-def _drain(dispatch: Dispatch, ids: list[int]) -> None:
+def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[str], None]) -> None:
     pause = threading.Event()
     try:
         while dispatch.live or queue.waiting_among(dispatch.store, ids):
@@ -85,6 +99,8 @@ def _drain(dispatch: Dispatch, ids: list[int]) -> None:
                 raise EnvironmentProblem(
                     f"torchrun cannot be started: {dispatch.launch_failure.splitlines()[-1]}", hint="ckptwatch doctor"
                 )
+            for live in dispatch.live.values():
+                tell(_progress(live.folder))
             pause.wait(0.05)
     except BaseException:
         dispatch.paused = "stopping"
@@ -93,3 +109,14 @@ def _drain(dispatch: Dispatch, ids: list[int]) -> None:
             dispatch.tick(time.monotonic())
             pause.wait(0.05)
         raise
+
+
+def _progress(folder: LaunchFolder) -> str:
+    """What the worker says of itself; it starts with imports of some seconds."""
+    try:
+        said: Progress = from_json(Progress, folder.progress.read_text())
+    except (OSError, ContractError):
+        return "starting torchrun"
+    if said.windows_total:
+        return f"{said.phase} {said.eval_set}: {said.windows_done} of {said.windows_total} windows"
+    return said.phase

@@ -154,6 +154,25 @@ def test_a_changed_set_queues_only_its_own_cells_and_keeps_the_old_rows_out_of_t
     assert rows(store, "SELECT eval_set FROM curve") == [("test",)]
 
 
+def test_a_set_that_is_no_longer_asked_for_keeps_its_curve_and_gets_no_new_jobs(store: Store) -> None:
+    registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val", "test"), NOW)
+    evaluate(store)
+    only = sets(store, "test")
+    registry.register(store, "gpt", [checkpoint("b.pt", 20, "sha256:b", 200)], only, NOW)
+    claimed = queue.claim_next(store, {"gpt": "newest"}, "again", NOW)
+    assert claimed is not None and [job.eval_set for job in claimed.jobs] == ["test"]
+    assert rows(store, "SELECT eval_set, step FROM curve ORDER BY eval_set") == [("test", 10), ("val", 10)]
+
+
+def test_one_evaluation_on_request_asks_nothing_of_the_other_checkpoints(store: Store) -> None:
+    registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
+    extra = [(EvalSetSpec("extra", ("/extra.npy",)), "sha256:1")]
+    registry.adopt_eval_sets(store, "gpt", extra, NOW, whole=False)
+    assert rows(store, "SELECT e.name, j.state FROM jobs j JOIN eval_sets e ON e.id = j.eval_set_id") == [
+        ("val", "queued")
+    ]
+
+
 def test_a_loss_that_is_not_finite_is_a_row_without_a_number(store: Store) -> None:
     registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
     claimed = queue.claim_next(store, {"gpt": "newest"}, "one", NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     run_name = given.get("run_name") or folder.name or "run"
     url = default_database(settings.store.url, folder)
     state = StateFolder.beside(url, settings.store.state_dir)
-    log = Log(0 if flags.quiet or as_json else flags.verbose)
+    log = Log(flags.verbose if flags.verbose else -1)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as aside:
         state.create()
         lock, kept = Lock(state.lock), url
@@ -60,13 +61,14 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
             say(
                 f"a daemon ({held.holder}) holds {default_database(settings.store.url, folder)}: this is not kept there"
             )
-        store = open_for_writing(url)
+        store, line = open_for_writing(url), _Line()
         try:
             launcher = make_launcher(settings)
-            done = evaluate_files(store, state, settings, found, run_name, log, launcher)
-            rows, failed = verdicts.of_checkpoints(store, done.checkpoint_ids)
+            done = evaluate_files(store, state, settings, found, run_name, log, launcher, line)
+            rows, failed = verdicts.of_checkpoints(store, done.checkpoint_ids, done.set_ids)
             others = {row["id"]: verdicts.lowest_elsewhere(store, row) for row in rows}
         finally:
+            line.end()
             store.close()
             lock.release()
     if as_json:
@@ -74,6 +76,22 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     else:
         _print(rows, others, kept)
     _raise_for(failed)
+
+
+class _Line:
+    """One line on a terminal that is written over; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, words: str) -> None:
+        if words != self._shown and sys.stderr.isatty():
+            self._shown = words
+            click.echo(f"\r\x1b[2K{words}", nl=False, err=True)
+
+    def end(self) -> None:
+        if self._shown:
+            click.echo("\r\x1b[2K", nl=False, err=True)
 
 
 def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str) -> None:

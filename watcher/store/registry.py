@@ -18,6 +18,8 @@ from watcher.store import copies
 from watcher.store.engine import Store
 from watcher.store.schema import candidates, checkpoints, eval_sets, jobs, runs
 
+SET_CHANGED = "the set was changed or is no longer asked for"
+
 
 @dataclass(frozen=True)
 class NewCheckpoint:
@@ -71,30 +73,21 @@ def adopt_run(store: Store, name: str, folder: str, now: str) -> bool:
         return known is None
 
 
-def adopt_eval_sets(store: Store, run: str, wanted: Sequence[tuple[EvalSetSpec, str]], now: str) -> list[EvalSetRow]:
-    """Make (spec, digest) pairs the run's current sets, and enqueue the cells that are missing for them.
+def adopt_eval_sets(
+    store: Store, run: str, wanted: Sequence[tuple[EvalSetSpec, str]], now: str, *, whole: bool = True
+) -> list[EvalSetRow]:
+    """Make (spec, digest) pairs the current definitions of their names; the results of an older one leave the curves.
 
-    Queued jobs of a definition that is no longer current are cancelled; its results stay, outside the curves.
+    whole: these are all sets of the run now: the cells that are missing for them are enqueued, and what waits for any
+    other set is cancelled. Without it (`eval`) nothing but the definitions changes.
     """
     with store.write() as tx:
-        tx.execute(update(eval_sets).where(eval_sets.c.run == run).values(current=0))
-        rows = []
-        for spec, digest in wanted:
-            key = and_(eval_sets.c.run == run, eval_sets.c.name == spec.name, eval_sets.c.digest == digest)
-            row = tx.execute(select(eval_sets.c.id).where(key)).first()
-            if row is None:
-                values = {"run": run, "name": spec.name, "digest": digest, "spec": to_json(spec), "current": 1}
-                row = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).one()
-            else:  # the same content may lie elsewhere now
-                tx.execute(update(eval_sets).where(key).values(current=1, spec=to_json(spec)))
-            rows.append(EvalSetRow(row.id, spec.name, digest))
-        current = [row.id for row in rows]
-        tx.execute(
-            update(jobs)
-            .where(jobs.c.run == run, jobs.c.state == State.QUEUED, jobs.c.eval_set_id.not_in(current))
-            .values(state=State.CANCELLED, kind="superseded", reason="the set was changed", finished_at=now)
-        )
-        _enqueue_missing_cells(tx, run, rows, now)
+        rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
+        if whole:
+            gone = (jobs.c.run == run, jobs.c.eval_set_id.not_in([row.id for row in rows]))
+            over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "finished_at": now}
+            tx.execute(update(jobs).where(jobs.c.state == State.QUEUED, *gone).values(over))
+            _enqueue_missing_cells(tx, run, rows, now)
         return rows
 
 
@@ -212,6 +205,18 @@ def count_checkpoints(store: Store, run: str) -> int:
         return tx.execute(select(func.count()).select_from(checkpoints).where(*where)).scalar_one()
 
 
+def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str) -> EvalSetRow:
+    name = and_(eval_sets.c.run == run, eval_sets.c.name == spec.name)
+    tx.execute(update(eval_sets).where(name, eval_sets.c.digest != digest).values(current=0))
+    found = tx.execute(select(eval_sets.c.id).where(name, eval_sets.c.digest == digest)).scalar()
+    if found is None:
+        values = {"run": run, "name": spec.name, "digest": digest, "spec": to_json(spec), "current": 1}
+        found = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
+    else:  # the same content may lie elsewhere now
+        tx.execute(update(eval_sets).where(eval_sets.c.id == found).values(current=1, spec=to_json(spec)))
+    return EvalSetRow(found, spec.name, digest)
+
+
 def _register(tx: Connection, run: str, new: NewCheckpoint, sets: Sequence[EvalSetRow], now: str) -> Registered:
     same_path = and_(checkpoints.c.run == run, checkpoints.c.path == new.path)
     tx.execute(candidates.delete().where(candidates.c.run == run, candidates.c.path == new.path))
@@ -301,5 +306,5 @@ def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow],
             same = {"eval_set_id": row.id, "run": run, "state": State.QUEUED, "enqueued_at": now}
             values = [{"checkpoint_id": m.id, "order_key": m.mtime_ns, **same} for m in missing]
             tx.execute(insert(jobs), values)
-        back = (jobs.c.eval_set_id == row.id, jobs.c.kind == "superseded", jobs.c.reason == "the set was changed")
+        back = (jobs.c.eval_set_id == row.id, jobs.c.kind == "superseded", jobs.c.reason == SET_CHANGED)
         tx.execute(update(jobs).where(*back).values(state=State.QUEUED, kind=None, reason=None, finished_at=None))

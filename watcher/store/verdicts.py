@@ -43,16 +43,23 @@ def seen(store: Store, runs: Sequence[str]) -> int:
         )
 
 
-def of_checkpoints(store: Store, checkpoint_ids: Sequence[int]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(results, failed jobs) of these checkpoints on their run's current sets."""
+def of_checkpoints(
+    store: Store, checkpoint_ids: Sequence[int], set_ids: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(results, failed jobs) of these checkpoints on these sets."""
     r, c, e, j = results.c, checkpoints.c, eval_sets.c, jobs.c
     same = (r.run == c.run) & (r.checkpoint == c.path) & (r.checkpoint_digest == c.digest)
-    current = (e.run == r.run) & (e.name == r.eval_set) & (e.digest == r.eval_digest) & (e.current == 1)
-    good = select(results).join(checkpoints, same).join(eval_sets, current).where(c.id.in_(checkpoint_ids))
+    defined = (e.run == r.run) & (e.name == r.eval_set) & (e.digest == r.eval_digest)
+    good = (
+        select(results)
+        .join(checkpoints, same)
+        .join(eval_sets, defined)
+        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids))
+    )
     bad = (
         select(c.path.label("checkpoint"), e.name.label("eval_set"), j.state, j.kind, j.reason, j.hint)
         .select_from(jobs.join(checkpoints).join(eval_sets))
-        .where(c.id.in_(checkpoint_ids), e.current == 1, j.state.in_(("failed", "cancelled")))
+        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids), j.state.in_(("failed", "cancelled")))
     )
     with store.read() as tx:
         rows = [dict(row) for row in tx.execute(good.order_by(r.run, r.step, r.id)).mappings()]
