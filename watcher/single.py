@@ -85,6 +85,8 @@ def evaluate_files(
     sets = registry.adopt_eval_sets(store, run_name, [(spec, spec.digest(model)) for spec in specs], now, whole=False)
     new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in found]
     ids = [done.id for done in registry.register(store, run_name, new, sets, now)]
+    if ended := queue.ended_without_result(store, ids, [row.id for row in sets]):
+        queue.change(store, "retry", ended, now)  # who asks again may have mended what was in the way
     dispatch.only = ids
     _drain(dispatch, ids, tell)
     return Evaluated(ids, [row.id for row in sets], run_name)

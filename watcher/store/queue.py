@@ -266,6 +266,14 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
         return tx.execute(update(jobs).where(chosen, where).values(values)).rowcount
 
 
+def ended_without_result(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequence[int]) -> list[int]:
+    """Failed or cancelled jobs of these checkpoints on these sets."""
+    where = (jobs.c.checkpoint_id.in_(checkpoint_ids), jobs.c.eval_set_id.in_(set_ids))
+    with store.read() as tx:
+        query = select(jobs.c.id).where(*where, jobs.c.state.in_((State.FAILED, State.CANCELLED)))
+        return list(tx.execute(query).scalars())
+
+
 def revive_newest(store: Store, run: str, now: str) -> int:
     """The newest checkpoint of a run is evaluated even where the stride or backfill left it aside."""
     with store.write() as tx:
