@@ -59,6 +59,7 @@ class Daemon:
     wake: threading.Event = field(default_factory=threading.Event)
     intakes: list[Intake] = field(default_factory=list)
     stop_signals: int = 0
+    interrupted: bool = False  # by Ctrl-C
     store_trouble: str | None = None
     dispatch: Dispatch = None  # type: ignore[assignment]  # made by boot
     outgoing: Outgoing | None = None
@@ -71,6 +72,7 @@ class Daemon:
 
     def boot(self) -> None:
         """Take the lock, bring the database up to date, end or adopt what an earlier daemon left, begin to watch."""
+        self._obey_signals()
         self.notifier = Notifier()
         self.state.create()
         folders = {self.state.root}
@@ -186,7 +188,6 @@ class Daemon:
 
     def run(self, finished: Callable[[Daemon], bool] = lambda daemon: False) -> None:
         """Tick until a signal or `finished` says stop; then end in good order."""
-        self._obey_signals()
         try:
             while not self.stop_signals:
                 self.wake.clear()
@@ -291,6 +292,7 @@ class Daemon:
     def _obey_signals(self) -> None:
         def stop(number: int, _frame: object) -> None:
             self.stop_signals += 1
+            self.interrupted = self.interrupted or number == signal.SIGINT
             self.wake.set()
 
         def reload(number: int, _frame: object) -> None:

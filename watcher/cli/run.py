@@ -58,7 +58,7 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
     daemon = Daemon(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
     daemon.boot()
     daemon.run(_finished(once, until))
-    if daemon.stop_signals and once:
+    if daemon.interrupted or (daemon.stop_signals and once):
         raise click.exceptions.Exit(130)
     if once:
         _verdict(settings, url, as_json)
