@@ -31,9 +31,10 @@ from watcher.lock import Lock
 from watcher.log import Log
 from watcher.notify import Notifier
 from watcher.places import StateFolder
-from watcher.rescue import rescue
+from watcher.rescue import rescue, rescue_lapsed
 from watcher.store import queue, registry
 from watcher.store.engine import Store, shown_url, sqlite_path
+from watcher.store.leases import LEASE_S
 from watcher.store.migrate import open_for_writing
 from watcher.vitals import Vitals
 
@@ -66,6 +67,7 @@ class Daemon:
     stop_serving: Callable[[], None] | None = None
     _reload: bool = False
     _quiet_since_s: float | None = None
+    _rescue_due_s: float = 0.0
     vitals: Vitals = field(default_factory=Vitals)
 
     # -- boot ------------------------------------------------------------------------------------------------------
@@ -146,6 +148,7 @@ class Daemon:
             self._obey_inbox()
             self.dispatch.paused = self._why_paused()
             self.dispatch.tick(now_s)
+            self._rescue_for_others(now_s)
             self._release_pins()
             if self.outgoing is not None:
                 self.outgoing.tick(now_s, time.time())
@@ -177,10 +180,18 @@ class Daemon:
             path.unlink(missing_ok=True)
             self.log.event("queue_changed", action=order.action, jobs=len(order.jobs))
 
+    def _rescue_for_others(self, now_s: float) -> None:
+        """On a server: what daemons that fell silent have left goes back to the queue."""
+        if self.store.shared and now_s >= self._rescue_due_s:
+            self._rescue_due_s = now_s + LEASE_S / 6
+            rescue_lapsed(self.store, self.state, self.dispatch)
+
     def _release_pins(self) -> None:
         if self.dispatch.live or not any(self.state.spool.iterdir()):
             return
         for checkpoint_id, path in registry.unneeded_pins(self.store):
+            if not Path(path).is_relative_to(self.state.spool):
+                continue  # another host's
             registry.keep_pinned(self.store, checkpoint_id, None)
             self.spool.release(Path(path))
 

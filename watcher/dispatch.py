@@ -33,7 +33,7 @@ from watcher.launch.protocol import CannotLaunch, Ended, Launcher, LaunchPlan, R
 from watcher.log import Log
 from watcher.places import StateFolder
 from watcher.policy import fill_order
-from watcher.store import queue, record
+from watcher.store import leases, queue, record
 from watcher.store.engine import Store
 from watcher.store.queue import ClaimedCheckpoint, Held, OpenAttempt
 
@@ -92,10 +92,12 @@ class Dispatch:
     only: list[int] | None = None  # claim nothing but these checkpoints
     away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
     _not_before_s: float = 0.0
+    _leases_due_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
 
     def tick(self, now_s: float) -> None:
         """Reap what ended or answered, feed what runs, begin a launch where there is work. Raises StoreUnavailable."""
+        self._keep_leases(now_s)
         for live in list(self.live.values()):
             self._reap(live, now_s)
         if self.paused:
@@ -104,6 +106,17 @@ class Dispatch:
             self._feed(live)
         if len(self.live) < self.settings.max_launches and now_s >= self._not_before_s:
             self._begin(now_s)
+
+    def _keep_leases(self, now_s: float) -> None:
+        """On a server: say that we live. A launch that was taken from us meanwhile is stopped; its answers are void."""
+        if not (self.store.shared and self.live) or now_s < self._leases_due_s:
+            return
+        self._leases_due_s = now_s + leases.LEASE_S / 6
+        kept = leases.renew(self.store, list(self.live))
+        for launch, live in self.live.items():
+            if launch not in kept and live.stopped is None:
+                live.stopped = Cause.RELEASED
+                self.launcher.stop(live.running)
 
     def stop_all(self, *, at_once: bool = False) -> None:
         for live in self.live.values():
@@ -134,10 +147,6 @@ class Dispatch:
             return
         self.waiting_for = None
         launch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-        claimed = self._claim(launch)
-        if claimed is None:
-            return
-        reach("after_claim")
         folder = LaunchFolder(self.state.launches / launch)
         plan = LaunchPlan(
             launch,
@@ -149,6 +158,10 @@ class Dispatch:
             self.settings.nice,
             python=self.settings.python,
         )
+        claimed = self._claim(launch, self._launch_row(plan))
+        if claimed is None:
+            return
+        reach("after_claim")
         live = self.live[launch] = _Live(Running(plan))  # held from here on: whatever fails, the next tick ends it
         self._hold(live, claimed)
         try:
@@ -157,7 +170,6 @@ class Dispatch:
             spec["linger_s"] = max(self.spec.linger_s, LINGER_MIN_S)
             write_atomically(folder.spec, to_json(LaunchSpec(**spec)))
             self._write_item(live, claimed)
-            queue.open_launch(self.store, self._launch_row(plan))
             live.running = self.launcher.start(plan)
         except (CannotLaunch, OSError) as error:
             self._cannot_launch(live, str(error), now_s)
@@ -173,6 +185,7 @@ class Dispatch:
         return {
             "id": plan.launch,
             "owner": self.owner,
+            "home": self.state.identity(),
             "executor": self.settings.executor,
             "folder": os.fspath(plan.folder.root),
             "device": plan.device,
@@ -180,19 +193,21 @@ class Dispatch:
             "started_at": iso(time.time()),
         }
 
-    def _claim(self, launch: str) -> ClaimedCheckpoint | None:
+    def _claim(self, launch: str, opens: dict | None = None) -> ClaimedCheckpoint | None:
+        """The next checkpoint for this launch. opens: the launch's own row, where it begins with it."""
         now = iso(time.time())
         if self.only is not None:
-            return queue.claim_next(self.store, dict.fromkeys(self.runs, "oldest"), launch, now, only=self.only)
+            oldest = dict.fromkeys(self.runs, "oldest")
+            return queue.claim_next(self.store, oldest, launch, now, self.only, opens)
         order = {name: run.order for name, run in self.runs.items() if not self.away(name)}
         if not order:
             return None
         for name, policy in order.items():
             if policy == "fill" and (waiting := queue.waiting_steps(self.store, name, now)):
                 first = fill_order(list(waiting), queue.finished_steps(self.store, name))[0]
-                if claimed := queue.claim_next(self.store, order, launch, now, only=[waiting[first]]):
+                if claimed := queue.claim_next(self.store, order, launch, now, [waiting[first]], opens):
                     return claimed
-        return queue.claim_next(self.store, order, launch, now)
+        return queue.claim_next(self.store, order, launch, now, None, opens)
 
     def _feed(self, live: _Live) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""
@@ -221,7 +236,8 @@ class Dispatch:
         live.items += 1
         tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
         original = os.path.join(self.runs[claimed.run].dir, claimed.path)
-        path = claimed.spool_path or original
+        copy = claimed.spool_path  # which lies on another host where that one registered it
+        path = copy if copy is not None and os.path.exists(copy) else original
         item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path, beside=original)
         write_atomically(live.folder.item(live.items), to_json(item))
 
@@ -333,7 +349,7 @@ class Dispatch:
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
             reach("before_record")
-            if record.record(self.store, attempt, move, measured, now) is None:
+            if record.record(self.store, attempt, move, measured, now, run=checkpoint.run) is None:
                 self.log.event("rejected", **facts)
                 return
             reach("after_record")

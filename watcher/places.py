@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,15 @@ class StateFolder:
     @property
     def log(self) -> Path:
         return self.root / "daemon.log"
+
+    def identity(self) -> str:
+        """A name for this folder that no other host's has; made once. Only who holds the lock may call it."""
+        file = self.root / "identity"
+        if not file.exists():
+            temporary = self.root / ".identity.new"
+            temporary.write_text(secrets.token_hex(16))
+            os.replace(temporary, file)
+        return file.read_text().strip()
 
     def create(self) -> None:
         for folder in (self.root, self.launches, self.inbox, self.spool, self.token_cache):

@@ -105,6 +105,8 @@ def upgrade() -> None:
         "launches",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("home", sa.Text(), nullable=True),
+        sa.Column("lease_expires_at", sa.Text(), nullable=True),
         sa.Column("executor", sa.Text(), nullable=False),
         sa.Column("folder", sa.Text(), nullable=False),
         sa.Column("device", sa.Text(), nullable=False),

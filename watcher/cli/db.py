@@ -12,7 +12,7 @@ from watcher.errors import EnvironmentProblem, NothingFound, StoreRefused, Usage
 
 @click.group("db", epilog="Example:  sqlite3 -readonly $(ckptwatch db path) 'SELECT step, loss FROM results'")
 def command() -> None:
-    """The results database: path, check, migrate, backup."""
+    """The results database: path, check, migrate, backup, copy."""
 
 
 @command.command("path", epilog="Example:  sqlite3 -readonly $(ckptwatch db path)")
@@ -114,3 +114,37 @@ def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> N
         print_json({"backup": str(copy), "bytes": copy.stat().st_size})
     else:
         click.echo(copy)
+
+
+@command.command("copy", epilog="Example:  ckptwatch db copy postgresql+psycopg://eval@db.example/ckptwatch")
+@click.argument("target", metavar="URL")
+@json_option
+@db_option
+@click.pass_obj
+def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
+    """Copy the whole history into another, empty database: from SQLite to PostgreSQL, say. No daemon may run."""
+    import time
+
+    from watcher.cli.showing import state_folder
+    from watcher.clock import iso
+    from watcher.lock import Lock
+    from watcher.store.engine import shown_url
+    from watcher.store.migrate import open_for_reading, open_for_writing
+    from watcher.store.transfer import transfer
+
+    folder = state_folder(flags, db)
+    source = open_for_reading(database_url(flags, db))
+    folder.create()
+    lock = Lock(folder.lock)
+    lock.take()  # nothing may be written to the source meanwhile
+    try:
+        copied = transfer(source, store := open_for_writing(target), iso(time.time()))
+        store.close()
+    finally:
+        lock.release()
+        source.close()
+    if as_json:
+        print_json({"database": shown_url(target), "rows": copied})
+    else:
+        say(f"{copied['results']} result(s) and {copied['jobs']} job(s) are in {shown_url(target)}")
+        say(f'next:  url = "{shown_url(target)}" under [store] in ckptwatch.toml')

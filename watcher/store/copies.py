@@ -47,6 +47,7 @@ def to_equal_content(tx: Connection, digest: str, run: str, now: str) -> int:
         select(jobs.c.id)
         .select_from(jobs.join(checkpoints))
         .where(jobs.c.state == State.QUEUED, checkpoints.c.run == run, checkpoints.c.digest == digest)
+        .with_for_update(of=jobs, skip_locked=True)  # one that is being claimed elsewhere is evaluated there
     ).scalars()
     return sum(from_equal_content(tx, job_id, now) for job_id in waiting.all())
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
@@ -39,12 +39,23 @@ class Store:
     readonly: bool = False
     identity: tuple[int, int] | None = None  # (dev, inode) of the file when it was opened
 
+    @property
+    def shared(self) -> bool:
+        """May other daemons write to it too? On a server they may."""
+        return self.path is None
+
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction that takes the write lock at its start. Raises StoreUnavailable when it cannot be had."""
+    def write(self, alone: str | None = None) -> Iterator[Connection]:
+        """One transaction that takes the write lock at its start. Raises StoreUnavailable when it cannot be had.
+
+        alone: on a server, wait for every other transaction of the same name to end (SQLite has one writer anyway).
+        """
         self._still_there()
         try:
             with self.engine.begin() as tx:
+                if alone is not None and self.shared:
+                    key = {"name": f"ckptwatch {alone}"}
+                    tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), key)
                 yield tx
         except DBAPIError as error:
             raise unavailable(error, self.url) from error
@@ -82,7 +93,7 @@ def open_store(url: str, *, readonly: bool = False) -> Store:
     """Open an existing, migrated database. `url` is an SQLAlchemy URL, or a path to SQLite's file."""
     path = sqlite_path(url)
     if path is None:
-        return Store(_postgres(url), url, None, readonly)
+        return Store(_postgres(url, readonly=readonly), url, None, readonly)
     engine = sqlite_engine(path, readonly=readonly)
     status = path.stat()
     return Store(engine, url, path, readonly, (status.st_dev, status.st_ino))
@@ -146,7 +157,7 @@ def shown_url(url: str) -> str:
 
 def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
-    text, url = str(error.orig).lower(), shown_url(url)
+    said, url = str(error.orig).lower(), shown_url(url)
     for sign, remedy in (
         ("locked", "another process holds it; the daemon goes on trying"),
         ("full", "free some space; the daemon goes on by itself"),
@@ -155,18 +166,21 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
         ("i/o error", "look at the disk with `dmesg`; the daemon goes on trying"),
         ("unable to open", "look at the folder's permissions; the daemon goes on trying"),
         ("connection", "is the database server up? The daemon goes on trying"),
-        ("could not connect", "is the database server up? The daemon goes on trying"),
+        ("database system is", "the database server starts or stops; the daemon goes on trying"),
+        ("deadlock", "another daemon was quicker; this one tries again"),
+        ("name or service not known", "is the database server's name right? The daemon goes on trying"),
     ):
-        if sign in text:
+        if sign in said:
             return StoreUnavailable(f"the database {url} cannot be used: {error.orig}", hint=remedy)
-    if "malformed" in text or "not a database" in text:
+    if "malformed" in said or "not a database" in said:
         return EnvironmentProblem(f"the database {url} is damaged: {error.orig}", hint="ckptwatch db check")
     return error
 
 
-def _postgres(url: str) -> Engine:
+def _postgres(url: str, *, readonly: bool) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True)
+        more = {"execution_options": {"postgresql_readonly": True}} if readonly else {}
+        return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10}, **more)
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
             f"the driver for {shown_url(url)} is not installed: {error}", hint="pip install 'ckptwatch[postgres]'"

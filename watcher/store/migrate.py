@@ -34,8 +34,15 @@ def open_for_writing(url: str) -> Store:
     path = sqlite_path(url)
     if path is None:
         store = open_store(url)
-        with store.write() as tx:
-            upgrade(tx)
+        with store.write(alone="migrate") as tx:
+            revision = revision_of(tx)
+            if revision != head_revision():
+                if revision is not None and revision not in known_revisions():
+                    raise StoreRefused(
+                        f"the database {shown_url(url)} was made by a newer ckptwatch (schema {revision})",
+                        hint="pip install -U ckptwatch",
+                    )
+                upgrade(tx)
         return store
     if not path.exists() or path.stat().st_size == 0:
         _create(path)

@@ -6,16 +6,19 @@ Every UPDATE repeats the state it comes from, and the token where there is one: 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, true, update
 
 from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
+from watcher.store import leases
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launches
+
+CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or wait for their copy
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,17 @@ class Held:
 
 
 def claim_next(
-    store: Store, runs_order: Mapping[str, str], launch_id: str, now: str, only: Sequence[int] | None = None
+    store: Store,
+    runs_order: Mapping[str, str],
+    launch_id: str,
+    now: str,
+    only: Sequence[int] | None = None,
+    opens: Mapping[str, Any] | None = None,
 ) -> ClaimedCheckpoint | None:
     """Claim every due job of the next checkpoint. runs_order: run -> newest|oldest. only: these checkpoints first.
 
-    None when nothing is due. A checkpoint whose content is being evaluated under another path waits for its copy.
+    opens: the row of a launch that begins with this claim. None when nothing is due. A checkpoint whose content is
+    being evaluated under another path waits for its copy. Daemons that share a server never wait for one another.
     """
     with store.write() as tx:
         due = and_(
@@ -83,9 +92,17 @@ def claim_next(
         if only:
             query = query.where(jobs.c.checkpoint_id.in_(only))
         query = query.order_by(jobs.c.priority.desc(), order_key, jobs.c.id.asc() if oldest_first else jobs.c.id.desc())
-        for checkpoint_id in tx.execute(query.limit(32).with_for_update(skip_locked=True)).scalars().all():
-            if not _content_is_running(tx, checkpoint_id):
-                return _claim(tx, checkpoint_id, due, launch_id, now)
+        # The checkpoint is what is locked, not its jobs: two daemons that each hold one of its jobs would deadlock.
+        lock = select(checkpoints).with_for_update(skip_locked=True, key_share=True)
+        for checkpoint_id in dict.fromkeys(tx.execute(query.limit(CLAIM_LOOKS_AT)).scalars()):
+            row = tx.execute(lock.where(checkpoints.c.id == checkpoint_id)).first()
+            if row is None or _content_is_running(tx, checkpoint_id):
+                continue
+            claimed = _claim(tx, row, due, launch_id, now)
+            if claimed.jobs:
+                if opens is not None:
+                    tx.execute(insert(launches).values(**opens, **leases.first(store)))
+                return claimed
         return None
 
 
@@ -116,19 +133,16 @@ def finished_steps(store: Store, run: str) -> set[int]:
         return set(rows.scalars())
 
 
-def open_launch(store: Store, values: dict) -> None:
-    with store.write() as tx:
-        tx.execute(insert(launches).values(values))
-
-
 def update_launch(store: Store, launch_id: str, **values) -> None:
     with store.write() as tx:
         tx.execute(update(launches).where(launches.c.id == launch_id).values(values))
 
 
-def open_launches(store: Store) -> list:
+def open_launches(store: Store, home: str = "") -> list:
+    """Launches that have not ended; on a server only those of this home (a daemon's state folder)."""
+    mine = (launches.c.home == home,) if store.shared else ()
     with store.read() as tx:
-        return list(tx.execute(select(launches).where(launches.c.finished_at.is_(None))).all())
+        return list(tx.execute(select(launches).where(launches.c.finished_at.is_(None), *mine)).all())
 
 
 def started(store: Store, attempt_id: int, now: str) -> None:
@@ -137,15 +151,30 @@ def started(store: Store, attempt_id: int, now: str) -> None:
         tx.execute(update(attempts).where(*where).values(started_at=now))
 
 
-def open_held(store: Store) -> list[Held]:
-    """Every attempt that has not ended, of whichever launch: what rescue has to decide on."""
+def open_held(store: Store, home: str = "") -> list[Held]:
+    """Every attempt that has not ended: what rescue has to decide on. On a server only those of this home."""
+    return _open_held(store, launches.c.home == home if store.shared else true())
+
+
+def lapsed_held(store: Store, home: str) -> list[Held]:
+    """Open attempts of other homes' launches whose lease has run out, or which are over."""
+    over = or_(launches.c.lease_expires_at < leases.server_time(), launches.c.finished_at.is_not(None))
+    return _open_held(store, and_(launches.c.home != home, over))
+
+
+def _open_held(store: Store, where: ColumnElement[bool]) -> list[Held]:
     with store.read() as tx:
         rows = tx.execute(
             select(attempts.c.id.label("attempt"), attempts.c.token.label("attempt_token"), attempts.c.launch_id)
             .add_columns(jobs.c.id.label("job"), jobs.c.charged, jobs.c.orphaned, eval_sets.c.name.label("eval_set"))
             .add_columns(checkpoints)
-            .select_from(attempts.join(jobs).join(checkpoints).join(eval_sets))
-            .where(attempts.c.outcome.is_(None))
+            .select_from(
+                attempts.join(jobs)
+                .join(checkpoints)
+                .join(eval_sets)
+                .outerjoin(launches, launches.c.id == attempts.c.launch_id)
+            )
+            .where(attempts.c.outcome.is_(None), where)
         ).all()
     return [
         Held(
@@ -219,15 +248,13 @@ def oldest_waiting_s(store: Store) -> float | None:
         return seconds(first) if first else None
 
 
-def next_due(store: Store, runs: Sequence[str]) -> str | None:
+def next_due(store: Store, runs: Collection[str]) -> str | None:
     """When the next job of these runs may be claimed; None where none is queued, "" where one is due already."""
+    queued = (jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)))
     with store.read() as tx:
-        row = tx.execute(
-            select(func.count(), func.min(func.coalesce(jobs.c.not_before, ""))).where(
-                jobs.c.state == State.QUEUED, jobs.c.run.in_(runs)
-            )
-        ).one()
-        return row[1] if row[0] else None
+        if tx.execute(select(jobs.c.id).where(*queued, jobs.c.not_before.is_(None)).limit(1)).first():
+            return ""
+        return tx.execute(select(func.min(jobs.c.not_before)).where(*queued)).scalar()
 
 
 def changeable(store: Store, action: str) -> list[int]:
@@ -288,12 +315,11 @@ def revive_newest(store: Store, run: str, now: str) -> int:
         return tx.execute(update(jobs).where(*where).values(again)).rowcount
 
 
-def _claim(tx: Connection, checkpoint_id: int, due, launch_id: str, now: str) -> ClaimedCheckpoint:
-    row = tx.execute(select(checkpoints).where(checkpoints.c.id == checkpoint_id)).one()
+def _claim(tx: Connection, row, due, launch_id: str, now: str) -> ClaimedCheckpoint:
     mine = tx.execute(
         select(jobs, eval_sets.c.name.label("eval_set"))
         .select_from(jobs.join(eval_sets))
-        .where(due, jobs.c.checkpoint_id == checkpoint_id)
+        .where(due, jobs.c.checkpoint_id == row.id)
         .order_by(eval_sets.c.id)
     ).all()
     claimed = []

@@ -13,15 +13,18 @@ from watcher.jobs import Transition
 from watcher.store import copies
 from watcher.store.engine import Store
 from watcher.store.queue import OpenAttempt, end_attempt
+from watcher.store.registry import run_lock
 from watcher.store.schema import checkpoints, eval_sets, jobs, results, windows
 
 
-def record(store: Store, attempt: OpenAttempt, move: Transition, measured: Measurement, now: str) -> int | None:
+def record(
+    store: Store, attempt: OpenAttempt, move: Transition, measured: Measurement, now: str, *, run: str = ""
+) -> int | None:
     """End the attempt and insert its result. None: the token was stale, and nothing was written but that.
 
     A non-finite loss is a row like any other, with finite = 0. Late versions of a step supersede earlier ones.
     """
-    with store.write() as tx:
+    with store.write(alone=run_lock(run)) as tx:
         if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
             return None
         row = tx.execute(

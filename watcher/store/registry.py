@@ -62,9 +62,14 @@ class EvalSetRow:
     digest: str
 
 
+def run_lock(run: str) -> str:
+    """Daemons that share a run register, copy and record in it one after the other."""
+    return f"run {run}"
+
+
 def adopt_run(store: Store, name: str, folder: str, now: str) -> bool:
     """Make the run known. True when it is new, which is when `backfill` counts."""
-    with store.write() as tx:
+    with store.write(alone=run_lock(name)) as tx:
         known = tx.execute(select(runs.c.id).where(runs.c.name == name)).first()
         if known is None:
             tx.execute(insert(runs).values(name=name, dir=folder, created_at=now))
@@ -81,7 +86,7 @@ def adopt_eval_sets(
     whole: these are all sets of the run now: the cells that are missing for them are enqueued, and what waits for any
     other set is cancelled. Without it (`eval`) nothing but the definitions changes.
     """
-    with store.write() as tx:
+    with store.write(alone=run_lock(run)) as tx:
         rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
         if whole:
             gone = (jobs.c.run == run, jobs.c.eval_set_id.not_in([row.id for row in rows]))
@@ -111,7 +116,7 @@ def register(
     store: Store, run: str, found: Sequence[NewCheckpoint], sets: Sequence[EvalSetRow], now: str
 ) -> list[Registered]:
     """Register checkpoints and enqueue a job for each set, in one transaction. Doing it again changes nothing."""
-    with store.write() as tx:
+    with store.write(alone=run_lock(run)) as tx:
         return [_register(tx, run, checkpoint, sets, now) for checkpoint in found]
 
 

@@ -164,6 +164,8 @@ launches = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("owner", Text, nullable=False),  # host:boot id:pid of the daemon
+    Column("home", Text),  # identity of the daemon's state folder: whose lock is held there owns the launch
+    Column("lease_expires_at", Text),  # by the server's clock; NULL on SQLite, where one daemon has all
     Column("executor", Text, nullable=False),
     Column("folder", Text, nullable=False),
     Column("device", Text, nullable=False),

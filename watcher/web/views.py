@@ -13,7 +13,6 @@ from typing import Any
 
 from watcher.clock import seconds
 from watcher.report.comparison import Difference, compare_rows
-from watcher.store.pages import CHART_COLUMNS, COMPARED_COLUMNS
 from watcher.web import reproduce
 from watcher.web.curves import series_of
 from watcher.web.source import Row, Source
@@ -61,7 +60,7 @@ def runs(source: Source, query: Query) -> Row:
     content: Row = {"runs": found, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
     if a is not None and b is not None:
         chosen = query.get("set") or (sets or [""])[0]
-        content["comparison"] = _compared(source, pages.curves((a, b), chosen, COMPARED_COLUMNS), a, b, chosen)
+        content["comparison"] = _compared(source, pages.curves((a, b), chosen), a, b, chosen)
     return content
 
 
@@ -145,7 +144,7 @@ def system(source: Source, query: Query) -> Row:
 
 def curves(source: Source, query: Query) -> Row:
     run = whole(query, "run")
-    return {"series": series_of(source.pages.curves((run,) if run is not None else (), None, CHART_COLUMNS))}
+    return {"series": series_of(source.pages.curves((run,) if run is not None else ()))}
 
 
 def results(source: Source, query: Query) -> Row:
