@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -159,6 +161,22 @@ def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     watched.until(lambda: watched.found)
     watched.watch.stop()
     assert watched.paths() == ["a.pt"]
+
+
+def test_without_a_free_inotify_instance_the_scans_do_the_work(tmp_path: Path) -> None:
+    """In a user namespace of its own, whose limit is none."""
+    code = (
+        "import sys, threading; from watcher.detect.observe import *; from watcher.checkpoints import NamePattern\n"
+        "w = FolderWatch(sys.argv[1], NamePattern(('*.pt',)), 10, threading.Event()); w.start(set())\n"
+        "print(w.polling_because, [p for p, _ in w.reports.get(timeout=20).observations])"
+    )
+    (tmp_path / "a.pt").write_bytes(b"1")
+    script = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+    command = ["unshare", "-Ur", "sh", "-c", script, "sh", sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert "EMFILE" in done.stdout and "['a.pt']" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_pinned_copy_has_the_digest_or_is_not_made(tmp_path: Path) -> None:

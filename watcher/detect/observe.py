@@ -169,8 +169,8 @@ class FolderWatch(FileSystemEventHandler):
         if self._observer is not None:
             self._observer.stop()
         kinds = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, FileDeletedEvent, DirCreatedEvent]
-        observer = Observer()
         try:
+            observer = Observer()  # takes an inotify instance: there may be none left
             observer.schedule(self, self.root, recursive=self.pattern.recursive, event_filter=kinds)
             observer.start()
         except OSError as error:
