@@ -49,7 +49,7 @@ bench-gpu: ## the core's benchmark on one CUDA device; needs torch, numpy, tikto
 
 docs: $(STAMP) ## generate the reference and build the site into site/
 	$(RUN) -m docs.generate
-	$(VENV)/bin/mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
 
 test-systemd test-image test-slurm test-postgres: test-%: $(STAMP) ## an engine for real: installs its Debian packages, needs root
 	bash tests/engines/install.sh $*

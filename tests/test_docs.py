@@ -11,7 +11,7 @@ import pytest
 from docs import generate
 from docs.from_code.tables import view_columns
 from evalcore.contract import FAILURE_KINDS
-from watcher.config import Settings
+from watcher.config import Settings, load_settings
 from watcher.jobs import State
 from watcher.store import meanings, schema
 from watcher.store.views import VIEWS
@@ -74,6 +74,36 @@ def test_relative_links_lead_somewhere(page):
     if not (ROOT / "docs/reliability.md").exists() and page.name == "README.md":
         broken.remove("docs/reliability.md")  # written by the fault matrix
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_site_generator_understands_every_fence(page):
+    """A mark of two words makes it take the block for text."""
+    marks = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [mark for mark in marks if not re.fullmatch(r"\w*", mark)] == []
+    assert all(mark for mark in marks[::2])
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]))
+    assert {str(page.relative_to(ROOT / "docs")) for page in PAGES} == listed
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READ_FIRST], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_of_the_project_that_a_page_names_exists(page):
+    named = re.findall(
+        r"`((?:watcher|evalcore|tests|docs|deploy|configs|migrations|bench)/[\w./*-]+)`", page.read_text()
+    )
+    assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_that_a_page_shows_are_valid(page, tmp_path):
+    for number, block in enumerate(re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block)
+        load_settings(file)
+    assert page.exists()
 
 
 def anchors(page: Path) -> set[str]:

@@ -6,10 +6,12 @@ Marks of a block: `sh` is run, `sh background` is started and awaited until thre
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ import pytest
 
 from docs.from_code.cli import verbs
 from tests.support.checkpoints import save_nanogpt, save_rosellm
+from tests.support.database import small_run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if "reference" not in page.parts]
@@ -92,6 +95,51 @@ def test_the_readme_can_be_followed(tmp_path):
     done = run_blocks(ROOT / "README.md", room, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"^1000\|[\d.]+\|[\d.]+$", done.stdout, re.MULTILINE)
+
+
+def test_the_page_on_own_models_works_as_written_and_a_trainer_gets_the_same_number(tmp_path, monkeypatch):
+    page, trainer = (ROOT / "docs/how-to" / name for name in ("own-model.md", "from-your-trainer.md"))
+    for folder in ("src", "checkpoints", "data"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "src/mymodel.py").write_text(next(blocks(page, "python"))[1])
+    (tmp_path / "ckptwatch.toml").write_text(next(blocks(page, "toml"))[1])
+    np.random.default_rng(0).integers(0, 64, 2000).astype(np.uint16).tofile(tmp_path / "val.bin")
+    shutil.copy(tmp_path / "val.bin", tmp_path / "data")
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    monkeypatch.chdir(tmp_path)
+    import mymodel
+    import torch
+
+    config = {"vocab_size": 64, "width": 16}
+    model = mymodel.TinyLm(**config)
+    torch.save({"model": model.state_dict(), "config": config, "step": 100}, "checkpoints/step_100.pt")
+    call = [sys.executable, "-m", "watcher.cli", "run", "--once", "--json", "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    scope = {"model": model}
+    exec(next(blocks(trainer, "python"))[1].replace("seq_len=1024", "seq_len=32"), scope)
+    assert scope["result"].loss == pytest.approx(row["loss"], rel=1e-6)
+    assert scope["result"].tokens == row["tokens"] == 1999
+
+
+def test_queries_that_the_pages_show_can_be_asked(tmp_path):
+    database = small_run(tmp_path / "ckptwatch.db")
+    database.eval_set(name="code", digest="sha256:22")
+    database.result(100, 4.0, eval_set="code", logged_val_loss=3.9)
+    database.close()
+    connection = sqlite3.connect(f"file:{tmp_path}/ckptwatch.db?mode=ro", uri=True)
+    page = ROOT / "docs/how-to/queries.md"
+    asked = [sql for _, body in blocks(page, "sql") if "ATTACH" not in body for sql in body.split(";") if sql.strip()]
+    asked += re.findall(r"`(SELECT [^`]+ FROM curve [^`]+)`", page.read_text())
+    failures, lags, logged, beside, curve = [connection.execute(sql).fetchall() for sql in asked]
+    connection.close()
+    assert failures == []
+    assert len(lags) == 4
+    assert logged == [(100, 4.0, 3.9, pytest.approx(0.1))]
+    assert beside == [(100, 3.0, 4.0)]
+    assert curve == [(100, 3.0), (200, 2.5), (300, 2.2)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
