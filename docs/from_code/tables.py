@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import CheckConstraint, Table, UniqueConstraint
 
-from docs.from_code.markdown import code, generated, table
+from docs.from_code.markdown import NotInTheCode, code, generated, table
 from watcher.store import meanings, schema
 from watcher.store.migrate import open_for_writing
 from watcher.store.views import VIEWS
@@ -59,7 +59,9 @@ def _view(name: str, names: list[str]) -> str:
 
 
 def _columns(one: Table) -> str:
-    said = meanings.COLUMNS[one.name]
+    said = meanings.COLUMNS.get(one.name, {})
+    if untold := [column.name for column in one.columns if column.name not in said]:
+        raise NotInTheCode(f"watcher/store/meanings.py says nothing of {one.name}: {', '.join(untold)}")
     rows = []
     for column in one.columns:
         empty = "" if column.nullable else "no"

@@ -158,6 +158,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "launches": {
         "id": "Name of the launch and of its folder.",
         "owner": "Host, boot and pid of the daemon that started it.",
+        "home": "Identity of that daemon's state folder.",
+        "lease_expires_at": "On a database server: until when the daemon's claim holds; NULL on SQLite.",
         "executor": "local or slurm.",
         "folder": "Request, outcomes and log.",
         "device": "Where it ran.",
