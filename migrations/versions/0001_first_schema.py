@@ -15,7 +15,20 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _candidates()
+    _checkpoints()
+    _eval_sets()
+    _events()
+    _exports()
+    _launches()
+    _results()
+    _runs()
+    _jobs()
+    _windows()
+    _attempts()
 
+
+def _candidates() -> None:
     op.create_table(
         "candidates",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -31,6 +44,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_candidates")),
         sa.UniqueConstraint("run", "path", name=op.f("uq_candidates_run_path")),
     )
+
+
+def _checkpoints() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -63,6 +79,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_checkpoints_run_checkpoints_digest"), "checkpoints", ["run", "digest"], unique=False)
     op.create_index(op.f("ix_checkpoints_run_checkpoints_step"), "checkpoints", ["run", "step"], unique=False)
+
+
+def _eval_sets() -> None:
     op.create_table(
         "eval_sets",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -75,6 +94,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_eval_sets")),
         sa.UniqueConstraint("run", "name", "digest", name=op.f("uq_eval_sets_run_name_digest")),
     )
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -85,6 +107,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
     op.create_index(op.f("ix_events_name_events_at"), "events", ["name", "at"], unique=False)
+
+
+def _exports() -> None:
     op.create_table(
         "exports",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -101,6 +126,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("sink", "kind", "subject_id", name=op.f("uq_exports_sink_kind_subject_id")),
     )
     op.create_index(op.f("ix_exports_state_exports_sink"), "exports", ["state", "sink"], unique=False)
+
+
+def _launches() -> None:
     op.create_table(
         "launches",
         sa.Column("id", sa.Text(), nullable=False),
@@ -120,6 +148,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_launches")),
     )
+
+
+def _results() -> None:
     op.create_table(
         "results",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -169,6 +200,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_results_run_results_eval_set_results_step"), "results", ["run", "eval_set", "step"], unique=False
     )
+
+
+def _runs() -> None:
     op.create_table(
         "runs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -181,6 +215,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("name", name=op.f("uq_runs_name")),
     )
+
+
+def _jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -221,6 +258,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_jobs_state_jobs_priority_jobs_order_key"), "jobs", ["state", "priority", "order_key"], unique=False
     )
+
+
+def _windows() -> None:
     op.create_table(
         "windows",
         sa.Column("result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -229,6 +269,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["result_id"], ["results.id"], name=op.f("fk_windows_result_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("result_id", name=op.f("pk_windows")),
     )
+
+
+def _attempts() -> None:
     op.create_table(
         "attempts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
