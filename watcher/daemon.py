@@ -205,11 +205,15 @@ class Daemon:
                 self.tick(time.monotonic())
                 if self.intakes_scanned():
                     self.notifier.ready()
-                if finished(self):
-                    break
                 if self._reload:
                     self._reload_now()
-                self.wake.wait(self._pause_s(time.monotonic()))
+                try:
+                    if finished(self):
+                        break
+                    pause_s = self._pause_s(time.monotonic())
+                except StoreUnavailable:
+                    pause_s = 1.0  # the next tick meets it too, and says so
+                self.wake.wait(pause_s)
         finally:
             self.stop()
 

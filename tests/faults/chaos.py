@@ -111,6 +111,8 @@ class Chaos:
         self.slowest_orphan_s = max(self.slowest_orphan_s, time.monotonic() - began_s)
 
     def _check(self) -> None:
+        if not self.site.database.exists() and not self.seen:
+            return  # the first daemon died before it had made one
         self.site.assert_sound()
         rows = self.site.query("SELECT checkpoint, checkpoint_digest, eval_set, eval_digest, loss FROM results")
         now = {row[:4]: row[4] for row in rows}

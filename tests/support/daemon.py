@@ -49,6 +49,7 @@ class Site:
     launch: dict[str, Any] = field(default_factory=dict)
     store: dict[str, Any] = field(default_factory=dict)
     fake: bool = True
+    sets: int = 1
     rules: list[dict[str, Any]] = field(default_factory=list)
     started: list[subprocess.Popen] = field(default_factory=list)
 
@@ -76,8 +77,10 @@ class Site:
         if self.fake:
             launch.setdefault("python", wrapper)
         run = {"name": "run", "dir": self.folder, "settle_s": self.settle_s, "scan_s": self.scan_s, **self.run}
-        data = {"name": "val", "data": [self.data], "format": "raw", "token_dtype": "uint16", "seq_len": 16}
-        sections = [("[[run]]", run), ("[[eval]]", data), ("[launch]", launch)]
+        data = {"data": [self.data], "format": "raw", "token_dtype": "uint16"}
+        sections = [("[[run]]", run), ("[launch]", launch)]
+        for number in range(self.sets):
+            sections.append(("[[eval]]", {"name": f"val{number or ''}", "seq_len": 16 + number, **data}))
         sections.append(("[store]", {"url": str(self.database), **self.store}))
         self.config.write_text("\n".join(f"{head}\n{_toml(values)}" for head, values in sections))
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 import watcher
 from watcher.errors import NothingFound, StoreRefused
 from watcher.failpoints import reach
-from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path
+from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path, unavailable
 from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
 
@@ -106,6 +107,10 @@ def back_up(path: Path) -> Path:
     connection = sqlite3.connect(path, timeout=5)
     try:
         connection.execute("VACUUM INTO ?", (os.fspath(copy),))
+    except sqlite3.OperationalError as error:
+        copy.unlink(missing_ok=True)
+        why = f"is to be migrated, and no copy of it could be made first: {error}"
+        raise _refused(path, why, "make room beside it, or name another with --db FILE") from None
     finally:
         connection.close()
     return copy
@@ -150,9 +155,14 @@ def _create(path: Path) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.close()
     engine = sqlite_engine(fresh, readonly=False)
-    with engine.begin() as tx:
-        upgrade(tx)
-    engine.dispose()
+    try:
+        with engine.begin() as tx:
+            upgrade(tx)
+    except DBAPIError as error:
+        fresh.unlink()
+        raise unavailable(error, os.fspath(path)) from error
+    finally:
+        engine.dispose()
     os.replace(fresh, path)
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
