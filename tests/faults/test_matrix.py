@@ -1,0 +1,18 @@
+"""The page about the fault matrix says what the tests are."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.matrix import PAGE, ROWS, page, rows_proven
+
+pytestmark = pytest.mark.short
+
+
+def test_reliability_page_is_what_the_tests_say():
+    assert PAGE.read_text() == page(), "stale: python -m tests.faults.matrix"
+
+
+def test_all_hundred_rows_are_listed_and_no_test_names_another():
+    assert list(ROWS) == list(range(1, 101))
+    assert set(rows_proven()) <= set(ROWS)
