@@ -48,14 +48,15 @@ class Intake:
     _verdicts: deque[Verdict] = field(default_factory=deque)
     _found: deque[Found] = field(default_factory=deque)
     home_device: int | None = None  # st_dev of the file system that the checkpoints lie on
-    _first_scan: bool = False
+    _backlog: set[str] | None = None  # files of the first scan that `backfill` leaves aside; None: decided
+    _backlog_whole: bool = False
     _rotates: bool = False
 
     def start(self) -> None:
         """Install the watch, then begin to scan; what the database knows already is not reported again."""
         root = os.fspath(self.run.dir)
         is_new = registry.adopt_run(self.store, self.run.name, root, iso(time.time()))
-        self._first_scan = is_new and self.run.backfill != "all"
+        self._backlog = set() if is_new and self.run.backfill != "all" else None
         self._rotates = registry.rotates(self.store, self.run.name)
         self.registered = registry.count_checkpoints(self.store, self.run.name)
         known = {mark(path, found) for path, found in registry.known_versions(self.store, self.run.name)}
@@ -78,6 +79,7 @@ class Intake:
         """Take in what was seen, probe what is quiet, and write what that tells. Raises StoreUnavailable."""
         reports, verdicts = self.gatherer.take_in(now_s)
         self._verdicts.extend(verdicts)
+        self._note_backlog(reports)
         for item in self.gatherer.settled(now_s, PROBES_PER_TICK):
             if isinstance(item, Verdict):
                 self._verdicts.append(item)
@@ -89,6 +91,7 @@ class Intake:
         self._register()
         for report in reports:
             self._after_scan(report)
+        self._close_backlog()
         if self.watch.overflows != self.overflows_seen:
             self.overflows_seen = self.watch.overflows
             self.log.event("overflow", run=self.run.name)
@@ -97,6 +100,8 @@ class Intake:
         """Has a whole scan been taken in, with nothing left to settle or to write?"""
         report = self.gatherer.last_report
         scanned = report is not None and (not report.more or report.error is not None)
+        if self._backlog is not None and (report is None or report.error is None):
+            return False
         return scanned and not self.gatherer.settler.candidates and not self._found and not self._verdicts
 
     def away(self) -> str | None:
@@ -133,10 +138,22 @@ class Intake:
         if report.lost and self.registered and not self._rotates:
             self._rotates = True
             registry.mark_rotating(self.store, self.run.name)
-        if self._first_scan and self.idle():
-            self._first_scan = False
+
+    def _note_backlog(self, reports: list[ScanReport]) -> None:
+        """What the first whole scan finds lay there before the first start; what comes later is new."""
+        for report in reports:
+            if self._backlog is not None and not self._backlog_whole and report.error is None:
+                self._backlog.update(path for path, _ in report.observations)
+                self._backlog_whole = not report.more
+
+    def _close_backlog(self) -> None:
+        """Once all of it has settled, `latest` has the newest evaluated after all."""
+        if self._backlog is None or not self._backlog_whole:
+            return
+        if self._backlog.isdisjoint(self.gatherer.settler.candidates):
             if self.run.backfill == "latest":
                 queue.revive_newest(self.store, self.run.name, iso(time.time()))
+            self._backlog = None
 
     def _forget_gone(self, report: ScanReport) -> None:
         """A verdict on a name (a FIFO, a link, a file that was never readable) goes when the name is gone."""
@@ -171,6 +188,8 @@ class Intake:
         self._found.clear()
         for found, checkpoint, registered in zip(batch, new, done, strict=True):
             self.watch.remember(found.path, found.fingerprint)
+            if self._backlog is not None:
+                self._backlog.discard(found.path)  # written again, it is new
             self._judged = {pair for pair in self._judged if pair[0] != checkpoint.path} if self._judged else set()
             self._tell(found, checkpoint, registered)
             self._pin(found, registered)
@@ -183,7 +202,7 @@ class Intake:
 
     def _checkpoint(self, found: Found) -> NewCheckpoint:
         skipped = None
-        if self._first_scan:
+        if self._backlog is not None and found.path in self._backlog:
             skipped = f"run.backfill = {self.run.backfill!r}: it was there before the first start"
         elif not wanted(found.step.value, self.run.every):
             skipped = f"run.every = {self.run.every}"
