@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from evalcore.lifeline import die_with_parent, share_the_cpu
+from evalcore.lifeline import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
     from evalcore.checkpoint import LoadedModel
@@ -25,6 +25,7 @@ EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate one checkpoint on one stream; print `avg_loss:` and `ppl:`, with --json one object as the last line."""
     share_the_cpu()
+    keep_freed_memory()
     if "RANK" in os.environ:
         die_with_parent()
     said = parser().parse_args(arguments)

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 CANCEL_POLL_S = 0.5
 
 
@@ -35,6 +36,17 @@ def share_the_cpu() -> None:
     contended cores took 2.3 CPU-seconds instead of 13.4, and 2.7 s instead of 24 s.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_freed_memory() -> None:
+    """Large blocks that are freed stay with the process (glibc): every pass needs them again, zeroed by the kernel.
+
+    Saves most of the system time of an evaluation on CPU and leaves the peak as it is. For a process of ours only.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl, which has its own ways
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def leave_no_core() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json
-from evalcore.lifeline import die_with_parent, end_on, leave_no_core, share_the_cpu
+from evalcore.lifeline import die_with_parent, end_on, keep_freed_memory, leave_no_core, share_the_cpu
 
 if TYPE_CHECKING:
     from evalcore.desk import Desk
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     die_with_parent()
     leave_no_core()
     share_the_cpu()
+    keep_freed_memory()
     folder = LaunchFolder(Path(arguments[0]))
     end_on(folder.cancel)
     try:
