@@ -1,11 +1,13 @@
-"""`run --dry-run`: what is new, what is known, what is left aside; and nothing is changed."""
+"""`run --dry-run` says what is new, known, left aside, and changes nothing; `--until pid:` sees the trainer end."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
+from watcher.cli.run import has_ended
 
 
 def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):
@@ -38,3 +40,14 @@ def test_a_dry_run_needs_no_database_and_makes_none(ckptwatch, tmp_path):
     assert "would be evaluated" in said.out
     assert "1 new file(s)" in said.err
     assert not (tmp_path / "ckptwatch.db").exists()
+
+
+def test_a_trainer_that_nobody_waited_for_has_ended():
+    trainer = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert not has_ended(str(trainer.pid))
+    trainer.stdin.close()
+    os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in /proc
+    assert os.path.exists(f"/proc/{trainer.pid}")
+    assert has_ended(str(trainer.pid))
+    trainer.wait()
+    assert has_ended(str(trainer.pid))

@@ -98,7 +98,7 @@ def _finished(once: bool, until: str | None) -> Callable[[Any], bool]:
     ended_s: list[float] = []
 
     def training_is_over(daemon: Any) -> bool:
-        if Path(f"/proc/{number}").exists():
+        if not has_ended(number):
             return False
         if not ended_s:  # look at the folder once more, now that nobody writes
             ended_s.append(time.monotonic())
@@ -106,6 +106,15 @@ def _finished(once: bool, until: str | None) -> Callable[[Any], bool]:
         return daemon.scanned_since(ended_s[0]) and daemon.settled_down()
 
     return training_is_over
+
+
+def has_ended(pid: str) -> bool:
+    """Is the process gone, or dead and merely not waited for by its parent (a notebook, say)?"""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def _refuse_missing(settings) -> None:
