@@ -72,8 +72,6 @@ def test_relative_links_lead_somewhere(page):
         there = page if not file else (page.parent / file).resolve()
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(target)
-    if not (ROOT / "docs/reliability.md").exists() and page.name == "README.md":
-        broken.remove("docs/reliability.md")  # written by the fault matrix
     assert broken == []
 
 
