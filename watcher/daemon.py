@@ -27,6 +27,7 @@ from watcher.intake import Intake
 from watcher.launch import processes
 from watcher.launch.local import LocalLauncher
 from watcher.launch.protocol import Launcher
+from watcher.launch.slurm import SlurmLauncher
 from watcher.lock import Lock
 from watcher.log import Log
 from watcher.notify import Notifier
@@ -272,6 +273,8 @@ class Daemon:
         self.dispatch.paused = "stopping"
         deadline_s = time.monotonic() + STOP_GRACE_S
         at_once = self.stop_signals > 1
+        if self.launcher.survives_daemon and not at_once:
+            self.dispatch.live.clear()  # the cluster's jobs go on; the next start takes them up again
         self.dispatch.stop_all(at_once=at_once)
         while self.dispatch.live and time.monotonic() < deadline_s + 3:
             if (self.stop_signals > 1 or time.monotonic() > deadline_s) and not at_once:
@@ -344,6 +347,8 @@ class Daemon:
 
 
 def make_launcher(settings: Settings) -> Launcher:
+    if settings.launch.executor == "slurm":
+        return SlurmLauncher(settings.launch.slurm, settings.launch.env)
     return LocalLauncher(settings.launch.env)
 
 

@@ -252,7 +252,7 @@ class Dispatch:
         return self._choice[1]
 
     def _threads(self, device: str) -> int | None:
-        if self.settings.threads is not None or device != "cpu":
+        if self.settings.threads is not None or device != "cpu" or self.settings.executor != "local":
             return self.settings.threads
         return max(1, len(os.sched_getaffinity(0)) // self.settings.nproc)
 
@@ -284,7 +284,7 @@ class Dispatch:
             self._cannot_launch(live, f"{ended.tail}\n{ended.reason}".strip(), now_s)
         else:
             tail = ended.tail.splitlines()[-1][:300] if ended.tail and live.open else ""
-            self._end_all(live, live.stopped or Cause.ENDED, f"{ended.reason}; {tail}".strip("; "))
+            self._end_all(live, live.stopped or ended.cause, f"{ended.reason}; {tail}".strip("; "))
             values = {"exit_code": ended.exit_code, "reason": ended.reason, "finished_at": iso(time.time())}
             queue.update_launch(self.store, launch, **values)
         del self.live[launch]
@@ -319,6 +319,8 @@ class Dispatch:
         if live.stopped is not None:
             self.launcher.stop(live.running)
             return
+        if live.running.waiting:
+            live.progress_s = now_s
         begun = [o.started_s for o in live.open.values() if o.started_s is not None]
         if begun and now_s - min(begun) > self.settings.timeout_s:
             live.stopped = Cause.TIMEOUT

@@ -37,6 +37,7 @@ class Cause(StrEnum):
 
     ENDED: its worker is gone. TIMEOUT, STALLED: stopped for it. PROTOCOL: the answer could not be understood.
     RELEASED: the daemon stops in good order, or the launch never began. ORPHANED: the daemon itself had died.
+    OOM: killed for memory. TAKEN_AWAY: the cluster took the machine: pre-empted, a node that failed, a job it lost.
     """
 
     ENDED = "ended"
@@ -45,6 +46,8 @@ class Cause(StrEnum):
     PROTOCOL = "protocol"
     RELEASED = "released"
     ORPHANED = "orphaned"
+    OOM = "oom"
+    TAKEN_AWAY = "taken away"
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,15 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: f
     if end.outcome is not None:
         return _after_outcome(job, end.outcome, policy, chance)
     if end.cause is Cause.ORPHANED:
-        return _after_orphaning(job)
+        return _after_orphaning(job, "the daemon died")
     if end.cause is Cause.RELEASED or not end.started:
         return Transition(State.QUEUED, "released", reason=end.detail or None)
+    if end.cause is Cause.TAKEN_AWAY:
+        return _after_orphaning(job, "its machine was taken away")
     kind, what = {
         Cause.TIMEOUT: ("timeout", "it took longer than launch.timeout_s"),
         Cause.STALLED: ("timeout", "it made no progress for launch.stall_s"),
+        Cause.OOM: ("oom", "it was killed for memory"),
         Cause.PROTOCOL: ("protocol", "the worker's answer could not be understood"),
         Cause.ENDED: ("crash", "the worker ended without an outcome"),
     }[end.cause]
@@ -130,9 +136,9 @@ def _retry_or_fail(
     return Transition(State.QUEUED, "failed", kind=kind, reason=reason, hint=hint, charge=1, pause_s=pause)
 
 
-def _after_orphaning(job: JobFacts) -> Transition:
-    """The daemon's own death charges nobody and waits for nothing, but not for ever."""
+def _after_orphaning(job: JobFacts, what: str) -> Transition:
+    """The daemon's own death, or the cluster's doing, charges nobody and waits for nothing, but not for ever."""
     if job.orphaned + 1 >= ORPHANED_MAX:
-        reason = f"the daemon died {ORPHANED_MAX} times while this was evaluated"
+        reason = f"{what} {ORPHANED_MAX} times while this was evaluated"
         return Transition(State.FAILED, "orphaned", kind="crash", reason=reason, orphan=1)
     return Transition(State.QUEUED, "orphaned", orphan=1)

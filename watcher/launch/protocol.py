@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evalcore.contract import LaunchFolder
+from watcher.jobs import Cause
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,20 @@ class Running:
     pid: int | None = None
     pid_start: int | None = None
     external_id: str | None = None
+    waiting: bool = False  # for a machine: no progress can be asked of it yet
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A launch is over. exit_code is a hint only (torchrun's is always 1); tail: the last words of its log."""
+    """A launch is over. exit_code is a hint only (torchrun's is always 1); tail: the last words of its log.
+
+    cause: what the launcher knows that outcome files cannot tell: out of time, out of memory, taken away.
+    """
 
     exit_code: int | None
     reason: str = ""
     tail: str = ""
+    cause: Cause = Cause.ENDED
 
 
 class CannotLaunch(Exception):
