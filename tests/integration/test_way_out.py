@@ -70,16 +70,16 @@ def test_a_result_reaches_page_sinks_and_alert_and_the_daemon_leaves_in_good_ord
 
 
 def test_a_daemon_killed_at_any_moment_sends_every_result_once(site, tmp_path):
-    for number in range(1, 4):
+    for number in (1, 2):
         site.start()
         write_tiny(site.folder / f"step_{number}.pt", number)
         site.wait_for_results(number)
         site.kill()
     process = site.start()
+    wait_until(lambda: len(lines(tmp_path / "out" / "results.jsonl")) >= 2)
+    write_tiny(site.folder / "step_3.pt", 3)
     wait_until(lambda: len(lines(tmp_path / "out" / "results.jsonl")) >= 3)
-    write_tiny(site.folder / "step_4.pt", 4)
-    wait_until(lambda: len(lines(tmp_path / "out" / "results.jsonl")) >= 4)
-    assert sorted(row["step"] for row in lines(tmp_path / "out" / "results.jsonl")) == [1, 2, 3, 4]
+    assert sorted(row["step"] for row in lines(tmp_path / "out" / "results.jsonl")) == [1, 2, 3]
     assert site.stop(process) == 0
 
 

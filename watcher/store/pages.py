@@ -21,10 +21,9 @@ _RESULT = """
 """
 #: One run on one set as it is defined now; only the newest version of a path.
 _CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0"
-CURVE_COLUMNS = (
-    *("id", "step", "tokens_seen", "saved_at", "loss", "loss_stderr", "finite", "logged_val_loss"),
-    *("seq_len", "stride", "dtype", "tokens", "eval_digest"),
-)
+CURVE_COLUMNS = ("id", "step", "saved_at", "loss", "loss_stderr", "finite", "seq_len", "dtype")
+CHART_COLUMNS = (*CURVE_COLUMNS, "tokens_seen", "logged_val_loss")
+COMPARED_COLUMNS = (*CURVE_COLUMNS, "stride", "tokens", "eval_digest")
 _JOB = """
     SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
            j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
@@ -88,22 +87,24 @@ class Pages:
                FROM eval_sets e LEFT JOIN runs u ON u.name = e.run ORDER BY e.run, e.current DESC, e.name, e.id"""
         )
 
-    def curves(self, runs: Sequence[int] = (), eval_set: str | None = None) -> list[Row]:
-        """For each run and current set: `run_id, run, eval_set` and `columns`, lists of equal length by step.
+    def curves(
+        self, runs: Sequence[int] = (), eval_set: str | None = None, wanted: Sequence[str] = CHART_COLUMNS
+    ) -> list[Row]:
+        """For each run and current set: `run_id, run, eval_set` and `columns`, of equal length, by step.
 
-        The newest version of each step; rows without a step come last. Lists, not rows: there may be 100,000.
+        The newest version of each step; rows without a step come last. Columns, not rows: there may be 100,000.
         """
         found = []
         for cell in self._cells():
             if (runs and cell["run_id"] not in runs) or (eval_set is not None and cell["eval_set"] != eval_set):
                 continue
-            query = f"""SELECT {", ".join(CURVE_COLUMNS)} FROM results r WHERE {_CELL}
+            query = f"""SELECT {", ".join(wanted)} FROM results r WHERE {_CELL}
                         ORDER BY r.step IS NULL, r.step, r.saved_at, r.id"""
             with self.store.read() as tx:
                 rows = tx.execute(text(query), cell).all()
             last = [place for place, row in enumerate(rows) if row[1] is None or _next_step(rows, place) != row[1]]
             kept = rows if len(last) == len(rows) else [rows[place] for place in last]
-            columns = dict(zip(CURVE_COLUMNS, map(list, zip(*kept, strict=True)), strict=True)) if kept else {}
+            columns = dict(zip(wanted, zip(*kept, strict=True), strict=True)) if kept else {}
             if columns:
                 found.append({**cell, "columns": columns})
         return found

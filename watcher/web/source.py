@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,9 @@ class Readings(Protocol):
     def stamp(self) -> str: ...
     def runs(self) -> list[Row]: ...
     def eval_sets(self) -> list[Row]: ...
-    def curves(self, runs: Sequence[int] = (), eval_set: str | None = None) -> list[Row]: ...
+    def curves(
+        self, runs: Sequence[int] = (), eval_set: str | None = None, wanted: Sequence[str] = ()
+    ) -> list[Row]: ...
     def newest_results(self, limit: int) -> list[Row]: ...
     def results(self, run: int | None, eval_set: str | None, after_id: int, limit: int) -> list[Row]: ...
     def best(self) -> list[Row]: ...
@@ -58,7 +60,7 @@ class Source:
     pages: Readings
     state: StateFolder
     read_log: Callable[[Path], str]
-    windows: Windows
+    windows: Windows = field(default_factory=dict[int, Any])
     _pulse: tuple[str, str] = ("", "")
 
     def said(self) -> Row | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from watcher.clock import seconds
 from watcher.report.comparison import Difference, compare_rows
+from watcher.store.pages import CHART_COLUMNS, COMPARED_COLUMNS
 from watcher.web import reproduce
 from watcher.web.curves import series_of
 from watcher.web.source import Row, Source
@@ -60,7 +61,7 @@ def runs(source: Source, query: Query) -> Row:
     content: Row = {"runs": found, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
     if a is not None and b is not None:
         chosen = query.get("set") or (sets or [""])[0]
-        content["comparison"] = _compared(source, pages.curves((a, b), chosen), a, b, chosen)
+        content["comparison"] = _compared(source, pages.curves((a, b), chosen, COMPARED_COLUMNS), a, b, chosen)
     return content
 
 
@@ -144,7 +145,7 @@ def system(source: Source, query: Query) -> Row:
 
 def curves(source: Source, query: Query) -> Row:
     run = whole(query, "run")
-    return {"series": series_of(source.pages.curves((run,) if run is not None else ()))}
+    return {"series": series_of(source.pages.curves((run,) if run is not None else (), None, CHART_COLUMNS))}
 
 
 def results(source: Source, query: Query) -> Row:
