@@ -90,7 +90,11 @@ class NamePattern:
         self.recursive = any("/" in glob for glob in include)
         self._include = _any_of(_glob_regex(glob) for glob in include)
         self._exclude = _any_of(_glob_regex(glob) for glob in exclude) if exclude else None
-        self._ignored_name = _any_of(fnmatch.translate(glob) for glob in IGNORED_NAMES)
+        # Asked for every file of every scan: a regex that begins with `.*` would cost more than the file's stat.
+        starred = [glob[1:] for glob in IGNORED_NAMES if glob.startswith("*")]
+        self._ignored_ends = tuple(rest for rest in starred if not rest.endswith("*"))
+        self._ignored_parts = tuple(rest[:-1] for rest in starred if rest.endswith("*"))
+        self._ignored_name = _any_of(fnmatch.translate(glob) for glob in IGNORED_NAMES if not glob.startswith("*"))
         self._ignored_path = _any_of(fnmatch.translate(glob) for glob in IGNORED_PATHS)
 
     def matches(self, path: str) -> bool:
@@ -102,7 +106,9 @@ class NamePattern:
     def why_ignored(self, path: str) -> str | None:
         """The reason why an included path is not watched; None where it is."""
         name = path.rsplit("/", 1)[-1]
-        if self._ignored_name.fullmatch(name) or self._ignored_path.fullmatch(path):
+        aside: object = name.endswith(self._ignored_ends) or any(part in name for part in self._ignored_parts)
+        aside = aside or self._ignored_name.fullmatch(name) or ("/" in path and self._ignored_path.fullmatch(path))
+        if aside:
             return "built-in ignore list: not a model's file"
         if self._exclude is not None and self._exclude.fullmatch(path):
             return "excluded by the run's `exclude`"
@@ -118,7 +124,7 @@ def printable(path: str) -> str:
 
 def stored(path: str) -> str:
     """A path as the database keeps it: text as it is, undecodable bytes (surrogates) as visible `\\udcXX` escapes."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _bounded(digits: str, source: str) -> Step:

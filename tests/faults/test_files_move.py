@@ -335,7 +335,7 @@ def test_row_59_odd_file_times_settle_by_observed_change(site):
     assert len(here.results()) == 4
 
 
-def test_row_17_29_legacy_names_and_steps(site):
+def test_row_29_a_step_claimed_twice_or_other_than_the_name_s_keeps_its_rows(site):
     """Two files that claim one step both keep their rows; a step that differs from the name's is noted."""
     here = site()
     write_tiny(here.folder / "step_7.pt", 7, salt="a")

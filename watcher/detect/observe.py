@@ -13,6 +13,7 @@ import queue
 import stat
 import threading
 import time
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ from watchdog.observers.api import BaseObserver
 
 from watcher.checkpoints import Fingerprint, NamePattern, stored
 
-SCAN_SHARE = 0.003  # of a core: the pause between scans is stretched until scanning costs no more
+SCAN_SHARE = 0.0022  # of a core: the pause between scans is stretched until scanning costs no more
 EMIT_MAX = 2_000  # new observations of one scan; the rest follow in the next, which then comes at once
 HINTS_MAX = 20_000
 _INT64 = (1 << 63) - 1
@@ -80,6 +81,10 @@ def look(root: str, path: str) -> Fingerprint | Irregular | None:
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
     """The five numbers, folded into what a database can keep (some file systems use all 64 bits)."""
+    if status.st_ino <= _INT64 and status.st_dev <= _INT64 and abs(status.st_mtime_ns) <= _INT64:
+        return Fingerprint(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, min(status.st_ctime_ns, _INT64)
+        )
     return Fingerprint(
         status.st_dev & _INT64,
         status.st_ino & _INT64,
@@ -198,30 +203,33 @@ class FolderWatch(FileSystemEventHandler):
         known, recent = self._known, self._recent
         self._recent = set()
         known |= recent
-        seen: set[int] = set()
+        seen, hits = array("q"), 0  # eight bytes a file: a second set of 100,000 would cost megabytes and time
         new: list[tuple[str, Fingerprint | Irregular]] = []
         report = ScanReport(began_s, 0.0, [], 0, 0, False, 0)
         try:
             report.device = os.stat(self.root).st_dev
-            for path, found in self._walk(report.ignored):
+            for path, found, key in self._walk(report.ignored, known):
                 report.matching += 1
-                key = mark(path, found)
-                seen.add(key)
-                if key not in known:
+                seen.append(key)
+                if key in known:
+                    hits += 1
+                else:
                     new.append((path, found))
         except OSError as error:
             report.error = f"{self.root}: {error.strerror or error}"
-            seen |= known  # what could not be looked at is not lost
-        report.lost = len(known) - len(known & seen)
+            hits = len(known)  # what could not be looked at is not lost
+        report.lost = len(known) - hits
         report.more = len(new) > EMIT_MAX
         if report.more:
             new = heapq.nlargest(EMIT_MAX, new, key=lambda item: item[1][3] if isinstance(item[1], Fingerprint) else 0)
         report.observations = new
-        self._known = (seen & known) | {mark(path, found) for path, found in new}
+        if report.lost:
+            known.intersection_update(seen)
+        known.update(mark(path, found) for path, found in new)
         report.seconds = time.thread_time() - began_cpu_s
         return report
 
-    def _walk(self, ignored: Counter[str]):
+    def _walk(self, ignored: Counter[str], known: set[int]):
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -239,14 +247,17 @@ class FolderWatch(FileSystemEventHandler):
                         folders.append(path)
                     if not self.pattern.included(path):
                         continue
-                    if why := self.pattern.why_ignored(path):
-                        ignored[why] += 1
+                    if (found := self._look_at(entry, path)) is None:
                         continue
-                    found = self._look_at(entry, path)
-                    if isinstance(found, Irregular) and found.alias:
+                    key = mark(path, found)
+                    if key in known:  # so it was not to be ignored: asking again would cost as much as the stat
+                        yield path, found, key
+                    elif why := self.pattern.why_ignored(path):
+                        ignored[why] += 1
+                    elif isinstance(found, Irregular) and found.alias:
                         ignored[found.reason] += 1
-                    elif found is not None:
-                        yield path, found
+                    else:
+                        yield path, found, key
 
     def _look_at(self, entry: os.DirEntry[str], path: str) -> Fingerprint | Irregular | None:
         try:
