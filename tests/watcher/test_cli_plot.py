@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from tests.support.database import Database, small_run
-from watcher.report.curves import curves_of
-from watcher.report.series import series_of
-from watcher.report.terminal import draw
 
 
 def two_runs(path) -> Database:
@@ -100,72 +94,3 @@ def test_the_page_holds_its_data_and_asks_nothing_of_the_network(ckptwatch, tmp_
     assert data["series"][1]["name"] == "wide $x$ </script><b> / val"
     assert data["series"][1]["diverged"] == [300]
     assert len(data["series"][0]["low"]) == 3
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
-def test_in_a_browser_the_page_draws_curve_band_logged_loss_and_best(ckptwatch, tmp_path):
-    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-    two_runs(tmp_path / "r.db").close()
-    assert ckptwatch("plot", "--out", "c.html", "--db", tmp_path / "r.db").status == 0
-    wrong: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text))
-        page.goto((tmp_path / "c.html").as_uri())
-        drawn = {name: page.locator(f"#plot .{name}").count() for name in ("curve", "band", "logged", "best")}
-        assert drawn == {"curve": 2, "band": 2, "logged": 1, "best": 2}
-        assert page.locator("b").count() == 0
-        straight = page.locator("#plot .curve").first.get_attribute("d")
-        page.get_by_label("logarithmic").check()
-        assert page.locator("#plot .curve").first.get_attribute("d") != straight
-        page.get_by_label("gpt / val", exact=True).uncheck()
-        assert page.locator("#plot .curve").count() == 1
-        page.hover("#plot")
-        assert "wide" in page.inner_text("#reading")
-        browser.close()
-    assert wrong == []
-
-
-def test_curves_by_tokens_and_by_time_stand_at_the_right_places(tmp_path):
-    database = two_runs(tmp_path / "r.db")
-    from watcher.store.reading import Wanted, result_rows
-
-    curves = curves_of(result_rows(database.store, Wanted(standing=True)))
-    assert [one.xs for one in series_of(curves, "tokens")] == [(100_000, 200_000, 400_000)]
-    hours = series_of(curves, "time")[0].xs
-    assert hours == pytest.approx((0.0, 2 / 60, 4 / 60))
-    assert series_of(curves, "step", "bits_per_byte") == [] or not series_of(curves, "step", "bits_per_byte")[0].xs
-
-
-def test_newest_version_of_a_step_stands_in_the_curve(tmp_path):
-    database = small_run(tmp_path / "r.db")
-    database.result(300, 2.1, checkpoint="other.pt", checkpoint_digest="sha256:newer")
-    from watcher.store.reading import Wanted, result_rows
-
-    curve = curves_of(result_rows(database.store, Wanted(standing=True)))[0]
-    assert [row["loss"] for row in curve.rows] == [3.0, 2.5, 2.1]
-
-
-def test_one_point_alone_can_be_drawn(tmp_path):
-    database = Database(tmp_path / "r.db")
-    database.run()
-    database.eval_set()
-    database.result(7, 2.0, logged_val_loss=2.1)
-    from watcher.store.reading import Wanted, result_rows
-
-    series = series_of(curves_of(result_rows(database.store, Wanted())))
-    for log in (False, True):
-        assert "logged by the trainer" in draw(series, "step", "loss", 60, 15, log=log, colour=False)
-
-
-@pytest.mark.parametrize(("module", "arguments"), [("plotext", []), ("matplotlib", ["--out", "c.png"])])
-def test_a_missing_extra_is_status_7_and_says_what_to_install(tmp_path, module, arguments):
-    small_run(tmp_path / "r.db").close()
-    program = f"import sys; sys.modules[{module!r}] = None; from watcher.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "plot", "--db", str(tmp_path / "r.db"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 7
-    assert "pip install 'ckptwatch[plot]'" in done.stderr
