@@ -73,7 +73,7 @@ def test_the_tutorial_can_be_followed(tmp_path):
     done = run_blocks(ROOT / "docs/tutorial.md", room, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line.split("|") for line in done.stdout.splitlines() if re.fullmatch(r"\d+\|[\d.]+\|[\d.]+", line)]
-    assert [int(step) for step, _, _ in rows] == [10, 20, 30]
+    assert [int(step) for step, _, _ in rows] == [30, 60, 90]
     losses = [float(loss) for _, loss, _ in rows]
     assert losses == sorted(losses, reverse=True)
     assert (room / "curve.html").read_text().startswith("<!doctype html>")
