@@ -63,7 +63,7 @@ def _said_of(enum: type[StrEnum]) -> dict[StrEnum, str]:
     """What the docstring says of each member: `NAME: words.` and `NAME, NAME: words.`"""
     text = " ".join((inspect.getdoc(enum) or "").split())
     found: dict[StrEnum, str] = {}
-    for names, words in re.findall(r"([A-Z]+(?:, [A-Z]+)*): (.*?\.)(?= [A-Z]{3,}|$)", text):
+    for names, words in re.findall(r"([A-Z_]+(?:, [A-Z_]+)*): (.*?\.)(?= [A-Z_]{3,}|$)", text):
         for name in names.split(", "):
             found[enum[name]] = words[0].upper() + words[1:]
     if missing := [member.name for member in enum if member not in found]:

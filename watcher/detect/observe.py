@@ -195,7 +195,7 @@ class FolderWatch(FileSystemEventHandler):
             self.reports.put(report)
             self._wake.set()
             pause_s = max(self.scan_s, report.seconds / SCAN_SHARE)
-            self._scan_now.wait(1.0 if report.more else pause_s)
+            self._scan_now.wait(1.0 if report.more or report.error else pause_s)
 
     def scan(self) -> ScanReport:
         """Look at every entry of the folder once; report the versions that are not known yet, newest first."""
