@@ -16,7 +16,6 @@ SLOW = [{"do": "answer", "pause_s": 600}]
 FAILPOINTS = ["after_claim", "after_spawn", "after_started", "before_record", "after_record", "after_register"]
 
 
-@pytest.mark.short
 @pytest.mark.parametrize("place", FAILPOINTS)
 def test_row_61_daemon_killed_at_a_named_point_loses_and_doubles_nothing(site, place):
     here = site()

@@ -113,7 +113,6 @@ def test_row_68_a_database_folder_in_which_nothing_can_be_written_pauses_and_hea
     assert here.stop() == 0
 
 
-@pytest.mark.short
 @pytest.mark.parametrize("damage", ["header", "page", "text", "foreign", "newer"])
 def test_row_69_71_a_damaged_foreign_or_newer_database_is_refused_untouched(site, damage):
     here = site()

@@ -61,7 +61,6 @@ def test_row_03_a_file_cut_off_for_good_is_corrupt_once_and_looked_at_again_when
     assert here.failures() == {}
 
 
-@pytest.mark.short
 @pytest.mark.parametrize("cut", [1, 22, 23])
 def test_row_04_a_file_short_of_its_last_bytes_is_never_evaluated(site, cut):
     here = site()
@@ -164,7 +163,6 @@ def test_row_37_38_same_size_and_time_but_other_content_is_another_checkpoint(si
     assert len(here.query("SELECT DISTINCT checkpoint_digest FROM results")) == 3
 
 
-@pytest.mark.short
 def test_row_39_a_copy_and_a_hard_link_have_the_number_without_another_evaluation(site):
     here = site()
     path = write_tiny(here.folder / "step_1.pt", 1)
@@ -178,7 +176,6 @@ def test_row_39_a_copy_and_a_hard_link_have_the_number_without_another_evaluatio
     assert len(here.query("SELECT 1 FROM results WHERE note LIKE 'same content as%'")) == 2
 
 
-@pytest.mark.short
 def test_row_40_a_touch_is_no_new_checkpoint(site):
     here = site()
     path = write_tiny(here.folder / "step_1.pt", 1)
@@ -274,7 +271,6 @@ def test_row_44_a_file_that_nobody_may_read_is_told_and_evaluated_once_it_may_be
     assert here.query("SELECT 1 FROM candidates") == []
 
 
-@pytest.mark.short
 def test_row_45_temporary_names_are_left_aside_until_the_rename(site):
     here = site()
     here.start()

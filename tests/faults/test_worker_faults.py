@@ -37,7 +37,6 @@ def test_row_77_a_torchrun_that_cannot_start_pauses_the_queue_burns_no_attempt_a
     assert here.jobs() == [("step_1.pt", "succeeded", None, 1, 0)]
 
 
-@pytest.mark.short
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
