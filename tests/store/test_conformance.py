@@ -189,7 +189,7 @@ def test_every_question_of_the_dashboard_is_understood(store):
     pages = Pages(store)
     assert pages.facts()["schema"] == "0001"
     assert [row["name"] for row in pages.runs()] == ["gpt"]
-    assert pages.curves()[0]["columns"]["loss"] == [2.5]
+    assert list(pages.curves()[0]["columns"]["loss"]) == [2.5]
     assert pages.checkpoints(1, 10, 0)[0]["cells"][0]["state"] == State.QUEUED
     assert pages.checkpoint(claimed.id)["results"][0]["step"] == claimed.step  # type: ignore[index]
     for question in (
