@@ -1,10 +1,10 @@
-"""`python -m bench NAME [flags]`: core, tiny, backlog, tokenise, exactness, scaling, or all of them."""
+"""`python -m bench NAME [flags]`: core, tiny, backlog, tokenise, exactness, scaling, scale, or all of them."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, scaling, tiny, tokenise
+from bench import backlog, core, exactness, scale, scaling, tiny, tokenise
 
 BENCHES = {
     "core": core,
@@ -13,6 +13,7 @@ BENCHES = {
     "tokenise": tokenise,
     "exactness": exactness,
     "scaling": scaling,
+    "scale": scale,
 }
 
 
