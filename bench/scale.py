@@ -1,4 +1,4 @@
-"""A database with a million results and 100,000 queued jobs: claim, curve, best, dashboard pages, and a folder's scan."""
+"""A database with a million results and 100,000 queued jobs: claim, curve, best, dashboard pages, a folder's scan."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def fill(store: Store, results: int, queued: int, runs: int) -> int:
         with store.write() as tx:
             for start in range(0, steps, BATCH):
                 span = range(start, min(start + BATCH, steps))
-                tx.execute(insert(schema.results), [_result(run, step, name, digests) for step in span for name in SETS])
+                tx.execute(
+                    insert(schema.results), [_result(run, step, name, digests) for step in span for name in SETS]
+                )
     last = f"run-{runs - 1:03d}"
     with store.write() as tx:
         ids = dict(tx.execute(text("SELECT name, id FROM eval_sets WHERE run = :run"), {"run": last}).tuples().all())
@@ -125,7 +127,8 @@ def measure_scan(folder: Path, files: int) -> None:
     watch.scan()
     begun = time.process_time()
     report = watch.scan()
-    print(f"{f'scan of {files:,} files':40} {(time.process_time() - begun) * 1e3:9.1f} ms of CPU; {report.matching:,} match")
+    cpu_ms = (time.process_time() - begun) * 1e3
+    print(f"{f'scan of {files:,} files':40} {cpu_ms:9.1f} ms of CPU; {report.matching:,} match")
 
 
 def ask(store: Store, query: str) -> list[Any]:

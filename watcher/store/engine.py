@@ -128,9 +128,12 @@ def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
 
 
 def journal_mode(path: Path, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """WAL where this SQLite and this file system can be trusted with it, DELETE elsewhere."""
+    """WAL where this SQLite and this file system can be trusted with it; else a rollback journal, emptied and kept.
+
+    To delete it would cost a change of the folder on disk for every commit.
+    """
     if version < WAL_RESET_FIXED or filesystem_type(path) in NETWORK_FILESYSTEMS:
-        return "DELETE"
+        return "TRUNCATE"
     return "WAL"
 
 

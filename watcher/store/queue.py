@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, insert, or_, select, true, update
 
 from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
@@ -316,25 +316,34 @@ def revive_newest(store: Store, run: str, now: str) -> int:
 
 
 def _claim(tx: Connection, row, due, launch_id: str, now: str) -> ClaimedCheckpoint:
+    """Three statements, however many sets there are: a job's token is one secret with its own number behind it."""
+    secret = secrets.token_hex(16) + "-"
+    values = {
+        "state": State.RUNNING,
+        "launch_id": launch_id,
+        "claimed_at": now,
+        "token": secret + cast(jobs.c.id, Text),
+    }
     mine = tx.execute(
-        select(jobs, eval_sets.c.name.label("eval_set"))
-        .select_from(jobs.join(eval_sets))
+        update(jobs)
         .where(due, jobs.c.checkpoint_id == row.id)
-        .order_by(eval_sets.c.id)
+        .values(values)
+        .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token)
     ).all()
-    claimed = []
-    for job in mine:
-        token = secrets.token_hex(16)
-        changed = tx.execute(
-            update(jobs)
-            .where(jobs.c.id == job.id, jobs.c.state == State.QUEUED)
-            .values(state=State.RUNNING, token=token, launch_id=launch_id, claimed_at=now)
-        ).rowcount
-        if changed:
-            values = {"job_id": job.id, "launch_id": launch_id, "token": token, "claimed_at": now}
-            attempt = tx.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one()
-            facts = JobFacts(job.id, job.charged, job.orphaned)
-            claimed.append(ClaimedJob(job.id, attempt, token, job.eval_set_id, job.eval_set, facts))
+    if not mine:
+        return _claimed_checkpoint(row, ())
+    opened = [{"job_id": j.id, "launch_id": launch_id, "token": j.token, "claimed_at": now} for j in mine]
+    returning = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
+    attempt_of = dict(tx.execute(returning, opened).tuples().all())
+    named = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_([j.eval_set_id for j in mine]))
+    name_of = dict(tx.execute(named).tuples().all())
+    claimed = [
+        ClaimedJob(
+            *(j.id, attempt_of[j.id], j.token, j.eval_set_id, name_of[j.eval_set_id]),
+            JobFacts(j.id, j.charged, j.orphaned),
+        )
+        for j in sorted(mine, key=lambda j: j.eval_set_id)
+    ]
     return _claimed_checkpoint(row, tuple(claimed))
 
 
