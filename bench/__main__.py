@@ -1,10 +1,10 @@
-"""`python -m bench NAME [flags]`: core, tiny, backlog, tokenise, exactness, scaling, scale, or all of them."""
+"""`python -m bench NAME [flags]`: one of the benchmarks below, or all of them."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, scale, scaling, tiny, tokenise
+from bench import backlog, core, exactness, scale, scaling, simulate, tiny, tokenise
 
 BENCHES = {
     "core": core,
@@ -14,6 +14,7 @@ BENCHES = {
     "exactness": exactness,
     "scaling": scaling,
     "scale": scale,
+    "simulate": simulate,
 }
 
 

@@ -93,6 +93,7 @@ class Dispatch:
     away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
     _not_before_s: float = 0.0
     _leases_due_s: float = 0.0
+    _turn: int = 0
     _choice: tuple[float, Choice] | None = None
 
     def tick(self, now_s: float) -> None:
@@ -202,8 +203,10 @@ class Dispatch:
         order = {name: run.order for name, run in self.runs.items() if not self.away(name)}
         if not order:
             return None
-        for name, policy in order.items():
-            if policy == "fill" and (waiting := queue.waiting_steps(self.store, name, now)):
+        filled = [name for name, policy in order.items() if policy == "fill"]
+        self._turn += 1  # in turn: no run's newest checkpoint waits behind another's whole backlog
+        for name in filled[self._turn % len(filled) :] + filled[: self._turn % len(filled)] if filled else ():
+            if waiting := queue.waiting_steps(self.store, name, now):
                 first = fill_order(list(waiting), queue.finished_steps(self.store, name))[0]
                 if claimed := queue.claim_next(self.store, order, launch, now, [waiting[first]], opens):
                     return claimed

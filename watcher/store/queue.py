@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, cast, func, insert, or_, select, true, update
 
 from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
@@ -18,6 +18,20 @@ from watcher.store import leases
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launches
 
+# The checkpoint is what a claim locks, not its jobs: two daemons that each hold one of its jobs would deadlock.
+_LOCKED_CHECKPOINT = (
+    select(checkpoints).where(checkpoints.c.id == bindparam("wanted")).with_for_update(skip_locked=True, key_share=True)
+)
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.checkpoint_id == bindparam("of"), jobs.c.state == State.QUEUED)
+    .where(or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("at")))
+    .values(state=State.RUNNING, launch_id=bindparam("launch"), claimed_at=bindparam("at"))
+    .values(token=bindparam("secret", type_=Text) + cast(jobs.c.id, Text))
+    .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token)
+)
+_OPEN_ATTEMPTS = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
+_SET_NAMES = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_(bindparam("ids", expanding=True)))
 CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or wait for their copy
 
 
@@ -92,13 +106,11 @@ def claim_next(
         if only:
             query = query.where(jobs.c.checkpoint_id.in_(only))
         query = query.order_by(jobs.c.priority.desc(), order_key, jobs.c.id.asc() if oldest_first else jobs.c.id.desc())
-        # The checkpoint is what is locked, not its jobs: two daemons that each hold one of its jobs would deadlock.
-        lock = select(checkpoints).with_for_update(skip_locked=True, key_share=True)
         for checkpoint_id in dict.fromkeys(tx.execute(query.limit(CLAIM_LOOKS_AT)).scalars()):
-            row = tx.execute(lock.where(checkpoints.c.id == checkpoint_id)).first()
+            row = tx.execute(_LOCKED_CHECKPOINT, {"wanted": checkpoint_id}).first()
             if row is None or _content_is_running(tx, checkpoint_id):
                 continue
-            claimed = _claim(tx, row, due, launch_id, now)
+            claimed = _claim(tx, row, launch_id, now)
             if claimed.jobs:
                 if opens is not None:
                     tx.execute(insert(launches).values(**opens, **leases.first(store)))
@@ -315,28 +327,15 @@ def revive_newest(store: Store, run: str, now: str) -> int:
         return tx.execute(update(jobs).where(*where).values(again)).rowcount
 
 
-def _claim(tx: Connection, row, due, launch_id: str, now: str) -> ClaimedCheckpoint:
+def _claim(tx: Connection, row, launch_id: str, now: str) -> ClaimedCheckpoint:
     """Three statements, however many sets there are: a job's token is one secret with its own number behind it."""
-    secret = secrets.token_hex(16) + "-"
-    values = {
-        "state": State.RUNNING,
-        "launch_id": launch_id,
-        "claimed_at": now,
-        "token": secret + cast(jobs.c.id, Text),
-    }
-    mine = tx.execute(
-        update(jobs)
-        .where(due, jobs.c.checkpoint_id == row.id)
-        .values(values)
-        .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token)
-    ).all()
+    said = {"of": row.id, "launch": launch_id, "at": now, "secret": secrets.token_hex(16) + "-"}
+    mine = tx.execute(_CLAIM, said).all()
     if not mine:
         return _claimed_checkpoint(row, ())
     opened = [{"job_id": j.id, "launch_id": launch_id, "token": j.token, "claimed_at": now} for j in mine]
-    returning = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
-    attempt_of = dict(tx.execute(returning, opened).tuples().all())
-    named = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_([j.eval_set_id for j in mine]))
-    name_of = dict(tx.execute(named).tuples().all())
+    attempt_of = {r.job_id: r.id for r in tx.execute(_OPEN_ATTEMPTS, opened)}
+    name_of = {r.id: r.name for r in tx.execute(_SET_NAMES, {"ids": [j.eval_set_id for j in mine]})}
     claimed = [
         ClaimedJob(
             *(j.id, attempt_of[j.id], j.token, j.eval_set_id, name_of[j.eval_set_id]),
