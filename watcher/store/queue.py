@@ -334,8 +334,8 @@ def _claim(tx: Connection, row, launch_id: str, now: str) -> ClaimedCheckpoint:
     if not mine:
         return _claimed_checkpoint(row, ())
     opened = [{"job_id": j.id, "launch_id": launch_id, "token": j.token, "claimed_at": now} for j in mine]
-    attempt_of = {r.job_id: r.id for r in tx.execute(_OPEN_ATTEMPTS, opened)}
-    name_of = {r.id: r.name for r in tx.execute(_SET_NAMES, {"ids": [j.eval_set_id for j in mine]})}
+    attempt_of: dict[int, int] = {r.job_id: r.id for r in tx.execute(_OPEN_ATTEMPTS, opened)}
+    name_of: dict[int, str] = {r.id: r.name for r in tx.execute(_SET_NAMES, {"ids": [j.eval_set_id for j in mine]})}
     claimed = [
         ClaimedJob(
             *(j.id, attempt_of[j.id], j.token, j.eval_set_id, name_of[j.eval_set_id]),
