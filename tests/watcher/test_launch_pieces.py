@@ -125,7 +125,7 @@ def test_every_process_of_a_launch_is_found_and_killed_even_a_stopped_one_in_its
         assert process.stdout and process.stdout.readline() == b"up\n"
     os.kill(made[1].pid, signal.SIGSTOP)
     assert sorted(processes.members("test-launch-1")) == sorted(p.pid for p in made)
-    assert processes.kill_members("test-launch-1") == 2
+    assert len(processes.kill_members("test-launch-1")) == 2
     assert [process.wait(10) for process in made] == [-9, -9]
     assert processes.members("test-launch-1") == []
 

@@ -25,6 +25,7 @@ class _Process:
     pump: LogPump
     stopping_since_s: float | None = None
     swept: int = 0
+    killed: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -78,11 +79,15 @@ class LocalLauncher:
         if code is None and not overdue:
             return None
         if code is None or processes.members(launch):
-            processes.kill_members(launch)
+            process.killed.update(processes.kill_members(launch))
+            process.killed.discard(process.popen.pid)
             process.swept += 1
             if process.popen.poll() is None or (processes.members(launch) and process.swept < 100):
                 return None
-        processes.reap_strays({p.popen.pid for p in self._live.values()})
+        processes.reap_strays(process.killed)
+        if process.killed and process.swept < 100:
+            process.swept += 1
+            return None  # killed, but not dead yet: nobody but us would collect them
         process.pump.finish(timeout_s=1.0)
         del self._live[launch]
         return Ended(process.popen.returncode, _how(process.popen.returncode), last_words(running.plan.folder.log))

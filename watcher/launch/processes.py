@@ -24,15 +24,15 @@ def members(launch: str) -> list[int]:
     return [pid for pid in _processes() if wanted in _environment(pid).split(b"\0")]
 
 
-def kill_members(launch: str) -> int:
-    """SIGKILL to all of them; stopped ones die too. Returns how many there were."""
+def kill_members(launch: str) -> list[int]:
+    """SIGKILL to all of them; stopped ones die too. Returns their pids."""
     found = members(launch)
     for pid in found:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    return len(found)
+    return found
 
 
 def start_ticks(pid: int) -> int | None:
@@ -44,14 +44,21 @@ def start_ticks(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[19])
 
 
-def reap_strays(own: set[int]) -> None:
-    """Collect dead children that were handed to us as subreaper, and none that somebody still waits for."""
-    for pid in _children():
-        if pid not in own:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
+def reap_strays(killed: set[int]) -> None:
+    """Collect dead children that were handed to us as subreaper, and none that somebody else of ours still waits for.
+
+    killed: pids that a sweep has killed; those that are collected, or never were our children, are taken out of it.
+    Of the rest only members of a foreign session count: whatever else this process starts leads its own or shares ours.
+    """
+    ours = os.getsid(0)
+    for pid in {*killed, *_children()}:
+        try:
+            if pid not in killed and os.getsid(pid) in (ours, pid):
+                continue
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                killed.discard(pid)
+        except (ChildProcessError, ProcessLookupError):
+            killed.discard(pid)
 
 
 def owner() -> str:
