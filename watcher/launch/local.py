@@ -17,6 +17,7 @@ from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
 
 SHIM = Path(__file__).with_name("shim.py")
 TERM_GRACE_S = 5.0
+LOOK_EVERY_S = 2.0
 
 
 @dataclass
@@ -25,7 +26,14 @@ class _Process:
     pump: LogPump
     stopping_since_s: float | None = None
     swept: int = 0
-    killed: set[int] = field(default_factory=set)
+    known: set[int] = field(default_factory=set)  # its processes, as far as they were seen alive
+    seen_s: float = 0.0
+
+    def look(self, launch: str) -> None:
+        """Note now and then who belongs to it: a worker whose torchrun is killed becomes our child, and unmarked."""
+        if time.monotonic() - self.seen_s > LOOK_EVERY_S:
+            self.seen_s = time.monotonic()
+            self.known.update(processes.members(launch))
 
 
 @dataclass
@@ -77,17 +85,18 @@ class LocalLauncher:
         code = process.popen.poll()
         overdue = process.stopping_since_s is not None and time.monotonic() - process.stopping_since_s > TERM_GRACE_S
         if code is None and not overdue:
+            process.look(launch)
             return None
         if code is None or processes.members(launch):
-            process.killed.update(processes.kill_members(launch))
-            process.killed.discard(process.popen.pid)
+            process.known.update(processes.kill_members(launch))
             process.swept += 1
             if process.popen.poll() is None or (processes.members(launch) and process.swept < 100):
                 return None
-        processes.reap_strays(process.killed)
-        if process.killed and process.swept < 100:
+        process.known.discard(process.popen.pid)
+        processes.reap(process.known)
+        if process.known and process.swept < 100:
             process.swept += 1
-            return None  # killed, but not dead yet: nobody but us would collect them
+            return None  # not dead yet: nobody but us would collect them
         process.pump.finish(timeout_s=1.0)
         del self._live[launch]
         return Ended(process.popen.returncode, _how(process.popen.returncode), last_words(running.plan.folder.log))

@@ -44,21 +44,17 @@ def start_ticks(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[19])
 
 
-def reap_strays(killed: set[int]) -> None:
-    """Collect dead children that were handed to us as subreaper, and none that somebody else of ours still waits for.
+def reap(known: set[int]) -> None:
+    """Collect those of a launch's processes that were handed to us as subreaper and are dead.
 
-    killed: pids that a sweep has killed; those that are collected, or never were our children, are taken out of it.
-    Of the rest only members of a foreign session count: whatever else this process starts leads its own or shares ours.
+    known: their pids; who is collected, or is no child of ours, is taken out. Nobody else's children are touched.
     """
-    ours = os.getsid(0)
-    for pid in {*killed, *_children()}:
+    for pid in tuple(known):
         try:
-            if pid not in killed and os.getsid(pid) in (ours, pid):
-                continue
             if os.waitpid(pid, os.WNOHANG)[0]:
-                killed.discard(pid)
-        except (ChildProcessError, ProcessLookupError):
-            killed.discard(pid)
+                known.discard(pid)
+        except ChildProcessError:
+            known.discard(pid)
 
 
 def owner() -> str:
@@ -85,12 +81,3 @@ def _environment(pid: int) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def _children() -> Iterator[int]:
-    for task in os.listdir("/proc/self/task"):
-        try:
-            text = Path(f"/proc/self/task/{task}/children").read_text()
-        except OSError:
-            continue
-        yield from map(int, text.split())
