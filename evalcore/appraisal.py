@@ -9,7 +9,6 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ import evalcore
 from evalcore import memory
 from evalcore.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
 from evalcore.contract import EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
-from evalcore.data import DataError, TokenStream, open_stream
+from evalcore.data import DataError, Report, TokenStream, open_stream
 from evalcore.desk import Desk
 from evalcore.distributed import Team
 from evalcore.evaluation import EvalResult, OutOfMemory, RankFailed, evaluate
@@ -68,8 +67,13 @@ class Appraiser:
 
     def _load(self, item: Item) -> tuple[LoadedModel | None, Failure | None]:
         reuse, self._last = self._last, None
+        first = item.tasks[0]
+
+        def report(done: int, total: int) -> None:
+            self._pulse.beat("loading", first.attempt, done=done, total=total, unit="bytes")
+
         try:
-            with self._pulse.while_working("loading", item.tasks[0].attempt):
+            with self._pulse.while_working("loading", first.attempt):
                 loaded = load_checkpoint(
                     os.fsencode(item.path),
                     spec=self._spec.model,
@@ -80,6 +84,7 @@ class Appraiser:
                     expect_digest=item.digest or None,
                     expect_size_bytes=item.size_bytes if item.digest else None,
                     path=item.beside or None,
+                    report=report,
                 )
         except Exception as error:  # every file costs itself only
             return None, failure_of(error, item.shown_path or item.path)
@@ -110,7 +115,7 @@ class Appraiser:
 
     def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
         def progressed(done: int, total: int) -> None:
-            self._pulse.beat("evaluating", task.attempt, task.eval_set, done, total)
+            self._pulse.beat("evaluating", task.attempt, task.eval_set, done, total, "windows")
             reach("mid_eval", self._team.rank)
 
         settings: dict[str, Any] = {
@@ -132,7 +137,10 @@ class Appraiser:
         """The stream of an eval set, opened once per launch."""
         if eval_set.name in self._streams:
             return self._streams[eval_set.name], None
-        report = lambda n: self._pulse.beat("tokenising", task.attempt, task.eval_set, n, 0)  # noqa: E731
+
+        def report(phase: str, done: int, total: int) -> None:
+            self._pulse.beat(phase, task.attempt, task.eval_set, done, total, "bytes")
+
         with self._pulse.while_working("opening data", task.attempt, task.eval_set):
             stream, failure = open_together(self._team, eval_set, self._spec.cache_dir, report)
         if stream is not None:
@@ -159,7 +167,7 @@ class Appraiser:
 
 
 def open_together(
-    team: Team, eval_set: EvalSetSpec, cache_dir: str | None, report: Callable[[int], None] | None = None
+    team: Team, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
 ) -> tuple[TokenStream | None, Failure | None]:
     """The stream, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
     stream: TokenStream | None = None

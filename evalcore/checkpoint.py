@@ -6,7 +6,8 @@ Owns the order: identify, understand, plan, check shapes, allocate, read. Reads 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeGuard
@@ -85,12 +86,14 @@ def load_checkpoint(
     expect_digest: str | None = None,
     expect_size_bytes: int | None = None,
     path: str | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> LoadedModel:
     """Load the model of one checkpoint file or Hugging Face folder.
 
     verify: "model" checks the CRC of what the model needs, "all" of every record. reuse: an earlier model; where the
     file has the same family and sizes its tensors are refilled instead of built again, and `reuse` is then spent, also
-    when this fails. path: where sidecar files are looked for when `source` is a descriptor.
+    when this fails. path: where sidecar files are looked for when `source` is a descriptor. report(bytes read, bytes
+    that the model needs): as a file is read.
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
@@ -110,7 +113,7 @@ def load_checkpoint(
                 raise CheckpointError(
                     "unsupported", "the file is in torch's format before 1.6, without checksums", hint
                 )
-            loaded = _load(file, reading, spec, device, verify, reuse)
+            loaded = _load(file, reading, spec, device, verify, reuse, report)
             return loaded
         except (ArchiveError, CheckpointError) as error:
             if error.kind != "superseded" and _rewritten(file):
@@ -178,11 +181,19 @@ def _demand_digest(found: str, expected: str | None) -> None:
 
 
 def _load(
-    file: OpenFile, reading: Reading, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None
+    file: OpenFile,
+    reading: Reading,
+    spec: ModelSpec,
+    device: str,
+    verify: str,
+    reuse: LoadedModel | None,
+    report: Callable[[int, int], None] | None,
 ) -> LoadedModel:
     summary = summary_of(file, reading)
     state = _usable_state(reading, spec)
-    records = _records(file, reading.payload)
+    needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
+    total = sum(needed.values()) if verify == "model" else file.size
+    records = _records(file, reading.payload, _counted(report, total) if report is not None else None)
     config = reading.config.values if reading.config else None
     notes = notes_of(reading)
     if reading.config is not None and "settings" in reading.config.source:
@@ -233,11 +244,25 @@ def _usable_state(reading: Reading, spec: ModelSpec) -> State:
     return state
 
 
-def _records(file: OpenFile, payload: Payload) -> Records:
+def _records(file: OpenFile, payload: Payload, passed: Callable[[int], None] | None = None) -> Records:
     if payload.directory is not None:
-        return ZipRecords(file, payload.directory)
+        return ZipRecords(file, payload.directory, passed)
     offsets = payload.legacy.offsets if payload.legacy is not None else {}
-    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()})
+    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()}, passed)
+
+
+def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """Pieces add up, whichever thread has read them. Later readings of the same records are not told."""
+    read, lock = 0, threading.Lock()
+
+    def passed(more: int) -> None:
+        nonlocal read
+        with lock:
+            read += more
+            if read <= total:
+                report(read, total)
+
+    return passed
 
 
 def _plan(reading: Reading, state: State, config: dict[str, Any] | None) -> Plan:

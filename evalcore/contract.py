@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,14 +202,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the worker is: for `status`, the page and the stall clock. windows_done of windows_total on this task."""
+    """How far a long piece of work is: for `status`, the page, a terminal's line, and the stall clock.
 
-    attempt: int
-    eval_set: str
-    windows_done: int
-    windows_total: int
+    done of total in `unit` (windows | bytes | files); total 0: it is not known. of: the eval set or run that it works
+    on. attempt 0: it is no job's. since, at: Unix seconds, when this phase began and when this was said.
+    """
+
     phase: str
-    at: float
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    of: str = ""
+    attempt: int = 0
+    since: float = 0.0
+    at: float = 0.0
 
 
 def to_json(value: Any) -> str:
@@ -226,14 +232,17 @@ def from_json(kind: type, text: str) -> Any:
     return _build(kind, data)
 
 
-def digest_files(paths: Iterable[str]) -> str:
-    """`sha256:...` over size and bytes of each file, in order. Raises OSError."""
-    whole = hashlib.sha256()
+def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = None) -> str:
+    """`sha256:...` over size and bytes of each file, in order. report(bytes so far): as it goes. Raises OSError."""
+    whole, done = hashlib.sha256(), 0
     for path in paths:
         with open(path, "rb") as file:
             whole.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
             while chunk := file.read(1 << 22):
                 whole.update(chunk)
+                done += len(chunk)
+                if report is not None:
+                    report(done)
     return "sha256:" + whole.hexdigest()
 
 
@@ -253,6 +262,13 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_progress(path: Path, now: Progress) -> None:
+    """Rewrite a progress file. No fsync, unlike an outcome: a lost beat costs nothing, nor may a written one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(to_json(now), encoding="utf-8", errors="surrogateescape")
+    temporary.replace(path)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from evalcore.archive.source import OpenFile
 from evalcore.archive.values import StorageRef, TensorRef
 
 _THREADS = 2
+Passed = Callable[[int], None] | None  # called from either thread with the bytes of each piece that was read
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,17 @@ class Records(Protocol):
 class ZipRecords:
     file: OpenFile
     directory: Directory
+    passed: Passed = None
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         entry = self.directory.entries.get(f"data/{storage.key}")
         if entry is None:
             raise ArchiveError("corrupt", f"the record data/{shown(storage.key)} is missing")
-        read_records(self.file, self.directory, [(entry, buffer)])
+        read_records(self.file, self.directory, [(entry, buffer)], progress=self.passed)
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         entries = [e for name, e in self.directory.entries.items() if wanted(name.removeprefix("data/"))]
-        return read_records(self.file, self.directory, [(entry, None) for entry in entries])
+        return read_records(self.file, self.directory, [(entry, None) for entry in entries], progress=self.passed)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class RangeRecords:
     """Storages at known places of files without checksums (legacy, safetensors). key -> (file, offset, bytes)."""
 
     ranges: dict[str, tuple[OpenFile, int, int]]
+    passed: Passed = None
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         found = self.ranges.get(storage.key)
@@ -82,6 +85,8 @@ class RangeRecords:
             if got == 0:
                 raise ArchiveError("corrupt", f"storage {shown(storage.key)} is cut off")
             done += got
+            if self.passed is not None:
+                self.passed(got)
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         return 0

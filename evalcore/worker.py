@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json
+from evalcore.contract import ContractError, Item, LaunchFolder, LaunchSpec, from_json, write_progress
 from evalcore.lifeline import die_with_parent, end_on, keep_freed_memory, leave_no_core, share_the_cpu
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
     from evalcore.pulse import Pulse
 
     rank = int(os.environ.get("RANK", "0"))
-    pulse = Pulse(folder.progress if rank == 0 else None)
+    pulse = Pulse(partial(write_progress, folder.progress) if rank == 0 else None)
     pulse.beat("importing", force=True)
     import torch
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalcore.contract import EvalSetSpec
+from evalcore.contract import EvalSetSpec, Progress
 from watcher import inbox
 from watcher.clock import iso, seconds
 from watcher.config import Settings
@@ -105,7 +105,7 @@ class Daemon:
     def _configure(self) -> None:
         """Everything that follows from the settings: sets and their digests, model, launches, runs."""
         s = self.settings
-        self.specs: list[EvalSetSpec] = resolve_sets(s.eval, self.state.root / "data_digests.json")
+        self.specs: list[EvalSetSpec] = resolve_sets(s.eval, self.state.root / "data_digests.json", self._hashing)
         model = resolve_model(s.model)
         spec = launch_spec(s.launch, self.specs, model, self.state.token_cache)
         runs = {run.name: run for run in s.run}
@@ -131,6 +131,13 @@ class Daemon:
 
             self.outgoing = Outgoing(self.store, self.state, self.log, s.sink, s.alert, list(runs))
             self.outgoing.boot(time.time())
+
+    def _hashing(self, work: Progress) -> None:
+        """A large data file is read for its digest, and no round of the loop is made meanwhile."""
+        if self.stop_signals:
+            raise SystemExit(130 if self.interrupted else 0)
+        self.vitals.tell_of(self, work)
+        self.notifier.ping()
 
     def _serve(self) -> None:
         """The dashboard in a thread of this process, where `[web]` asks for it."""
@@ -295,7 +302,7 @@ class Daemon:
     def _pause_s(self, now_s: float) -> float:
         if self.dispatch.live:
             return ACTIVE_POLL_S
-        if self.store_trouble:
+        if self.store_trouble or any(intake.watch.scanning_since_s is not None for intake in self.intakes):
             return 1.0
         pause_s = self.notifier.watchdog_s or IDLE_POLL_S
         dues = [due for intake in self.intakes if (due := intake.next_due_s()) is not None]
@@ -331,7 +338,7 @@ class Daemon:
         self.notifier.reloading()
         try:
             settings = self.reload_settings()
-            resolve_sets(settings.eval, self.state.root / "data_digests.json")
+            resolve_sets(settings.eval, self.state.root / "data_digests.json", self._hashing)
             resolve_model(settings.model)
         except CkptwatchError as error:
             self.log.event("settings_refused", reason=error.cause)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import glob
 import json
 import os
+import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import EvalSetSpec, LaunchSpec, ModelSpec, digest_files, write_atomically
+from evalcore.contract import EvalSetSpec, LaunchSpec, ModelSpec, Progress, digest_files, write_atomically
 from watcher.config import EvalSettings, LaunchSettings, ModelSettings
 from watcher.errors import ConfigError
 
@@ -26,10 +27,15 @@ def resolve_model(settings: ModelSettings) -> ModelSpec:
     return ModelSpec(settings.factory, config, settings.state, tuple(map(os.fspath, settings.python_path)))
 
 
-def resolve_sets(settings: tuple[EvalSettings, ...], digests: Path) -> list[EvalSetSpec]:
-    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError."""
+def resolve_sets(
+    settings: tuple[EvalSettings, ...], digests: Path, tell: Callable[[Progress], None] | None = None
+) -> list[EvalSetSpec]:
+    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError.
+
+    tell: gets how far it is for every few megabytes that are read.
+    """
     known = _remembered(digests)
-    specs = [_resolve(section, known) for section in settings]
+    specs = [_resolve(section, known, tell) for section in settings]
     write_atomically(digests, json.dumps(known))
     return specs
 
@@ -57,7 +63,7 @@ def missing_files(spec: EvalSetSpec) -> list[str]:
     return [path for path in spec.paths if not os.access(path, os.R_OK)]
 
 
-def _resolve(section: EvalSettings, known: dict[str, str]) -> EvalSetSpec:
+def _resolve(section: EvalSettings, known: dict[str, str], tell: Callable[[Progress], None] | None) -> EvalSetSpec:
     paths: list[str] = []
     for given in section.data:
         found = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else [given]
@@ -83,19 +89,26 @@ def _resolve(section: EvalSettings, known: dict[str, str]) -> EvalSetSpec:
         dtype=section.dtype,
         text_field=section.text_field,
         token_dtype=section.token_dtype,
-        data_digest=_digest(section.name, paths, known),
+        data_digest=_digest(section.name, paths, known, tell),
         tokenizer_digest=_digest(section.name, [tokenizer], known) if is_file and tokenizer else "",
     )
 
 
-def _digest(name: str, paths: list[str], known: dict[str, str]) -> str:
+def _digest(name: str, paths: list[str], known: dict[str, str], tell: Callable[[Progress], None] | None = None) -> str:
+    began_s = time.time()
+
+    def report(done: int) -> None:
+        if tell is not None:
+            total = sum(status.st_size for status in stats)
+            tell(Progress("hashing", done, total, "bytes", name, since=began_s, at=time.time()))
+
     try:
         stats = [os.stat(path) for path in paths]
         key = json.dumps(
             [(p, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for p, s in zip(paths, stats, strict=True)]
         )
         if key not in known:
-            known[key] = digest_files(paths)
+            known[key] = digest_files(paths, report)
         return known[key]
     except OSError as error:
         raise ConfigError(f"[[eval]] {name}: {error.filename} cannot be read: {error.strerror}") from None

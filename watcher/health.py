@@ -21,6 +21,7 @@ class RunFacts:
     missing: str | None = None
     polling_because: str | None = None
     overflows: int = 0
+    looked: int | None = None  # entries that a scan under way has come past; scan_age_s is then since it moved
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def judge(facts: Facts) -> Health:
         if run.missing:
             warn.append(f"run {run.name}: {run.missing}")
         elif run.scan_age_s > SCAN_LATE * run.interval_s + 30:
-            warn.append(f"run {run.name}: the last scan ended {run.scan_age_s:.0f} s ago")
+            stuck = f"its scan has not moved for {run.scan_age_s:.0f} s, after {run.looked} files: does the mount hang?"
+            late = f"the last scan ended {run.scan_age_s:.0f} s ago"
+            warn.append(f"run {run.name}: {stuck if run.looked is not None else late}")
         if run.polling_because:
             warn.append(f"run {run.name}: {run.polling_because}")
     if facts.waiting_for_device:

@@ -43,6 +43,7 @@ class Intake:
     patient: bool = True
     registered: int = 0
     last_new_s: float = 0.0
+    started_s: float = 0.0
     dir_missing: str | None = None
     overflows_seen: int = 0
     _verdicts: deque[Verdict] = field(default_factory=deque)
@@ -66,7 +67,7 @@ class Intake:
         self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
         settler = Settler(self.run.settle_s, self.run.incomplete_timeout_s)
         self.gatherer = Gatherer(root, pattern, self.watch, settler, self.run.ready_marker, self.patient)
-        self.last_new_s = time.monotonic()
+        self.last_new_s = self.started_s = time.monotonic()
         self.watch.start(known)
         if self.watch.polling_because:
             reason = self.watch.polling_because

@@ -17,6 +17,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "settings_refused": (0, "settings not reloaded: {reason}"),
     "serving": (1, "dashboard at {address}"),
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),
+    "working": (1, "{words}"),
+    "worked": (1, "{phase} {of}: done"),
     "scan_failed": (0, "scan of {run} failed: {reason}"),
     "polling": (0, "{run}: {reason}; looking at the whole folder every {scan_s:g} s instead"),
     "incomplete": (2, "incomplete  {path}: {reason}"),

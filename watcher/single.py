@@ -66,16 +66,16 @@ def evaluate_files(
     run_name: str,
     log: Log,
     launcher: Launcher,
-    tell: Callable[[str], None],
+    tell: Callable[[Progress], None],
 ) -> Evaluated:
     """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do.
 
-    tell: gets a few words on where it is, several times a second.
+    tell: gets how far it is, several times a second.
     """
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
-    specs = resolve_sets(settings.eval, state.root / "data_digests.json")
+    specs = resolve_sets(settings.eval, state.root / "data_digests.json", tell)
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     dispatch = Dispatch(store, state, launcher, settings.launch, {run_name: run}, spec, processes.owner(), log)
@@ -92,7 +92,7 @@ def evaluate_files(
     return Evaluated(ids, [row.id for row in sets], run_name)
 
 
-def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[str], None]) -> None:
+def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[Progress], None]) -> None:
     pause = threading.Event()
     try:
         while dispatch.live or queue.waiting_among(dispatch.store, ids):
@@ -102,7 +102,7 @@ def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[str], None]) -> N
                     f"torchrun cannot be started: {dispatch.launch_failure.splitlines()[-1]}", hint="ckptwatch doctor"
                 )
             for live in dispatch.live.values():
-                tell(_progress(live.folder))
+                tell(_said_by(live.folder))
             pause.wait(0.05)
     except BaseException:
         dispatch.paused = "stopping"
@@ -113,12 +113,9 @@ def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[str], None]) -> N
         raise
 
 
-def _progress(folder: LaunchFolder) -> str:
+def _said_by(folder: LaunchFolder) -> Progress:
     """What the worker says of itself; it starts with imports of some seconds."""
     try:
-        said: Progress = from_json(Progress, folder.progress.read_text())
+        return from_json(Progress, folder.progress.read_text())
     except (OSError, ContractError):
-        return "starting torchrun"
-    if said.windows_total:
-        return f"{said.phase} {said.eval_set}: {said.windows_done} of {said.windows_total} windows"
-    return said.phase
+        return Progress("starting torchrun")

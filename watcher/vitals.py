@@ -1,24 +1,33 @@
-"""The daemon's vital signs: facts gathered, judged by health.py, written to health.json and told to systemd."""
+"""The daemon's vital signs: facts gathered, judged by health.py, written to health.json and told to systemd.
+
+Long work of the daemon itself (hashing data, scanning, taking in a backlog) stands there too, as a Progress.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from evalcore.contract import write_atomically
+from evalcore.contract import Progress, write_atomically
 from watcher.clock import iso
 from watcher.detect.observe import SCAN_SHARE
 from watcher.errors import StoreUnavailable
 from watcher.health import Facts, Health, RunFacts, judge
+from watcher.intake import PROBES_PER_TICK, Intake
 from watcher.launch import processes
+from watcher.report import progress
 from watcher.store import queue
 
 if TYPE_CHECKING:
     from watcher.daemon import Daemon
 
 EVERY_S = 5.0
+WORK_S = 1.0  # what the daemon itself does longer than this is told, this often
+SAID_S = 5.0  # the log hears of it after this, then at twice the time and so on
 
 
 class Vitals:
@@ -27,22 +36,33 @@ class Vitals:
     def __init__(self) -> None:
         self._told_s = -1e9
         self._last: Health | None = None
+        self._said: dict[tuple[str, str], float] = {}  # (phase, of) -> how long it had lasted when the log heard of it
+
+    def tell_of(self, daemon: Daemon, work: Progress) -> None:
+        """Work during which no round of the loop is made: health.json and the log hear of it meanwhile."""
+        now_s = time.monotonic()
+        if time.time() - work.since >= WORK_S and now_s - self._told_s >= WORK_S:
+            self._told_s = now_s
+            self.write(daemon, self._last or Health("starting", ()), [work])
 
     def tell(self, daemon: Daemon, now_s: float) -> None:
         """Judge, write health.json, and give systemd its status line."""
         well = self._last is not None and self._last.state == "ok"
-        if now_s - self._told_s < EVERY_S and not (well and daemon.store_trouble):
+        works = [work for intake in daemon.intakes if (work := work_of(intake)) is not None]
+        every_s = WORK_S if works or self._said else EVERY_S
+        if now_s - self._told_s < every_s and not (well and daemon.store_trouble):
             return
         health = judge(facts_of(daemon, now_s))
         self._told_s, self._last = now_s, health
-        counts = self.write(daemon, health)
+        counts = self.write(daemon, health, works)
         words = f"{health.state}: {counts.get('queued', 0)} queued, {counts.get('running', 0)} running, "
         words += f"{counts.get('succeeded', 0)} done, {counts.get('failed', 0)} failed"
         daemon.notifier.status("; ".join([words, *health.reasons[:2]]))
 
-    def write(self, daemon: Daemon, health: Health) -> dict[str, int]:
+    def write(self, daemon: Daemon, health: Health, works: Sequence[Progress] = ()) -> dict[str, int]:
         """health.json, for `status` and the page. Returns the number of jobs in each state."""
         counts = _counts(daemon)
+        self._log(daemon, works)
         said = {
             "pid": os.getpid(),
             "boot_id": processes.boot_id(),
@@ -50,11 +70,12 @@ class Vitals:
             "at": iso(time.time()),
             "state": health.state,
             "reasons": list(health.reasons),
+            "work": [asdict(work) for work in works],
             "runs": [_run(intake) for intake in daemon.intakes],
             "queue": counts,
             "launches": [
                 {"id": id_, "folder": str(live.folder.root), "device": live.running.plan.device, "items": live.items}
-                for id_, live in daemon.dispatch.live.items()
+                for id_, live in (daemon.dispatch.live.items() if daemon.dispatch is not None else ())
             ],
         }
         try:
@@ -63,16 +84,46 @@ class Vitals:
             pass  # a full disk is told by the log and by systemd's status
         return counts
 
+    def _log(self, daemon: Daemon, works: Sequence[Progress]) -> None:
+        """What goes on long is said after a while, ever more seldom, and that it is over if it was said at all."""
+        for work in works:
+            lasted_s, before_s = work.at - work.since, self._said.setdefault((work.phase, work.of), 0.0)
+            if lasted_s >= max(SAID_S, 2 * before_s):
+                self._said[work.phase, work.of] = lasted_s
+                daemon.log.event("working", words=progress.words(asdict(work), work.at))
+        for phase, of in self._said.keys() - {(work.phase, work.of) for work in works}:
+            if self._said.pop((phase, of)):
+                daemon.log.event("worked", phase=phase, of=of)
+
+
+def work_of(intake: Intake) -> Progress | None:
+    """What a run's scan does at present, where it takes long; what a first one found is taken in by the hundred."""
+    watch, report, now_s = intake.watch, intake.gatherer.last_report, time.monotonic()
+    if report is not None and (report.more or len(intake.gatherer.settler.candidates) > PROBES_PER_TICK):
+        since_s, done = intake.started_s, min(intake.registered, report.matching)
+        work = Progress("taking in", done, report.matching, "files", intake.run.name)
+    elif watch.scanning_since_s is not None:
+        since_s = watch.scanning_since_s
+        work = Progress("scanning", watch.looked, 0, "files", intake.run.name)
+    else:
+        return None
+    at = time.time()
+    return replace(work, since=at - (now_s - since_s), at=at) if now_s - since_s >= WORK_S else None
+
 
 def facts_of(daemon: Daemon, now_s: float) -> Facts:
     """What health.py judges."""
     runs = []
     for intake in daemon.intakes:
         report, watch = intake.gatherer.last_report, intake.watch
-        age_s = now_s - (report.at_s if report else intake.last_new_s)
+        scanning = watch.scanning_since_s is not None
+        at_s = report.at_s if report else intake.last_new_s
+        age_s = now_s - (max(at_s, watch.looked_at_s) if scanning else at_s)
         interval_s = max(intake.run.scan_s, (report.seconds if report else 0) / SCAN_SHARE)
         names = (intake.run.name, str(intake.run.dir))
-        runs.append(RunFacts(*names, age_s, interval_s, intake.dir_missing, watch.polling_because, watch.overflows))
+        looked = watch.looked if scanning else None
+        trouble = (intake.dir_missing, watch.polling_because)
+        runs.append(RunFacts(*names, age_s, interval_s, *trouble, watch.overflows, looked))
     dispatch, paused = daemon.dispatch, daemon.dispatch.paused or ""
     failure = dispatch.launch_failure.strip() if dispatch.launch_failures >= 2 else ""
     free = os.statvfs(daemon.state.root)

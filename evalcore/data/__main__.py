@@ -1,15 +1,21 @@
-"""`python -m evalcore.data sniff|stats PATH... [--tokenizer T] --json`: one JSON object a file, in the order given."""
+"""`python -m evalcore.data sniff|stats PATH... [--tokenizer T] --json`: one JSON object a file, in the order given.
+
+With --progress, lines of {"progress": ...} come between them while a file takes long.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 from evalcore.data.errors import DataError
 from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.sniffing import Sniffed, sniff
 from evalcore.data.windows import plan_windows
+from evalcore.pulse import Pulse
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,17 +28,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--token-dtype", help="for token files without a header")
     parser.add_argument("--cache-dir", help="where tokenised text is kept")
     parser.add_argument("--json", action="store_true", help="accepted for clarity; the output is always JSON")
+    parser.add_argument("--progress", action="store_true", help="also say how far it is")
     options = parser.parse_args(arguments)
+    pulse = Pulse((lambda now: _write({"progress": asdict(now)})) if options.progress else None)
     for path in options.paths:
-        sys.stdout.write(json.dumps(look(path, options)) + "\n")
-        sys.stdout.flush()
+        _write(look(path, options, pulse))
     return 0
 
 
-def look(path: str, options: argparse.Namespace) -> dict[str, object]:
+def _write(said: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
+
+
+def look(path: str, options: argparse.Namespace, pulse: Pulse) -> dict[str, object]:
     """One file: the fields of Sniffed, and for `stats` also targets and windows."""
+
+    def report(phase: str, done: int, total: int) -> None:
+        pulse.beat(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
+
     tokenizer = options.tokenizer
     same = {"seq_len": options.seq_len, "token_dtype": options.token_dtype, "cache_dir": options.cache_dir}
+    same["report"] = report
     try:
         found = sniff(path, tokenizer=tokenizer, **same)
         if options.action == "stats" and tokenizer is None and found.kind in ("text", "jsonl"):

@@ -5,9 +5,11 @@ Owns decoding. A document is a whole text file, or one line's field; blank ones 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,20 +20,42 @@ from evalcore.data.formats import DataFile
 _BLOCK_CHARS = 1 << 20
 
 
-def documents(file: DataFile, text_field: str) -> Iterator[Iterator[str]]:
+class Meter:
+    """How far into the files reading has come: bytes as they lie on disk, compressed ones too."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._file: IO[bytes] | None = None
+
+    @contextlib.contextmanager
+    def over(self, path: Path) -> Iterator[IO[bytes]]:
+        """The file, opened; its position counts as long as it is open, its size afterwards."""
+        with open(path, "rb") as file:
+            self._file, size = file, os.fstat(file.fileno()).st_size
+            try:
+                yield file
+            finally:
+                self._before, self._file = self._before + size, None
+
+    @property
+    def bytes_read(self) -> int:
+        return self._before + (self._file.tell() if self._file is not None else 0)
+
+
+def documents(file: DataFile, text_field: str, meter: Meter) -> Iterator[Iterator[str]]:
     """Yield each document as an iterator over blocks of its text; it must be used up before the next one."""
     if file.kind == "text":
         if not _is_blank(file.path):
-            yield _blocks(file.path)
+            yield _blocks(file.path, meter)
         return
-    for text in _lines(file.path, text_field):
+    for text in _lines(file.path, text_field, meter):
         if text.strip():
             yield iter((text,))
 
 
-def _blocks(path: Path) -> Iterator[str]:
+def _blocks(path: Path, meter: Meter) -> Iterator[str]:
     # newline="": the bytes as they are; translated line ends would change the count of bytes
-    with open(path, encoding="utf-8", newline="") as file:
+    with meter.over(path) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
         try:
             while block := file.read(_BLOCK_CHARS):
                 yield block
@@ -42,11 +66,11 @@ def _blocks(path: Path) -> Iterator[str]:
 
 
 def _is_blank(path: Path) -> bool:
-    return all(not block.strip() for block in _blocks(path))  # stops at the first block that has any text
+    return all(not block.strip() for block in _blocks(path, Meter()))  # stops at the first block that has any text
 
 
-def _lines(path: Path, text_field: str) -> Iterator[str]:
-    with _opened(path) as file:
+def _lines(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
+    with meter.over(path) as raw, _decoded(path, raw) as file:
         number = 0
         try:
             for number, line in enumerate(file, 1):
@@ -67,14 +91,13 @@ def _field(path: Path, number: int, row: Any, text_field: str) -> str:
     return row[text_field]
 
 
-def _opened(path: Path) -> IO[str]:
+def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
     if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+        return gzip.open(raw, "rt", encoding="utf-8", newline="\n")
     if path.name.endswith(".zst"):
         try:
             import zstandard
         except ImportError:
             raise DataError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
-        raw = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True)  # noqa: SIM115
-        return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
-    return open(path, encoding="utf-8", newline="\n")
+        return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8", newline="\n")
+    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from evalcore.contract import EvalSetSpec, digest_files
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile, recognise
 from evalcore.data.metapickle import read_meta
-from evalcore.data.stream import TokenStream
+from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
 
@@ -30,11 +31,11 @@ def open_stream(
     tokenizer: str | None = None,
     max_tokens: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    report: Callable[[int], None] | None = None,
+    report: Report | None = None,
 ) -> TokenStream:
     """The tokens of an eval set, a file, or several files in order; raises DataError.
 
-    tokenizer: for text, and to know the bytes of ids in token files. report(tokens so far): called while tokenising.
+    tokenizer: for text, and to know the bytes of ids in token files. report: called as a text is read and tokenised.
     """
     spec = _as_spec(source, tokenizer, max_tokens)
     if spec.max_tokens is not None and spec.max_tokens < 2:
@@ -74,11 +75,13 @@ def _open_text(
     spec: EvalSetSpec,
     files: list[DataFile],
     cache_dir: str | os.PathLike[str] | None,
-    report: Callable[[int], None] | None,
+    report: Report | None,
 ) -> TokenStream:
     tokenizer = build_tokenizer(spec.tokenizer or DEFAULT_TOKENIZER)
     try:
-        digest = digest_files([str(file.path) for file in files])
+        total = sum(file.path.stat().st_size for file in files)
+        hashed = partial(_hashed, report, total) if report else None
+        digest = digest_files([str(file.path) for file in files], hashed)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from None
     if spec.data_digest and spec.data_digest != digest:
@@ -105,6 +108,10 @@ def _open_text(
     if stream.id_bytes is None:
         stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} is not byte-level")
     return stream
+
+
+def _hashed(report: Report, total: int, done: int) -> None:
+    report("hashing", done, total)
 
 
 def _open_tokens(spec: EvalSetSpec, files: list[DataFile]) -> TokenStream:

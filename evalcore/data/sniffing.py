@@ -15,6 +15,7 @@ from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile, recognise
 from evalcore.data.metapickle import read_meta
 from evalcore.data.opening import open_stream
+from evalcore.data.stream import Report
 
 
 @dataclass
@@ -51,10 +52,12 @@ def sniff(
     format: str = "auto",
     max_tokens: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    report: Report | None = None,
 ) -> Sniffed:
     """Say what a file is; a file that cannot be read as data comes back as kind `foreign` with its problem.
 
-    Raises DataError only where the path does not exist. vocab_size, seq_len: of the model it is meant for.
+    Raises DataError only where the path does not exist. vocab_size, seq_len: of the model it is meant for. report:
+    called as a large file is tokenised or read.
     """
     file = Path(path)
     if not file.exists() and not file.is_symlink():
@@ -65,7 +68,7 @@ def sniff(
     except DataError as error:
         return Sniffed(str(file), "foreign", error.reason, size, problems=[str(error)])
     out = Sniffed(str(file), found.kind, found.label, size, str(found.dtype) if found.dtype is not None else None)
-    _measure(out, found, tokenizer, token_dtype, format, max_tokens, cache_dir)
+    _measure(out, found, tokenizer, token_dtype, format, max_tokens, cache_dir, report)
     _judge(out, vocab_size, seq_len)
     return out
 
@@ -78,14 +81,15 @@ def _measure(
     format: str,
     max_tokens: int | None,
     cache_dir: Any,
+    report: Report | None,
 ) -> None:
     if found.is_text and tokenizer is None:
         return
     spec = EvalSetSpec("sniffed", (str(found.path),), format, tokenizer, token_dtype=token_dtype, max_tokens=max_tokens)
     try:
-        stream = open_stream(spec, cache_dir=cache_dir)
+        stream = open_stream(spec, cache_dir=cache_dir, report=report)
         out.tokens = stream.n_tokens
-        out.smallest_id, out.largest_id = stream.id_range
+        out.smallest_id, out.largest_id = stream.measure_ids(report)
     except DataError as error:
         out.problems.append(str(error))
         return

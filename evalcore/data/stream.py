@@ -5,7 +5,7 @@ Owns reading and the facts of a stream (length, largest id, bytes per id, docume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,9 @@ import numpy as np
 from evalcore.data.errors import DataError
 
 _SCAN_TOKENS = 1 << 22
+
+#: report(phase, bytes done, bytes in all): called as long work goes on; phases are hashing, tokenising, reading ids.
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(eq=False)
@@ -62,12 +65,19 @@ class TokenStream:
 
     @cached_property
     def id_range(self) -> tuple[int, int]:
-        """Smallest and largest id among the tokens in use; one pass in blocks."""
+        """Smallest and largest id among the tokens in use."""
+        return self.measure_ids()
+
+    def measure_ids(self, report: Report | None = None) -> tuple[int, int]:
+        """Smallest and largest id, by one pass in blocks. Raises DataError where there are no tokens."""
         low, high = None, None
+        width = self.parts[0].dtype.itemsize if self.parts else 0
         for start in range(0, self.n_tokens, _SCAN_TOKENS):
             block = self.read(start, min(start + _SCAN_TOKENS, self.n_tokens))
             low = int(block.min()) if low is None else min(low, int(block.min()))
             high = int(block.max()) if high is None else max(high, int(block.max()))
+            if report is not None:
+                report("reading ids", (start + len(block)) * width, self.n_tokens * width)
         if low is None or high is None:
             raise DataError(f"{self.label or 'the stream'} has no tokens", "name a file with data in it")
         return low, high

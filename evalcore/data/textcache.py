@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ import numpy as np
 
 from evalcore.contract import write_atomically
 from evalcore.data.chunking import chunks
-from evalcore.data.documents import documents
+from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile
+from evalcore.data.stream import Report
 from evalcore.data.tokenizers import Tokenizer
 
 _VERSION = 1
 _CHUNK_CHARS = 1 << 19
-Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def tokenised(
     cache_dir: Path | None = None,
     report: Report | None = None,
 ) -> TokenisedText:
-    """The files' tokens from the cache, or tokenised into it now. report(tokens so far) is called as it goes."""
+    """The files' tokens from the cache, or tokenised into it now. report is called as it goes."""
     folder = _writable(cache_dir or default_cache_dir())
     kinds = [file.kind for file in files]
     field = text_field if "jsonl" in kinds else None
@@ -64,7 +64,7 @@ def tokenised(
         if found is not None:
             return found
     name = _name(key, max_tokens)
-    _write(folder, name, files, tokenizer, text_field, max_tokens, report or (lambda tokens: None))
+    _write(folder, name, files, tokenizer, text_field, max_tokens, report or (lambda phase, done, total: None))
     found = _load(folder, name)
     if found is None:
         raise DataError(
@@ -107,18 +107,20 @@ def _write(
 ) -> None:
     dtype = "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
     starts: list[int] = []
-    total = 0
+    total, size = 0, sum(file.path.stat().st_size for file in files)
+    report("tokenising", 0, size)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False))
         stack.callback(lambda: Path(out.name).unlink(missing_ok=True))
         pieces = stack.enter_context(contextlib.closing(_pieces(files, tokenizer, field)))
-        for starts_document, ids in pieces:
+        for starts_document, ids, at in pieces:
             if starts_document:
                 starts.append(total)
             ids = ids if limit is None else ids[: limit - total]
             out.write(ids.astype(dtype).tobytes())
             total += len(ids)
-            report(total)
+            needed = at if limit is None or not total else min(size, at * limit // total)  # about so far, for `limit`
+            report("tokenising", at, size if limit is None else max(at, needed))
             if limit is not None and total >= limit:
                 break
         if total == 0:
@@ -132,28 +134,30 @@ def _write(
     write_atomically(folder / f"{name}.json", json.dumps(said))
 
 
-def _pieces(files: list[DataFile], tokenizer: Tokenizer, field: str) -> Generator[tuple[bool, np.ndarray], None, None]:
-    """(starts a document, ids) in order; encoded by a few threads that run ahead a bounded way."""
-    workers = len(os.sched_getaffinity(0))
-    waiting: deque[tuple[bool, Future[np.ndarray] | np.ndarray]] = deque()
+def _pieces(
+    files: list[DataFile], tokenizer: Tokenizer, field: str
+) -> Generator[tuple[bool, np.ndarray, int], None, None]:
+    """(starts a document, ids, bytes read to there) in order; a few threads encode, which run ahead a bounded way."""
+    workers, meter = len(os.sched_getaffinity(0)), Meter()
+    waiting: deque[tuple[bool, Future[np.ndarray] | np.ndarray, int]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for starts_document, text in _texts(files, tokenizer, field):
+        for starts_document, text in _texts(files, tokenizer, field, meter):
             ids = _eos(tokenizer) if text is None else pool.submit(_encode, tokenizer, text)
-            waiting.append((starts_document, ids))
+            waiting.append((starts_document, ids, meter.bytes_read))
             if len(waiting) >= 4 * workers + 64:
                 yield _done(*waiting.popleft())
         while waiting:
             yield _done(*waiting.popleft())
 
 
-def _done(starts_document: bool, ids: Future[np.ndarray] | np.ndarray) -> tuple[bool, np.ndarray]:
-    return starts_document, ids.result() if isinstance(ids, Future) else ids
+def _done(starts_document: bool, ids: Future[np.ndarray] | np.ndarray, at: int) -> tuple[bool, np.ndarray, int]:
+    return starts_document, ids.result() if isinstance(ids, Future) else ids, at
 
 
-def _texts(files: list[DataFile], tokenizer: Tokenizer, field: str) -> Iterator[tuple[bool, str | None]]:
+def _texts(files: list[DataFile], tokenizer: Tokenizer, field: str, meter: Meter) -> Iterator[tuple[bool, str | None]]:
     """(starts a document, text of a chunk), and (False, None) for the end of a document."""
     for file in files:
-        for blocks in documents(file, field):
+        for blocks in documents(file, field, meter):
             parts = iter(("".join(blocks),)) if tokenizer.whole_text else chunks(blocks, _CHUNK_CHARS)
             for number, part in enumerate(parts):
                 yield number == 0, part

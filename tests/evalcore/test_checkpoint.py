@@ -39,6 +39,18 @@ def test_only_the_model_s_records_are_read_unless_all_are_to_be_verified(tmp_pat
     assert load_checkpoint(path, verify="all").read_bytes > 3 * model_bytes
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_reading_tells_how_far_it_is_of_what_the_model_needs(tmp_path, legacy):
+    path, seen = make.save_rosellm(tmp_path / "a.pt", legacy=legacy), []
+    loaded = load_checkpoint(path, report=lambda done, total: seen.append((done, total)))
+    assert {total for _, total in seen} == {loaded.read_bytes}
+    assert len(seen) > 3 and seen[-1][0] == loaded.read_bytes
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    before = len(seen)
+    os.utime(path)
+    assert still_same(loaded) and len(seen) == before
+
+
 def test_damaged_optimizer_is_seen_only_by_verify_all(tmp_path):
     path = make.save_rosellm(tmp_path / "a.pt")
     data = bytearray(path.read_bytes())

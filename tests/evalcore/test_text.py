@@ -1,5 +1,6 @@
 """Text becomes the same tokens whole or in pieces, once per tokenizer and content."""
 
+import gzip
 import json
 import os
 
@@ -115,9 +116,40 @@ def test_max_tokens_stops_tokenising_early(tmp_path):
     (tmp_path / "big.txt").write_text("the cat sat on the mat " * 200_000)
     seen = []
     stream = open_stream(
-        tmp_path / "big.txt", tokenizer="bytes", max_tokens=1000, cache_dir=tmp_path / "c", report=seen.append
+        tmp_path / "big.txt",
+        tokenizer="bytes",
+        max_tokens=1000,
+        cache_dir=tmp_path / "c",
+        report=lambda *now: seen.append(now),
     )
-    assert len(stream) == 1000 and len(seen) == 1
+    assert len(stream) == 1000 and [phase for phase, _, _ in seen].count("tokenising") == 2
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz"])
+def test_tokenising_tells_how_far_it_is_in_bytes_of_the_file(tmp_path, kind):
+    path, seen = tmp_path / f"big.{kind}", []
+    lines = "".join(json.dumps({"text": f"{number} the cat sat on the mat " * 100}) + "\n" for number in range(2000))
+    text = "the cat sat on the mat\n" * 200_000 if kind == "txt" else lines
+    path.write_bytes(gzip.compress(text.encode()) if kind.endswith("gz") else text.encode())
+    size = path.stat().st_size
+    open_stream(path, tokenizer="bytes", cache_dir=tmp_path / "c", report=lambda *now: seen.append(now))
+    done = [now for now in seen if now[0] == "tokenising"]
+    assert done[0] == ("tokenising", 0, size) and done[-1] == ("tokenising", size, size)
+    assert [at for _, at, _ in done] == sorted(at for _, at, _ in done)
+    assert any(0 < at < size for _, at, _ in done)
+    assert [now for now in seen if now[0] == "hashing"][-1] == ("hashing", size, size)
+
+
+def test_with_max_tokens_the_bytes_in_all_are_what_those_tokens_will_need(tmp_path):
+    (tmp_path / "big.txt").write_text("the cat sat on the mat " * 400_000)
+    seen = []
+    open_stream(
+        tmp_path / "big.txt", tokenizer="bytes", max_tokens=2_000_000, cache_dir=tmp_path / "c",
+        report=lambda *now: seen.append(now),
+    )  # fmt: skip
+    done = [now for now in seen if now[0] == "tokenising"][1:]
+    assert all(total < 5_000_000 < (tmp_path / "big.txt").stat().st_size for _, _, total in done)
+    assert done[-1][1] == done[-1][2]
 
 
 def test_content_that_changed_since_it_was_registered_is_refused(tmp_path):

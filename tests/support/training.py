@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalcore.contract import LaunchFolder
+from evalcore.contract import LaunchFolder, Progress, to_json
 from tests.support.database import Database
 from watcher.clock import iso
 from watcher.config import WebSettings
@@ -60,8 +60,8 @@ def training(folder: Path, points: int = 36) -> Training:
     waiting = [database.checkpoint(step, "gpt-124m", f"gpt_step_{step:06d}.pt") for step in (19000, 19500)]
     running = _launch(database, state, waiting[0], "launch-b", "running")
     attempt = json.loads((running.root / "attempt").read_text())
-    said = {"attempt": attempt, "eval_set": "fineweb", "windows_done": 361, "windows_total": 1024, "phase": "evaluate"}
-    running.progress.write_text(json.dumps({**said, "at": time.time(), "version": 1}))
+    said = Progress("evaluating", 361, 1024, "windows", "fineweb", attempt, time.time() - 20, time.time())
+    running.progress.write_text(to_json(said))
     database.job(waiting[1], "queued", "gpt-124m", "fineweb")
     database.job(waiting[1], "queued", "gpt-124m", "wikitext")
     return Training(database, state)

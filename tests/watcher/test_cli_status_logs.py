@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 
@@ -17,7 +18,8 @@ from tests.support.database import small_run
 from watcher.clock import iso
 from watcher.lock import Lock
 from watcher.places import StateFolder
-from watcher.report.status import bar, judge, queue_eta_s, with_progress
+from watcher.report.progress import bar
+from watcher.report.status import judge, queue_eta_s, with_progress
 from watcher.store.schema import jobs
 
 
@@ -121,28 +123,54 @@ def test_a_running_job_shows_how_far_it_is_and_what_is_left(ckptwatch, tmp_path)
     launch.create()
     attempt = database.launch(job, launch.root)
     launch.started(attempt).touch()
-    began_s = launch.started(attempt).stat().st_mtime
-    launch.progress.write_text(to_json(Progress(attempt, "val", 25, 100, "evaluating", began_s + 10)))
+    now_s = time.time()
+    launch.progress.write_text(to_json(Progress("evaluating", 25, 100, "windows", "val", attempt, now_s - 10, now_s)))
     with daemon_of(tmp_path / "r.db"):
         said = ckptwatch("status", "--json", "--db", tmp_path / "r.db")
         running = said.json["running"][0]
         assert (running["step"], running["share"], running["phase"]) == (400, 0.25, "evaluating")
         assert 0 < running["eta_s"] <= 30.0
         text = ckptwatch("status", "--db", tmp_path / "r.db").out
-        assert "[###.........]" in text
-        assert "25/100" in text
+        assert "evaluating  [###.........] 25/100 windows" in text
+
+
+def test_a_job_whose_text_is_tokenised_first_shows_the_bytes(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    job = database.job(database.checkpoint(400), "running")
+    launch = LaunchFolder(tmp_path / "launch")
+    launch.create()
+    attempt = database.launch(job, launch.root)
+    now = Progress("tokenising", 3 << 20, 4 << 20, "bytes", "val", attempt, time.time() - 30, time.time())
+    launch.progress.write_text(to_json(now))
+    with daemon_of(tmp_path / "r.db"):
+        running = ckptwatch("status", "--json", "--db", tmp_path / "r.db").json["running"][0]
+        assert (running["phase"], running["share"], running["unit"]) == ("tokenising", 0.75, "bytes")
+        assert 5 < running["eta_s"] <= 10
+        text = ckptwatch("status", "--db", tmp_path / "r.db").out
+        assert "tokenising  [#########...] 3.0 MiB of 4.0 MiB" in text
+
+
+def test_what_the_daemon_itself_is_long_at_is_told(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db")
+    scan = Progress("scanning", 51_234, 0, "files", "gpt", since=time.time() - 40, at=time.time())
+    hashing = Progress("hashing", 1 << 30, 4 << 30, "bytes", "val", since=time.time() - 10, at=time.time())
+    with daemon_of(tmp_path / "r.db", work=[asdict(scan), asdict(hashing)]):
+        said = ckptwatch("status", "--db", tmp_path / "r.db")
+        assert "at work    scanning gpt: 51,234 files\n" in said.out
+        assert "at work    hashing val: 1.0 GiB of 4.0 GiB, 30 s left" in said.out
+        assert ckptwatch("status", "--json", "--db", tmp_path / "r.db").json["work"][0]["done"] == 51_234
 
 
 def test_the_time_left_is_what_the_windows_to_come_take():
     keys = ("run", "checkpoint", "step", "eval_set", "device", "launch", "claimed_at")
     job = {"job": 1, "attempt": 5, **dict.fromkeys(keys)}
-    progress = {"attempt": 5, "windows_done": 10, "windows_total": 40, "phase": "evaluating", "at": 120.0}
-    assert with_progress(job, progress, 100.0, 120.0)["eta_s"] == pytest.approx(60.0)
-    assert with_progress(job, progress, 100.0, 130.0)["eta_s"] == pytest.approx(50.0)
-    other = with_progress(job, {**progress, "attempt": 4}, 100.0, 120.0)
+    said = asdict(Progress("evaluating", 10, 40, "windows", "val", 5, since=100.0, at=120.0))
+    assert with_progress(job, said, 120.0)["eta_s"] == pytest.approx(60.0)
+    assert with_progress(job, said, 130.0)["eta_s"] == pytest.approx(50.0)
+    other = with_progress(job, {**said, "attempt": 4}, 120.0)
     assert (other["eta_s"], other["phase"]) == (None, "waiting in its launch")
-    before = with_progress(job, {**progress, "attempt": 0, "phase": "tokenising"}, None, 120.0)
-    assert (before["phase"], before["share"]) == ("tokenising", None)
+    before = with_progress(job, asdict(Progress("importing")), 120.0)
+    assert (before["phase"], before["share"], before["progress"]) == ("importing", None, "")
     recent = [{"load_seconds": 1.0, "eval_seconds": 9.0}]
     assert queue_eta_s(5, [{"eta_s": 60.0}], recent, 1) == pytest.approx(110.0)
     assert queue_eta_s(5, [], [], 1) is None

@@ -55,7 +55,11 @@ def test_the_overview_shows_the_newest_result_and_the_best(url, made):
     twin = json.loads(get(url + "/api/overview")[2])
     assert f"{twin['best'][0]['loss']:.4f}" in page
     assert twin["newest"][0]["id"] == max(row["id"] for row in twin["newest"])
-    assert twin["running"][0]["progress"] == {"done": 361, "total": 1024, "phase": "evaluate"}
+    assert twin["running"][0]["progress"] == {
+        "phase": "evaluating",
+        "share": 361 / 1024,
+        "amount": "361/1024 windows",
+    }
     assert "361/1024 windows" in page
 
 

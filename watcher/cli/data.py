@@ -55,7 +55,7 @@ def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 
 
 def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
-    from watcher.cli.showing import state_folder
+    from watcher.cli.showing import ProgressLine, state_folder
     from watcher.config import load_settings
     from watcher.launch.datafiles import ask
 
@@ -69,7 +69,8 @@ def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], gi
     if cache.is_dir():
         options += ["--cache-dir", str(cache)]
     python = load_settings(flags.settings_file()).launch.python
-    found = list(ask(action, names, options, str(python) if python else None))
+    with ProgressLine() as line:
+        found = list(ask(action, names, options, str(python) if python else None, line))
     if absent := [one for one in found if one["kind"] == "missing"]:
         raise NothingFound(absent[0]["label"], hint="check the path")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from watcher.checkpoints import printable
 from watcher.cli.flags import evaluation_flags
 from watcher.cli.options import Globals, db_option, json_option, print_json, say
 from watcher.cli.run import load
+from watcher.cli.showing import ProgressLine
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
 from watcher.store.engine import shown_url
 
@@ -61,7 +61,7 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
             say(
                 f"a daemon ({held.holder}) holds {default_database(settings.store.url, folder)}: this is not kept there"
             )
-        store, line = open_for_writing(url), _Line()
+        store, line = open_for_writing(url), ProgressLine()
         try:
             launcher = make_launcher(settings)
             done = evaluate_files(store, state, settings, found, run_name, log, launcher, line)
@@ -76,22 +76,6 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     else:
         _print(rows, others, kept)
     _raise_for(failed)
-
-
-class _Line:
-    """One line on a terminal that is written over; nothing where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._shown = ""
-
-    def __call__(self, words: str) -> None:
-        if words != self._shown and sys.stderr.isatty():
-            self._shown = words
-            click.echo(f"\r\x1b[2K{words}", nl=False, err=True)
-
-    def end(self) -> None:
-        if self._shown:
-            click.echo("\r\x1b[2K", nl=False, err=True)
 
 
 def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str) -> None:

@@ -58,12 +58,15 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
 
 def _sniff(paths: list[Path]) -> dict[str, dict[str, Any]]:
     """What the data files are, as far as that can be told here; without numpy the file is written all the same."""
+    from watcher.cli.showing import ProgressLine
     from watcher.launch.datafiles import ask
 
     if not paths:
         return {}
     try:
-        return {str(path): one for path, one in zip(paths, ask("sniff", [str(p) for p in paths], []), strict=True)}
+        with ProgressLine() as line:
+            found = ask("sniff", [str(path) for path in paths], [], tell=line)
+            return {str(path): one for path, one in zip(paths, found, strict=True)}
     except EnvironmentProblem as problem:
         say(f"note: the data was not looked at: {problem.cause}")
         return {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from evalcore.contract import Progress
 from watcher.cli.flags import as_settings, evaluation_flags
 from watcher.cli.options import Globals, db_option, json_option, print_json, say
 from watcher.errors import ConfigError, NothingFound, SomeFailed
@@ -155,13 +157,15 @@ def _show_plan(settings, as_json: bool) -> None:
     import threading
 
     from watcher.checkpoints import NamePattern, printable, step_from_name
+    from watcher.cli.showing import ProgressLine
     from watcher.detect.observe import FolderWatch, Irregular
 
     rows = []
     seen = _registered(settings)
     for run in settings.run:
         watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, threading.Event())
-        report = watch.scan()
+        with ProgressLine() as line:
+            report = watch.scan(partial(_tell_scan, line, run.name, time.time()))
         if report.error:
             raise ConfigError(f"run {run.name}: {report.error}")
         for path, found in sorted(report.observations):
@@ -178,6 +182,10 @@ def _show_plan(settings, as_json: bool) -> None:
     sets = ", ".join(entry.name for entry in settings.eval)
     new = sum(row["plan"] == NEW for row in rows)
     say(f"{new} new file(s) on {len(settings.eval)} set(s): {sets}; nothing was changed")
+
+
+def _tell_scan(line: Any, run: str, since: float, entries: int) -> None:
+    line(Progress("scanning", entries, 0, "files", run, since=since, at=time.time()))
 
 
 def _registered(settings) -> set[tuple[str, str, Any]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from evalcore.contract import Progress
 from watcher.cli.options import Globals, database_url
 from watcher.report.columns import Column
 from watcher.report.tables import as_text
@@ -26,6 +29,45 @@ def in_colour() -> bool:
 
 def print_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
     click.echo(as_text(columns, rows, width=terminal_width(), colour=in_colour()))
+
+
+class ProgressLine:
+    """One line on a terminal that is written over, ten times a second at most; nothing where stderr is no terminal.
+
+    No escape sequences, so that NO_COLOR and the plainest terminal are served as well.
+    """
+
+    def __init__(self) -> None:
+        self._shown, self._at_s, self._phase = "", 0.0, ""
+        self._silent = not sys.stderr.isatty()
+
+    def __call__(self, now: Progress) -> None:
+        from watcher.report import progress
+
+        at_s = time.monotonic()
+        if self._silent or (at_s - self._at_s < 0.1 and now.phase == self._phase):
+            return
+        self._at_s, self._phase, said = at_s, now.phase, asdict(now)
+        room = shutil.get_terminal_size((80, 24)).columns - 1  # a line that wraps could not be written over
+        line = " ".join(filter(None, (progress.words(said, time.time()), progress.bar(progress.share(said), 12))))
+        self._write(line[:room])
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            self._write("")
+            click.echo("\r", nl=False, err=True)
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def _write(self, line: str) -> None:
+        if line != self._shown:
+            click.echo(f"\r{line:<{len(self._shown)}}", nl=False, err=True)
+            self._shown = line
 
 
 def painted(words: str, colour: str) -> str:

@@ -64,6 +64,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     alive = said if said is not None and pid is not None and said.get("pid") == pid else {}
     facts |= {"started_at": alive.get("started_at"), "heard_at": alive.get("at"), "runs": alive.get("runs", [])}
     facts |= {
+        "work": alive.get("work", []),
         "launches": alive.get("launches", []),
         "database": without_password(database_url(flags, db)),
         "state_dir": str(folder.root),
@@ -122,15 +123,8 @@ def _measured(job: dict[str, Any], now_s: float) -> dict[str, Any]:
     from watcher.report.status import with_progress
 
     if job["folder"] is None:
-        return with_progress(job, None, None, now_s)
-    launch = LaunchFolder(Path(job["folder"]))
-    started_s = None
-    if job["attempt"] is not None:
-        try:
-            started_s = launch.started(job["attempt"]).stat().st_mtime
-        except OSError:
-            pass  # the worker has not begun on it
-    return with_progress(job, read_json(launch.progress), started_s, now_s)
+        return with_progress(job, None, now_s)
+    return with_progress(job, read_json(LaunchFolder(Path(job["folder"])).progress), now_s)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -152,7 +146,8 @@ def _show(facts: dict[str, Any]) -> None:
     from watcher.checkpoints import printable
     from watcher.cli.showing import painted, print_table
     from watcher.report.columns import Column, duration, integer, result_columns, size, text_column
-    from watcher.report.status import bar
+    from watcher.report.progress import bar
+    from watcher.report.progress import words as progress_words
 
     who = f", pid {facts['pid']}" if facts["pid"] else ""
     click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")
@@ -175,6 +170,8 @@ def _show(facts: dict[str, Any]) -> None:
     lines["database"] = facts["database"]
     for name, words in lines.items():
         click.echo(f"{name:<10} {words}")
+    for work in facts["work"]:
+        click.echo(f"at work    {progress_words(work, time.time())}")
     for run in facts["runs"]:
         click.echo(f"watching   {printable(run['name'])}: {printable(run['dir'])}{_scan_words(run)}")
     if facts["running"]:
@@ -185,8 +182,8 @@ def _show(facts: dict[str, Any]) -> None:
                 Column("step", lambda row: integer(row["step"]), True),
                 text_column("eval_set", "set"),
             ),
-            Column("progress", lambda row: bar(row["share"], 12) or row["phase"]),
-            Column("windows", lambda row: f"{integer(row['windows_done'])}/{integer(row['windows_total'])}", True),
+            text_column("phase"),
+            Column("progress", lambda row: " ".join(filter(None, (bar(row["share"], 12), row["progress"]))) or "-"),
             *(Column("left", lambda row: duration(row["eta_s"]), True), text_column("device")),
         ]
         print_table(columns, facts["running"])

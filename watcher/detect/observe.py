@@ -15,6 +15,7 @@ import threading
 import time
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from watchdog.events import (
@@ -111,6 +112,8 @@ class FolderWatch(FileSystemEventHandler):
         self.overflows = 0
         self.polling_because: str | None = None
         self.scanning_since_s: float | None = None
+        self.looked = 0  # entries that the scan under way has come past
+        self.looked_at_s = 0.0
         self._wake = wake
         self._known: set[int] = set()
         self._recent: set[int] = set()
@@ -189,16 +192,23 @@ class FolderWatch(FileSystemEventHandler):
         while not self._stop.is_set():
             self._scan_now.clear()
             self._watch()
+            self._note_looked(0)
             self.scanning_since_s = time.monotonic()
-            report = self.scan()
+            report = self.scan(self._note_looked)
             self.scanning_since_s = None
             self.reports.put(report)
             self._wake.set()
             pause_s = max(self.scan_s, report.seconds / SCAN_SHARE)
             self._scan_now.wait(1.0 if report.more or report.error else pause_s)
 
-    def scan(self) -> ScanReport:
-        """Look at every entry of the folder once; report the versions that are not known yet, newest first."""
+    def _note_looked(self, entries: int) -> None:
+        self.looked, self.looked_at_s = entries, time.monotonic()
+
+    def scan(self, tell: Callable[[int], None] = lambda entries: None) -> ScanReport:
+        """Look at every entry of the folder once; report the versions that are not known yet, newest first.
+
+        tell: gets the number of entries looked at, now and then.
+        """
         began_s, began_cpu_s = time.monotonic(), time.thread_time()
         known, recent = self._known, self._recent
         self._recent = set()
@@ -208,7 +218,7 @@ class FolderWatch(FileSystemEventHandler):
         report = ScanReport(began_s, 0.0, [], 0, 0, False, 0)
         try:
             report.device = os.stat(self.root).st_dev
-            for path, found, key in self._walk(report.ignored, known):
+            for path, found, key in self._walk(report.ignored, known, tell):
                 report.matching += 1
                 seen.append(key)
                 if key in known:
@@ -229,8 +239,8 @@ class FolderWatch(FileSystemEventHandler):
         report.seconds = time.thread_time() - began_cpu_s
         return report
 
-    def _walk(self, ignored: Counter[str], known: set[int]):
-        folders = [""]
+    def _walk(self, ignored: Counter[str], known: set[int], tell: Callable[[int], None]):
+        folders, looked = [""], 0
         while folders:
             folder = folders.pop()
             try:
@@ -242,6 +252,9 @@ class FolderWatch(FileSystemEventHandler):
                 continue
             with entries:
                 for entry in entries:
+                    looked += 1
+                    if not looked & 63:
+                        tell(looked)
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if self.pattern.recursive and entry.is_dir(follow_symlinks=False):
                         folders.append(path)

@@ -6,20 +6,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from evalcore.contract import Progress
 from watcher.errors import EnvironmentProblem
 from watcher.launch.environment import job_environment
 
 
 def ask(
-    action: str, paths: Sequence[str], options: Sequence[str], python: str | None = None
+    action: str,
+    paths: Sequence[str],
+    options: Sequence[str],
+    python: str | None = None,
+    tell: Callable[[Progress], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """`sniff` or `stats`: one object a file, as each is known. Raises EnvironmentProblem where the process fails.
 
-    options: further arguments of `python -m evalcore.data`. What the process says on stderr goes to ours.
+    options: further arguments of `python -m evalcore.data`. tell: gets how far it is with a large file. What the
+    process says on stderr goes to ours.
     """
+    options = [*options, *(["--progress"] if tell else [])]
     command = [python or sys.executable, "-m", "evalcore.data", action, *options, "--json", "--", *paths]
     environment = job_environment(os.environ, ("PYTHONPATH", "HTTP*_PROXY", "SSL_CERT_*"), {"PYTHONUNBUFFERED": "1"})
     try:
@@ -34,7 +41,11 @@ def ask(
     try:
         with process.stdout as lines:
             for line in lines:
-                yield json.loads(line)
+                said = json.loads(line)
+                if tell is not None and "progress" in said:
+                    tell(Progress(**said["progress"]))
+                else:
+                    yield said
     finally:
         if process.poll() is None and sys.exc_info()[0] is not None:
             process.kill()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from watcher.clock import seconds
+from watcher.report import progress
 
 Row = dict[str, Any]
 STALLED_S = 60.0
@@ -42,35 +43,32 @@ def judge(said: Row | None, holder_pid: int | None, lock_age_s: float, now_s: fl
         return Verdict("stalled", STALLED, (f"daemon {holder_pid} was last heard of {age_s:.0f} s ago",))
     state = str(said.get("state", "ok"))
     reasons = tuple(str(reason) for reason in said.get("reasons", ()))
-    return Verdict(state, HEALTHY if state == "ok" else DEGRADED, reasons)
+    return Verdict(state, HEALTHY if state in ("ok", "starting") else DEGRADED, reasons)
 
 
-def with_progress(job: Row, progress: Row | None, started_s: float | None, now_s: float) -> Row:
-    """A running job with how far it is. progress: the launch's progress file; started_s: when the worker began on it.
+def with_progress(job: Row, said: Row | None, now_s: float) -> Row:
+    """A running job with how far it is. said: the launch's progress file.
 
-    eta_s: the time that is left if the windows to come take as long as those done.
+    eta_s: the time that is left of the evaluation if the windows to come take as long as those done.
     """
-    mine = progress is not None and progress.get("attempt") == job["attempt"]
-    done, total = (progress["windows_done"], progress["windows_total"]) if progress and mine else (None, None)
-    eta_s = None
-    if done and total and started_s is not None and progress is not None:
-        spent_s = max(0.0, float(progress["at"]) - started_s)
-        eta_s = max(0.0, spent_s / done * (total - done) - max(0.0, now_s - float(progress["at"])))
+    mine = of_job(said, job["attempt"])
     return {
         **{key: job[key] for key in ("job", "run", "checkpoint", "step", "eval_set", "device", "launch", "claimed_at")},
-        "phase": _phase(progress, mine),
-        "windows_done": done,
-        "windows_total": total,
-        "share": done / total if done is not None and total else None,
-        "eta_s": eta_s,
+        "phase": mine["phase"],
+        **{key: mine.get(key) for key in ("done", "total", "unit")},
+        "share": progress.share(mine),
+        "eta_s": progress.left_s(mine, now_s),
+        "progress": progress.amount(mine),
     }
 
 
-def _phase(progress: Row | None, mine: bool) -> str:
-    """What the launch does for this job: its own phase, the launch's before any job (attempt 0), or it waits."""
-    if progress is None:
-        return "starting"
-    return str(progress.get("phase")) if mine or progress.get("attempt") == 0 else "waiting in its launch"
+def of_job(said: Row | None, attempt: int | None) -> Row:
+    """What the launch does for this job: its own progress, the launch's before any job (attempt 0), or it waits."""
+    if said is None:
+        return {"phase": "starting"}
+    if said.get("attempt") in (attempt, 0):
+        return {**said, "phase": str(said.get("phase"))}
+    return {"phase": "waiting in its launch"}
 
 
 def queue_eta_s(queued: int, running: Sequence[Row], recent: Sequence[Row], launches: int) -> float | None:
@@ -85,11 +83,3 @@ def queue_eta_s(queued: int, running: Sequence[Row], recent: Sequence[Row], laun
 def lag_s(queued_since: str | None, now_s: float) -> float | None:
     """Age of the oldest job that waits."""
     return None if queued_since is None else max(0.0, now_s - seconds(queued_since))
-
-
-def bar(share: float | None, width: int = 20) -> str:
-    """`[#####.....]`; empty where nothing is known."""
-    if share is None:
-        return ""
-    full = round(max(0.0, min(1.0, share)) * width)
-    return "[" + "#" * full + "." * (width - full) + "]"

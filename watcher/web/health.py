@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from watcher.clock import seconds
+from watcher.report.progress import words
 
 SILENT_S = 60.0  # the daemon writes its health every 5 s
 QUEUE_AGE_MAX_S = 6 * 3600.0
@@ -13,19 +14,24 @@ QUEUE_AGE_MAX_S = 6 * 3600.0
 
 @dataclass(frozen=True)
 class Health:
-    """state: ok | degraded | paused | stalled | down. reasons: sentences, the worst first. ready: has scanned once."""
+    """state: ok | starting | degraded | paused | stalled | down. reasons: sentences, the worst first.
+
+    ready: has scanned once. work: what the daemon itself does that takes long (hashing data, scanning).
+    """
 
     state: str
     reasons: tuple[str, ...]
     ready: bool
     said_at: str | None
+    work: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return self.state == "ok"
+        return self.state in ("ok", "starting")
 
     def as_json(self) -> dict[str, Any]:
-        return {"ok": self.ok, "state": self.state, "reasons": list(self.reasons), "said_at": self.said_at}
+        said = {"reasons": list(self.reasons), "work": list(self.work), "said_at": self.said_at}
+        return {"ok": self.ok, "state": self.state, **said}
 
 
 def judge(
@@ -51,4 +57,5 @@ def judge(
         state = "degraded"
     if database and state == "ok":
         state = "degraded"
-    return Health(state, tuple(reasons), ready, at)
+    work = tuple(words(one, now_s) for one in said.get("work") or [] if isinstance(one, dict))
+    return Health(state, tuple(reasons), ready, at, work)

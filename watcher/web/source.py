@@ -85,7 +85,12 @@ class Source:
             self._pulse = ("", error.cause)
         health = self.said() or {}
         progress = [self.progress(launch.get("folder")) for launch in health.get("launches") or []]
-        spoken = (health.get("state"), health.get("reasons"), [p and p.get("windows_done") for p in progress])
+        spoken = (
+            health.get("state"),
+            health.get("reasons"),
+            [p and (p.get("phase"), p.get("done")) for p in progress],
+            health.get("work"),
+        )
         return f"{self._pulse[1]}|{spoken}|{is_held(self.state.lock)}"
 
     def progress(self, folder: str | None) -> Row | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from watcher.clock import seconds
 from watcher.report.comparison import Difference, compare_rows
+from watcher.report.progress import amount, share
+from watcher.report.status import of_job
 from watcher.store.pages import CHART_COLUMNS, COMPARED_COLUMNS
 from watcher.web import reproduce
 from watcher.web.curves import series_of
@@ -166,10 +168,8 @@ def whole(query: Query, key: str) -> int | None:
 def _running(source: Source) -> list[Row]:
     rows = source.pages.running()
     for row in rows:
-        said = source.progress(row["folder"]) or {}
-        done, total = said.get("windows_done"), said.get("windows_total")
-        mine = said.get("attempt") == row["attempt"] and isinstance(done, int) and isinstance(total, int) and total > 0
-        row["progress"] = {"done": done, "total": total, "phase": said.get("phase")} if mine else None
+        mine = of_job(source.progress(row["folder"]), row["attempt"])
+        row["progress"] = {"phase": mine["phase"], "share": share(mine), "amount": amount(mine)}
     return rows
 
 
