@@ -40,9 +40,7 @@ from watcher.store.queue import ClaimedCheckpoint, Held, OpenAttempt
 AHEAD = 2  # checkpoints that a launch holds besides the one in hand: it reads the next file while it computes
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
 DEVICE_POLL_S = 10.0
-LINGER_MIN_S = (
-    1.0  # small checkpoints are done faster than we look: without it each few would cost a launch of their own
-)
+LINGER_MIN_S = 1.0  # small checkpoints are done faster than we look: each few would cost a launch of their own
 
 
 @dataclass
@@ -93,7 +91,7 @@ class Dispatch:
     away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
     _not_before_s: float = 0.0
     _leases_due_s: float = 0.0
-    _turn: int = 0
+    _served: dict[str, int] = field(default_factory=dict)  # run -> when its turn came last, as a count of turns
     _choice: tuple[float, Choice] | None = None
 
     def tick(self, now_s: float) -> None:
@@ -203,14 +201,21 @@ class Dispatch:
         order = {name: run.order for name, run in self.runs.items() if not self.away(name)}
         if not order:
             return None
-        filled = [name for name, policy in order.items() if policy == "fill"]
-        self._turn += 1  # in turn: no run's newest checkpoint waits behind another's whole backlog
-        for name in filled[self._turn % len(filled) :] + filled[: self._turn % len(filled)] if filled else ():
-            if waiting := queue.waiting_steps(self.store, name, now):
-                first = fill_order(list(waiting), queue.finished_steps(self.store, name))[0]
-                if claimed := queue.claim_next(self.store, order, launch, now, [waiting[first]], opens):
-                    return claimed
-        return queue.claim_next(self.store, order, launch, now, None, opens)
+        waiting = queue.runs_waiting(self.store, list(order), now) if len(order) > 1 else list(order)
+        # in turn, the longest unserved first: no run's newest checkpoint waits behind another's whole backlog
+        for name in sorted(waiting, key=lambda name: self._served.get(name, 0)):
+            if claimed := self._claim_of(name, order[name], launch, now, opens):
+                self._served[name] = max(self._served.values(), default=0) + 1
+                return claimed
+        return None
+
+    def _claim_of(self, run: str, order: str, launch: str, now: str, opens: dict | None) -> ClaimedCheckpoint | None:
+        """The run's next checkpoint by its own order."""
+        if order == "fill" and (waiting := queue.waiting_steps(self.store, run, now)):
+            first = fill_order(list(waiting), queue.finished_steps(self.store, run))[0]
+            if claimed := queue.claim_next(self.store, {run: order}, launch, now, [waiting[first]], opens):
+                return claimed
+        return queue.claim_next(self.store, {run: order}, launch, now, None, opens)
 
     def _feed(self, live: _Live) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""

@@ -118,11 +118,24 @@ def claim_next(
         return None
 
 
-def waiting_steps(store: Store, run: str, now: str) -> dict[int, int]:
-    """step -> checkpoint id of what is due, for the order `fill`."""
+def runs_waiting(store: Store, runs: Sequence[str], now: str) -> list[str]:
+    """Those of the runs that have work due; where a person bumped some of it, only the runs of what was bumped last."""
+    due = or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now)
     with store.read() as tx:
         rows = tx.execute(
-            select(checkpoints.c.step, checkpoints.c.id)
+            select(jobs.c.run, func.max(jobs.c.priority).label("priority"))
+            .where(jobs.c.state == State.QUEUED, jobs.c.run.in_(runs), due)
+            .group_by(jobs.c.run)
+        ).all()
+    top = max((row.priority for row in rows), default=0)
+    return [row.run for row in rows if row.priority == top]
+
+
+def waiting_steps(store: Store, run: str, now: str) -> dict[int, int]:
+    """step -> checkpoint id of what is due, for the order `fill`; where some of it was bumped, of that alone."""
+    with store.read() as tx:
+        rows = tx.execute(
+            select(checkpoints.c.step, checkpoints.c.id, jobs.c.priority)
             .select_from(jobs.join(checkpoints))
             .where(
                 jobs.c.state == State.QUEUED,
@@ -130,8 +143,9 @@ def waiting_steps(store: Store, run: str, now: str) -> dict[int, int]:
                 checkpoints.c.step.is_not(None),
                 or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now),
             )
-        )
-        return {row.step: row.id for row in rows}
+        ).all()
+    top = max((row.priority for row in rows), default=0)
+    return {row.step: row.id for row in rows if row.priority == top}
 
 
 def finished_steps(store: Store, run: str) -> set[int]:
