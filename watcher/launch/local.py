@@ -127,9 +127,21 @@ class LocalLauncher:
 def torchrun_arguments(plan: LaunchPlan) -> list[str]:
     """`python -m torch.distributed.run` on a free port of this machine, one attempt, no restarts of its own."""
     return [
-        *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
+        *("-m", "torch.distributed.run", *meet_here(plan), f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
         *("-m", "evalcore.worker", os.fspath(plan.folder.root)),
     ]
+
+
+def meet_here(plan: LaunchPlan) -> tuple[str, ...]:
+    """Where the ranks of one machine meet.
+
+    Not `--standalone`: it has them look for each other under the host's name, which need not resolve in a container,
+    and then waits for minutes.
+    """
+    return (
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
+        f"--rdzv-id={plan.launch}",
+    )
 
 
 def _how(code: int) -> str:

@@ -19,6 +19,7 @@ from watcher.config import SlurmSettings
 from watcher.jobs import Cause
 from watcher.launch import processes
 from watcher.launch.environment import job_environment
+from watcher.launch.local import meet_here
 from watcher.launch.logs import last_words
 from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
 
@@ -169,7 +170,7 @@ def script_of(plan: LaunchPlan, slurm: SlurmSettings) -> str:
         meet = f"--nnodes={slurm.nodes} --rdzv-backend=c10d --rdzv-id={plan.launch} --rdzv-endpoint=$first:$port"
         torchrun = f"srun --kill-on-bad-exit=1 {torchrun} {meet}"
     else:
-        torchrun += " --standalone"
+        torchrun += f" {' '.join(meet_here(plan))}"
     no_gpu = 'export CUDA_VISIBLE_DEVICES=""\n' if plan.device == "cpu" else ""
     setup = "".join(f"{line}\n" for line in slurm.setup)
     return f"""#!/bin/bash
