@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, scale, scaling, simulate, tiny, tokenise
+from bench import backlog, core, exactness, lanes, scale, scaling, simulate, tiny, tokenise
 
 BENCHES = {
     "core": core,
@@ -12,6 +12,7 @@ BENCHES = {
     "backlog": backlog,
     "tokenise": tokenise,
     "exactness": exactness,
+    "lanes": lanes,
     "scaling": scaling,
     "scale": scale,
     "simulate": simulate,

@@ -26,7 +26,7 @@ from evalcore.archive.values import StorageRef, TensorRef
 from evalcore.contract import ModelSpec
 from evalcore.models import factory
 from evalcore.models import plan_model as plan_family
-from evalcore.models.decoder import on_meta
+from evalcore.models.decoder import allocated, on_meta
 from evalcore.models.plan import CheckpointError, Plan
 from evalcore.weights import RangeRecords, Records, Target, ZipRecords, fill, read_tensors
 
@@ -291,7 +291,7 @@ def build_and_fill(
     needed = {source.key: state[source.key] for source in plan.weights.values()}
     _demand_floats(needed)
     _demand_room(needed, file_bytes)
-    model = reuse.model if _refillable(reuse, plan, device) else hollow.to_empty(device=device)
+    model = reuse.model if _refillable(reuse, plan, device) else allocated(hollow, device)
     targets = [
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from evalcore.data.errors import DataError
+from evalcore.lanes import Lanes
 from evalcore.loss import Head, nats_of_logits, target_nats
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,6 +31,7 @@ class Scorer:
         self.largest_id = largest_id
         self.makes_logits = not (hasattr(model, "hidden") and hasattr(model, "head"))
         self._head: Head | None = None
+        self._lanes: Lanes | None = None
         self._logits: Callable[..., Any] = getattr(model, "logits", model)
         self._wants_targets = False
 
@@ -46,23 +48,38 @@ class Scorer:
             for parameter in frozen:
                 parameter.requires_grad_(True)
             # one autocast context for the whole evaluation: its cache casts each weight once
-            with torch.inference_mode(), torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower),
+                self._side_by_side() as self._lanes,
+            ):
                 if not self.makes_logits:
                     weight, bias = self.model.head()
                     self._head = Head(weight, bias).cast(self.dtype)
                 yield
         finally:
-            self._head = None
+            self._head = self._lanes = None
             for parameter in frozen:
                 parameter.requires_grad_(False)
             if was_training:
                 self.model.train()
+
+    def _side_by_side(self) -> contextlib.AbstractContextManager[Lanes | None]:
+        """Lanes where they pay and are safe: float32 on a CPU, in a model that keeps nothing between two calls."""
+        threads = torch.get_num_threads()
+        fit = self.device.type == "cpu" and self.dtype == torch.float32 and threads > 1
+        return Lanes(threads) if fit and is_stateless(self.model) else contextlib.nullcontext()
 
     def _parameters(self) -> list[torch.Tensor]:
         return list(self.model.parameters()) if hasattr(self.model, "parameters") else []
 
     def nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
         """tokens, targets (B, T) on the device -> nats (B, T - skip), float32."""
+        if self._lanes is not None and len(tokens) >= self._lanes.count:
+            return self._lanes.run(self._nats, (tokens, targets), skip)
+        return self._nats(tokens, targets, skip)
+
+    def _nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
         wanted = targets[:, skip:]
         if self._head is not None:
             hidden = self.model.hidden(tokens)[:, skip:].to(self.dtype)  # (B, T - skip, D)
@@ -96,6 +113,11 @@ class Scorer:
             )
         self._wants_targets = True
         return logits
+
+
+def is_stateless(model: Any) -> bool:
+    """Whether the model says that several threads may call it at once, as every family of ours does."""
+    return bool(getattr(model, "stateless", False))
 
 
 def _as_logits(answer: Any) -> torch.Tensor:

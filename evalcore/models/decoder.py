@@ -85,6 +85,8 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart, so that losses can tile it."""
 
+    stateless = True
+
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.vocab_size = shape.vocab_size
@@ -120,3 +122,11 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """The model without memory: shapes only."""
     with torch.device("meta"):
         return build()
+
+
+def allocated(hollow: nn.Module, device: str) -> nn.Module:
+    """The model with memory of its own, not yet filled.
+
+    Module.to_empty would do, but on meta its empty_like imports the whole compiler, for a third of a second.
+    """
+    return hollow._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))

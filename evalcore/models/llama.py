@@ -82,6 +82,8 @@ class LlamaBlock(nn.Module):
 class Llama(nn.Module):
     """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart."""
 
+    stateless = True
+
     def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
         self.vocab_size = shape.vocab_size

@@ -1,0 +1,68 @@
+"""Windows side by side, one core each, beside one window on all cores: models of three sizes, on a CPU alone or busy."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from statistics import median
+
+from bench.processes import machine
+
+#: name, vocabulary, context, layers, heads, width, tokens
+SIZES = (
+    ("tiny", 512, 128, 2, 4, 64, 100_000),
+    ("10 million", 512, 256, 6, 6, 384, 30_000),
+    ("GPT-2-small, small vocabulary", 8192, 256, 12, 12, 768, 8_192),
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--beside", type=int, default=0, help="busy processes beside, as a trainer would be")
+
+
+def run(said: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
+    from evalcore.evaluation import evaluate
+    from evalcore.models.decoder import Decoder, DecoderShape
+
+    print(f"# lanes: {machine()}, {torch.get_num_threads()} threads, {said.beside} busy processes beside")
+    with _busy(said.beside):
+        for name, vocab, context, layers, heads, width, n in SIZES:
+            model = Decoder(DecoderShape(vocab, context, layers, heads, width, 4 * width)).eval()
+            for parameter in model.parameters():
+                torch.nn.init.normal_(parameter, std=0.02)
+            tokens = np.random.default_rng(0).integers(0, vocab, n).astype(np.uint16)
+            taken: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+            losses = set()
+            for turn in range(said.repeats + 1):
+                for lanes in (True, False):
+                    model.stateless = lanes
+                    cpu_s, wall_s = time.process_time(), time.perf_counter()
+                    losses.add(evaluate(model, tokens).loss)
+                    if turn:  # the first turn warms up
+                        taken[lanes].append((time.process_time() - cpu_s, time.perf_counter() - wall_s))
+            (cpu, wall), (old_cpu, old_wall) = ([median(v) for v in zip(*taken[k], strict=True)] for k in (True, False))
+            print(
+                f"{name}: side by side {cpu:.2f} CPU-s {wall:.2f} s | split products {old_cpu:.2f} CPU-s {old_wall:.2f} s"
+                f" | {old_cpu / cpu:.2f}x CPU, {old_wall / wall:.2f}x wall, bits {'equal' if len(losses) == 1 else 'DIFFER'}"
+            )
+
+
+@contextlib.contextmanager
+def _busy(count: int) -> Iterator[None]:
+    spin = [sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: sum(range(99999))"]
+    running = [subprocess.Popen(spin) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
