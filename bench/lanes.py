@@ -1,4 +1,4 @@
-"""Windows side by side, one core each, beside one window on all cores: models of three sizes, on a CPU alone or busy."""
+"""Windows side by side, one core each, beside one window on all cores: three sizes of model on one CPU."""
 
 from __future__ import annotations
 
@@ -49,11 +49,15 @@ def run(said: argparse.Namespace) -> None:
                     losses.add(evaluate(model, tokens).loss)
                     if turn:  # the first turn warms up
                         taken[lanes].append((time.process_time() - cpu_s, time.perf_counter() - wall_s))
-            (cpu, wall), (old_cpu, old_wall) = ([median(v) for v in zip(*taken[k], strict=True)] for k in (True, False))
-            print(
-                f"{name}: side by side {cpu:.2f} CPU-s {wall:.2f} s | split products {old_cpu:.2f} CPU-s {old_wall:.2f} s"
-                f" | {old_cpu / cpu:.2f}x CPU, {old_wall / wall:.2f}x wall, bits {'equal' if len(losses) == 1 else 'DIFFER'}"
-            )
+            _line(name, taken, "equal" if len(losses) == 1 else "DIFFER")
+
+
+def _line(name: str, taken: dict[bool, list[tuple[float, float]]], bits: str) -> None:
+    (cpu, wall), (old_cpu, old_wall) = ([median(v) for v in zip(*taken[lanes], strict=True)] for lanes in (True, False))
+    print(
+        f"{name}: side by side {cpu:.2f} CPU-s {wall:.2f} s | split products {old_cpu:.2f} CPU-s {old_wall:.2f} s"
+        f" | {old_cpu / cpu:.2f}x CPU, {old_wall / wall:.2f}x wall, bits {bits}"
+    )
 
 
 @contextlib.contextmanager
