@@ -82,6 +82,11 @@ def choose_step(payload: Step, name: Step) -> Step:
     return payload if payload.value is not None else name
 
 
+#: A checkpoint of Hugging Face's kind is a folder, and may be written file by file for minutes: it is not watched.
+HUGGING_FACE = "Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it"
+HUGGING_FACE_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
 class NamePattern:
     """Which relative paths are checkpoints: include globs (`**` recurses), exclude globs, and the built-in ignores."""
 

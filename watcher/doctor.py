@@ -7,15 +7,20 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from watcher.checkpoints import HUGGING_FACE
 from watcher.config import Settings
+from watcher.errors import EnvironmentProblem
+from watcher.launch.datafiles import ask
 from watcher.places import StateFolder
 from watcher.store.engine import NETWORK_FILESYSTEMS, WAL_RESET_FIXED, filesystem_type, journal_mode, sqlite_path
+from watcher.survey import look_at
 
+TEXT_ENDS = (".txt", ".text", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson")
 #: Below it torch.load can be made to run code even with weights_only (CVE-2025-32434 to 2.5.1, CVE-2026-24747 to 2.9).
 TORCH_FLOOR = (2, 10, 0)
 INSTANCES_MIN, WATCHES_MIN = 128, 8_192
@@ -59,6 +64,7 @@ def examine(settings: Settings, url: str, state: StateFolder, now_s: float) -> l
         *_inotify(settings),
         *_runs(settings, now_s),
         *_data(settings),
+        *_tokenizers(settings),
         *_clock(now_s),
         *_devices(settings),
         *_extras(settings, url),
@@ -197,6 +203,9 @@ def _runs(settings: Settings, now_s: float) -> Iterator[Finding]:
                 check, "problem", f"{run.dir} cannot be read by this user", f"chmod o+rx {run.dir}, or run as its owner"
             )
             continue
+        if aside := look_at(run.dir).ignored.get(HUGGING_FACE):
+            words = f"{aside} of Hugging Face's kind in {run.dir}: the daemon watches .pt files only"
+            yield Finding(check, "note", words, "ckptwatch eval FOLDER --data FILE evaluates one")
         kind = filesystem_type(run.dir)
         if kind in NETWORK_FILESYSTEMS:
             words = f"{run.dir} lies on {kind}: another machine's writes give no events"
@@ -221,6 +230,36 @@ def _data(settings: Settings) -> Iterator[Finding]:
                 yield Finding(f"eval {entry.name}", "problem", words, "correct `data`; ckptwatch data sniff PATH")
             else:
                 yield Finding(f"eval {entry.name}", "ok", f"{len(found)} file(s)")
+
+
+def _tokenizers(settings: Settings) -> Iterator[Finding]:
+    """Can the ranks of tiktoken's encodings be had without the network? Asked of itself, in a process of its own."""
+    wanted = {entry.tokenizer or "gpt2" for entry in settings.eval if entry.tokenizer or _has_text(entry.data)}
+    names = sorted(name for name in wanted if not name.startswith("bytes") and os.sep not in name and "." not in name)
+    nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
+    python = os.fspath(settings.launch.python) if settings.launch.python else None
+    try:
+        found = (
+            list(ask("tokenizer", names, (), python, given=nowhere | {"NO_PROXY": "", "no_proxy": ""})) if names else []
+        )
+    except EnvironmentProblem as problem:
+        yield Finding("tokenizer", "warning", f"could not be asked for: {problem.cause}", problem.hint)
+        return
+    for one in found:
+        if one["problem"] is None:
+            yield Finding("tokenizer", "ok", f"{one['tokenizer']}: {one['vocab_size']} ids, found on this machine")
+        elif "not known" in one["problem"]:
+            yield Finding("tokenizer", "problem", one["problem"], one["hint"])
+        else:
+            words = (
+                f"the ranks of {one['tokenizer']} are not on this machine: the first job fetches them from the network"
+            )
+            fix = "offline: TIKTOKEN_CACHE_DIR=folder that has them, or tokenizer = a .tiktoken or tokenizer.json file"
+            yield Finding("tokenizer", "note", words, fix)
+
+
+def _has_text(data: Sequence[str]) -> bool:
+    return any(path.endswith(TEXT_ENDS) for path in data)
 
 
 def _clock(now_s: float) -> Iterator[Finding]:

@@ -74,10 +74,10 @@ def full_toml() -> str:
         "# Every key of ckptwatch.toml with its default and what it means; from `ckptwatch config schema --toml`.",
         "# Only [[run]] dir and [[eval]] data are needed. Relative paths are relative to this file.",
     ]
-    for name, section, many in _sections():
+    for name, section, many in sections():
         part = [f"[[{name}]]" if many else f"[{name}]"]
         for key, field in section.model_fields.items():
-            if _section_in(field.annotation) is None:  # else a table of its own below
+            if section_in(field.annotation) is None:  # else a table of its own below
                 part += _key_lines(name, key, field)
         lines += ["", *("# " + line for line in part)] if name in _OPTIONAL else ["", *part]
     return "\n".join(lines) + "\n"
@@ -116,18 +116,20 @@ def toml_value(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
+def sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
+    """(name, class, may stand several times) of every section of the file, nested tables after their parent."""
     for name, field in Settings.model_fields.items():
-        section = _section_in(field.annotation)
+        section = section_in(field.annotation)
         assert section is not None  # every top-level key of the file is a section
         yield name, section, str(field.annotation).startswith("tuple")
         for inner, inner_field in section.model_fields.items():
-            deeper = _section_in(inner_field.annotation)
+            deeper = section_in(inner_field.annotation)
             if deeper is not None:
                 yield f"{name}.{inner}", deeper, False
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key of this type holds; None for a plain value."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

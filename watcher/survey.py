@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from watcher.checkpoints import NamePattern, Step, choose_step, step_from_name
+from watcher.checkpoints import HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
+from watcher.detect.observe import is_hugging_face
 from watcher.settings_text import path_from, toml_value
 
 WALK_MAX = 20_000
@@ -142,8 +143,12 @@ def _candidates(folder: Path, pattern: NamePattern, found: Survey) -> list[tuple
     """(relative path, bytes, mtime) of every file that the pattern takes; what it leaves aside is counted."""
     names: list[tuple[str, int, float]] = []
     found.ignored = {}
-    for path, entry in _files(folder, pattern.recursive):
+    for path, entry in _entries(folder, pattern.recursive):
         if not pattern.included(path):
+            if is_hugging_face(entry, in_folder=not pattern.recursive):
+                found.ignored[HUGGING_FACE] = found.ignored.get(HUGGING_FACE, 0) + 1
+            continue
+        if not entry.is_file():
             continue
         why = pattern.why_ignored(path)
         if why is not None:
@@ -157,7 +162,7 @@ def _candidates(folder: Path, pattern: NamePattern, found: Survey) -> list[tuple
     return names
 
 
-def _files(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _entries(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
     waiting, seen = [""], 0
     while waiting and seen < WALK_MAX:
         below = waiting.pop()
@@ -168,9 +173,8 @@ def _files(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str
         for entry in entries:
             seen += 1
             path = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_file():
-                yield path, entry
-            elif recursive and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+            yield path, entry
+            if recursive and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 waiting.append(path)
 
 

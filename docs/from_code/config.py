@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.from_code.markdown import cell, code, first_paragraph, generated
-from watcher.config import Settings
-from watcher.settings_text import toml_value
+from watcher.settings_text import section_in, sections, toml_value
 
 _ABOUT = """
 The settings live in `ckptwatch.toml` (another file: `-c FILE`). `ckptwatch init` writes one for you;
@@ -40,23 +38,11 @@ def page() -> str:
         parts.append(f"## `{title}`\n\n{about[0].upper() + about[1:]}.\n")
         lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for key, field in section.model_fields.items():
-            if _section_in(field.annotation) is None:
+            if section_in(field.annotation) is None:
                 meaning = cell(field.description or "")
                 lines.append(f"| `{key}` | {cell(kind(field))} | {cell(default(field))} | {meaning} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
-
-
-def sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
-    """(name, class, may stand several times), nested tables after their parent."""
-    for name, field in Settings.model_fields.items():
-        section = _section_in(field.annotation)
-        assert section is not None  # every top-level key of the file is a section
-        yield name, section, str(field.annotation).startswith("tuple")
-        for inner, inner_field in section.model_fields.items():
-            deeper = _section_in(inner_field.annotation)
-            if deeper is not None:
-                yield f"{name}.{inner}", deeper, False
 
 
 def kind(field: FieldInfo) -> str:
@@ -100,10 +86,3 @@ def _kinds(annotation: Any) -> Iterator[str]:
 def _bound(bound: Any) -> str:
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     return ", ".join(f"{word} {getattr(bound, sign):g}" for sign, word in signs.items() if hasattr(bound, sign))
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None

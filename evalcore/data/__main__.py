@@ -1,4 +1,5 @@
-"""`python -m evalcore.data sniff|stats PATH... [--tokenizer T] --json`: one JSON object a file, in the order given.
+"""`python -m evalcore.data sniff|stats PATH... [--tokenizer T] --json`: one JSON object a file, in the order given;
+`tokenizer NAME...`: one a name.
 
 With --progress, lines of {"progress": ...} come between them while a file takes long.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from evalcore.data.errors import DataError
 from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.sniffing import Sniffed, sniff
+from evalcore.data.tokenizers import build_tokenizer
 from evalcore.data.windows import plan_windows
 from evalcore.pulse import Pulse
 
@@ -21,7 +23,7 @@ from evalcore.pulse import Pulse
 def main(arguments: list[str] | None = None) -> int:
     """Print what each file is. A file that does not exist comes back as kind `missing`; the status is always 0."""
     parser = argparse.ArgumentParser(prog="python -m evalcore.data", description="What a data file is.")
-    parser.add_argument("action", choices=["sniff", "stats"], help="stats tokenises text; sniff does not")
+    parser.add_argument("action", choices=["sniff", "stats", "tokenizer"], help="stats tokenises text; sniff does not")
     parser.add_argument("paths", nargs="+", metavar="PATH")
     parser.add_argument("--tokenizer", help=f"for text  [default for stats: {DEFAULT_TOKENIZER}]")
     parser.add_argument("--seq-len", type=int, default=1024, help="tokens per window")
@@ -32,13 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     pulse = Pulse((lambda now: _write({"progress": asdict(now)})) if options.progress else None)
     for path in options.paths:
-        _write(look(path, options, pulse))
+        _write(try_tokenizer(path) if options.action == "tokenizer" else look(path, options, pulse))
     return 0
 
 
 def _write(said: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()
+
+
+def try_tokenizer(name: str) -> dict[str, object]:
+    """Can it be built here? problem, hint: None where it can."""
+    try:
+        return {"tokenizer": name, "vocab_size": build_tokenizer(name).vocab_size, "problem": None, "hint": None}
+    except DataError as error:
+        return {"tokenizer": name, "vocab_size": None, "problem": error.reason, "hint": error.hint}
 
 
 def look(path: str, options: argparse.Namespace, pulse: Pulse) -> dict[str, object]:

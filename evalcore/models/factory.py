@@ -74,7 +74,9 @@ def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         reason = f"model.factory {spec.factory!r} cannot be imported: {error}"
-        raise CheckpointError("unsupported", reason, "put its folder into model.python_path") from error
+        raise CheckpointError(
+            "unsupported", reason, "name its folder: [model] python_path, or --python-path DIR"
+        ) from error
     if not callable(function):
         raise CheckpointError("unsupported", f"model.factory {spec.factory!r} is no function")
     return function

@@ -120,6 +120,42 @@ def test_doctor_names_missing_data_a_future_file_and_a_python_that_cannot_run(ck
     assert "-> let NTP set the clocks" in said.out
 
 
+def test_hugging_face_folders_are_named_as_not_watched_with_the_command_that_works(ckptwatch, tmp_path):
+    for folder in ("out/checkpoint-10", "out/checkpoint-20", "out/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("out/checkpoint-10", "out/checkpoint-20"):
+        (tmp_path / folder / "model.safetensors").touch()
+    np.save(tmp_path / "val.npy", np.arange(3000, dtype=np.uint16))
+    said = ckptwatch("init", "out", "--yes")
+    assert "2 left aside: Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it" in said.err
+    notes = [one for one in ckptwatch("doctor", "--json").json if one["level"] == "note" and "Hugging" in one["words"]]
+    assert notes[0]["words"].startswith("2 of Hugging Face's kind")
+    assert notes[0]["fix"] == "ckptwatch eval FOLDER --data FILE evaluates one"
+    assert "2 ignored: Hugging Face: not watched" in ckptwatch("run", "--dry-run").out
+    command = [sys.executable, "-m", "watcher.cli", "run", "--once", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 4
+    assert "next:  what lies there is Hugging Face's, which is not watched: ckptwatch eval FOLDER" in done.stderr
+
+
+def test_doctor_says_where_the_ranks_of_a_tokenizer_are_not_on_this_machine(ckptwatch, tmp_path, monkeypatch):
+    a_run(tmp_path)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "none"))
+    (tmp_path / "val.txt").write_text("hello")
+    ranks = (tmp_path / "own.tiktoken").resolve()
+    sets = [f'[[eval]]\nname = "{name}"\ndata = "val.txt"\n' for name in ("a", "b", "c", "d")]
+    sets[1] += 'tokenizer = "bytes"\n'
+    sets[2] += f"tokenizer = {json.dumps(str(ranks))}\n"
+    sets[3] += 'tokenizer = "gpt5000"\n'
+    (tmp_path / "ckptwatch.toml").write_text("\n".join(['[[run]]\ndir = "out"\n', *sets]))
+    found = [one for one in ckptwatch("doctor", "--json").json if one["check"] == "tokenizer"]
+    assert [one["level"] for one in found] == ["note", "problem"]
+    assert found[0]["words"].startswith("the ranks of gpt2 are not on this machine")
+    assert found[1]["words"] == "tokenizer 'gpt5000' is not known"
+    assert "TIKTOKEN_CACHE_DIR" in found[0]["fix"] and ".tiktoken" in found[0]["fix"]
+    assert not (tmp_path / "none").exists()
+
+
 def test_doctor_loads_no_torch(tmp_path):
     program = (
         "import sys; from watcher.cli import main; main(['doctor', '--json']);"

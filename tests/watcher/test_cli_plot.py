@@ -56,6 +56,12 @@ def test_several_curves_carry_letters_and_what_diverged_is_said(ckptwatch, tmp_p
     assert "logged by the trainer" in said.out
 
 
+def test_a_few_points_of_several_curves_have_their_error_bars_too(ckptwatch, tmp_path):
+    two_runs(tmp_path / "r.db").close()
+    said = ckptwatch("plot", "--db", tmp_path / "r.db").out
+    assert "┊" in said and "  B  " in said
+
+
 def test_json_gives_the_points_and_the_best_step(ckptwatch, tmp_path):
     two_runs(tmp_path / "r.db").close()
     curves = ckptwatch("plot", "--json", "--run", "gpt", "--db", tmp_path / "r.db").json

@@ -7,7 +7,8 @@ import subprocess
 
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
-from watcher.cli.run import has_ended
+from watcher.cli.options import Globals
+from watcher.cli.run import has_ended, load
 
 
 def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):
@@ -29,6 +30,14 @@ def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):
     assert plans[new.name] == "would be evaluated"
     assert "1 ignored: built-in ignore list" in plans[None]
     assert (tmp_path / "r.db").read_bytes() == before
+
+
+def test_the_folder_of_a_factory_can_be_given_without_a_file(ckptwatch, tmp_path):
+    (tmp_path / "my code").mkdir()
+    given = dict.fromkeys(("data", "folder")) | {"model_factory": "m:build", "python_path": ("my code",)}
+    assert load(Globals(), given).model.python_path == (tmp_path / "my code",)
+    said = ckptwatch("eval", "a.pt", "--data", "v.npy", "--python-path", "none")
+    assert (said.status, "none" in said.err) == (2, True)
 
 
 def test_a_dry_run_needs_no_database_and_makes_none(ckptwatch, tmp_path):

@@ -178,6 +178,8 @@ def test_wandb_offline_files_hold_every_row_once_in_a_run_of_its_own(tmp_path, r
                 assert values["ckptwatch/result"] not in history
                 history[values["ckptwatch/result"]] = values
     assert groups == {("gpt", "gpt-eval", "p", "ckptwatch")}
+    deliveries = [path.name for path in (tmp_path / "w" / "wandb").glob("offline-run-*")]
+    assert len(deliveries) > 1 and len({name.rsplit("-", 1)[1] for name in deliveries}) == 1  # one run for `wandb sync`
     assert ("eval/*", "train_step") in axes
     assert sorted(steps) == list(range(len(rows)))
     for row in rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+_FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
     click.option("--data", "data", multiple=True, metavar="PATH", help="Validation data: .npy .bin .txt .jsonl."),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window."),
@@ -22,6 +24,7 @@ _FLAGS = (
     ),
     click.option("--batch-size", metavar="N|auto", help="Windows per forward pass.  [default: auto]"),
     click.option("--model-factory", metavar="PKG.MOD:FUNC", help="Your own model: factory(config, state)."),
+    click.option("--python-path", multiple=True, type=_FOLDER, metavar="DIR", help="Where the factory's code lies."),
     click.option("--model-config", metavar="FILE", help="Configuration for checkpoints that hold none."),
     click.option("--model-state", metavar="NAME", help="Which state dict of the file: model, ema, ..."),
 )
@@ -47,6 +50,8 @@ def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
         for name in ("factory", "config", "state")
         if flags.get(f"model_{name}") is not None
     }
+    if flags.get("python_path"):
+        model["python_path"] = [os.path.abspath(folder) for folder in flags["python_path"]]
     out: dict[str, Any] = {"launch": launch, "model": model}
     if flags["data"]:
         out["eval"] = [{"data": [path], **measure} for path in flags["data"]]

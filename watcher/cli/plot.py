@@ -37,7 +37,8 @@ def command(
 ) -> None:  # fmt: skip
     """Draw the curves, here or as a picture or page.
 
-    With their 95 % band, the trainer's own logged loss (dashed), and the best point marked.
+    With their 95 % band (here as bars, up to 30 points in all), the trainer's own logged loss (dashed), and the best
+    point marked.
     """
     from watcher.report.series import VALUES, series_of
 

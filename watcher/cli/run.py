@@ -129,9 +129,11 @@ def _refuse_missing(settings) -> None:
 
 def _verdict(settings, url: str, as_json: bool) -> None:
     """How a single pass ended: rows on stdout, and the exit status."""
+    from watcher.checkpoints import HUGGING_FACE
     from watcher.store import verdicts
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
+    from watcher.survey import look_at
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
@@ -148,7 +150,10 @@ def _verdict(settings, url: str, as_json: bool) -> None:
         )
     if not seen:
         where = ", ".join(str(run.dir) for run in settings.run)
-        raise NothingFound(f"there is no checkpoint in {where}", hint="which names count: `include` in [[run]]")
+        hint = "which names count: `include` in [[run]]"
+        if any(HUGGING_FACE in look_at(run.dir).ignored for run in settings.run):
+            hint = "what lies there is Hugging Face's, which is not watched: ckptwatch eval FOLDER --data FILE"
+        raise NothingFound(f"there is no checkpoint in {where}", hint=hint)
     say(f"{len(rows)} result(s) in {shown_url(url)}:  ckptwatch results --db {shown_url(url)}")
 
 

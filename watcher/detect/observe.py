@@ -29,7 +29,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from watcher.checkpoints import Fingerprint, NamePattern, stored
+from watcher.checkpoints import HUGGING_FACE, HUGGING_FACE_FILES, Fingerprint, NamePattern, stored
 
 SCAN_SHARE = 0.0022  # of a core: the pause between scans is stretched until scanning costs no more
 EMIT_MAX = 2_000  # new observations of one scan; the rest follow in the next, which then comes at once
@@ -78,6 +78,18 @@ def look(root: str, path: str) -> Fingerprint | Irregular | None:
     except FileNotFoundError:
         return None
     return fingerprint(status) if stat.S_ISREG(status.st_mode) else Irregular(_not_regular(status.st_mode))
+
+
+def is_hugging_face(entry: os.DirEntry[str], *, in_folder: bool) -> bool:
+    """Is the entry such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
+
+    in_folder: also look one level into folders that are named as the trainer of transformers names them.
+    """
+    if entry.name in HUGGING_FACE_FILES:
+        return True
+    if not in_folder or not entry.name.startswith("checkpoint-"):
+        return False
+    return any(os.path.exists(os.path.join(entry.path, name)) for name in HUGGING_FACE_FILES)
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
@@ -259,6 +271,8 @@ class FolderWatch(FileSystemEventHandler):
                     if self.pattern.recursive and entry.is_dir(follow_symlinks=False):
                         folders.append(path)
                     if not self.pattern.included(path):
+                        if is_hugging_face(entry, in_folder=not self.pattern.recursive):
+                            ignored[HUGGING_FACE] += 1
                         continue
                     if (found := self._look_at(entry, path)) is None:
                         continue

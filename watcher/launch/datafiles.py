@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalcore.contract import Progress
@@ -20,15 +20,19 @@ def ask(
     options: Sequence[str],
     python: str | None = None,
     tell: Callable[[Progress], None] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """`sniff` or `stats`: one object a file, as each is known. Raises EnvironmentProblem where the process fails.
+    """`sniff` or `stats`: one object a file, as each is known; `tokenizer`: one a name. Raises EnvironmentProblem
+    where the process fails.
 
-    options: further arguments of `python -m evalcore.data`. tell: gets how far it is with a large file. What the
-    process says on stderr goes to ours.
+    options: further arguments of `python -m evalcore.data`. tell: gets how far it is with a large file. given: laid
+    over its environment. What the process says on stderr goes to ours.
     """
     options = [*options, *(["--progress"] if tell else [])]
     command = [python or sys.executable, "-m", "evalcore.data", action, *options, "--json", "--", *paths]
-    environment = job_environment(os.environ, ("PYTHONPATH", "HTTP*_PROXY", "SSL_CERT_*"), {"PYTHONUNBUFFERED": "1"})
+    environment = job_environment(
+        os.environ, ("PYTHONPATH", "HTTP*_PROXY", "SSL_CERT_*"), {"PYTHONUNBUFFERED": "1", **(given or {})}
+    )
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment

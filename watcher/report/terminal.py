@@ -27,7 +27,7 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
         figure.ruler("y").scale("log")
     figure.ruler("x").ticks(*_ticks(series, 4 + width // 25))
     for one in series[: len(LETTERS)]:
-        if one.low and len(series) == 1 and len(one.xs) <= BARS_MAX:
+        if one.low and sum(len(each.xs) for each in series) <= BARS_MAX:
             lengths = [high - low for low, high in zip(one.low, one.high, strict=True)]  # plotext centres them
             figure.draw(figure.error(list(one.xs), list(one.ys), lengths, style="dotted"))
         if one.logged:
