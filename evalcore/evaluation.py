@@ -97,7 +97,10 @@ def evaluate(
     windows = plan_windows(stream.n_tokens, seq_len, stride)
     scorer = Scorer(model, team.device, dtype, chunk_tokens, stream.id_range[1])
     auto = memory.auto_batch_size(model, team.device, seq_len, vocab_size if scorer.makes_logits else None)
-    run = _Run(scorer, stream, windows, team, batch_size or min(auto, -(-len(windows) // team.world_size)), on_progress)
+    wanted = batch_size or min(auto, -(-len(windows) // team.world_size))
+    run = _Run(scorer, stream, windows, team, wanted, on_progress)
+    if batch_size is None and team.device.type == "cuda":
+        run.fit_batch_size(seq_len)
     memory.reset_peak(team.device)
     started = time.perf_counter()
     failure = run.score()
@@ -125,6 +128,17 @@ class _Run:
         self.batch_size = batch_size
         self.tally = Tally(stream, windows)
         self._on_progress = on_progress or (lambda done, total: None)
+
+    def fit_batch_size(self, seq_len: int) -> None:
+        """Fewer windows per pass where this rank or another has not the memory for as many; all ranks must call."""
+        try:
+            with self.scorer.running():
+                fitting = memory.fitted_batch_size(
+                    self.batch_size, seq_len, self.team.device, lambda count: self._forward(list(self.windows[:count]))
+                )
+        except Exception:  # score() meets it again, where it is told, or halves the batch
+            fitting = max(1, self.batch_size // 2)
+        self.batch_size = min(self.team.gather(fitting))
 
     def score(self) -> BaseException | None:
         """Score this rank's share; an error is given back, so that no rank waits alone in the reduction."""

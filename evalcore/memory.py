@@ -6,6 +6,7 @@ Owns the numbers behind `batch_size = auto`. Never evaluates.
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 _CPU_TOKENS = (2048, 4096)  # a large model is busy with 2,048 tokens; a tiny one is overhead below 4,096
 _CPU_LANE_TOKENS = 16384  # many cores each want a window, as long as all of them together stay small
 _CUDA_TOKENS = 32768
+_CUDA_SAMPLE_TOKENS = 4096  # one head chunk: what a pass takes grows evenly from there
+_CUDA_SHARE = 0.7  # of the free memory: a trainer on the same device must not run out of it
 _LOGITS_BYTES = 512 << 20
 _OOM_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
 
@@ -36,6 +39,29 @@ def auto_batch_size(model: Any, device: torch.device, seq_len: int, vocab_size: 
     if vocab_size is not None:
         tokens = min(tokens, _LOGITS_BYTES // (4 * vocab_size))
     return max(1, tokens // seq_len)
+
+
+def fitted_batch_size(wanted: int, seq_len: int, device: torch.device, score: Callable[[int], object]) -> int:
+    """`wanted`, or fewer windows where the device's free memory is too little for them.
+
+    score(n) runs one pass over n windows; it is called once, with few, and what it took is scaled up. For a few windows
+    the answer is `wanted`: trying is cheaper than measuring. device: a CUDA one.
+    """
+    sample = max(1, _CUDA_SAMPLE_TOKENS // seq_len)
+    if wanted <= sample:
+        return wanted
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    score(sample)
+    taken = torch.cuda.max_memory_allocated(device) - before
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch for itself
+    return windows_that_fit(wanted, sample, taken, torch.cuda.mem_get_info(device)[0] + unused)
+
+
+def windows_that_fit(wanted: int, sample: int, taken_bytes: int, free_bytes: int) -> int:
+    """Windows whose pass stays within its share of free_bytes, given what a pass over `sample` windows took."""
+    per_window = max(taken_bytes, 1) / sample
+    return max(1, min(wanted, int(_CUDA_SHARE * free_bytes / per_window)))
 
 
 def reset_peak(device: torch.device) -> None:

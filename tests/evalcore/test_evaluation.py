@@ -10,7 +10,7 @@ import evalcore
 from evalcore.data import DataError, open_stream
 from evalcore.data.stream import TokenStream
 from evalcore.evaluation import OutOfMemory, evaluate
-from evalcore.memory import is_out_of_memory
+from evalcore.memory import is_out_of_memory, windows_that_fit
 from evalcore.selfcheck import selfcheck
 from tests.support.models import LogitsModel, SmallModel, plain_loss, tokens_for
 
@@ -126,6 +126,23 @@ def test_the_batch_halves_until_it_fits_and_the_number_stays():
     with pytest.raises(OutOfMemory, match="one window of 64 tokens"):
         evaluate(model, TOKENS, batch_size=8)
     assert is_out_of_memory(MemoryError()) and not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "expected"),
+    [(80, 32), (4, 11), (0.1, 1), (0, 1)],
+)
+def test_windows_per_pass_follow_the_free_memory_of_the_device(free_gb, expected):
+    assert windows_that_fit(32, sample=4, taken_bytes=10**9, free_bytes=int(free_gb * 1e9)) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_the_batch_is_found_by_memory_and_the_loss_stays():
+    model = SmallModel(positions=None)
+    tokens = tokens_for(200_000)
+    expected = evaluate(model, tokens, seq_len=512, dtype="float32").loss
+    result = evaluate(model.cuda(), tokens, seq_len=512, dtype="float32")
+    assert result.batch_size > 1 and result.loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_real_refusal_by_the_allocator_is_recognised():
