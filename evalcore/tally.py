@@ -52,6 +52,9 @@ class Tally:
         ids = self._stream.read(window.start + window.skip + 1, window.stop + 1)
         counts = self._stream.target_bytes(ids)
         assert counts is not None  # only called where bytes per id are known
+        if self._stream.prefix_bytes:
+            first, stop = np.searchsorted(self._starts, (window.start + window.skip + 1, window.stop + 1))
+            counts[self._starts[first:stop] - (window.start + window.skip + 1)] -= self._stream.prefix_bytes
         is_text = counts >= 0
         self._text[0, window.index] = row[is_text].sum()
         self._text[1, window.index] = counts[is_text].sum()

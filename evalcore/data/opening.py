@@ -102,11 +102,12 @@ def _open_text(
         max_tokens=spec.max_tokens,
         id_bytes=tokenizer.id_bytes(),
         document_starts=text.document_starts,
+        prefix_bytes=tokenizer.prefix_bytes,
         tokenizer=tokenizer.name,
         label=_label(files),
     )
     if stream.id_bytes is None:
-        stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} is not byte-level")
+        stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} does not tell the bytes of its ids")
     return stream
 
 

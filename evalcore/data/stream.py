@@ -26,13 +26,15 @@ class TokenStream:
 
     parts: 1-D integer arrays, memory-mapped where they come from files. id_bytes: int32 (V,), the number of text
     bytes that each id stands for, -1 for special tokens; None where nothing tells. document_starts: int64, the
-    position of the first token of each document; None where they are not known. tokenizer: its name.
+    position of the first token of each document; None where they are not known. prefix_bytes: how many of the first
+    token's bytes the tokenizer has put before each document's text. tokenizer: its name.
     """
 
     parts: Sequence[np.ndarray]
     max_tokens: int | None = None
     id_bytes: np.ndarray | None = None
     document_starts: np.ndarray | None = None
+    prefix_bytes: int = 0
     tokenizer: str | None = None
     label: str = ""
     notes: list[str] = field(default_factory=list)

@@ -28,7 +28,8 @@ BYTES_NAMES = {"bytes": None, "bytes+eos": 256}
 class Tokenizer(Protocol):
     """name: as given. identity: changes when any id could. eos_id: put after each text file, None where there is none.
 
-    whole_text: the text of a document must be encoded in one piece.
+    whole_text: the text of a document must be encoded in one piece. prefix_bytes: bytes of a document's first id that
+    are not in its text.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Tokenizer(Protocol):
     vocab_size: int
     eos_id: int | None
     whole_text: bool
+    prefix_bytes: int
 
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
@@ -51,6 +53,7 @@ class ByteTokenizer:
     name: str
     eos_id: int | None
     whole_text: bool = False
+    prefix_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.identity = self.name
@@ -73,6 +76,7 @@ class TiktokenTokenizer:
     encoding: Any
     identity: str
     whole_text: bool = False
+    prefix_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.vocab_size = self.encoding.n_vocab

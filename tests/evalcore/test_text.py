@@ -14,6 +14,8 @@ from evalcore.contract import EvalSetSpec, digest_files
 from evalcore.data import DataError, open_stream, textcache
 from evalcore.data.chunking import chunks
 from evalcore.data.tokenizers import GPT2_PATTERN, build_tokenizer
+from evalcore.evaluation import evaluate
+from tests.support.models import SmallModel
 from tests.support.tokenizers import CL100K_LIKE, save_ranks, train_ranks
 
 PROSE = (
@@ -218,3 +220,31 @@ def test_a_hugging_face_tokenizer_file_is_read(tmp_path):
     assert ids.tolist() == [*made.encode(PROSE).ids, made.token_to_id("<|endoftext|>")]
     counts = stream.target_bytes(ids)
     assert counts[counts > 0].sum() == len(PROSE.encode()) and counts[-1] == -1
+
+
+@pytest.mark.parametrize("prefix", ["normalizer", "metaspace", None])
+def test_a_sentencepiece_like_tokenizer_counts_every_byte_of_the_text(tmp_path, prefix):
+    """Llama's and Mistral's tokenizer.json: spaces as U+2581, one before each document, unknown bytes as <0x..>."""
+    tokenizers = pytest.importorskip("tokenizers")
+    space = "\u2581"
+    words = [*"abdehlnortw", space, "th", "the", space + "th", space + "the", "or", "wor", space + "wor"]
+    vocab = {"<unk>": 0, "</s>": 1} | {f"<0x{byte:02X}>": 2 + byte for byte in range(256)}
+    vocab |= {word: 258 + index for index, word in enumerate(words)}
+    merges = [("t", "h"), ("th", "e"), (space, "th"), (space, "the"), ("o", "r"), ("w", "or"), (space, "wor")]
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True))
+    normal = tokenizers.normalizers
+    if prefix == "metaspace":
+        made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(space, prepend_scheme="first", split=False)
+    else:
+        steps = [normal.Prepend(space)] if prefix else []
+        made.normalizer = normal.Sequence([*steps, normal.Replace(" ", space)])
+    made.add_special_tokens(["<unk>", "</s>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    texts = ["the world", "the häßlich\n\tone 😀", "lone"]
+    rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "rows.jsonl").write_text(rows)
+    stream = open_stream(tmp_path / "rows.jsonl", tokenizer=str(tmp_path / "tokenizer.json"), cache_dir=tmp_path)
+    first = int(stream.id_bytes[stream.read(0, 1)][0]) - (1 if prefix else 0)  # the first token is nobody's target
+    result = evaluate(SmallModel(vocab_size=400), stream, seq_len=5, stride=3)
+    assert result.bytes == sum(len(text.encode()) for text in texts) - first
+    assert result.bits_per_byte is not None and result.note is None
