@@ -14,22 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from evalcore.contract import (
-    ContractError,
-    Item,
-    LaunchFolder,
-    LaunchSpec,
-    Task,
-    read_outcome,
-    to_json,
-    write_atomically,
-)
+from evalcore.contract import Item, LaunchFolder, LaunchSpec, Task, to_json, write_atomically
 from watcher.clock import iso
 from watcher.config import LaunchSettings, RunSettings
 from watcher.failpoints import reach
 from watcher.jobs import AttemptEnd, Cause, RetryPolicy, State, Transition, after_attempt
 from watcher.launch.devices import Choice, choose, list_gpus
 from watcher.launch.protocol import CannotLaunch, Ended, Launcher, LaunchPlan, Running
+from watcher.live import Live, OpenTask, read_end
 from watcher.log import Log
 from watcher.places import StateFolder
 from watcher.policy import fill_order
@@ -41,32 +33,6 @@ AHEAD = 2  # checkpoints that a launch holds besides the one in hand: it reads t
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
 DEVICE_POLL_S = 10.0
 LINGER_MIN_S = 1.0  # small checkpoints are done faster than we look: each few would cost a launch of their own
-
-
-@dataclass
-class _Open:
-    """One open attempt of a live launch, and when its worker started on it."""
-
-    held: Held
-    started_s: float | None = None
-
-
-@dataclass
-class _Live:
-    """A launch that runs: its open attempts, and when it last gave a sign of progress."""
-
-    running: Running
-    open: dict[int, _Open] = field(default_factory=dict)
-    items: int = 0
-    fed: bool = True
-    ever_started: bool = False
-    progress_mtime_ns: int = 0
-    progress_s: float = field(default_factory=time.monotonic)
-    stopped: Cause | None = None
-
-    @property
-    def folder(self) -> LaunchFolder:
-        return self.running.plan.folder
 
 
 @dataclass
@@ -85,7 +51,7 @@ class Dispatch:
     waiting_for: str | None = None
     launch_failures: int = 0
     launch_failure: str = ""
-    live: dict[str, _Live] = field(default_factory=dict)
+    live: dict[str, Live] = field(default_factory=dict)
     keep_launches: int = 200
     only: list[int] | None = None  # claim nothing but these checkpoints
     away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
@@ -99,6 +65,7 @@ class Dispatch:
         self._keep_leases(now_s)
         for live in list(self.live.values()):
             self._reap(live, now_s)
+        self._give_up_cancelled()
         if self.paused:
             return
         for live in self.live.values():
@@ -117,6 +84,18 @@ class Dispatch:
                 live.stopped = Cause.RELEASED
                 self.launcher.stop(live.running)
 
+    def _give_up_cancelled(self) -> None:
+        """What a person cancelled is taken out of what is to come; a launch that is at work on it is stopped."""
+        for live in self.live.values():
+            gone = queue.fenced(self.store, list(live.open))
+            if new := [attempt for attempt in gone if not live.open[attempt].cancelled]:
+                live.take_out(new)
+            in_hand = next((o for o in live.open.values() if o.cancelled and o.started_s is not None), None)
+            if in_hand is not None and live.stopped is None:
+                live.stopped = Cause.RELEASED
+                self.launcher.stop(live.running)
+                self.log.event("stopping", path=in_hand.held.checkpoint.shown_path, eval_set=in_hand.held.eval_set)
+
     def stop_all(self, *, at_once: bool = False) -> None:
         for live in self.live.values():
             live.stopped = live.stopped or Cause.RELEASED
@@ -130,8 +109,8 @@ class Dispatch:
 
     def adopt(self, running: Running, held: Held) -> None:
         """Take over an attempt of a launch that outlived its daemon."""
-        live = self.live.setdefault(running.plan.launch, _Live(running, fed=False))
-        live.open[held.attempt.id] = _Open(held)
+        live = self.live.setdefault(running.plan.launch, Live(running, fed=False))
+        live.open[held.attempt.id] = OpenTask(held)
 
     # -- claim and launch ------------------------------------------------------------------------------------------
 
@@ -161,7 +140,7 @@ class Dispatch:
         if claimed is None:
             return
         reach("after_claim")
-        live = self.live[launch] = _Live(Running(plan))  # held from here on: whatever fails, the next tick ends it
+        live = self.live[launch] = Live(Running(plan))  # held from here on: whatever fails, the next tick ends it
         self._hold(live, claimed)
         try:
             folder.create()
@@ -217,10 +196,11 @@ class Dispatch:
                 return claimed
         return queue.claim_next(self.store, {run: order}, launch, now, None, opens)
 
-    def _feed(self, live: _Live) -> None:
+    def _feed(self, live: Live) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""
         while live.fed and live.stopped is None and not live.folder.closed.exists():
-            unstarted = {o.held.checkpoint.id for o in live.open.values() if o.started_s is None}
+            waiting = [o for o in live.open.values() if o.started_s is None and not o.cancelled]
+            unstarted = {o.held.checkpoint.id for o in waiting}
             if len(unstarted) >= AHEAD or (claimed := self._claim(live.running.plan.launch)) is None:
                 return
             self._hold(live, claimed)
@@ -230,17 +210,17 @@ class Dispatch:
                 live.fed = False
                 self._release(live, claimed, f"the launch folder cannot be written: {error.strerror}")
 
-    def _release(self, live: _Live, claimed: ClaimedCheckpoint, reason: str) -> None:
+    def _release(self, live: Live, claimed: ClaimedCheckpoint, reason: str) -> None:
         for job in claimed.jobs:
             self._end(live.open[job.attempt].held, AttemptEnd(Cause.RELEASED, False, None, reason))
             del live.open[job.attempt]
 
-    def _hold(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
+    def _hold(self, live: Live, claimed: ClaimedCheckpoint) -> None:
         for job in claimed.jobs:
             attempt = OpenAttempt(job.attempt, job.token, live.running.plan.launch, job.facts)
-            live.open[job.attempt] = _Open(Held(attempt, claimed, job.eval_set))
+            live.open[job.attempt] = OpenTask(Held(attempt, claimed, job.eval_set))
 
-    def _write_item(self, live: _Live, claimed: ClaimedCheckpoint) -> None:
+    def _write_item(self, live: Live, claimed: ClaimedCheckpoint) -> None:
         live.items += 1
         tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
         original = os.path.join(self.runs[claimed.run].dir, claimed.path)
@@ -264,7 +244,7 @@ class Dispatch:
             return self.settings.threads
         return max(1, len(os.sched_getaffinity(0)) // self.settings.nproc)
 
-    def _cannot_launch(self, live: _Live, reason: str, now_s: float) -> None:
+    def _cannot_launch(self, live: Live, reason: str, now_s: float) -> None:
         """Nothing of it began: no job is charged, and the whole queue waits a little."""
         pause_s = LAUNCH_PAUSE_S[min(self.launch_failures, len(LAUNCH_PAUSE_S) - 1)]
         self.launch_failures += 1
@@ -276,7 +256,7 @@ class Dispatch:
 
     # -- reap and record -------------------------------------------------------------------------------------------
 
-    def _reap(self, live: _Live, now_s: float) -> None:
+    def _reap(self, live: Live, now_s: float) -> None:
         ended = self.launcher.poll(live.running)  # before the last look at the outcomes, not after
         self._look_at_progress(live, now_s)
         for attempt_id in list(live.open):
@@ -286,7 +266,7 @@ class Dispatch:
             return
         self._after_end(live, ended, now_s)
 
-    def _after_end(self, live: _Live, ended: Ended, now_s: float) -> None:
+    def _after_end(self, live: Live, ended: Ended, now_s: float) -> None:
         launch = live.running.plan.launch
         if live.open and not live.ever_started and live.stopped is None:
             self._cannot_launch(live, f"{ended.tail}\n{ended.reason}".strip(), now_s)
@@ -299,7 +279,7 @@ class Dispatch:
         self.log.event("launch_ended", launch=launch, reason=ended.reason)
         self._prune_folders()
 
-    def _look_at(self, live: _Live, attempt_id: int, now_s: float) -> None:
+    def _look_at(self, live: Live, attempt_id: int, now_s: float) -> None:
         this = live.open[attempt_id]
         checkpoint, eval_set = this.held.checkpoint, this.held.eval_set
         if this.started_s is None and live.folder.started(attempt_id).exists():
@@ -315,7 +295,7 @@ class Dispatch:
             self._end(this.held, end)
             del live.open[attempt_id]
 
-    def _look_at_progress(self, live: _Live, now_s: float) -> None:
+    def _look_at_progress(self, live: Live, now_s: float) -> None:
         try:
             mtime_ns = live.folder.progress.stat().st_mtime_ns
         except OSError:
@@ -323,7 +303,7 @@ class Dispatch:
         if mtime_ns != live.progress_mtime_ns:
             live.progress_mtime_ns, live.progress_s = mtime_ns, now_s
 
-    def _watch_the_clock(self, live: _Live, now_s: float) -> None:
+    def _watch_the_clock(self, live: Live, now_s: float) -> None:
         if live.stopped is not None:
             self.launcher.stop(live.running)
             return
@@ -337,7 +317,7 @@ class Dispatch:
         if live.stopped is not None:
             self.launcher.stop(live.running)
 
-    def _end_all(self, live: _Live, cause: Cause, detail: str) -> None:
+    def _end_all(self, live: Live, cause: Cause, detail: str) -> None:
         for attempt_id in list(live.open):
             this = live.open[attempt_id]
             self._end(this.held, AttemptEnd(cause, this.started_s is not None, None, detail))
@@ -383,17 +363,3 @@ class Dispatch:
         for name in names[: max(0, len(names) - self.keep_launches)]:
             if name not in self.live:
                 shutil.rmtree(self.state.launches / name, ignore_errors=True)
-
-
-def read_end(folder: LaunchFolder, attempt: OpenAttempt) -> AttemptEnd | None:
-    """What the attempt's outcome file says; None where there is none yet. A wrong token or shape is `protocol`."""
-    path = folder.outcome(attempt.id)
-    try:
-        outcome = read_outcome(path)
-    except FileNotFoundError:
-        return None
-    except (ContractError, OSError, UnicodeError) as error:
-        return AttemptEnd(Cause.PROTOCOL, True, None, str(error)[:500])
-    if outcome.token != attempt.token or outcome.attempt != attempt.id:
-        return AttemptEnd(Cause.PROTOCOL, True, None, f"{path.name} answers for another attempt")
-    return AttemptEnd(Cause.ENDED, True, outcome)

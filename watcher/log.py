@@ -37,6 +37,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "retry": (0, "retry       {path} on {eval_set} in {pause_s:.0f} s: {kind}: {reason}"),
     "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}"),
     "cancelled": (1, "cancelled   {path} on {eval_set}: {reason}"),
+    "stopping": (
+        1,
+        "stopping    the launch that evaluates {path} on {eval_set}: cancelled; its other jobs wait again",
+    ),
     "rejected": (0, "rejected    a late answer for {path} on {eval_set}: its token is no longer valid"),
     "rescued": (0, "rescued     {jobs} interrupted job(s) of an earlier daemon"),
     "queue_changed": (1, "{action}: {jobs} job(s)"),

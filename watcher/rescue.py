@@ -11,9 +11,10 @@ from pathlib import Path
 
 from evalcore.contract import LaunchFolder
 from watcher.clock import iso
-from watcher.dispatch import Dispatch, read_end
+from watcher.dispatch import Dispatch
 from watcher.jobs import AttemptEnd, Cause, RetryPolicy, after_attempt
 from watcher.launch.protocol import LaunchPlan
+from watcher.live import read_end
 from watcher.places import StateFolder
 from watcher.store import leases, queue
 from watcher.store.engine import Store

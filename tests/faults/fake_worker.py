@@ -103,6 +103,9 @@ class FakeWorker:
     # -- what a rule may ask for -----------------------------------------------------------------------------------
 
     def do_answer(self, item: Item, task: Task, rule: dict) -> None:
+        """Answers, after a pause where one is asked for; may ignore SIGTERM meanwhile."""
+        if rule.get("ignores_term"):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if rule.get("pause_s"):
             threading.Event().wait(rule["pause_s"])
 

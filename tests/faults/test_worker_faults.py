@@ -158,18 +158,61 @@ def test_row_87_88_a_worker_sees_an_allow_listed_environment_and_three_descripto
 
 
 def test_row_90_a_late_answer_of_a_fenced_attempt_is_rejected(site):
-    here = site(rules=[{"do": "answer", "pause_s": 3, "tries": 1}])
+    """The worker answers within the grace of the stop that follows its job's cancellation."""
+    here = site(rules=[{"do": "answer", "pause_s": 3, "tries": 1, "ignores_term": True, "ignores_cancel": True}])
     write_tiny(here.folder / "step_1.pt", 1)
     here.start()
     wait_until(lambda: here.query("SELECT 1 FROM attempts WHERE started_at IS NOT NULL"))
     assert here.cli("queue", "cancel", "1").returncode == 0
     wait_until(lambda: here.jobs()[0][1] == "cancelled")
+    wait_until(lambda: "a late answer" in here.log())
     wait_until(lambda: here.query("SELECT 1 FROM attempts WHERE outcome IS NOT NULL"))
     assert here.results() == {}
     assert here.jobs() == [("step_1.pt", "cancelled", "by_user", 0, 0)]
     assert here.cli("queue", "retry", "1").returncode == 0
     here.wait_for_results(1)
     here.assert_sound()
+
+
+def test_a_cancelled_job_in_hand_frees_the_device_and_the_others_wait_again_uncharged(site):
+    from tests.support.checkpoints import save_rosellm
+
+    here = site(fake=False)
+    for step in (1, 2):
+        save_rosellm(here.folder / f"step_{step}.pt", step=step, seed=step)
+    here.start(CKPTWATCH_WORKER_FAILPOINT="mid_eval:hang")
+    in_hand = "SELECT job_id, launch_id FROM attempts WHERE started_at IS NOT NULL AND outcome IS NULL"
+    for _ in range(2):
+        ((job, launch),) = wait_until(lambda: here.query(in_hand), within_s=60)
+        assert here.cli("queue", "cancel", str(job)).returncode == 0
+        ended = ("SELECT 1 FROM launches WHERE id = ? AND finished_at IS NOT NULL", launch)
+        wait_until(lambda ended=ended: here.query(*ended))
+    wait_until(lambda: not here.job_processes())
+    assert sorted(here.jobs()) == [(f"step_{n}.pt", "cancelled", "by_user", 0, 0) for n in (1, 2)]
+    assert here.query("SELECT count(*) FROM launches") == [(2,)]
+    assert set(here.query("SELECT outcome, charged FROM attempts")) == {("released", 0)}
+    here.assert_sound()
+
+
+def test_a_cancelled_job_that_its_launch_has_not_begun_is_left_out_without_a_restart(site):
+    rules = [{"match": "step_9.pt", "do": "answer", "pause_s": 4}, {"do": "answer"}]
+    here = site(rules=rules, launch={"linger_s": 5.0})
+    for step in (1, 9):
+        write_tiny(here.folder / f"step_{step}.pt", step)
+    os.utime(here.folder / "step_1.pt", (1, 1))  # the newest is taken first
+    here.start()
+    both = "SELECT 1 FROM attempts GROUP BY launch_id HAVING count(*) = 2 AND count(started_at) = 1"
+    wait_until(lambda: here.query(both))
+    waiting = here.query("SELECT j.id FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id WHERE c.step = 1")[0][0]
+    assert here.cli("queue", "cancel", str(waiting)).returncode == 0
+    assert list(here.wait_for_results(1)) == ["step_9.pt"]
+    write_tiny(here.folder / "step_10.pt", 10)
+    assert list(here.wait_for_results(2)) == ["step_9.pt", "step_10.pt"]
+    assert here.query("SELECT count(*) FROM launches") == [(1,)]
+    assert {job[:2] for job in here.jobs() if job[1] != "succeeded"} == {("step_1.pt", "cancelled")}
+    tried = {bytes.fromhex(path.name.rsplit("-", 1)[1]).decode() for path in here.notes.glob("tried-*")}
+    assert tried == {"step_9.pt", "step_10.pt"}
+    assert here.stop() == 0
 
 
 def test_row_91_gpu_tools_that_hang_or_talk_nonsense_leave_the_cpu(site):

@@ -177,6 +177,16 @@ def started(store: Store, attempt_id: int, now: str) -> None:
         tx.execute(update(attempts).where(*where).values(started_at=now))
 
 
+def fenced(store: Store, attempt_ids: Sequence[int]) -> list[int]:
+    """Those of these attempts whose token is their job's no longer: it was cancelled, or others have it."""
+    if not attempt_ids:
+        return []
+    void = or_(jobs.c.token.is_(None), jobs.c.token != attempts.c.token)
+    with store.read() as tx:
+        query = select(attempts.c.id).select_from(attempts.join(jobs)).where(attempts.c.id.in_(attempt_ids), void)
+        return list(tx.execute(query).scalars())
+
+
 def open_held(store: Store, home: str = "") -> list[Held]:
     """Every attempt that has not ended: what rescue has to decide on. On a server only those of this home."""
     return _open_held(store, launches.c.home == home if store.shared else true())
