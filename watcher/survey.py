@@ -145,7 +145,7 @@ def _candidates(folder: Path, pattern: NamePattern, found: Survey) -> list[tuple
     found.ignored = {}
     for path, entry in _entries(folder, pattern.recursive):
         if not pattern.included(path):
-            if is_hugging_face(entry, in_folder=not pattern.recursive):
+            if is_hugging_face(os.path.dirname(entry.path), entry.name, in_folder=not pattern.recursive):
                 found.ignored[HUGGING_FACE] = found.ignored.get(HUGGING_FACE, 0) + 1
             continue
         if not entry.is_file():

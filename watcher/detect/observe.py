@@ -15,7 +15,7 @@ import threading
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from watchdog.events import (
@@ -80,16 +80,16 @@ def look(root: str, path: str) -> Fingerprint | Irregular | None:
     return fingerprint(status) if stat.S_ISREG(status.st_mode) else Irregular(_not_regular(status.st_mode))
 
 
-def is_hugging_face(entry: os.DirEntry[str], *, in_folder: bool) -> bool:
-    """Is the entry such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
+def is_hugging_face(folder: str, name: str, *, in_folder: bool) -> bool:
+    """Is this entry of a folder such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
 
     in_folder: also look one level into folders that are named as the trainer of transformers names them.
     """
-    if entry.name in HUGGING_FACE_FILES:
+    if name in HUGGING_FACE_FILES:
         return True
-    if not in_folder or not entry.name.startswith("checkpoint-"):
+    if not in_folder or not name.startswith("checkpoint-"):
         return False
-    return any(os.path.exists(os.path.join(entry.path, name)) for name in HUGGING_FACE_FILES)
+    return any(os.path.exists(os.path.join(folder, name, file)) for file in HUGGING_FACE_FILES)
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
@@ -109,7 +109,21 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 
 def mark(path: str, found: Fingerprint | Irregular) -> int:
     """A number that stands for this version of this path; 100,000 of them are a few megabytes."""
-    return hash((stored(path), found[1:] if isinstance(found, Fingerprint) else found.reason))
+    return hash((stored(path), *found[1:]) if isinstance(found, Fingerprint) else (stored(path), found.reason))
+
+
+@dataclass
+class _Round:
+    """One scan under way. known: marks that need no second look; seen: marks of what is there; new: the rest of it."""
+
+    known: set[int]
+    tell: Callable[[int], None]
+    looked: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=lambda: [""])
+    # eight bytes a file: a second set of 100,000 would cost megabytes and time
+    seen: array[int] = field(default_factory=lambda: array("q"))
+    new: list[tuple[str, Fingerprint | Irregular]] = field(default_factory=list)
 
 
 class FolderWatch(FileSystemEventHandler):
@@ -222,77 +236,94 @@ class FolderWatch(FileSystemEventHandler):
         tell: gets the number of entries looked at, now and then.
         """
         began_s, began_cpu_s = time.monotonic(), time.thread_time()
-        known, recent = self._known, self._recent
+        known = self._known
+        known |= self._recent
         self._recent = set()
-        known |= recent
-        seen, hits = array("q"), 0  # eight bytes a file: a second set of 100,000 would cost megabytes and time
-        new: list[tuple[str, Fingerprint | Irregular]] = []
-        report = ScanReport(began_s, 0.0, [], 0, 0, False, 0)
+        this = _Round(known, tell)
+        report = ScanReport(began_s, 0.0, [], 0, 0, False, 0, this.ignored)
         try:
             report.device = os.stat(self.root).st_dev
-            for path, found, key in self._walk(report.ignored, known, tell):
-                report.matching += 1
-                seen.append(key)
-                if key in known:
-                    hits += 1
-                else:
-                    new.append((path, found))
-        except OSError as error:
+            while this.folders:
+                self._visit(this.folders.pop(), this)
+            report.lost = len(known) - (len(this.seen) - len(this.new))
+        except OSError as error:  # what could not be looked at is not lost
             report.error = f"{self.root}: {error.strerror or error}"
-            hits = len(known)  # what could not be looked at is not lost
-        report.lost = len(known) - hits
+        report.matching = len(this.seen)
+        new = this.new
         report.more = len(new) > EMIT_MAX
         if report.more:
             new = heapq.nlargest(EMIT_MAX, new, key=lambda item: item[1][3] if isinstance(item[1], Fingerprint) else 0)
         report.observations = new
         if report.lost:
-            known.intersection_update(seen)
+            known.intersection_update(this.seen)
         known.update(mark(path, found) for path, found in new)
         report.seconds = time.thread_time() - began_cpu_s
         return report
 
-    def _walk(self, ignored: Counter[str], known: set[int], tell: Callable[[int], None]):
-        folders, looked = [""], 0
-        while folders:
-            folder = folders.pop()
-            try:
-                entries = os.scandir(os.path.join(self.root, folder) if folder else self.root)
-            except OSError as error:
-                if not folder:
-                    raise
-                ignored[f"folder not readable: {error.strerror}"] += 1
-                continue
-            with entries:
-                for entry in entries:
-                    looked += 1
-                    if not looked & 63:
-                        tell(looked)
-                    path = f"{folder}/{entry.name}" if folder else entry.name
-                    if self.pattern.recursive and entry.is_dir(follow_symlinks=False):
-                        folders.append(path)
-                    if not self.pattern.included(path):
-                        if is_hugging_face(entry, in_folder=not self.pattern.recursive):
-                            ignored[HUGGING_FACE] += 1
-                        continue
-                    if (found := self._look_at(entry, path)) is None:
-                        continue
-                    key = mark(path, found)
-                    if key in known:  # so it was not to be ignored: asking again would cost as much as the stat
-                        yield path, found, key
-                    elif why := self.pattern.why_ignored(path):
-                        ignored[why] += 1
-                    elif isinstance(found, Irregular) and found.alias:
-                        ignored[found.reason] += 1
-                    else:
-                        yield path, found, key
-
-    def _look_at(self, entry: os.DirEntry[str], path: str) -> Fingerprint | Irregular | None:
+    def _visit(self, folder: str, this: _Round) -> None:
+        """Look at the entries of one folder. Raises OSError where it is the watched folder itself."""
         try:
-            if entry.is_symlink():
+            fd = os.open(os.path.join(self.root, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            if not folder:
+                raise
+            this.ignored[f"folder not readable: {error.strerror}"] += 1
+            return
+        try:
+            with os.scandir(fd) as entries:  # by descriptor: their stats need no walk along the folder's path
+                self._sift(entries, f"{folder}/" if folder else "", this)
+        finally:
+            os.close(fd)
+
+    def _sift(self, entries: Iterable[os.DirEntry[str]], prefix: str, this: _Round) -> None:
+        included, recursive = self.pattern.included, self.pattern.recursive
+        known, seen = this.known, this.seen
+        looked = this.looked
+        for entry in entries:
+            looked += 1
+            if not looked & 63:
+                this.tell(looked)
+            path = prefix + entry.name
+            if recursive and entry.is_dir(follow_symlinks=False):
+                this.folders.append(path)
+            if not included(path):
+                if is_hugging_face(self.root, entry.name, in_folder=not recursive):
+                    this.ignored[HUGGING_FACE] += 1
+                continue
+            # Nearly every file of nearly every scan ends here, so this is all that is asked of it: one stat, and
+            # whether the mark of that, made as `mark` makes it, is known.
+            try:
+                s = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # gone between listing and stat
+            except OSError as error:
+                self._keep(path, Irregular(f"cannot be looked at: {error.strerror}"), this)
+                continue
+            name = path if path.isascii() else stored(path)
+            key = hash((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
+            if key in known:
+                seen.append(key)
+            elif (found := self._look_at(path, s)) is not None:
+                self._keep(path, found, this)
+        this.looked = looked
+
+    def _keep(self, path: str, found: Fingerprint | Irregular, this: _Round) -> None:
+        """Sort in what is not a regular file of a known stat: nearly always news."""
+        key = mark(path, found)
+        if key in this.known:  # so it was not to be ignored
+            this.seen.append(key)
+        elif why := self.pattern.why_ignored(path):
+            this.ignored[why] += 1
+        elif isinstance(found, Irregular) and found.alias:
+            this.ignored[found.reason] += 1
+        else:
+            this.seen.append(key)
+            this.new.append((path, found))
+
+    def _look_at(self, path: str, status: os.stat_result) -> Fingerprint | Irregular | None:
+        try:
+            if stat.S_ISLNK(status.st_mode):
                 return look(self.root, path)
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            return None  # gone between listing and stat
         except OSError as error:
             return Irregular(f"cannot be looked at: {error.strerror}")
         return fingerprint(status) if stat.S_ISREG(status.st_mode) else Irregular(_not_regular(status.st_mode))
