@@ -38,7 +38,8 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
     (r"recipe_state$|recipe_state\.pt$", "a torchtune output folder", "give one of its epoch_N or step_N folders"),
     (r"adapter_config\.json$", "an adapter without its base model", "merge it into the base model first"),
     (r"DONE_\d+$|model_\d{8}\.bin$", "a folder of llm.c checkpoints", "convert one with llm.c's export script"),
-    (r".*\.(pt|pth|ckpt)$", "a folder of checkpoint files", "give one of its files, or watch it by `ckptwatch run`"),
+    (r".*\.(pt|pth|ckpt)$", "a folder of checkpoint files",
+     "give one of its files, or all by `ckptwatch run --dir`"),
 )  # fmt: skip
 
 
@@ -140,9 +141,9 @@ def _other_kind(path: str, names: list[str], weights: bool) -> ArchiveError:
         return ArchiveError("unsupported", "the folder holds safetensors weights without a config.json", hint)
     metadata = read_values(os.path.join(path, "metadata.json")) if "metadata.json" in names else None
     if metadata is not None and "is_temporary" in metadata:
-        return ArchiveError("unsupported", "the folder is a levanter checkpoint (TensorStore)", _TO_HF)
+        return ArchiveError("unsupported", "it is a levanter checkpoint (TensorStore)", _TO_HF)
     for pattern, what, hint in _MARKERS:
         if any(re.match(pattern, name) for name in names):
-            return ArchiveError("unsupported", f"the folder is {what}", hint)
+            return ArchiveError("unsupported", f"it is {what}", hint)
     hint = "give a checkpoint file, or a Hugging Face folder with config.json and its weights"
-    return ArchiveError("unsupported", "the folder is no checkpoint that is known here", hint)
+    return ArchiveError("unsupported", "it is no checkpoint that is known here", hint)

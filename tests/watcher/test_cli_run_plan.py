@@ -7,7 +7,7 @@ import subprocess
 
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
-from watcher.cli.options import Globals
+from watcher.cli.options import Globals, db_flag
 from watcher.cli.run import has_ended, load
 
 
@@ -38,6 +38,11 @@ def test_the_folder_of_a_factory_can_be_given_without_a_file(ckptwatch, tmp_path
     assert load(Globals(), given).model.python_path == (tmp_path / "my code",)
     said = ckptwatch("eval", "a.pt", "--data", "v.npy", "--python-path", "none")
     assert (said.status, "none" in said.err) == (2, True)
+
+
+def test_a_command_that_is_offered_can_be_copied_whatever_the_path():
+    assert db_flag("/my training/r.db") == "--db '/my training/r.db'"
+    assert db_flag("postgresql://me:hunter2@host/db") == "--db 'postgresql://me:***@host/db'"
 
 
 def test_a_dry_run_needs_no_database_and_makes_none(ckptwatch, tmp_path):

@@ -154,6 +154,34 @@ def test_a_changed_set_queues_only_its_own_cells_and_keeps_the_old_rows_out_of_t
     assert rows(store, "SELECT eval_set FROM curve") == [("test",)]
 
 
+def fail(store: Store) -> None:
+    """Claim the next checkpoint and let each of its jobs end as `data`."""
+    claimed = queue.claim_next(store, {"gpt": "newest"}, "launch", NOW)
+    assert claimed is not None
+    ended = [OpenAttempt(job.attempt, job.token, "launch", job.facts) for job in claimed.jobs]
+    move = Transition(State.FAILED, "data", charge=1, kind="data", reason="no ranks", hint="say bytes")
+    queue.end_attempts(store, [(attempt, move, None) for attempt in ended], NOW)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_failed_on_an_older_definition_of_a_set_is_no_failure_of_today(store: Store, whole: bool) -> None:
+    registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
+    fail(store)
+    assert rows(store, "SELECT kind FROM failures") == [("data",)]
+    registry.adopt_eval_sets(store, "gpt", [(EvalSetSpec("val", ("/val.npy",)), "sha256:2")], NOW, whole=whole)
+    assert rows(store, "SELECT kind FROM failures") == []
+    sets(store, "val")
+    if whole:  # asked for again, it is tried again, with all of its attempts
+        assert rows(store, "SELECT state, charged FROM jobs ORDER BY id LIMIT 1") == [("queued", 0)]
+
+
+def test_what_failed_on_a_set_that_is_not_asked_for_now_is_no_failure_of_today(store: Store) -> None:
+    registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
+    fail(store)
+    sets(store, "test")
+    assert rows(store, "SELECT kind FROM failures") == []
+
+
 def test_a_set_that_is_no_longer_asked_for_keeps_its_curve_and_gets_no_new_jobs(store: Store) -> None:
     registry.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val", "test"), NOW)
     evaluate(store)

@@ -11,7 +11,7 @@ import click
 
 from watcher.checkpoints import printable
 from watcher.cli.flags import evaluation_flags
-from watcher.cli.options import Globals, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
@@ -101,7 +101,7 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
         if row["note"]:
             click.echo(f"  note: {row['note']}")
     if kept and rows:
-        say(f"kept in {shown_url(kept)}:  ckptwatch results --db {shown_url(kept)}")
+        say(f"kept in {shown_url(kept)}:  ckptwatch results {db_flag(kept)}")
 
 
 def _raise_for(failed: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +62,13 @@ def reading(flags: Globals, db: str | None):
     from watcher.store.migrate import open_for_reading
 
     return open_for_reading(database_url(flags, db))
+
+
+def db_flag(url: str) -> str:
+    """`--db URL` for a command that people copy: quoted for the shell, without its password."""
+    from watcher.store.engine import shown_url
+
+    return f"--db {shlex.quote(shown_url(url))}"
 
 
 def print_json(value: Any) -> None:

@@ -55,17 +55,21 @@ def command(
     if best:
         show_best(store, rows, "json" if as_json else form)
     else:
-        show_results(rows, "json" if as_json else form)
+        show_results(rows, "json" if as_json else form, questions.current_definitions(store))
 
 
-def show_results(rows: list[dict], form: str) -> None:
-    """Print result rows in one of the formats; words about them go to stderr."""
+def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
+    """Print result rows in one of the formats; words about them go to stderr. current: the definitions of the sets."""
     from watcher.cli.showing import print_table
     from watcher.report import curves, formats
     from watcher.report.columns import result_columns
     from watcher.report.tables import as_markdown
     from watcher.store.reading import RESULT_COLUMNS
 
+    table = [
+        {**row, "redefined": current is not None and (row["run"], row["eval_set"], row["eval_digest"]) not in current}
+        for row in rows
+    ]
     if form == "json":
         print_json(rows)
     elif form == "jsonl":
@@ -73,9 +77,9 @@ def show_results(rows: list[dict], form: str) -> None:
     elif form == "csv":
         click.echo(formats.as_csv(RESULT_COLUMNS, rows))
     elif form == "md":
-        click.echo(as_markdown(result_columns(rows), rows))
+        click.echo(as_markdown(result_columns(table), table))
     else:
-        print_table(result_columns(rows), rows)
+        print_table(result_columns(table), table)
     for words in curves.mixtures(rows):
         say(f"note: {words}")
 

@@ -13,7 +13,7 @@ import click
 
 from evalcore.contract import Progress
 from watcher.cli.flags import as_settings, evaluation_flags
-from watcher.cli.options import Globals, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say
 from watcher.errors import ConfigError, NothingFound, SomeFailed
 
 #: What --dry-run says of a version that the database does not know, and of one that it does.
@@ -146,7 +146,7 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     if failures:
         raise SomeFailed(
             f"{len(failures)} verdict(s) are failures: {failures[0]['checkpoint']}: {failures[0]['reason']}",
-            hint=f"ckptwatch queue list --failed --db {shown_url(url)}",
+            hint=f"ckptwatch queue list --failed {db_flag(url)}",
         )
     if not seen:
         where = ", ".join(str(run.dir) for run in settings.run)
@@ -154,7 +154,7 @@ def _verdict(settings, url: str, as_json: bool) -> None:
         if any(HUGGING_FACE in look_at(run.dir).ignored for run in settings.run):
             hint = "what lies there is Hugging Face's, which is not watched: ckptwatch eval FOLDER --data FILE"
         raise NothingFound(f"there is no checkpoint in {where}", hint=hint)
-    say(f"{len(rows)} result(s) in {shown_url(url)}:  ckptwatch results --db {shown_url(url)}")
+    say(f"{len(rows)} result(s) in {shown_url(url)}:  ckptwatch results {db_flag(url)}")
 
 
 def _show_plan(settings, as_json: bool) -> None:

@@ -68,6 +68,8 @@ def loss(row: Row) -> str:
 
 def remarks(row: Row) -> str:
     said = ["older version"] if row["superseded"] else []
+    if row.get("redefined"):
+        said.append(f"{printable(row['eval_set'])} was defined otherwise")
     if row["note"]:
         said.append(printable(row["note"]))
     return "; ".join(said)

@@ -30,9 +30,8 @@ def expect_step(given: int, known: Sequence[int]) -> None:
     below = [step for step in known if step < given][-1:]
     above = [step for step in known if step > given][:1]
     near = " and ".join(str(step) for step in below + above)
-    raise NothingFound(
-        f"there is no result at step {given}", hint=f"the nearest are {near}" if near else "ckptwatch results"
-    )
+    hint = f"the nearest {'are' if below and above else 'is'} {near}" if near else "ckptwatch results"
+    raise NothingFound(f"there is no result at step {given}", hint=hint)
 
 
 def nearest_number(given: int, known: Sequence[int]) -> int | None:

@@ -48,6 +48,13 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
         return [dict(row) for row in tx.execute(query).mappings()]
 
 
+def current_definitions(store: Store) -> set[tuple[str, str, str]]:
+    """(run, name, digest) of every eval set as it is defined now."""
+    query = select(eval_sets.c.run, eval_sets.c.name, eval_sets.c.digest).where(eval_sets.c.current == 1)
+    with store.read() as tx:
+        return {tuple(row) for row in tx.execute(query)}
+
+
 def known_names(store: Store) -> tuple[list[str], list[str]]:
     """Every run and every eval set that the database has heard of."""
     with store.read() as tx:

@@ -83,15 +83,19 @@ def adopt_eval_sets(
 ) -> list[EvalSetRow]:
     """Make (spec, digest) pairs the current definitions of their names; the results of an older one leave the curves.
 
+    What failed on an older definition (a tokenizer that was not there, say) is cancelled: it is no failure of today's.
     whole: these are all sets of the run now: the cells that are missing for them are enqueued, and what waits for any
-    other set is cancelled. Without it (`eval`) nothing but the definitions changes.
+    other set, or failed on it, is cancelled. Without it (`eval`) nothing else changes.
     """
+    over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "hint": None, "finished_at": now}
     with store.write(alone=run_lock(run)) as tx:
         rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
+        older = select(eval_sets.c.id).where(eval_sets.c.run == run, eval_sets.c.current == 0)
+        tx.execute(update(jobs).where(jobs.c.state == State.FAILED, jobs.c.eval_set_id.in_(older)).values(over))
         if whole:
             gone = (jobs.c.run == run, jobs.c.eval_set_id.not_in([row.id for row in rows]))
-            over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "finished_at": now}
-            tx.execute(update(jobs).where(jobs.c.state == State.QUEUED, *gone).values(over))
+            ended = jobs.c.state.in_((State.QUEUED, State.FAILED))
+            tx.execute(update(jobs).where(ended, *gone).values(over))
             _enqueue_missing_cells(tx, run, rows, now)
         return rows
 
@@ -312,4 +316,5 @@ def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow],
             values = [{"checkpoint_id": m.id, "order_key": m.mtime_ns, **same} for m in missing]
             tx.execute(insert(jobs), values)
         back = (jobs.c.eval_set_id == row.id, jobs.c.kind == "superseded", jobs.c.reason == SET_CHANGED)
-        tx.execute(update(jobs).where(*back).values(state=State.QUEUED, kind=None, reason=None, finished_at=None))
+        fresh = {"kind": None, "reason": None, "finished_at": None, "charged": 0, "orphaned": 0, "not_before": None}
+        tx.execute(update(jobs).where(*back).values(state=State.QUEUED, **fresh))
