@@ -129,7 +129,12 @@ def test_numbers_and_times_are_written_for_people():
     assert [words.number(None), words.number(3.14159), words.number(2e9)] == ["–", "3.1416", "2.000e+09"]
     assert [words.short_count(124_475_904), words.short_count(999)] == ["124M", "999"]
     assert [words.size(1_493_000_000), words.size(12)] == ["1.4 GiB", "12 B"]
-    assert [words.duration(0.04), words.duration(75), words.duration(7300)] == ["0.0 s", "75 s", "2.0 h"]
+    assert [words.duration(0.004), words.duration(0.5), words.duration(75), words.duration(7300)] == [
+        "4 ms",
+        "0.5 s",
+        "75 s",
+        "2.0 h",
+    ]
     assert words.ago(iso(NOW_S - 3600), NOW_S) == "60 min ago"
     assert words.name("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb"
     assert json.loads(json.dumps(words.count(1234567))) == "1\u202f234\u202f567"

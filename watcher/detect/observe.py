@@ -81,7 +81,7 @@ def look(root: str, path: str) -> Fingerprint | Irregular | None:
 
 
 def is_hugging_face(folder: str, name: str, *, in_folder: bool) -> bool:
-    """Is this entry of a folder such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
+    """Is this entry such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
 
     in_folder: also look one level into folders that are named as the trainer of transformers names them.
     """

@@ -38,6 +38,7 @@ PAGES: dict[str, tuple[str, str, Callable]] = {
     "system": ("/system", "System", views.system),
 }
 MENU = ("overview", "runs", "checkpoints", "queue", "data", "system")
+_MENU_OF = {"checkpoint": "checkpoints", "job": "queue"}  # where a page that is not in the menu belongs
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
@@ -156,7 +157,7 @@ class _Site:
     def _render(self, name: str, content: dict[str, Any], request: Request, title: str = "") -> str:
         template = self._templates.get_template(f"{name}.html")
         return template.render(
-            current=name,
+            current=_MENU_OF.get(name, name),
             title=title or PAGES[name][1],
             menu=[(each, PAGES[each][0], PAGES[each][1]) for each in MENU],
             health=self.source.health(),

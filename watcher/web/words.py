@@ -43,9 +43,11 @@ def size(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """`0.8 s`, `12 s`, `3 min`, `2.5 h`, `4 d`."""
+    """`4 ms`, `0.8 s`, `12 s`, `3 min`, `2.5 h`, `4 d`."""
     if value is None:
         return NONE
+    if 0 < value < 0.0995:
+        return f"{value * 1000:.2g} ms"
     if value < 9.95:
         return f"{value:.1f} s"
     for limit, divisor, unit in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
