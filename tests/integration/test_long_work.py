@@ -29,7 +29,7 @@ class Slowly:
     def __enter__(self): return self
     def __exit__(self, *error): self.inner.close()
     def close(self): self.inner.close()
-os.scandir = lambda path=".": Slowly(path) if str(path).endswith("checkpoints") else real(path)
+os.scandir = lambda path=".": Slowly(path) if isinstance(path, int) else real(path)  # our scans go by descriptor
 '''
 
 
