@@ -17,7 +17,7 @@ import torch
 import evalcore
 from evalcore import memory
 from evalcore.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
-from evalcore.contract import EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
+from evalcore.contract import DATA_CHANGED, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task, stamp
 from evalcore.data import DataError, Report, TokenStream, open_stream
 from evalcore.desk import Desk
 from evalcore.distributed import Team
@@ -101,6 +101,8 @@ class Appraiser:
         team, eval_set = self._team, self._sets.get(task.eval_set)
         if eval_set is None:
             return ("protocol", f"the launch has no eval set {task.eval_set!r}", None), None
+        if not all(team.gather(_as_hashed(eval_set))):
+            return ("superseded", DATA_CHANGED, None), None
         stream, failure = self._open(task, eval_set)
         if failure is not None or stream is None:
             return failure, None
@@ -111,6 +113,8 @@ class Appraiser:
             return failure_of(error, eval_set.name), None
         if not all(team.gather(still_same(loaded))):
             return ("superseded", "the file changed while it was evaluated", None), None
+        if not all(team.gather(_as_hashed(eval_set))):
+            return ("superseded", DATA_CHANGED, None), None
         return None, measurement
 
     def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
@@ -213,6 +217,14 @@ def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float)
         evalcore_version=evalcore.__version__,
         torch_version=torch.__version__,
     )
+
+
+def _as_hashed(eval_set: EvalSetSpec) -> bool:
+    """Do the data files still look as they did when their digest was taken?"""
+    try:
+        return not eval_set.stamps or tuple(map(stamp, eval_set.paths)) == eval_set.stamps
+    except OSError:
+        return False
 
 
 def first_failure(failures: list[Failure | None]) -> Failure | None:

@@ -31,6 +31,8 @@ OUTCOME_MAX_BYTES = 64 << 20
 DETERMINISTIC_KINDS = frozenset({"corrupt", "unsafe", "unsupported", "shape", "data", "vanished"})
 TRANSIENT_KINDS = frozenset({"oom", "timeout", "crash", "protocol"})
 FAILURE_KINDS = DETERMINISTIC_KINDS | TRANSIENT_KINDS
+#: The reason of a superseded outcome that says nothing of the checkpoint: evaluate it again, on the data as it is now.
+DATA_CHANGED = "the data files changed after they were hashed"
 
 
 class ContractError(ValueError):
@@ -60,6 +62,7 @@ class EvalSetSpec:
     seq_len, stride, max_tokens: tokens. format: auto | text | jsonl | npy | bin | raw. tokenizer: a tiktoken name,
     `bytes`, or a file. dtype: auto | float32 | bfloat16 | float16. token_dtype: for headerless token files.
     data_digest: `sha256:...` of the content of the files, in order; tokenizer_digest likewise where it is a file.
+    stamps: `stamp` of each file when it was hashed: what the digest speaks of.
     """
 
     name: str
@@ -74,6 +77,7 @@ class EvalSetSpec:
     token_dtype: str | None = None
     data_digest: str = ""
     tokenizer_digest: str = ""
+    stamps: tuple[str, ...] = ()
 
     def digest(self, model: ModelSpec | None = None) -> str:
         """Digest of everything that moves the number: content and declared values, and the model's own settings.
@@ -81,7 +85,7 @@ class EvalSetSpec:
         The set's name and the paths of its files do not count: the same content measured the same way is the same.
         """
         said = dataclasses.asdict(self)
-        del said["name"], said["paths"]
+        del said["name"], said["paths"], said["stamps"]
         if self.tokenizer_digest:
             del said["tokenizer"]
         if model is not None and model != ModelSpec():
@@ -244,6 +248,12 @@ def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = No
                 if report is not None:
                     report(done)
     return "sha256:" + whole.hexdigest()
+
+
+def stamp(path: str) -> str:
+    """`size:mtime_ns:inode` of a file: with another one, its content may be another. Raises OSError."""
+    status = os.stat(path)
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
 
 
 def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:

@@ -20,7 +20,7 @@ from watcher.config import Settings
 from watcher.detect.pin import Spool
 from watcher.dispatch import Dispatch
 from watcher.errors import CkptwatchError, EnvironmentProblem, StoreUnavailable
-from watcher.evalsets import launch_spec, missing_files, resolve_model, resolve_sets
+from watcher.evalsets import changed_files, data_stamp, launch_spec, missing_files, resolve_model, resolve_sets
 from watcher.failpoints import reach
 from watcher.health import Health
 from watcher.intake import Intake
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake us
 IDLE_POLL_S = 5.0
 STOP_GRACE_S = 10.0
+DATA_SETTLE_S = 2.0  # validation data that changes is hashed again once it has been as it is for so long
 DELIVERY_GRACE_S = 30.0  # of a single pass, after the last evaluation
 
 
@@ -69,6 +70,7 @@ class Daemon:
     _reload: bool = False
     _quiet_since_s: float | None = None
     _rescue_due_s: float = 0.0
+    _changed_data: tuple[list[str], float] | None = None  # stamps of data that is not as it was hashed, and since when
     vitals: Vitals = field(default_factory=Vitals)
 
     # -- boot ------------------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ class Daemon:
             for intake in self.intakes:
                 intake.tick(now_s)
             self._obey_inbox()
-            self.dispatch.paused = self._why_paused()
+            self.dispatch.paused = self._why_paused(now_s)
             self.dispatch.tick(now_s)
             self._rescue_for_others(now_s)
             self._release_pins()
@@ -170,11 +172,28 @@ class Daemon:
         self.vitals.tell(self, now_s)
         self.notifier.ping()
 
-    def _why_paused(self) -> str | None:
+    def _why_paused(self, now_s: float) -> str | None:
         if (self.state.root / "paused").exists():
             return "by a person"
         missing = [path for spec in self.specs for path in missing_files(spec)]
-        return f"validation data cannot be read: {', '.join(missing)}" if missing else None
+        if missing:
+            return f"validation data cannot be read: {', '.join(missing)}"
+        return self._data_changes(now_s)
+
+    def _data_changes(self, now_s: float) -> str | None:
+        """Why nothing is claimed while data is not as it was hashed. Once it is quiet, its sets are defined anew."""
+        changed = [path for spec in self.specs for path in changed_files(spec)]
+        if not changed:
+            self._changed_data = None
+            return None
+        stamps = list(map(data_stamp, changed))
+        if self._changed_data is None or self._changed_data[0] != stamps:
+            self._changed_data = (stamps, now_s)
+        elif now_s - self._changed_data[1] >= DATA_SETTLE_S:
+            self._changed_data = None
+            self.log.event("data_changed", files=", ".join(dict.fromkeys(changed)))
+            self._use(self.settings)
+        return f"validation data changes: {', '.join(dict.fromkeys(changed))}"
 
     def _away(self, run: str) -> str | None:
         for intake in self.intakes:
@@ -257,7 +276,7 @@ class Daemon:
             )
         if self.once and (away := next((i.dir_missing for i in self.intakes if i.dir_missing), None)):
             raise EnvironmentProblem(f"the folder went away: {away}", hint="run again once it is back")
-        if self.once and self.dispatch.paused:
+        if self.once and self.dispatch.paused and not self._changed_data:
             raise EnvironmentProblem(f"the queue is paused: {self.dispatch.paused}", hint="ckptwatch queue resume")
         return False
 
@@ -338,19 +357,28 @@ class Daemon:
         self.notifier.reloading()
         try:
             settings = self.reload_settings()
+        except CkptwatchError as error:
+            self.log.event("settings_refused", reason=error.cause)
+        else:
+            if self._use(settings):
+                self.log.event("settings_reloaded", file="the configuration file")
+        self.notifier.ready()
+
+    def _use(self, settings: Settings) -> bool:
+        """Begin anew with these settings and the data as it is now; False where something is wrong with them."""
+        try:
             resolve_sets(settings.eval, self.state.root / "data_digests.json", self._hashing)
             resolve_model(settings.model)
         except CkptwatchError as error:
             self.log.event("settings_refused", reason=error.cause)
-        else:
-            for intake in self.intakes:
-                intake.stop()
-            self.settings = settings
-            self._configure()
-            for intake in self.intakes:
-                intake.start()
-            self.log.event("settings_reloaded", file="the configuration file")
-        self.notifier.ready()
+            return False
+        for intake in self.intakes:
+            intake.stop()
+        self.settings = settings
+        self._configure()
+        for intake in self.intakes:
+            intake.start()
+        return True
 
 
 def make_launcher(settings: Settings) -> Launcher:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import EvalSetSpec, LaunchSpec, ModelSpec, Progress, digest_files, write_atomically
+from evalcore.contract import EvalSetSpec, LaunchSpec, ModelSpec, Progress, digest_files, stamp, write_atomically
 from watcher.config import EvalSettings, LaunchSettings, ModelSettings
 from watcher.errors import ConfigError
 
@@ -63,6 +63,19 @@ def missing_files(spec: EvalSetSpec) -> list[str]:
     return [path for path in spec.paths if not os.access(path, os.R_OK)]
 
 
+def changed_files(spec: EvalSetSpec) -> list[str]:
+    """Files of the set that are not as they were when they were hashed."""
+    return [path for path, then in zip(spec.paths, spec.stamps, strict=True) if data_stamp(path) != then]
+
+
+def data_stamp(path: str) -> str:
+    """`stamp` of a file, or `gone`."""
+    try:
+        return stamp(path)
+    except OSError:
+        return "gone"
+
+
 def _resolve(section: EvalSettings, known: dict[str, str], tell: Callable[[Progress], None] | None) -> EvalSetSpec:
     paths: list[str] = []
     for given in section.data:
@@ -89,6 +102,7 @@ def _resolve(section: EvalSettings, known: dict[str, str], tell: Callable[[Progr
         dtype=section.dtype,
         text_field=section.text_field,
         token_dtype=section.token_dtype,
+        stamps=tuple(map(data_stamp, paths)),  # before they are hashed: what changes meanwhile must not look hashed
         data_digest=_digest(section.name, paths, known, tell),
         tokenizer_digest=_digest(section.name, [tokenizer], known) if is_file and tokenizer else "",
     )

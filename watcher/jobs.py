@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evalcore.contract import DETERMINISTIC_KINDS, Outcome
+from evalcore.contract import DATA_CHANGED, DETERMINISTIC_KINDS, Outcome
 from watcher.retry import backoff_s
 
 ORPHANED_MAX = 20
@@ -116,6 +116,8 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: f
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, chance: float) -> Transition:
     if outcome.status == "succeeded":
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
+    if outcome.status == "superseded" and outcome.reason == DATA_CHANGED:
+        return _after_orphaning(job, DATA_CHANGED)
     if outcome.status == "superseded":
         reason = outcome.reason or "the file changed while it was evaluated"
         return Transition(State.CANCELLED, "superseded", kind="superseded", reason=reason)
@@ -137,8 +139,8 @@ def _retry_or_fail(
 
 
 def _after_orphaning(job: JobFacts, what: str) -> Transition:
-    """The daemon's own death, or the cluster's doing, charges nobody and waits for nothing, but not for ever."""
+    """What is nobody's doing (the daemon's own death, say) charges nobody and waits for nothing, but not for ever."""
     if job.orphaned + 1 >= ORPHANED_MAX:
         reason = f"{what} {ORPHANED_MAX} times while this was evaluated"
         return Transition(State.FAILED, "orphaned", kind="crash", reason=reason, orphan=1)
-    return Transition(State.QUEUED, "orphaned", orphan=1)
+    return Transition(State.QUEUED, "orphaned", reason=what, orphan=1)

@@ -14,6 +14,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "daemon_started": (1, "watching {dirs}; results in {database}"),
     "daemon_stopped": (1, "stopped: {reason}"),
     "settings_reloaded": (1, "settings reloaded from {file}"),
+    "data_changed": (0, "validation data changed: {files}; hashing it again, and evaluating on what it holds now"),
     "settings_refused": (0, "settings not reloaded: {reason}"),
     "serving": (1, "dashboard at {address}"),
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),

@@ -131,7 +131,7 @@ def facts_of(daemon: Daemon, now_s: float) -> Facts:
         runs=runs,
         database=daemon.store_trouble,
         paused_by_person=paused == "by a person",
-        data_missing=[paused.split(": ", 1)[1]] if paused.startswith("validation data") else [],
+        data_missing=[paused.split(": ", 1)[1]] if paused.startswith("validation data cannot") else [],
         launch_failure=failure.splitlines()[-1] if failure else None,
         waiting_for_device=dispatch.waiting_for,
         oldest_waiting_s=_oldest_waiting_s(daemon),

@@ -267,6 +267,38 @@ def test_row_30_validation_data_that_goes_away_pauses_the_queue_and_burns_nothin
     here.wait_for_results(1)
 
 
+@pytest.mark.parametrize("how", ["in place", "by rename", "in place and back"])
+def test_row_30_validation_data_that_changes_while_it_is_measured_gives_no_number_under_the_wrong_digest(site, how):
+    """A real worker maps the token file; its launch is held in the middle of the evaluation while the file changes."""
+    from tests.support.checkpoints import save_rosellm
+
+    here = site(fake=False)
+    save_rosellm(here.folder / "step_1.pt", step=1)
+    here.start(CKPTWATCH_WORKER_FAILPOINT="mid_eval:sleep1")
+    wait_until(lambda: any("evaluating" in p.read_text() for p in here.state.glob("launches/*/progress.json")), 60)
+    before = here.data.read_bytes()
+    after = before[len(before) // 2 :] + before[: len(before) // 2]
+    if how == "by rename":
+        other = here.root / "other.bin"
+        other.write_bytes(after)
+        os.replace(other, here.data)
+    else:
+        for content in (after, before) if how == "in place and back" else (after,):
+            with open(here.data, "r+b") as file:
+                file.write(content)
+    rows = here.wait_for_results(1, within_s=90)
+    assert here.stop() == 0
+    assert here.query("SELECT outcome, charged FROM attempts ORDER BY id") == [("orphaned", 0), ("succeeded", 1)]
+    sets = here.query("SELECT current FROM eval_sets ORDER BY id")
+    assert sets == ([(1,)] if how == "in place and back" else [(0,), (1,)])
+    again = type(here)(here.root, fake=False, store={"url": str(here.root / "again.db")})
+    assert again.once().returncode == 0
+    assert again.results() == {path: pytest.approx(losses, rel=1e-9) for path, losses in rows.items()}
+    assert again.query("SELECT eval_digest FROM results") == here.query("SELECT eval_digest FROM results")
+    assert {job[1:3] for job in here.jobs()} <= {("succeeded", None), ("cancelled", "superseded")}
+    here.assert_sound()
+
+
 def test_row_94_no_zombie_is_left_of_many_launches(site):
     here = site(rules=[{"do": "escape"}], launch={"linger_s": 0.0})
     daemon = here.start()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalcore.contract import DETERMINISTIC_KINDS, FAILURE_KINDS, Measurement, Outcome
+from evalcore.contract import DATA_CHANGED, DETERMINISTIC_KINDS, FAILURE_KINDS, Measurement, Outcome
 from watcher.jobs import ORPHANED_MAX, AttemptEnd, Cause, JobFacts, RetryPolicy, State, after_attempt
 from watcher.retry import BACKOFF_MAX_S, backoff_s
 
@@ -17,6 +17,13 @@ MEASURED = Measurement(2.0, 7.4, None, None, True, 9, None, 4, 4, 1, "float32", 
 
 def failed(kind: str) -> AttemptEnd:
     return AttemptEnd(Cause.ENDED, True, Outcome(1, "t", "failed", kind=kind, reason="why"))
+
+
+def test_an_answer_on_data_that_changed_is_no_answer_and_charges_nobody_though_not_for_ever():
+    end = AttemptEnd(Cause.ENDED, True, Outcome(1, "t", "superseded", reason=DATA_CHANGED))
+    move = after_attempt(JobFacts(1, 0, 0), end, RetryPolicy(), 0.5)
+    assert (move.state, move.charge, move.orphan, move.pause_s) == (State.QUEUED, 0, 1, 0.0)
+    assert after_attempt(JobFacts(1, 0, 19), end, RetryPolicy(), 0.5).state is State.FAILED
 
 
 def test_a_succeeded_outcome_is_recorded_whatever_the_process_did() -> None:

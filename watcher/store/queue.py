@@ -16,6 +16,7 @@ from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
 from watcher.store import leases
 from watcher.store.engine import Store
+from watcher.store.registry import SET_CHANGED
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launches
 
 # The checkpoint is what a claim locks, not its jobs: two daemons that each hold one of its jobs would deadlock.
@@ -243,6 +244,11 @@ def end_attempt(
             finished_at=now if final else None,
         )
     ).rowcount
+    if not final:  # the set may have got another definition meanwhile: its cells have jobs of their own
+        older = select(eval_sets.c.id).where(eval_sets.c.current == 0)
+        over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "finished_at": now}
+        this = (jobs.c.id == job_id, jobs.c.state == State.QUEUED, jobs.c.eval_set_id.in_(older))
+        tx.execute(update(jobs).where(*this).values(over))
     tx.execute(
         update(attempts)
         .where(attempts.c.id == attempt_id, attempts.c.outcome.is_(None))
@@ -309,7 +315,9 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
     with store.write() as tx:
         chosen = jobs.c.id.in_(job_ids)
         if action == "retry":
-            where: ColumnElement[bool] = jobs.c.state.in_((State.FAILED, State.CANCELLED))
+            current = select(eval_sets.c.id).where(eval_sets.c.current == 1)
+            over = jobs.c.state.in_((State.FAILED, State.CANCELLED))
+            where: ColumnElement[bool] = and_(over, jobs.c.eval_set_id.in_(current))
             values: dict[str, Any] = {
                 "state": State.QUEUED,
                 "finished_at": None,
