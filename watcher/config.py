@@ -344,7 +344,8 @@ def _problem(item: Any, data: dict[str, Any]) -> str:
         return f"{where}: unknown key" + (f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(known)}")
     if item["type"] == "missing":
         return f"{where}: missing"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')} (given: {str(item.get('input'))[:60]!r})"
+    said = f"{where}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{said} (given: {str(item.get('input'))[:60]!r})" if item["loc"] else said  # the whole file tells nothing
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:

@@ -189,7 +189,7 @@ def _show(facts: dict[str, Any]) -> None:
         print_table(columns, facts["running"])
     if facts["last_results"]:
         click.echo()
-        when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True)
+        when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True, optional=True)
         lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
         shown = [column for column in result_columns(facts["last_results"]) if column.head not in ("seconds", "tokens")]
         print_table([when, lag, *shown], facts["last_results"])

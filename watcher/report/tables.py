@@ -72,16 +72,19 @@ def _fitted(columns: Sequence[Column], rows: Sequence[Row], width: int, colour: 
 
 
 def _layout(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:
-    """Which columns fit, and how wide: numbers stay whole, optional ones go first, names share what is left."""
+    """Which columns fit, and how wide: numbers stay whole, names share what is left.
+
+    Where it is too narrow for all, the optional ones go first and then the last ones: half a number is none.
+    """
     kept = list(columns)
     while True:
         wide = [max(len(column.head), *(len(column.cell(row)) for row in rows), 1) for column in kept]
         least = [w if column.number else min(w, MIN_NAME) for column, w in zip(kept, wide, strict=True)]
         spare = width - sum(least) - 3 * len(kept) - 2  # SIMPLE_HEAD with padding of one on each side
         optional = [column for column in kept if column.optional]
-        if spare >= 0 or not optional:
+        if spare >= 0 or (not optional and len(kept) <= 2):
             break
-        kept.remove(optional[-1])
+        kept.remove((optional or kept)[-1])
     for at in sorted(range(len(kept)), key=lambda at: wide[at]):  # short names are whole before long ones grow
         names_left = sum(1 for other in range(len(kept)) if wide[other] >= wide[at] and wide[other] > least[other])
         more = min(wide[at] - least[at], max(0, spare) // max(1, names_left))
