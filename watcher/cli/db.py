@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
 from watcher.errors import EnvironmentProblem, NothingFound, StoreRefused, UsageError
 
 
-@click.group("db", epilog="Example:  sqlite3 -readonly $(ckptwatch db path) 'SELECT step, loss FROM results'")
+@click.group("db", epilog=examples("sqlite3 -readonly \"$(ckptwatch db path)\" 'SELECT step, loss FROM results'"))
 def command() -> None:
     """The results database: path, check, migrate, backup, copy."""
 
 
-@command.command("path", epilog="Example:  sqlite3 -readonly $(ckptwatch db path)")
+@command.command("path", epilog=examples('sqlite3 -readonly "$(ckptwatch db path)"'))
 @json_option
 @db_option
 @click.pass_obj

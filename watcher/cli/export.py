@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
 
 BATCH = 1000
 KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "prometheus")
@@ -18,14 +18,14 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 
 @click.command(
     "export",
-    epilog="Examples:  ckptwatch export csv    ckptwatch export tensorboard --path runs --since 5000",
+    epilog=examples("ckptwatch export csv", "ckptwatch export tensorboard --path runs --since 5000"),
 )
 @click.argument("sink")
 @click.option(
     "--since", metavar="T|STEP", help="Only results of this step on, or evaluated since this time (ISO 8601)."
 )
 @click.option("--run", help="Only this run.")
-@click.option("--set", "eval_set", help="Only this set.")
+@click.option("--eval-set", "--set", "eval_set", metavar="NAME", help="Only this set.")
 @click.option("--path", type=click.Path(path_type=Path), help="File or folder to write.")
 @click.option("--url", help="Tracking server or store.")
 @click.option("--project", help="W&B or trackio project, MLflow experiment.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from watcher.checkpoints import printable
-from watcher.cli.options import Globals, database_url, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
 from watcher.errors import LockHeld, NothingFound
 
 
-@click.group("queue", epilog="Example:  ckptwatch queue list --failed        ckptwatch queue retry 12")
+@click.group("queue", epilog=examples("ckptwatch queue list --failed", "ckptwatch queue retry 12"))
 def command() -> None:
     """What waits, what runs, what failed; and what to do about it."""
 

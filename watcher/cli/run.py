@@ -13,7 +13,7 @@ import click
 
 from evalcore.contract import Progress
 from watcher.cli.flags import as_settings, evaluation_flags
-from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say
 from watcher.errors import ConfigError, NothingFound, SomeFailed
 
 #: What --dry-run says of a version that the database does not know, and of one that it does.
@@ -22,7 +22,11 @@ NEW, KNOWN = "would be evaluated", "registered before: only sets that are new or
 
 @click.command(
     "run",
-    epilog="Example:  ckptwatch run --dir checkpoints --data val.npy        (one pass only: --once)",
+    epilog=examples(
+        "ckptwatch run --dir checkpoints --data val.npy",
+        "ckptwatch run --once          # one pass, by ckptwatch.toml",
+        "ckptwatch run --until pid:4711",
+    ),
 )
 @click.option("--dir", "folder", metavar="DIR", help="The folder with the checkpoints; the file's runs are left aside.")
 @evaluation_flags

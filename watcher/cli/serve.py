@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, say
+from watcher.cli.options import Globals, database_url, db_option, examples, say
 
 
-@click.command("serve", epilog="Example:  ckptwatch serve --port 8745    then open http://127.0.0.1:8745/")
+@click.command("serve", epilog=examples("ckptwatch serve --port 8745          # then open http://127.0.0.1:8745/"))
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: 8745]")
 @click.option("--allow-remote", is_flag=True, help="Listen on another address than loopback (there are no passwords).")
