@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -86,6 +87,25 @@ def test_data_stats_shows_on_a_terminal_how_far_it_is(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
     )  # fmt: skip
     assert (piped.stderr, json.loads(piped.stdout)) == ("", json.loads(out))
+
+
+def test_ctrl_c_while_data_is_looked_at_ends_with_one_word_and_no_traceback(tmp_path):
+    os.truncate(big_text_of_few_tokens(tmp_path / "big.txt", 1), 64 << 30)  # sparse: minutes of reading
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "watcher.cli", "data", "stats", "big.txt", "--tokenizer", "bytes"], cwd=tmp_path,
+        stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while b"hashing" not in shown:
+        shown += os.read(controller, 65536)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the whole group
+    assert process.wait(20) == 130
+    shown += os.read(controller, 65536)
+    os.close(controller)
+    assert b"stopped" in shown and b"Traceback" not in shown
 
 
 def test_eval_shows_tokenising_before_the_windows(tmp_path):

@@ -10,9 +10,7 @@ import click
 
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
-    click.option(
-        "--data", "data", multiple=True, metavar="PATH", help="Data: .npy .bin .txt .jsonl; may be repeated."
-    ),
+    click.option("--data", "data", multiple=True, metavar="PATH", help="Data: .npy .bin .txt .jsonl; may be repeated."),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window."),
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),
     click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Only the first N tokens of each set."),

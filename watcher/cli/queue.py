@@ -80,6 +80,9 @@ def resume(flags: Globals, db: str | None) -> None:
     _order(flags, db, "resume", (), False)
 
 
+_FOR = {"bump": "jobs that wait", "cancel": "jobs that wait or run", "retry": "jobs that failed or were cancelled"}
+
+
 def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], every: bool) -> None:
     """Hand the order to the daemon, or carry it out where none runs."""
     from watcher.config import load_settings
@@ -89,15 +92,20 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
     from watcher.places import StateFolder
     from watcher.store.migrate import open_for_reading, open_for_writing
     from watcher.store.queue import changeable
+    from watcher.store.reading import job_launch
 
     url = database_url(flags, db)
     state = StateFolder.beside(url, load_settings(flags.settings_file()).store.state_dir)
     store = open_for_reading(url)
-    possible = changeable(store, action)
-    store.close()
-    chosen = tuple(possible) if every else jobs
-    if unknown := [job for job in chosen if job not in possible]:
-        raise NothingFound(f"job {unknown[0]} cannot be changed by {action}", hint="ckptwatch queue list [--failed]")
+    try:
+        possible = changeable(store, action)
+        chosen = tuple(possible) if every else jobs
+        if refused := [job for job in chosen if job not in possible]:
+            row = job_launch(store, refused[0])
+            cause = f"job {refused[0]} is {row['state']}: {action} is for {_FOR[action]}" if row else ""
+            raise NothingFound(cause or f"there is no job {refused[0]}", hint="ckptwatch queue list [--failed]")
+    finally:
+        store.close()
     state.create()
     lock = Lock(state.lock)
     try:

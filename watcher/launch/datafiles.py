@@ -35,7 +35,12 @@ def ask(
     )
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is ours: the process would print a traceback of its own
         )
     except OSError as error:
         raise EnvironmentProblem(
