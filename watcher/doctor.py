@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,6 @@ EXTRAS = {
     "plot": ("matplotlib", "plotext"),
     "web": ("starlette", "uvicorn", "jinja2"),
     "gpu": ("nvidia-ml-py",),
-    "slurm": ("submitit",),
     "postgres": ("psycopg",),
     "parquet": ("pyarrow",),
     "tensorboard": ("tensorboard",),
@@ -273,6 +273,13 @@ def _clock(now_s: float) -> Iterator[Finding]:
 def _devices(settings: Settings) -> Iterator[Finding]:
     from watcher.launch.devices import list_gpus
 
+    if settings.launch.executor == "slurm":  # whose nodes have the devices, not this machine
+        if sbatch := shutil.which("sbatch"):
+            yield Finding("devices", "ok", f"jobs are Slurm's: {sbatch}")
+        else:
+            what = "launch.executor is slurm, and there is no sbatch on PATH"
+            yield Finding("devices", "problem", what, "run it where `sbatch --version` answers")
+        return
     gpus = list_gpus()
     if gpus:
         free = ", ".join(f"GPU {gpu.index} {gpu.free_bytes / 2**30:.1f} GiB free" for gpu in gpus)
@@ -290,7 +297,6 @@ def _extras(settings: Settings, url: str) -> Iterator[Finding]:
     needed |= {"apprise"} if any(alert.apprise for alert in settings.alert) else set()
     needed |= {"web"} if settings.web.enabled else set()
     needed |= {"postgres"} if url.startswith("postgres") else set()
-    needed |= {"slurm"} if settings.launch.executor == "slurm" else set()
     present, absent = [], []
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if not _installed(package)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support.waiting import wait_until
 
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 CONF = """
 ClusterName=tests
 SlurmctldHost=localhost
@@ -22,7 +23,7 @@ AuthInfo=socket={place}/munge.socket
 SlurmctldPort={port}
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SwitchType=switch/none
@@ -50,6 +51,9 @@ PartitionName=first Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10 Preemp
 class Cluster:
     """Two nodes of two CPUs on this one machine; partition `first` pre-empts the jobs of `main`."""
 
+    #: May a job take no more memory than it asked for? Slurm 22.05 needs the first version of control groups for that.
+    limits_memory = os.access(MEMORY_GROUPS / "memory.limit_in_bytes", os.W_OK)
+
     def __init__(self) -> None:
         for name in ("munged", "slurmctld", "slurmd", "sbatch"):
             assert shutil.which(name), f"{name} is not installed: tests/engines/install.sh slurm"
@@ -60,8 +64,9 @@ class Cluster:
         key.chmod(0o400)
         self.conf = self.place / "slurm.conf"
         ports = 20_000 + os.getpid() % 10_000
-        self.conf.write_text(CONF.format(place=self.place, port=ports, port_1=ports + 1, port_2=ports + 2))
-        (self.place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
+        task = "task/cgroup" if self.limits_memory else "task/none"
+        self.conf.write_text(CONF.format(place=self.place, port=ports, port_1=ports + 1, port_2=ports + 2, task=task))
+        (self.place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\n")
         self.env = {**os.environ, "SLURM_CONF": str(self.conf)}
         self._started: list[subprocess.Popen] = []
         self._spawn(
@@ -103,6 +108,10 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(5)
+        for node in MEMORY_GROUPS.glob("slurm_n[12]"):
+            for group in sorted((path for path in node.rglob("*") if path.is_dir()), reverse=True):
+                group.rmdir()
+            node.rmdir()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _spawn(self, *command: str) -> subprocess.Popen:

@@ -14,6 +14,7 @@ from tests.support.daemon import Site
 from tests.support.tiny import write_tiny
 from tests.support.waiting import wait_until
 from watcher.clock import seconds
+from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -179,6 +180,48 @@ def test_a_job_past_its_time_limit_is_a_timeout(cluster, site):
     kind, reason = site.failures()["step_1.pt"]
     assert kind == "timeout"
     assert "TIMEOUT" in reason
+
+
+def test_a_job_that_takes_more_memory_than_it_asked_for_is_out_of_memory(cluster, site):
+    if not cluster.limits_memory:
+        pytest.skip("this machine has no memory control group of the first version: its Slurm cannot limit memory")
+    setup(site, {"match": "*", "do": "eat", "bytes": 400 << 20}, launch={"attempts": 1}, extra=["--mem=100M"])
+    write_tiny(site.folder / "step_1.pt", 1)
+    site.run_daemon()
+    wait_until(site.failures, 60, site.log())
+    kind, reason = site.failures()["step_1.pt"]
+    assert kind == "oom"
+    assert "OUT_OF_MEMORY" in reason
+    assert (site.number(), "OUT_OF_MEMORY") in [job[:2] for job in cluster.jobs()]
+
+
+def test_a_flood_of_output_costs_two_megabytes_and_keeps_both_ends(cluster, site):
+    setup(site, {"match": "*", "do": "flood", "says": "noise\n", "total_bytes": 8 << 20})
+    write_tiny(site.folder / "step_1.pt", 1)
+    site.run_daemon()
+    site.wait_for_rows(1)
+    folder = next((site.state / "launches").iterdir())
+    wait_until((folder / "ended").exists, 30, site.log())
+    sizes = {path.name: path.stat().st_size for path in folder.glob("worker.*")}
+    assert sizes["worker.log"] >= HEAD_BYTES
+    assert 3 * HEAD_BYTES // 2 <= sum(sizes.values()) <= HEAD_BYTES + TAIL_BYTES + (1 << 16)
+    assert "was not kept" in site.cli("logs", "1").stdout
+
+
+def test_rows_and_failures_follow_the_end_of_their_jobs_within_three_seconds(cluster, site, capsys):
+    setup(site, {"match": "step_5.pt", "do": "exit", "code": 3}, launch={"attempts": 1})
+    site.run_daemon()
+    for step in range(1, 6):
+        write_tiny(site.folder / f"step_{step}.pt", step)
+        ended = "SELECT count(*) FROM launches WHERE finished_at IS NOT NULL"
+        wait_until(lambda: site.query(ended) == [(step,)], 60, site.log())  # in turn: each has a job of its own
+    seen = dict(site.query("SELECT launch_id, finished_at FROM attempts"))
+    ends = {launch: (site.state / "launches" / launch / "ended").stat().st_mtime for launch in seen}
+    late_s = sorted(seconds(seen[launch]) - ends[launch] for launch in seen)
+    with capsys.disabled():
+        print(f"\nrow or failure after its job's end, s: {', '.join(f'{late:.2f}' for late in late_s)}")
+    assert len(late_s) == 5
+    assert late_s[-1] <= 3
 
 
 def test_a_job_that_cannot_be_submitted_charges_nothing_and_says_why(cluster, site):

@@ -161,6 +161,10 @@ class FakeWorker:
         while left > 0:
             left -= os.write(2, chunk)
 
+    def do_eat(self, item: Item, task: Task, rule: dict) -> None:
+        """Takes so much memory, really."""
+        self.eaten = b"x" * rule["bytes"]
+
     def do_dump(self, item: Item, task: Task, rule: dict) -> None:
         """Leaves what it was born with: environment, open descriptors, working folder, limits."""
         fds = {}

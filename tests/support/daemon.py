@@ -71,7 +71,8 @@ class Site:
         """Write rules, the fake's wrapper and ckptwatch.toml anew from the fields."""
         rules, wrapper = self.root / "rules.json", self.root / "python"
         rules.write_text(json.dumps(self.rules))
-        wrapper.write_text(f'#!/bin/sh\nexec {PYTHON} -I -S "{FAKE}" "{rules}" "{self.notes}" "$@"\n')
+        other = f'case "$1" in -m) ;; *) exec {PYTHON} "$@" ;; esac'  # what is not torchrun is no business of the fake
+        wrapper.write_text(f'#!/bin/sh\n{other}\nexec {PYTHON} -I -S "{FAKE}" "{rules}" "{self.notes}" "$@"\n')
         wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         launch = {"device": "cpu", "threads": 1, "backoff_s": 0.05, **self.launch}
         if self.fake:

@@ -156,6 +156,19 @@ def test_doctor_says_where_the_ranks_of_a_tokenizer_are_not_on_this_machine(ckpt
     assert not (tmp_path / "none").exists()
 
 
+def test_doctor_looks_for_sbatch_not_for_gpus_where_jobs_are_slurms(ckptwatch, tmp_path, monkeypatch):
+    a_run(tmp_path)
+    ckptwatch("init", "out", "--yes")
+    settings = tmp_path / "ckptwatch.toml"
+    settings.write_text(settings.read_text().replace("[launch]\n", '[launch]\nexecutor = "slurm"\n'))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = ckptwatch("doctor")
+    assert said.status == 7
+    assert "no sbatch on PATH" in said.out
+    (tmp_path / "sbatch").touch(mode=0o755)
+    assert f"jobs are Slurm's: {tmp_path / 'sbatch'}" in ckptwatch("doctor").out.replace("\n", " ")
+
+
 def test_doctor_loads_no_torch(tmp_path):
     program = (
         "import sys; from watcher.cli import main; main(['doctor', '--json']);"

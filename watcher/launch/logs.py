@@ -1,8 +1,15 @@
-"""A launch's log on disk: its first and its last megabyte, whatever it printed in between."""
+"""A launch's log on disk: its first and its last megabyte, whatever it printed in between.
+
+Also a script, which a Slurm job runs from its launch folder on a node that need not have ckptwatch; so nothing but the
+standard library is imported here. usage: logs.py LOG COMMAND [ARG ...]
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -68,3 +75,27 @@ def tail_paths(path: Path) -> tuple[Path, Path]:
 def _append(path: Path, data: bytes) -> None:
     with open(path, "ab") as file:
         file.write(data)
+
+
+def main(path: str, *command: str) -> int:
+    """Run a command with its output in a log; its exit status, or 128 and the signal that ended it, as a shell has it.
+
+    Signals to the whole job reach the command too: here they are let pass, so that its last words are still read.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # a handler, which the command does not inherit as SIG_IGN is
+    reading, writing = os.pipe()
+    pump = LogPump(reading, Path(path))
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing)
+    except OSError as error:
+        os.write(writing, f"{command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
+        child = None
+    os.close(writing)
+    status = child.wait() if child else 127
+    pump.finish(timeout_s=1.0)  # not for ever: what outlives the command may hold the pipe
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from watcher.config import SlurmSettings
 from watcher.jobs import Cause
-from watcher.launch import processes
+from watcher.launch import logs, processes
 from watcher.launch.environment import job_environment
 from watcher.launch.local import meet_here
 from watcher.launch.logs import last_words
@@ -25,6 +26,7 @@ from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
 
 POLL_S = 1.0
 COMMAND_TIMEOUT_S = 30.0
+LOG_SCRIPT = "logs.py"  # in the launch folder: the node need not have ckptwatch where the daemon has it
 #: Slurm's states in which a job may still do something.
 ALIVE = frozenset(
     {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
@@ -60,6 +62,7 @@ class SlurmLauncher:
     def start(self, plan: LaunchPlan) -> Running:
         script = plan.folder.root / "job.sh"
         script.write_text(script_of(plan, self.settings))
+        shutil.copyfile(logs.__file__, plan.folder.root / LOG_SCRIPT)
         given = {processes.MARK: plan.launch, "PYTHONUNBUFFERED": "1", **plan.env}
         env = job_environment(os.environ, (*self.allowed_env, "SLURM_CONF"), given)
         env.pop("CUDA_VISIBLE_DEVICES", None)  # Slurm says which GPUs a job has
@@ -180,7 +183,7 @@ trap 'echo $status > {folder}/.ended.tmp; mv {folder}/.ended.tmp {folder}/ended'
 export OMP_NUM_THREADS={plan.threads or 1}
 {no_gpu}{setup}first=$(hostname)  # a batch script runs on the first of its nodes
 port=$((20000 + SLURM_JOB_ID % 20000))
-{torchrun} -m evalcore.worker {folder}
+{python} -I -S {folder}/{LOG_SCRIPT} {shlex.quote(os.fspath(plan.folder.log))} {torchrun} -m evalcore.worker {folder}
 status=$?
 exit $status
 """
