@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from evalcore.contract import EvalSetSpec, to_json
 from watcher.checkpoints import NamePattern
 from watcher.clock import iso
 from watcher.detect.observe import FolderWatch
-from watcher.store import queue, registry, schema
+from watcher.store import queue, registry, schema, turns
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
 from watcher.store.pages import Pages
@@ -26,6 +27,7 @@ from watcher.store.pages import Pages
 T0_S = 1_760_000_000.0
 SETS = ("fineweb", "wikitext", "code", "math", "books")
 BATCH = 20_000
+BUSY = 10  # runs that the queued jobs belong to
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,7 @@ def run(said: argparse.Namespace) -> None:
 
 
 def fill(store: Store, results: int, queued: int, runs: int) -> int:
-    """Runs of equal length on five sets each; every queued job belongs to the last run. Returns steps per curve."""
+    """Runs of equal length on five sets each; ten of them share the queued jobs. Returns steps per curve."""
     steps = max(1, results // (runs * len(SETS)))
     digests = {}
     for number in range(runs):
@@ -74,34 +76,38 @@ def fill(store: Store, results: int, queued: int, runs: int) -> int:
                 tx.execute(
                     insert(schema.results), [_result(run, step, name, digests) for step in span for name in SETS]
                 )
-    last = f"run-{runs - 1:03d}"
+    busy = [f"run-{number:03d}" for number in range(max(0, runs - BUSY), runs)]
     with store.write() as tx:
-        ids = dict(tx.execute(text("SELECT name, id FROM eval_sets WHERE run = :run"), {"run": last}).tuples().all())
-        first = steps + 1
+        found = tx.execute(text("SELECT run, name, id FROM eval_sets")).all()
+        ids = {(row.run, row.name): row.id for row in found}
         for start in range(0, queued // len(SETS), BATCH):
-            span = range(start, min(start + BATCH, queued // len(SETS)))
-            tx.execute(insert(schema.checkpoints), [_checkpoint(last, first + k, k + 1) for k in span])
-            rows = [_job(last, k + 1, ids[name], first + k) for k in span for name in SETS]
+            span = [(busy[k % len(busy)], k) for k in range(start, min(start + BATCH, queued // len(SETS)))]
+            tx.execute(insert(schema.checkpoints), [_checkpoint(run, steps + 1 + k, k + 1) for run, k in span])
+            rows = [_job(run, k + 1, ids[run, name], steps + 1 + k) for run, k in span for name in SETS]
             tx.execute(insert(schema.jobs), rows)
     with store.write() as tx:
         tx.execute(text("ANALYZE"))
+    os.sync()  # what is measured next shall not wait for the filling to reach the disk
     return steps
 
 
 def measure_queue(store: Store, repeat: int) -> None:
     """A claim is one transaction: five jobs of a checkpoint, their attempts, and the launch's row."""
-    runs = {row["name"]: "newest" for row in Pages(store).runs()[-10:]}  # what one daemon watches
-    number = iter(range(10**6))
+    runs = [row["name"] for row in Pages(store).runs()[-BUSY:]]  # what one daemon watches
+    launches = [f"launch-{number}" for number in range(repeat)]
 
-    def claim() -> None:
-        launch = f"launch-{next(number)}"
+    def claim(launch: str, run: str) -> None:
         row = {"id": launch, "owner": "o", "home": "h", "executor": "local", "folder": "/f", "device": "cpu"}
         row |= {"world_size": 1, "started_at": iso(T0_S)}
-        assert queue.claim_next(store, runs, launch, iso(time.time()), opens=row) is not None
+        assert queue.claim_next(store, {run: "newest"}, launch, iso(time.time()), opens=row) is not None
 
-    show("claim", claim, repeat)
+    each = zip(launches, runs * repeat, strict=False)
+    show("claim", lambda: claim(*next(each)), repeat)
+    again = iter(launches)
+    show("  of which a commit of one changed row", lambda: queue.update_launch(store, next(again), pid=1), repeat)
+    show("which of ten runs have work", lambda: turns.runs_waiting(store, runs, iso(time.time())), repeat)
     show("next_due", lambda: queue.next_due(store, runs), repeat)
-    show("waiting steps (order = fill)", lambda: queue.waiting_steps(store, list(runs)[-1], iso(time.time())), 3)
+    show("waiting steps (order = fill)", lambda: turns.waiting_steps(store, runs[-1], iso(time.time())), 3)
 
 
 def measure_readers(store: Store, repeat: int) -> None:
@@ -115,6 +121,7 @@ def measure_readers(store: Store, repeat: int) -> None:
         store, "SELECT step, loss, ppl FROM results WHERE run = 'run-007' ORDER BY step"), repeat)  # fmt: skip
     show("dashboard: curves of one run", lambda: pages.curves([8]), 5)
     show("dashboard: best of every run", pages.best, 3)
+    show("dashboard: latest of every run", pages.latest, 3)
     show("dashboard: queue page", lambda: (pages.queued(200), pages.counts(), pages.running()), 5)
     show("dashboard: pulse", pages.pulse, 5)
 

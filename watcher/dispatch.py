@@ -25,7 +25,7 @@ from watcher.live import Live, OpenTask, read_end
 from watcher.log import Log
 from watcher.places import StateFolder
 from watcher.policy import fill_order
-from watcher.store import leases, queue, record
+from watcher.store import leases, queue, record, turns
 from watcher.store.engine import Store
 from watcher.store.queue import ClaimedCheckpoint, Held, OpenAttempt
 
@@ -180,7 +180,7 @@ class Dispatch:
         order = {name: run.order for name, run in self.runs.items() if not self.away(name)}
         if not order:
             return None
-        waiting = queue.runs_waiting(self.store, list(order), now) if len(order) > 1 else list(order)
+        waiting = turns.runs_waiting(self.store, list(order), now) if len(order) > 1 else list(order)
         # in turn, the longest unserved first: no run's newest checkpoint waits behind another's whole backlog
         for name in sorted(waiting, key=lambda name: self._served.get(name, 0)):
             if claimed := self._claim_of(name, order[name], launch, now, opens):
@@ -190,8 +190,8 @@ class Dispatch:
 
     def _claim_of(self, run: str, order: str, launch: str, now: str, opens: dict | None) -> ClaimedCheckpoint | None:
         """The run's next checkpoint by its own order."""
-        if order == "fill" and (waiting := queue.waiting_steps(self.store, run, now)):
-            first = fill_order(list(waiting), queue.finished_steps(self.store, run))[0]
+        if order == "fill" and (waiting := turns.waiting_steps(self.store, run, now)):
+            first = fill_order(list(waiting), turns.finished_steps(self.store, run))[0]
             if claimed := queue.claim_next(self.store, {run: order}, launch, now, [waiting[first]], opens):
                 return claimed
         return queue.claim_next(self.store, {run: order}, launch, now, None, opens)

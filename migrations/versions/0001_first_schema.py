@@ -200,6 +200,13 @@ def _results() -> None:
     op.create_index(
         op.f("ix_results_run_results_eval_set_results_step"), "results", ["run", "eval_set", "step"], unique=False
     )
+    for column in ("loss", "saved_at"):
+        op.create_index(
+            op.f(f"ix_results_run_results_eval_set_results_{column}"),
+            "results",
+            ["run", "eval_set", column],
+            unique=False,
+        )
 
 
 def _runs() -> None:
@@ -257,6 +264,12 @@ def _jobs() -> None:
     op.create_index(op.f("ix_jobs_launch_id"), "jobs", ["launch_id"], unique=False)
     op.create_index(
         op.f("ix_jobs_state_jobs_priority_jobs_order_key"), "jobs", ["state", "priority", "order_key"], unique=False
+    )
+    op.create_index(
+        op.f("ix_jobs_run_jobs_state_jobs_priority_jobs_order_key"),
+        "jobs",
+        ["run", "state", "priority", "order_key"],
+        unique=False,
     )
 
 

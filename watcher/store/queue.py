@@ -8,9 +8,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, cast, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from watcher.clock import seconds
 from watcher.jobs import JobFacts, State, Transition
@@ -23,10 +38,21 @@ from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launche
 _LOCKED_CHECKPOINT = (
     select(checkpoints).where(checkpoints.c.id == bindparam("wanted")).with_for_update(skip_locked=True, key_share=True)
 )
+_THIS, _OTHER = checkpoints.alias("this"), checkpoints.alias("other")
+_CONTENT_RUNS = (
+    select(jobs.c.id)
+    .select_from(jobs.join(_OTHER, _OTHER.c.id == jobs.c.checkpoint_id))
+    .join(_THIS, and_(_THIS.c.digest == _OTHER.c.digest, _THIS.c.run == _OTHER.c.run))
+    .where(_THIS.c.id == bindparam("wanted"), _OTHER.c.id != _THIS.c.id, jobs.c.state == State.RUNNING)
+    .limit(1)
+)
+# What may be claimed at :at.
+DUE = and_(
+    jobs.c.state == State.QUEUED, or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("at", type_=Text))
+)
 _CLAIM = (
     update(jobs)
-    .where(jobs.c.checkpoint_id == bindparam("of"), jobs.c.state == State.QUEUED)
-    .where(or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("at")))
+    .where(jobs.c.checkpoint_id == bindparam("of"), DUE)
     .values(state=State.RUNNING, launch_id=bindparam("launch"), claimed_at=bindparam("at"))
     .values(token=bindparam("secret", type_=Text) + cast(jobs.c.id, Text))
     .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token)
@@ -34,6 +60,17 @@ _CLAIM = (
 _OPEN_ATTEMPTS = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
 _SET_NAMES = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_(bindparam("ids", expanding=True)))
 CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or wait for their copy
+
+
+@cache
+def _next_due(oldest_first: bool, among: bool) -> Select[tuple[int]]:
+    """Checkpoints of due jobs in order. Built once: to put it together takes longer than to run it."""
+    query = select(jobs.c.checkpoint_id).where(DUE, jobs.c.run.in_(bindparam("runs", expanding=True)))
+    if among:
+        query = query.where(jobs.c.checkpoint_id.in_(bindparam("among", expanding=True)))
+    order = (jobs.c.order_key, jobs.c.id)
+    query = query.order_by(jobs.c.priority.desc(), *(key.asc() if oldest_first else key.desc() for key in order))
+    return query.limit(CLAIM_LOOKS_AT)
 
 
 @dataclass(frozen=True)
@@ -95,21 +132,12 @@ def claim_next(
     opens: the row of a launch that begins with this claim. None when nothing is due. A checkpoint whose content is
     being evaluated under another path waits for its copy. Daemons that share a server never wait for one another.
     """
+    oldest_first = all(order == "oldest" for order in runs_order.values())
+    wanted = {"runs": list(runs_order), "at": now} | ({"among": list(only)} if only else {})
     with store.write() as tx:
-        due = and_(
-            jobs.c.state == State.QUEUED,
-            jobs.c.run.in_(list(runs_order)),
-            or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now),
-        )
-        oldest_first = all(order == "oldest" for order in runs_order.values())
-        order_key = jobs.c.order_key.asc() if oldest_first else jobs.c.order_key.desc()
-        query = select(jobs.c.checkpoint_id).where(due)
-        if only:
-            query = query.where(jobs.c.checkpoint_id.in_(only))
-        query = query.order_by(jobs.c.priority.desc(), order_key, jobs.c.id.asc() if oldest_first else jobs.c.id.desc())
-        for checkpoint_id in dict.fromkeys(tx.execute(query.limit(CLAIM_LOOKS_AT)).scalars()):
+        for checkpoint_id in dict.fromkeys(tx.execute(_next_due(oldest_first, bool(only)), wanted).scalars()):
             row = tx.execute(_LOCKED_CHECKPOINT, {"wanted": checkpoint_id}).first()
-            if row is None or _content_is_running(tx, checkpoint_id):
+            if row is None or tx.execute(_CONTENT_RUNS, {"wanted": checkpoint_id}).first() is not None:
                 continue
             claimed = _claim(tx, row, launch_id, now)
             if claimed.jobs:
@@ -117,47 +145,6 @@ def claim_next(
                     tx.execute(insert(launches).values(**opens, **leases.first(store)))
                 return claimed
         return None
-
-
-def runs_waiting(store: Store, runs: Sequence[str], now: str) -> list[str]:
-    """Those of the runs that have work due; where a person bumped some of it, only the runs of what was bumped last."""
-    due = or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now)
-    with store.read() as tx:
-        rows = tx.execute(
-            select(jobs.c.run, func.max(jobs.c.priority).label("priority"))
-            .where(jobs.c.state == State.QUEUED, jobs.c.run.in_(runs), due)
-            .group_by(jobs.c.run)
-        ).all()
-    top = max((row.priority for row in rows), default=0)
-    return [row.run for row in rows if row.priority == top]
-
-
-def waiting_steps(store: Store, run: str, now: str) -> dict[int, int]:
-    """step -> checkpoint id of what is due, for the order `fill`; where some of it was bumped, of that alone."""
-    with store.read() as tx:
-        rows = tx.execute(
-            select(checkpoints.c.step, checkpoints.c.id, jobs.c.priority)
-            .select_from(jobs.join(checkpoints))
-            .where(
-                jobs.c.state == State.QUEUED,
-                jobs.c.run == run,
-                checkpoints.c.step.is_not(None),
-                or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now),
-            )
-        ).all()
-    top = max((row.priority for row in rows), default=0)
-    return {row.step: row.id for row in rows if row.priority == top}
-
-
-def finished_steps(store: Store, run: str) -> set[int]:
-    with store.read() as tx:
-        rows = tx.execute(
-            select(checkpoints.c.step)
-            .select_from(jobs.join(checkpoints))
-            .where(jobs.c.run == run, jobs.c.state != State.QUEUED, checkpoints.c.step.is_not(None))
-            .distinct()
-        )
-        return set(rows.scalars())
 
 
 def update_launch(store: Store, launch_id: str, **values) -> None:
@@ -382,18 +369,4 @@ def _claimed_checkpoint(row, claimed: tuple[ClaimedJob, ...]) -> ClaimedCheckpoi
     exact = row.raw_path.decode("utf-8", "surrogateescape") if row.raw_path else row.path
     return ClaimedCheckpoint(
         *(row.id, row.run, exact, row.path, row.digest, row.size_bytes, row.step, row.spool_path, claimed)
-    )
-
-
-def _content_is_running(tx: Connection, checkpoint_id: int) -> bool:
-    this, other = checkpoints.alias(), checkpoints.alias()
-    return (
-        tx.execute(
-            select(jobs.c.id)
-            .select_from(jobs.join(other, other.c.id == jobs.c.checkpoint_id))
-            .join(this, and_(this.c.digest == other.c.digest, this.c.run == other.c.run))
-            .where(this.c.id == checkpoint_id, other.c.id != checkpoint_id, jobs.c.state == State.RUNNING)
-            .limit(1)
-        ).first()
-        is not None
     )

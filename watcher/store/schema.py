@@ -140,6 +140,7 @@ jobs = Table(
     CheckConstraint("(state = 'running') = (token IS NOT NULL)", name="running_has_token"),
     CheckConstraint("state NOT IN ('failed', 'cancelled') OR kind IS NOT NULL", name="ended_has_kind"),
     Index(None, "state", "priority", "order_key"),
+    Index(None, "run", "state", "priority", "order_key"),  # what a claim walks, however long other runs' queues are
     Index(None, "launch_id"),
 )
 
@@ -218,6 +219,8 @@ results = Table(
     UniqueConstraint("run", "checkpoint", "checkpoint_digest", "eval_set", "eval_digest"),
     CheckConstraint("finite = 0 OR loss IS NOT NULL", name="finite_has_loss"),
     Index(None, "run", "eval_set", "step"),
+    Index(None, "run", "eval_set", "loss"),  # the best of each curve, and below the latest, without reading the curve
+    Index(None, "run", "eval_set", "saved_at"),
 )
 
 windows = Table(
