@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from contextlib import contextmanager
 
 import pytest
 
-from tests.support.daemon import Site, wait_until
+from tests.support.daemon import ROOT, Site, wait_until
 from tests.support.tiny import tiny_bytes, write_tiny
+from watcher.checkpoints import NamePattern
+from watcher.detect.observe import EMIT_MAX, FolderWatch
+from watcher.store.schema import REVISION
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
@@ -156,6 +161,49 @@ def test_row_69_a_database_deleted_or_replaced_under_the_daemon_is_noticed(site)
     assert here.stop() == 0
 
 
+NEXT_VERSION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "9001", {newest!r}, None, None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("results") as table:
+        table.add_column(sa.Column("of_the_next_version", sa.Integer))
+    op.execute("UPDATE results SET of_the_next_version = step")
+"""
+
+
+def test_row_70_the_next_version_copies_and_migrates_the_database_of_this_one_and_keeps_its_rows(site, tmp_path):
+    """The next version is a copy of this one's source with one migration more."""
+    here = site()
+    write_tiny(here.folder / "step_1.pt", 1)
+    assert here.once().returncode == 0
+    rows = here.query("SELECT * FROM results")
+    following = tmp_path / "next"
+    for name in ("watcher", "evalcore", "migrations"):
+        shutil.copytree(ROOT / name, following / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (following / "migrations/versions/9001_next.py").write_text(NEXT_VERSION.format(newest=REVISION))
+    schema = following / "watcher/store/schema.py"
+    schema.write_text(schema.read_text().replace(f'REVISION = "{REVISION}"', 'REVISION = "9001"'))
+    write_tiny(here.folder / "step_2.pt", 2)
+    done = subprocess.run(
+        here.command("run", "--once"), cwd=here.root, env={**os.environ, "PYTHONPATH": str(following)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert here.query("SELECT * FROM results WHERE step = 1") == [(*rows[0], 1)]
+    assert here.query("SELECT step, of_the_next_version FROM results ORDER BY step") == [(1, 1), (2, None)]
+    (copy,) = here.root.glob("ckptwatch.db.backup-*")
+    with sqlite3.connect(copy) as before:
+        assert before.execute("SELECT * FROM results").fetchall() == rows
+        assert before.execute("SELECT version_num FROM alembic_version").fetchone() == (REVISION,)
+    after = here.once()
+    assert (after.returncode, "newer ckptwatch" in after.stderr) == (7, True)
+    here.assert_sound()
+
+
 @needs_root
 def test_row_72_a_migration_without_room_leaves_nothing_half_made(site, tmp_path):
     with mounted(tmp_path / "small", "size=64k") as small:
@@ -289,6 +337,52 @@ def test_row_56_a_scan_that_hangs_leaves_the_main_loop_alive_and_health_bad(site
     here.wait_for_results(2)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(15) == 0
+
+
+def test_row_48_of_a_hundred_thousand_files_the_newest_are_told_first_and_each_one_once(tmp_path):
+    files = 100_000
+    for number in range(files):
+        os.close(os.open(tmp_path / f"step_{number}.pt", os.O_CREAT | os.O_WRONLY))
+    watch = FolderWatch(str(tmp_path), NamePattern(("*.pt",)), 10.0, threading.Event())
+    first = watch.scan()
+    assert (first.matching, first.more, len(first.observations)) == (files, True, EMIT_MAX)
+    told = {path: found.mtime_ns for path, found in first.observations}
+    oldest_told = min(told.values())
+    for _ in range(2):
+        report = watch.scan()
+        later = {path: found.mtime_ns for path, found in report.observations}
+        assert max(later.values()) <= oldest_told
+        assert not later.keys() & told.keys()
+        told |= later
+        oldest_told = min(later.values())
+    assert len(told) == 3 * EMIT_MAX
+
+
+def test_row_50_a_queue_of_thousands_is_rows_not_memory_and_the_newest_goes_first(site):
+    here = site(rules=[{"do": "hang"}], launch={"stall_s": 600.0})
+    (here.root / "ckptwatch.db.state").mkdir()
+    paused = here.state / "paused"
+    paused.touch()
+    daemon = here.start()
+
+    def resident_bytes() -> int:
+        return int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    for step in range(200):
+        write_tiny(here.folder / f"step_{step}.pt", step)
+    wait_until(lambda: len(here.jobs()) == 200)
+    before = resident_bytes()
+    for step in range(200, 3000):
+        write_tiny(here.folder / f"step_{step}.pt", step)
+    wait_until(lambda: len(here.jobs()) == 3000, within_s=120)
+    assert resident_bytes() - before < 12 << 20
+    paused.unlink()
+    wait_until(lambda: here.query("SELECT 1 FROM attempts WHERE started_at IS NOT NULL"))
+    in_hand = here.query(
+        "SELECT c.step FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN checkpoints c ON c.id = j.checkpoint_id"
+        " WHERE a.started_at IS NOT NULL"
+    )
+    assert in_hand == [(2999,)]
 
 
 def test_row_49_a_burst_that_overflows_the_kernel_queue_is_complete_after_one_scan(site):

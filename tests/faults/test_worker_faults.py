@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
 from evalcore.contract import to_json
 from tests.faults.fake_worker import measurement
-from tests.support.daemon import wait_until
+from tests.support.daemon import PYTHON, ROOT, wait_until
 from tests.support.tiny import write_tiny
 
 FEW = {"attempts": 2, "backoff_s": 0.0}
@@ -265,6 +266,41 @@ def test_row_30_validation_data_that_goes_away_pauses_the_queue_and_burns_nothin
     assert here.jobs() == [("step_1.pt", "queued", None, 0, 0)]
     here.data.write_bytes(content)
     here.wait_for_results(1)
+
+
+LOOPBACK_ALONE = """
+import fcntl, os, socket, struct, sys
+SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
+fcntl.ioctl(socket.socket(), SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP_RUNNING))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_row_93_without_a_network_a_tokenizer_that_is_not_there_is_told_with_its_remedy_and_not_tried_again(site):
+    """In a network namespace of its own with nothing but the loopback; a real worker."""
+    from tests.support.checkpoints import save_rosellm
+
+    alone = ("unshare", "--user", "--map-root-user", "--net", PYTHON, "-c", LOOPBACK_ALONE)
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no network namespaces here")
+    here = site(fake=False)
+    (here.root / "val.txt").write_text("a few words of text " * 20)
+    settings = here.config.read_text()
+    mine, store = settings.split("[[eval]]")[0], settings.split("[store]")[1]
+    asked = f'[[eval]]\nname = "val"\ndata = ["{here.root / "val.txt"}"]\nseq_len = 16\ntokenizer = "gpt2"\n'
+    here.config.write_text(f"{mine}{asked}[store]{store}")
+    for step in (1, 2):
+        save_rosellm(here.folder / f"step_{step}.pt", step=step, seed=step)
+    nowhere = {"TIKTOKEN_CACHE_DIR": str(here.root / "ranks"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*alone, *here.command("run", "--once")], cwd=here.root, env={**os.environ, **nowhere},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert here.jobs() == [(f"step_{step}.pt", "failed", "data", 1, 0) for step in (1, 2)]
+    assert "cannot be fetched" in here.failures()["step_1.pt"][1]
+    assert all("TIKTOKEN_CACHE_DIR" in hint for (hint,) in here.query("SELECT hint FROM jobs"))
+    assert here.query("SELECT count(*) FROM launches") == [(1,)]
 
 
 @pytest.mark.parametrize("how", ["in place", "by rename", "in place and back"])
