@@ -122,7 +122,7 @@ class Daemon:
         wanted = [(spec, spec.digest(model)) for spec in self.specs]
         self.intakes = []
         for run in s.run:
-            intake = Intake(run, self.store, self.spool, self.log, self.wake, patient=not self.once)
+            intake = Intake(run, self.store, self.spool, self.log, self.wake, [], not self.once, self._hashing)
             intake.sets = registry.adopt_eval_sets(self.store, run.name, wanted, now)
             self.intakes.append(intake)
         if self.outgoing is not None:
@@ -135,7 +135,7 @@ class Daemon:
             self.outgoing.boot(time.time())
 
     def _hashing(self, work: Progress) -> None:
-        """A large data file is read for its digest, and no round of the loop is made meanwhile."""
+        """A large file is read for its digest, or copied, and no round of the loop is made meanwhile."""
         if self.stop_signals:
             raise SystemExit(130 if self.interrupted else 0)
         self.vitals.tell_of(self, work)

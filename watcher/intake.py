@@ -10,9 +10,12 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from evalcore.archive import Summary
+from evalcore.contract import Progress
 from watcher.checkpoints import NamePattern, stored
 from watcher.clock import iso
 from watcher.config import RunSettings
@@ -41,6 +44,7 @@ class Intake:
     wake: threading.Event
     sets: list[EvalSetRow] = field(default_factory=list)
     patient: bool = True
+    tell: Callable[[Progress], None] = lambda work: None  # of work on one file that holds up the round
     registered: int = 0
     last_new_s: float = 0.0
     started_s: float = 0.0
@@ -52,6 +56,7 @@ class Intake:
     _backlog: set[str] | None = None  # files of the first scan that `backfill` leaves aside; None: decided
     _backlog_whole: bool = False
     _rotates: bool = False
+    _busy_with: tuple[str, str, float] = ("", "", 0.0)  # phase, path, since when
 
     def start(self) -> None:
         """Install the watch, then begin to scan; what the database knows already is not reported again."""
@@ -66,7 +71,8 @@ class Intake:
         pattern = NamePattern(self.run.include, self.run.exclude)
         self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
         settler = Settler(self.run.settle_s, self.run.incomplete_timeout_s)
-        self.gatherer = Gatherer(root, pattern, self.watch, settler, self.run.ready_marker, self.patient)
+        marker, busy = self.run.ready_marker, partial(self._busy, "hashing")
+        self.gatherer = Gatherer(root, pattern, self.watch, settler, marker, self.patient, busy)
         self.last_new_s = self.started_s = time.monotonic()
         self.watch.start(known)
         if self.watch.polling_because:
@@ -222,6 +228,12 @@ class Intake:
             facts = {"step": found.step.value, "step_source": found.step.source or "no step", "size": size}
             self.log.event("settled", path=found.path, family=family, **facts)
 
+    def _busy(self, phase: str, path: str, done: int, total: int) -> None:
+        now_s = time.time()
+        if self._busy_with[:2] != (phase, path):
+            self._busy_with = (phase, path, now_s)
+        self.tell(Progress(phase, done, total, "bytes", stored(path), since=self._busy_with[2], at=now_s))
+
     def _pin(self, found: Found, registered: Registered) -> None:
         kept = self.registered
         if not registered.queued or not should_pin(
@@ -230,7 +242,8 @@ class Intake:
             return
         reach("before_pin")
         source = os.path.join(self.run.dir, found.path)
-        copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes)
+        busy = partial(self._busy, "copying", found.path)
+        copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
         if copy is None:
             reason = "it changed or vanished meanwhile, or store.spool_max_bytes is reached"
             self.log.event("not_pinned", path=found.path, reason=reason)

@@ -5,6 +5,7 @@ Standard library only; the daemon imports this package, so it must never import 
 
 from evalcore.archive.errors import LIMITS, ArchiveError, Limits
 from evalcore.archive.records import read_records
+from evalcore.archive.source import Report
 from evalcore.archive.summary import Probe, Summary, probe, summarise
 
-__all__ = ["LIMITS", "ArchiveError", "Limits", "Probe", "Summary", "probe", "read_records", "summarise"]
+__all__ = ["LIMITS", "ArchiveError", "Limits", "Probe", "Report", "Summary", "probe", "read_records", "summarise"]

@@ -61,6 +61,7 @@ def digest_of_bytes(file: OpenFile) -> str:
     while chunk := file.read(offset, 1 << 22):
         state.update(chunk)
         offset += len(chunk)
+        file.report(offset, file.size)
     return "sha256:" + state.hexdigest()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from types import TracebackType
 
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 
 Source = str | bytes | os.PathLike | int
+Report = Callable[[int, int], None]  # bytes done, bytes in all: where a whole file is read
 
 _NAMES = (
     (stat.S_ISDIR, "a folder"),
@@ -26,7 +28,8 @@ class OpenFile:
     that takes its place in between from blocking.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, report: Report = lambda done, total: None) -> None:
+        self.report = report
         self.path: str | None = None
         self.owned = not isinstance(source, int)
         if isinstance(source, int):

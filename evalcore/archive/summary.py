@@ -14,7 +14,7 @@ from evalcore.archive.folders import read_folder
 from evalcore.archive.legacy import Legacy
 from evalcore.archive.payload import Payload, identify, read_payload
 from evalcore.archive.progress import logged_val_loss_in, step_in, tokens_seen_in
-from evalcore.archive.source import OpenFile, Source
+from evalcore.archive.source import OpenFile, Report, Source
 from evalcore.archive.states import State, choose_state, find_states
 
 
@@ -72,9 +72,12 @@ class Reading:
     sidecars: list[Sidecar]
 
 
-def probe(source: Source) -> Probe:
-    """Look at the file's structure only. Raises ArchiveError, or OSError where it cannot be opened."""
-    with OpenFile(source) as file:
+def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
+    """Look at the file's structure only. Raises ArchiveError, or OSError where it cannot be opened.
+
+    report: hears of a file without checksums, which is read whole for its digest.
+    """
+    with OpenFile(source, report) as file:
         found = identify(file)
         if isinstance(found, Legacy):
             return Probe("legacy", digest_of_bytes(file), file.size, True)
@@ -100,11 +103,20 @@ def understand(
     return Reading(payload, states, state, trainer, family, config, sidecars)
 
 
-def summarise(source: Source, *, path: str | None = None, state: str | None = None) -> Summary:
-    """Everything that `inspect` shows, without torch. state: which state dict. Raises ArchiveError or OSError."""
+def summarise(
+    source: Source,
+    *,
+    path: str | None = None,
+    state: str | None = None,
+    report: Report = lambda done, total: None,
+) -> Summary:
+    """Everything that `inspect` shows, without torch. Raises ArchiveError or OSError.
+
+    state: which state dict. report: hears of a file without checksums, which is read whole for its digest.
+    """
     if not isinstance(source, int) and os.path.isdir(source):
         return _summary_of_folder(os.fsdecode(source))
-    with OpenFile(source) as file:
+    with OpenFile(source, report) as file:
         reading = understand(file, path=path, wanted=state)
         return summary_of(file, reading)
 

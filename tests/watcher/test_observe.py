@@ -188,7 +188,9 @@ def test_a_pinned_copy_has_the_digest_or_is_not_made(tmp_path: Path) -> None:
     digest = probe(source).digest
     copy = spool.pin(str(source), digest, size)
     assert copy is not None and copy.read_bytes() == source.read_bytes() and source.stat().st_nlink == 1
-    assert spool.pin(str(source), "sha256:" + "0" * 64, size) is None
+    told = []
+    assert spool.pin(str(source), "sha256:" + "0" * 64, size, lambda *said: told.append(said)) is None
+    assert all(0 < done <= total == size for done, total in told)
     assert Spool(tmp_path / "spool", size).pin(str(source), "sha256:" + "1" * 64, size) is None
     spool.sweep({str(copy)})
     assert list((tmp_path / "spool").iterdir()) == [copy]
@@ -207,3 +209,19 @@ def test_marks_tell_versions_apart() -> None:
     a = Fingerprint(1, 2, 3, 4, 5)
     assert mark("a", a) == mark("a", a._replace(dev=9))
     assert len({mark("a", a), mark("b", a), mark("a", a._replace(ctime_ns=6)), mark("a", a._replace(inode=6))}) == 4
+
+
+def test_a_file_without_checksums_is_read_whole_and_tells_how_far_it_is_so_that_nobody_thinks_the_loop_stuck(
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    said = {"model": {"w": torch.zeros(3 << 20)}, "step": 4}
+    torch.save(said, tmp_path / "step_4.pt", _use_new_zipfile_serialization=False)
+    size, told = (tmp_path / "step_4.pt").stat().st_size, []
+    watched = Folder(tmp_path, reading=lambda path, done, total: told.append((path, done, total)))
+    watched.until(lambda: watched.found)
+    watched.watch.stop()
+    assert watched.found[0].summary.unverified
+    assert len(told) == -(-size // (4 << 20))  # one for each 4 MiB
+    assert told[-1] == ("step_4.pt", size, size)

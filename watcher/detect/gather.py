@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from evalcore.archive import ArchiveError, Summary, summarise
 from watcher.checkpoints import Fingerprint, NamePattern, Step, choose_step, step_from_name
@@ -57,6 +58,7 @@ class Gatherer:
     settler: Settler
     ready_marker: str | None = None
     patient: bool = True
+    reading: Callable[[str, int, int], None] = lambda path, done, total: None  # of a file that has to be read whole
     last_report: ScanReport | None = None
     scans: int = 0
     _done: dict[int, None] = field(default_factory=dict)  # marks of versions handed on, the newest last
@@ -115,7 +117,7 @@ class Gatherer:
             self.settler.wait(candidate, now_s, f"waits for its marker {self.ready_marker}")
             return
         try:
-            summary = summarise(os.path.join(self.root, path))
+            summary = summarise(os.path.join(self.root, path), report=partial(self.reading, path))
         except FileNotFoundError:
             yield from self._look(path, now_s, closed=False)
             return

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalcore.archive import ArchiveError, probe
+from evalcore.archive import ArchiveError, Report, probe
 
 _FICLONE = 0x40049409
 KEEPS_AFTER = 3  # so many checkpoints that stayed where they were speak for a trainer that keeps its files
@@ -26,8 +27,11 @@ class Spool:
     def used_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in os.scandir(self.folder) if entry.is_file())
 
-    def pin(self, source: str, digest: str, size_bytes: int) -> Path | None:
-        """Copy `source` and check that the copy has that digest; None where it does not fit or changed meanwhile."""
+    def pin(self, source: str, digest: str, size_bytes: int, report: Report = lambda done, total: None) -> Path | None:
+        """Copy `source` and check that the copy has that digest; None where it does not fit or changed meanwhile.
+
+        report: bytes copied, or read again, and bytes in all.
+        """
         target = self.folder / f"{digest.removeprefix('sha256:')[:32]}.pt"
         if target.exists():
             return target
@@ -35,8 +39,8 @@ class Spool:
             return None
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         try:
-            _copy(source, unfinished)
-            if probe(os.fspath(unfinished)).digest != digest:
+            _copy(source, unfinished, lambda done: report(done, size_bytes))
+            if probe(os.fspath(unfinished), report).digest != digest:
                 return None
             os.replace(unfinished, target)
         except (OSError, ArchiveError):
@@ -66,12 +70,14 @@ def should_pin(policy: str, *, rotates: bool, overwritten: bool, kept: int) -> b
     return rotates or overwritten or kept < KEEPS_AFTER
 
 
-def _copy(source: str, target: Path) -> None:
+def _copy(source: str, target: Path, report: Callable[[int], None]) -> None:
     with open(source, "rb") as reading, open(target, "xb") as writing:
         try:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
             return
         except OSError:
             pass  # the file system cannot share blocks, or it is another one
-        while os.copy_file_range(reading.fileno(), writing.fileno(), 1 << 26):
-            pass
+        done = 0
+        while copied := os.copy_file_range(reading.fileno(), writing.fileno(), 1 << 26):
+            done += copied
+            report(done)
