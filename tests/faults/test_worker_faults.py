@@ -263,6 +263,7 @@ def test_row_30_validation_data_that_goes_away_pauses_the_queue_and_burns_nothin
     write_tiny(here.folder / "step_1.pt", 1)
     wait_until(lambda: here.health().get("state") == "paused")
     assert "validation data" in here.health()["reasons"][0]
+    here.wait_for_job("queued")  # the daemon may have been paused before the file had settled
     assert here.jobs() == [("step_1.pt", "queued", None, 0, 0)]
     here.data.write_bytes(content)
     here.wait_for_results(1)
