@@ -21,11 +21,13 @@ from watcher.intake import PROBES_PER_TICK, Intake
 from watcher.launch import processes
 from watcher.report import progress
 from watcher.store import queue
+from watcher.store.engine import Store
 
 if TYPE_CHECKING:
     from watcher.daemon import Daemon
 
 EVERY_S = 5.0
+RECOUNT_S = 60.0  # jobs are counted anew this often though nothing was written: a person may have, by hand
 WORK_S = 1.0  # what the daemon itself does longer than this is told, this often
 SAID_S = 5.0  # the log hears of it after this, then at twice the time and so on
 
@@ -36,6 +38,8 @@ class Vitals:
     def __init__(self) -> None:
         self._told_s = -1e9
         self._last: Health | None = None
+        self._counts: dict[str, int] = {}
+        self._counted = (-1, -1e9)  # the store's writes by then, and when
         self._said: dict[tuple[str, str], float] = {}  # (phase, of) -> how long it had lasted when the log heard of it
 
     def tell_of(self, daemon: Daemon, work: Progress) -> None:
@@ -61,7 +65,7 @@ class Vitals:
 
     def write(self, daemon: Daemon, health: Health, works: Sequence[Progress] = ()) -> dict[str, int]:
         """health.json, for `status` and the page. Returns the number of jobs in each state."""
-        counts = _counts(daemon)
+        counts = self._count(daemon.store)
         self._log(daemon, works)
         said = {
             "pid": os.getpid(),
@@ -83,6 +87,17 @@ class Vitals:
         except OSError:
             pass  # a full disk is told by the log and by systemd's status
         return counts
+
+    def _count(self, store: Store) -> dict[str, int]:
+        """Jobs in each state. Nothing costs an idle daemon more beside 100,000 of them: only when it may matter."""
+        now_s = time.monotonic()
+        writes, counted_s = self._counted
+        if store.shared or store.writes != writes or now_s - counted_s >= RECOUNT_S:
+            try:
+                self._counted, self._counts = (store.writes, now_s), queue.count_by_state(store)
+            except StoreUnavailable:
+                return {}
+        return self._counts
 
     def _log(self, daemon: Daemon, works: Sequence[Progress]) -> None:
         """What goes on long is said after a while, ever more seldom, and that it is over if it was said at all."""
@@ -151,13 +166,6 @@ def _run(intake) -> dict:
         "settling": len(intake.gatherer.settler.candidates),
         "overflows": intake.watch.overflows,
     }
-
-
-def _counts(daemon: Daemon) -> dict[str, int]:
-    try:
-        return queue.count_by_state(daemon.store)
-    except StoreUnavailable:
-        return {}
 
 
 def _oldest_waiting_s(daemon: Daemon) -> float:

@@ -31,7 +31,7 @@ from watchdog.observers.api import BaseObserver
 
 from watcher.checkpoints import HUGGING_FACE, HUGGING_FACE_FILES, Fingerprint, NamePattern, stored
 
-SCAN_SHARE = 0.0022  # of a core: the pause between scans is stretched until scanning costs no more
+SCAN_SHARE = 0.0018  # of a core: the pause between scans is stretched until scanning costs no more
 EMIT_MAX = 2_000  # new observations of one scan; the rest follow in the next, which then comes at once
 HINTS_MAX = 20_000
 _INT64 = (1 << 63) - 1

@@ -38,6 +38,7 @@ class Store:
     path: Path | None  # SQLite's file; None on PostgreSQL
     readonly: bool = False
     identity: tuple[int, int] | None = None  # (dev, inode) of the file when it was opened
+    writes: int = 0  # transactions begun: what was read before the last one may be old
 
     @property
     def shared(self) -> bool:
@@ -51,6 +52,7 @@ class Store:
         alone: on a server, wait for every other transaction of the same name to end (SQLite has one writer anyway).
         """
         self._still_there()
+        self.writes += 1
         try:
             with self.engine.begin() as tx:
                 if alone is not None and self.shared:
