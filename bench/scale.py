@@ -85,8 +85,6 @@ def fill(store: Store, results: int, queued: int, runs: int) -> int:
             tx.execute(insert(schema.checkpoints), [_checkpoint(run, steps + 1 + k, k + 1) for run, k in span])
             rows = [_job(run, k + 1, ids[run, name], steps + 1 + k) for run, k in span for name in SETS]
             tx.execute(insert(schema.jobs), rows)
-    with store.write() as tx:
-        tx.execute(text("ANALYZE"))
     os.sync()  # what is measured next shall not wait for the filling to reach the disk
     return steps
 

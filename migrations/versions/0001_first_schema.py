@@ -207,6 +207,12 @@ def _results() -> None:
             ["run", "eval_set", column],
             unique=False,
         )
+    op.create_index(
+        op.f("ix_results_run_results_checkpoint_digest_results_eval_digest"),
+        "results",
+        ["run", "checkpoint_digest", "eval_digest"],
+        unique=False,
+    )
 
 
 def _runs() -> None:
@@ -262,6 +268,7 @@ def _jobs() -> None:
         sa.UniqueConstraint("checkpoint_id", "eval_set_id", name=op.f("uq_jobs_checkpoint_id_eval_set_id")),
     )
     op.create_index(op.f("ix_jobs_launch_id"), "jobs", ["launch_id"], unique=False)
+    op.create_index(op.f("ix_jobs_checkpoint_id_jobs_state"), "jobs", ["checkpoint_id", "state"], unique=False)
     op.create_index(
         op.f("ix_jobs_state_jobs_priority_jobs_order_key"), "jobs", ["state", "priority", "order_key"], unique=False
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from watcher.jobs import State
 from watcher.store.schema import checkpoints, eval_sets, jobs, results, windows
@@ -14,24 +14,34 @@ MEASURED = (
     *("eval_digest", "evalcore_version", "torch_version", "attempt", "evaluated_at", "checkpoint_digest"),
 )
 
+# Built once: every checkpoint that is registered, and every result, asks these.
+_WANTED = (
+    select(checkpoints, eval_sets.c.name.label("eval_set"), eval_sets.c.digest.label("eval_digest"))
+    .select_from(jobs.join(checkpoints).join(eval_sets))
+    .where(jobs.c.id == bindparam("of"))
+)
+_SOURCE = (
+    select(results)
+    .where(results.c.run == bindparam("of_run"), results.c.checkpoint_digest == bindparam("content"))
+    .where(results.c.eval_digest == bindparam("measured_as"))
+    .order_by(results.c.id)
+    .limit(1)
+)
+_EQUAL = select(checkpoints.c.id).where(
+    checkpoints.c.run == bindparam("of_run"), checkpoints.c.digest == bindparam("content")
+)
+_WAITING = (
+    select(jobs.c.id)
+    .where(jobs.c.checkpoint_id.in_(_EQUAL), jobs.c.state == State.QUEUED)
+    .with_for_update(of=jobs, skip_locked=True)  # one that is being claimed elsewhere is evaluated there
+)
+
 
 def from_equal_content(tx: Connection, job_id: int, now: str) -> bool:
     """Where the run has a result for the same content and set under another path, finish the queued job with it."""
-    wanted = tx.execute(
-        select(checkpoints, eval_sets.c.name.label("eval_set"), eval_sets.c.digest.label("eval_digest"))
-        .select_from(jobs.join(checkpoints).join(eval_sets))
-        .where(jobs.c.id == job_id)
-    ).one()
-    source = tx.execute(
-        select(results)
-        .where(
-            results.c.run == wanted.run,
-            results.c.checkpoint_digest == wanted.digest,
-            results.c.eval_digest == wanted.eval_digest,
-        )
-        .order_by(results.c.id)
-        .limit(1)
-    ).first()
+    wanted = tx.execute(_WANTED, {"of": job_id}).one()
+    same = {"of_run": wanted.run, "content": wanted.digest, "measured_as": wanted.eval_digest}
+    source = tx.execute(_SOURCE, same).first()
     if source is None:
         return False
     if source.checkpoint != wanted.path or source.eval_set != wanted.eval_set:
@@ -43,12 +53,7 @@ def from_equal_content(tx: Connection, job_id: int, now: str) -> bool:
 
 def to_equal_content(tx: Connection, digest: str, run: str, now: str) -> int:
     """After a result: finish every queued job of the run that waits with the same content. Returns how many."""
-    waiting = tx.execute(
-        select(jobs.c.id)
-        .select_from(jobs.join(checkpoints))
-        .where(jobs.c.state == State.QUEUED, checkpoints.c.run == run, checkpoints.c.digest == digest)
-        .with_for_update(of=jobs, skip_locked=True)  # one that is being claimed elsewhere is evaluated there
-    ).scalars()
+    waiting = tx.execute(_WAITING, {"of_run": run, "content": digest}).scalars()
     return sum(from_equal_content(tx, job_id, now) for job_id in waiting.all())
 
 

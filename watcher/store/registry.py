@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evalcore.contract import EvalSetSpec, from_json, to_json
@@ -19,6 +19,19 @@ from watcher.store.engine import Store
 from watcher.store.schema import candidates, checkpoints, eval_sets, jobs, runs
 
 SET_CHANGED = "the set was changed or is no longer asked for"
+
+# Statements of every checkpoint, built once: to put them together took nine tenths of registering it.
+_FORGET_CANDIDATE = candidates.delete().where(
+    candidates.c.run == bindparam("of_run"), candidates.c.path == bindparam("at_path")
+)
+_VERSIONS = select(checkpoints.c.id, checkpoints.c.digest).where(
+    checkpoints.c.run == bindparam("of_run"), checkpoints.c.path == bindparam("at_path")
+)
+_INSERT_CHECKPOINT = insert(checkpoints).returning(checkpoints.c.id)
+_JOB = select(jobs.c.id, jobs.c.state, jobs.c.kind).where(
+    jobs.c.checkpoint_id == bindparam("of"), jobs.c.eval_set_id == bindparam("on")
+)
+_INSERT_JOB = insert(jobs).returning(jobs.c.id)
 
 
 @dataclass(frozen=True)
@@ -227,13 +240,14 @@ def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str) -
 
 
 def _register(tx: Connection, run: str, new: NewCheckpoint, sets: Sequence[EvalSetRow], now: str) -> Registered:
-    same_path = and_(checkpoints.c.run == run, checkpoints.c.path == new.path)
-    tx.execute(candidates.delete().where(candidates.c.run == run, candidates.c.path == new.path))
-    others = tx.execute(select(checkpoints.c.id).where(same_path, checkpoints.c.digest != new.digest)).scalars().all()
-    row = tx.execute(select(checkpoints.c.id).where(same_path, checkpoints.c.digest == new.digest)).first()
+    here = {"of_run": run, "at_path": new.path}
+    tx.execute(_FORGET_CANDIDATE, here)
+    versions = {row.digest: row.id for row in tx.execute(_VERSIONS, here)}
+    checkpoint_id = versions.pop(new.digest, None)
+    is_new = checkpoint_id is None
     stat = new.fingerprint._asdict()
     saved_at = iso(new.fingerprint.mtime_ns / 1e9)
-    if row is None:
+    if checkpoint_id is None:
         facts = {
             name: getattr(new, name)
             for name in (
@@ -242,17 +256,13 @@ def _register(tx: Connection, run: str, new: NewCheckpoint, sets: Sequence[EvalS
             )
         }
         values = {"run": run, "saved_at": saved_at, "registered_at": now, **facts, **stat}
-        row = tx.execute(insert(checkpoints).values(values).returning(checkpoints.c.id)).one()
-        is_new = True
+        checkpoint_id = tx.execute(_INSERT_CHECKPOINT, values).scalar_one()
     else:
-        tx.execute(update(checkpoints).where(checkpoints.c.id == row.id).values(superseded=0, **stat))
-        is_new = False
-    if others:
-        _supersede(tx, list(others), now)
-    enqueued, copied = _enqueue(tx, run, row.id, new, sets, now)
-    where = (jobs.c.checkpoint_id == row.id, jobs.c.state == State.QUEUED)
-    queued = tx.execute(select(jobs.c.id).where(*where)).first() is not None
-    return Registered(row.id, is_new, bool(others), enqueued, copied, queued)
+        tx.execute(update(checkpoints).where(checkpoints.c.id == checkpoint_id).values(superseded=0, **stat))
+    if versions:
+        _supersede(tx, list(versions.values()), now)
+    enqueued, copied, waiting = _enqueue(tx, run, checkpoint_id, new, sets, now)
+    return Registered(checkpoint_id, is_new, bool(versions), enqueued, copied, enqueued + waiting > 0)
 
 
 def _supersede(tx: Connection, older: list[int], now: str) -> None:
@@ -269,33 +279,31 @@ def _supersede(tx: Connection, older: list[int], now: str) -> None:
 
 def _enqueue(
     tx: Connection, run: str, checkpoint_id: int, new: NewCheckpoint, sets: Sequence[EvalSetRow], now: str
-) -> tuple[int, int]:
-    enqueued = copied = 0
+) -> tuple[int, int, int]:
+    """Jobs made or woken, those of them that a copy has ended, and those that waited already."""
+    enqueued = copied = waiting = 0
     for eval_set in sets:
-        key = and_(jobs.c.checkpoint_id == checkpoint_id, jobs.c.eval_set_id == eval_set.id)
-        job = tx.execute(select(jobs.c.id, jobs.c.state, jobs.c.kind).where(key)).first()
+        job = tx.execute(_JOB, {"of": checkpoint_id, "on": eval_set.id}).first()
         again = {"state": State.QUEUED, "kind": None, "reason": None, "finished_at": None, "charged": 0, "orphaned": 0}
         if job is None:
             values = {"checkpoint_id": checkpoint_id, "eval_set_id": eval_set.id, "run": run, "enqueued_at": now}
+            values["order_key"] = new.fingerprint.mtime_ns
             if new.skipped:
                 over = {"state": State.CANCELLED, "kind": "skipped", "reason": new.skipped, "finished_at": now}
-                tx.execute(insert(jobs).values(order_key=new.fingerprint.mtime_ns, **values, **over))
+                tx.execute(insert(jobs).values(**values, **over))
                 continue
-            job_id = tx.execute(
-                insert(jobs)
-                .values(state=State.QUEUED, order_key=new.fingerprint.mtime_ns, **values)
-                .returning(jobs.c.id)
-            ).scalar_one()
+            job_id = tx.execute(_INSERT_JOB, {"state": State.QUEUED, **values}).scalar_one()
         elif job.kind in ("vanished", "superseded"):  # the content is back
             job_id = job.id
             tx.execute(update(jobs).where(jobs.c.id == job_id).values(again))
         else:
+            waiting += job.state == State.QUEUED
             continue
         if copies.from_equal_content(tx, job_id, now):
             copied += 1
         else:
             enqueued += 1
-    return enqueued, copied
+    return enqueued, copied, waiting
 
 
 def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow], now: str) -> None:

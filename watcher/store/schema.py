@@ -141,6 +141,7 @@ jobs = Table(
     CheckConstraint("state NOT IN ('failed', 'cancelled') OR kind IS NOT NULL", name="ended_has_kind"),
     Index(None, "state", "priority", "order_key"),
     Index(None, "run", "state", "priority", "order_key"),  # what a claim walks, however long other runs' queues are
+    Index(None, "checkpoint_id", "state"),  # SQLite knows no numbers of rows: it takes the index that names most
     Index(None, "launch_id"),
 )
 
@@ -221,6 +222,7 @@ results = Table(
     Index(None, "run", "eval_set", "step"),
     Index(None, "run", "eval_set", "loss"),  # the best of each curve, and below the latest, without reading the curve
     Index(None, "run", "eval_set", "saved_at"),
+    Index(None, "run", "checkpoint_digest", "eval_digest"),  # has this content been measured so already?
 )
 
 windows = Table(
