@@ -208,10 +208,7 @@ def _results() -> None:
             unique=False,
         )
     op.create_index(
-        op.f("ix_results_run_results_checkpoint_digest_results_eval_digest"),
-        "results",
-        ["run", "checkpoint_digest", "eval_digest"],
-        unique=False,
+        op.f("ix_results_run_results_checkpoint_digest"), "results", ["run", "checkpoint_digest"], unique=False
     )
 
 

@@ -19,7 +19,7 @@ EVERY_TIME = {
     "is this content being evaluated": (queue._CONTENT_RUNS, "jobs", "(state=?)"),  # few run at any time
     "the job of a cell": (registry._JOB, "jobs", "(checkpoint_id=? AND eval_set_id=?)"),
     "the versions of a path": (registry._VERSIONS, "checkpoints", "(run=? AND path=?)"),
-    "a result of the same content": (copies._SOURCE, "results", "(run=? AND checkpoint_digest=? AND eval_digest=?)"),
+    "a result of the same content": (copies._SOURCE, "results", "(run=? AND checkpoint_digest=?)"),
     "jobs that wait with the same content": (copies._WAITING, "jobs", "(checkpoint_id=? AND state=?)"),
 }
 

@@ -272,5 +272,5 @@ def test_a_live_database_that_was_deleted_is_noticed_before_the_next_write(store
 
 
 def test_wal_is_used_only_where_sqlite_is_fixed_and_the_file_system_local(tmp_path: Path) -> None:
-    assert journal_mode(tmp_path, (3, 40, 1)) == "TRUNCATE"
+    assert journal_mode(tmp_path, (3, 40, 1)) == "PERSIST"
     assert journal_mode(tmp_path, (3, 51, 3)) == "WAL"

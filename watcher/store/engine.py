@@ -130,12 +130,12 @@ def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
 
 
 def journal_mode(path: Path, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """WAL where this SQLite and this file system can be trusted with it; else a rollback journal, emptied and kept.
+    """WAL where this SQLite and this file system can be trusted with it; else a rollback journal that is kept as it is.
 
-    To delete it would cost a change of the folder on disk for every commit.
+    To delete or shorten it would cost a change of the folder or of the file's size on disk for every commit.
     """
     if version < WAL_RESET_FIXED or filesystem_type(path) in NETWORK_FILESYSTEMS:
-        return "TRUNCATE"
+        return "PERSIST"
     return "WAL"
 
 

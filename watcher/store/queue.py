@@ -58,6 +58,7 @@ _CLAIM = (
     .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token)
 )
 _OPEN_ATTEMPTS = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
+_OPEN_LAUNCH = insert(launches)
 _SET_NAMES = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_(bindparam("ids", expanding=True)))
 CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or wait for their copy
 
@@ -142,7 +143,8 @@ def claim_next(
             claimed = _claim(tx, row, launch_id, now)
             if claimed.jobs:
                 if opens is not None:
-                    tx.execute(insert(launches).values(**opens, **leases.first(store)))
+                    lease = leases.first(store)  # an expression: the server's own clock
+                    tx.execute(_OPEN_LAUNCH.values(lease) if lease else _OPEN_LAUNCH, dict(opens))
                 return claimed
         return None
 

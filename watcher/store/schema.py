@@ -222,7 +222,7 @@ results = Table(
     Index(None, "run", "eval_set", "step"),
     Index(None, "run", "eval_set", "loss"),  # the best of each curve, and below the latest, without reading the curve
     Index(None, "run", "eval_set", "saved_at"),
-    Index(None, "run", "checkpoint_digest", "eval_digest"),  # has this content been measured so already?
+    Index(None, "run", "checkpoint_digest"),  # has this content been measured already?
 )
 
 windows = Table(
