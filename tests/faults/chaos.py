@@ -65,6 +65,7 @@ class Chaos:
         wait_until(lambda: not self._stale_attempts(began_s), within_s=30, every_s=0.02)
         self.slowest_rescue_s = max(self.slowest_rescue_s, time.monotonic() - began_s)
         wait_until(self._all_rows, within_s=300, every_s=0.2)
+        wait_until(lambda: self.site.health().get("pid") == pid)  # earlier ones may have done all: this one is up too
         os.kill(pid, signal.SIGTERM)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         self._check()
