@@ -1,7 +1,7 @@
 """Windows side by side on a CPU: each lane is a thread that computes its own windows on one core.
 
 A matrix product that is split over the cores waits for its slowest part at every layer; whole windows never wait for
-each other. On two cores the same work took 15 to 22 % fewer CPU-seconds so, with the same bits.
+each other: the same bits, for a little less work on a quiet machine and far less beside a busy trainer (`bench lanes`).
 Owns the threads. Never decides which windows there are.
 """
 
