@@ -116,12 +116,16 @@ def test_a_daemon_has_a_minute_to_say_its_first_word():
     assert judge(before, None, 0.0, 1e9).exit_code == 10
 
 
+def launch_at_work(database, root):
+    """The folder of a launch that evaluates step 400, and its attempt."""
+    launch = LaunchFolder(root)
+    launch.create()
+    return launch, database.launch(database.job(database.checkpoint(400), "running"), root)
+
+
 def test_a_running_job_shows_how_far_it_is_and_what_is_left(ckptwatch, tmp_path):
     database = small_run(tmp_path / "r.db")
-    job = database.job(database.checkpoint(400), "running")
-    launch = LaunchFolder(tmp_path / "launch")
-    launch.create()
-    attempt = database.launch(job, launch.root)
+    launch, attempt = launch_at_work(database, tmp_path / "launch")
     launch.started(attempt).touch()
     now_s = time.time()
     launch.progress.write_text(to_json(Progress("evaluating", 25, 100, "windows", "val", attempt, now_s - 10, now_s)))
@@ -136,10 +140,7 @@ def test_a_running_job_shows_how_far_it_is_and_what_is_left(ckptwatch, tmp_path)
 
 def test_a_job_whose_text_is_tokenised_first_shows_the_bytes(ckptwatch, tmp_path):
     database = small_run(tmp_path / "r.db")
-    job = database.job(database.checkpoint(400), "running")
-    launch = LaunchFolder(tmp_path / "launch")
-    launch.create()
-    attempt = database.launch(job, launch.root)
+    launch, attempt = launch_at_work(database, tmp_path / "launch")
     now = Progress("tokenising", 3 << 20, 4 << 20, "bytes", "val", attempt, time.time() - 30, time.time())
     launch.progress.write_text(to_json(now))
     with daemon_of(tmp_path / "r.db"):
