@@ -8,16 +8,8 @@ from pathlib import Path
 
 from bench import files
 from bench.processes import machine, torchrun
-from evalcore.contract import (
-    EvalSetSpec,
-    Item,
-    LaunchFolder,
-    LaunchSpec,
-    Task,
-    read_outcome,
-    to_json,
-    write_atomically,
-)
+from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
+from evalcore.messages import EvalSetSpec, Item, LaunchSpec, Task, to_json
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

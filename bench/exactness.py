@@ -24,9 +24,9 @@ def run(said: argparse.Namespace) -> None:
 def _float32(folder: Path) -> None:
     import torch
 
-    from evalcore.checkpoint import load_checkpoint
     from evalcore.data import open_stream
-    from evalcore.evaluation import evaluate
+    from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.measure.evaluate import evaluate
 
     shape = {**files.GPT2_SMALL, "n_layers": 2, "vocab_size": 8192, "max_position_embeddings": 256}
     path = files.checkpoint(folder, shape)
@@ -56,7 +56,7 @@ def _bfloat16(steps: int) -> None:
     import torch
 
     from bench.plain import Gpt
-    from evalcore.evaluation import evaluate
+    from evalcore.measure.evaluate import evaluate
 
     torch.manual_seed(0)
     sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))

@@ -23,9 +23,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.plain import Gpt
-from evalcore.checkpoint import load_checkpoint
-from evalcore.distributed import Team
-from evalcore.evaluation import evaluate
+from evalcore.loading.checkpoint import load_checkpoint
+from evalcore.measure.evaluate import evaluate
+from evalcore.measure.process_group import Team
 
 
 def main() -> None:

@@ -14,17 +14,18 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from tests.support.daemon import Site, wait_until
-from watcher.clock import iso
-from watcher.detect.observe import fingerprint
-from watcher.store import registry, schema
+from watcher.detect.scan import fingerprint
+from watcher.domain.timestamps import iso
+from watcher.store import schema
 from watcher.store.migrate import open_for_writing
+from watcher.store.write import checkpoints
 
 
 def fill(site: Site, files: int) -> None:
     """The files, and a database in which each is registered and needs nothing more."""
     store = open_for_writing(str(site.database))
     now = iso(0.0)
-    registry.adopt_run(store, "run", str(site.folder), now)
+    checkpoints.adopt_run(store, "run", str(site.folder), now)
     rows = []
     for number in range(files):
         path = site.folder / f"step_{number:07d}.pt"

@@ -30,7 +30,7 @@ def run(said: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from evalcore.evaluation import evaluate
+    from evalcore.measure.evaluate import evaluate
     from evalcore.models.decoder import Decoder, DecoderShape
 
     print(f"# lanes: {machine()}, {torch.get_num_threads()} threads, {said.beside} busy processes beside")

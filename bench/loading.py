@@ -23,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evalcore.archive import probe, summarise
-from evalcore.checkpoint import load_checkpoint
+from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.models.decoder import on_meta
 from tests.support.checkpoints import ROSELLM, save_rosellm
 
@@ -69,7 +69,10 @@ def main() -> None:
             middle = statistics.median(taken)
             print(f"{name:34} median {middle * 1e3:9.1f} ms, best {min(taken) * 1e3:9.1f} ms, {base / middle:8.1f}x")
         for name, code in (
-            ("peak MB, ours", f"from evalcore.checkpoint import load_checkpoint; load_checkpoint({str(path)!r})"),
+            (
+                "peak MB, ours",
+                f"from evalcore.loading.checkpoint import load_checkpoint; load_checkpoint({str(path)!r})",
+            ),
             ("peak MB, torch.load", f"import torch; torch.load({str(path)!r}, map_location='cpu', weights_only=True)"),
             ("peak MB, summarise", f"from evalcore.archive import summarise; summarise({str(path)!r})"),
         ):

@@ -11,8 +11,8 @@ import tempfile
 import threading
 import time
 
-from watcher.checkpoints import NamePattern
-from watcher.detect.observe import FolderWatch
+from watcher.detect.scan import FolderWatch
+from watcher.domain.checkpoint import NamePattern
 
 SCANS = 5
 

@@ -9,7 +9,7 @@ import random
 import statistics
 from dataclasses import dataclass, field
 
-from watcher.policy import fill_order
+from watcher.domain.order import fill_order
 
 
 @dataclass

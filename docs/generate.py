@@ -12,7 +12,7 @@ from pathlib import Path
 
 from docs.from_code import cli, config, events, exit_codes, metrics, states, tables
 from docs.from_code.markdown import NotInTheCode
-from watcher.settings_text import full_toml
+from watcher.settings.template import full_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 MENDS = "python -m docs.generate"

@@ -10,8 +10,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "evaluate": ("evalcore.evaluation", "evaluate"),
-    "EvalResult": ("evalcore.evaluation", "EvalResult"),
+    "evaluate": ("evalcore.measure.evaluate", "evaluate"),
+    "EvalResult": ("evalcore.measure.evaluate", "EvalResult"),
     "save_checkpoint": ("evalcore.saving", "save_checkpoint"),
     "pin_checkpoint": ("evalcore.saving", "pin_checkpoint"),
 }

@@ -12,12 +12,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from evalcore.lifeline import die_with_parent, keep_freed_memory, share_the_cpu
+from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
-    from evalcore.checkpoint import LoadedModel
-    from evalcore.distributed import Team
-    from evalcore.evaluation import EvalResult
+    from evalcore.loading.checkpoint import LoadedModel
+    from evalcore.measure.evaluate import EvalResult
+    from evalcore.measure.process_group import Team
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
@@ -80,8 +80,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _evaluate(said: argparse.Namespace) -> int:
-    from evalcore.appraisal import failure_of
-    from evalcore.distributed import start_team
+    from evalcore.measure.process_group import start_team
+    from evalcore.worker.evaluate_item import failure_of
 
     try:
         team = start_team(said.device)
@@ -99,11 +99,11 @@ def _evaluate(said: argparse.Namespace) -> int:
 
 
 def _measure(said: argparse.Namespace, team: Team) -> int:
-    from evalcore.appraisal import open_together
-    from evalcore.checkpoint import load_checkpoint
-    from evalcore.contract import EvalSetSpec
-    from evalcore.evaluation import evaluate
-    from evalcore.selfcheck import selfcheck
+    from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.measure.evaluate import evaluate
+    from evalcore.measure.selfcheck import selfcheck
+    from evalcore.messages import EvalSetSpec
+    from evalcore.worker.evaluate_item import open_together
 
     eval_set = EvalSetSpec("data", tuple(said.data), said.format, said.tokenizer_name, max_tokens=said.max_tokens)
     stream, failure = open_together(team, eval_set, said.cache_dir)

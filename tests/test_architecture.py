@@ -12,7 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PURE = (
-    *("watcher/checkpoints.py", "watcher/jobs.py", "watcher/retry.py", "watcher/policy.py", "watcher/health.py"),
+    *(
+        "watcher/domain/checkpoint.py",
+        "watcher/domain/job.py",
+        "watcher/retry.py",
+        "watcher/domain/order.py",
+        "watcher/domain/health.py",
+    ),
     "watcher/detect/settle.py",
 )
 EDGES = ("detect", "store", "launch", "sinks", "web", "report")
@@ -51,7 +57,7 @@ def test_evalcore_does_not_know_the_daemon() -> None:
 
 def test_watcher_takes_only_the_contract_and_the_archive_of_evalcore() -> None:
     """What else evalcore holds imports torch, and the daemon must stay small beside a training run."""
-    allowed = ("evalcore.contract", "evalcore.archive", "evalcore.__version__")
+    allowed = ("evalcore.messages", "evalcore.archive", "evalcore.__version__")
     files = [path for path in sources("watcher") if path.name != "demo.py"]  # the demo asks where its text lies
     assert offences(files, ("torch", "numpy", "tiktoken")) == []
     assert offences(files, ("evalcore",), but=allowed) == []

@@ -11,9 +11,9 @@ import pytest
 from docs import generate
 from docs.from_code import navigation
 from docs.from_code.tables import view_columns
-from evalcore.contract import FAILURE_KINDS
-from watcher.config import Settings, load_settings
-from watcher.jobs import State
+from evalcore.messages import FAILURE_KINDS
+from watcher.domain.job import State
+from watcher.settings.schema import Settings, load_settings
 from watcher.store import meanings, schema
 from watcher.store.views import VIEWS
 

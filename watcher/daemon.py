@@ -13,34 +13,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalcore.contract import EvalSetSpec, Progress
-from watcher import inbox
-from watcher.clock import iso, seconds
-from watcher.config import Settings
-from watcher.detect.pin import Spool
-from watcher.dispatch import Dispatch
+from evalcore.messages import EvalSetSpec
+from evalcore.progress import Progress
+from watcher.detect.spool import Spool
+from watcher.domain.health import Health
+from watcher.domain.timestamps import iso, seconds
 from watcher.errors import CkptwatchError, EnvironmentProblem, StoreUnavailable
-from watcher.evalsets import changed_files, data_stamp, launch_spec, missing_files, resolve_model, resolve_sets
 from watcher.failpoints import reach
-from watcher.health import Health
-from watcher.intake import Intake
 from watcher.launch import processes
 from watcher.launch.local import LocalLauncher
 from watcher.launch.protocol import Launcher
 from watcher.launch.slurm import SlurmLauncher
-from watcher.lock import Lock
 from watcher.log import Log
-from watcher.notify import Notifier
-from watcher.places import StateFolder
-from watcher.rescue import rescue, rescue_lapsed
-from watcher.store import queue, registry
+from watcher.pipeline.dispatch import Dispatch
+from watcher.pipeline.intake import Intake
+from watcher.pipeline.recovery import rescue, rescue_lapsed
+from watcher.settings.eval_sets import (
+    changed_files,
+    data_stamp,
+    launch_spec,
+    missing_files,
+    resolve_model,
+    resolve_sets,
+)
+from watcher.settings.schema import Settings
+from watcher.state import commands
+from watcher.state.folder import StateFolder
+from watcher.state.lock import Lock
+from watcher.state.sd_notify import Notifier
+from watcher.state.status_file import Vitals
 from watcher.store.engine import Store, shown_url, sqlite_path
-from watcher.store.leases import LEASE_S
 from watcher.store.migrate import open_for_writing
-from watcher.vitals import Vitals
+from watcher.store.write import checkpoints, queue
+from watcher.store.write.leases import LEASE_S
 
 if TYPE_CHECKING:
-    from watcher.outgoing import Outgoing
+    from watcher.pipeline.delivery import Outgoing
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake us
 IDLE_POLL_S = 5.0
@@ -97,7 +105,7 @@ class Daemon:
         self._configure()
         rescue(self.store, self.state, self.dispatch)
         reach("after_rescue")
-        self.spool.sweep(registry.pinned_paths(self.store))
+        self.spool.sweep(checkpoints.pinned_paths(self.store))
         for intake in self.intakes:
             intake.start()
         dirs = ", ".join(str(run.dir) for run in self.settings.run)
@@ -123,13 +131,13 @@ class Daemon:
         self.intakes = []
         for run in s.run:
             intake = Intake(run, self.store, self.spool, self.log, self.wake, [], not self.once, self._hashing)
-            intake.sets = registry.adopt_eval_sets(self.store, run.name, wanted, now)
+            intake.sets = checkpoints.adopt_eval_sets(self.store, run.name, wanted, now)
             self.intakes.append(intake)
         if self.outgoing is not None:
             self.outgoing.stop()
         self.outgoing = None
         if s.sink or s.alert:
-            from watcher.outgoing import Outgoing
+            from watcher.pipeline.delivery import Outgoing
 
             self.outgoing = Outgoing(self.store, self.state, self.log, s.sink, s.alert, list(runs))
             self.outgoing.boot(time.time())
@@ -144,7 +152,7 @@ class Daemon:
     def _serve(self) -> None:
         """The dashboard in a thread of this process, where `[web]` asks for it."""
         if self.settings.web.enabled and not self.once:
-            from watcher.dashboard import open_dashboard
+            from watcher.web.start import open_dashboard
 
             self.stop_serving = open_dashboard(self.settings.web, self.url, self.state, self.log)
 
@@ -202,7 +210,7 @@ class Daemon:
         return None
 
     def _obey_inbox(self) -> None:
-        for path, order in inbox.take(self.state.inbox):
+        for path, order in commands.take(self.state.inbox):
             apply_order(self.store, self.state, order)
             path.unlink(missing_ok=True)
             self.log.event("queue_changed", action=order.action, jobs=len(order.jobs))
@@ -216,10 +224,10 @@ class Daemon:
     def _release_pins(self) -> None:
         if self.dispatch.live or not any(self.state.spool.iterdir()):
             return
-        for checkpoint_id, path in registry.unneeded_pins(self.store):
+        for checkpoint_id, path in checkpoints.unneeded_pins(self.store):
             if not Path(path).is_relative_to(self.state.spool):
                 continue  # another host's
-            registry.keep_pinned(self.store, checkpoint_id, None)
+            checkpoints.keep_pinned(self.store, checkpoint_id, None)
             self.spool.release(Path(path))
 
     # -- run -------------------------------------------------------------------------------------------------------
@@ -387,7 +395,7 @@ def make_launcher(settings: Settings) -> Launcher:
     return LocalLauncher(settings.launch.env)
 
 
-def apply_order(store: Store, state: StateFolder, order: inbox.Order) -> int:
+def apply_order(store: Store, state: StateFolder, order: commands.Order) -> int:
     """Carry out what a person asked of the queue. Returns how many jobs changed."""
     pause = state.root / "paused"
     if order.action == "pause":

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from watcher.checkpoints import printable
+from watcher.domain.checkpoint import printable
 
 #: name -> (level, template). Levels: 0 always, 1 by default, 2 with -v, 3 with -vv.
 EVENTS: dict[str, tuple[int, str]] = {

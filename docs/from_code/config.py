@@ -1,4 +1,4 @@
-"""The settings file: every section and key, from the fields of watcher.config.Settings."""
+"""The settings file: every section and key, from the fields of watcher.settings.schema.Settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.from_code.markdown import cell, code, first_paragraph, generated
-from watcher.settings_text import section_in, sections, toml_value
+from watcher.settings.template import section_in, sections, toml_value
 
 _ABOUT = """
 The settings live in `ckptwatch.toml` (another file: `-c FILE`). `ckptwatch init` writes one for you;
@@ -31,7 +31,7 @@ editors: `ckptwatch config schema`.
 
 def page() -> str:
     """One section after another, one line for each key."""
-    parts = [generated("Configuration", "watcher/config.py", _ABOUT)]
+    parts = [generated("Configuration", "watcher/settings/schema.py", _ABOUT)]
     for name, section, many in sections():
         title = f"[[{name}]]" if many else f"[{name}]"
         about = first_paragraph(section).split(": ", 1)[-1].rstrip(".")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from docs.from_code.markdown import code, generated, table
 from tests.support.database import SAVED_S, Database
-from watcher.clock import iso
-from watcher.exposition import Family
-from watcher.places import StateFolder
+from watcher.domain.timestamps import iso
+from watcher.report.prometheus import Family
+from watcher.state.folder import StateFolder
 from watcher.store import schema
-from watcher.store.pages import Pages
-from watcher.store.reading import KeptWindows
+from watcher.store.read.dashboard import Pages
+from watcher.store.read.results import KeptWindows
 from watcher.web import metrics
 from watcher.web.source import Source
 

@@ -1,4 +1,4 @@
-"""The life of a job: diagram, states, causes and kinds, from watcher.jobs and evalcore.contract."""
+"""The life of a job: diagram, states, causes and kinds, from watcher.domain.job and evalcore.messages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from enum import StrEnum
 
 from docs.from_code.markdown import NotInTheCode, code, generated, table
-from evalcore.contract import DETERMINISTIC_KINDS, FAILURE_KINDS
-from watcher import jobs, retry
+from evalcore.messages import DETERMINISTIC_KINDS, FAILURE_KINDS
+from watcher.domain import job
 from watcher.store import meanings
 
 _ABOUT = """
@@ -18,26 +18,26 @@ A job is one checkpoint on one eval set. These are its states, who moves it on, 
 
 def page() -> str:
     """Diagram, then states, causes and kinds."""
-    _, _, rest = (inspect.getdoc(jobs) or "").partition("\n\n")
+    _, _, rest = (inspect.getdoc(job) or "").partition("\n\n")
     drawing = [line for line in rest.splitlines() if line.startswith("    ") or not line.strip()]
     words = " ".join(line for line in rest.splitlines() if line.strip() and not line.startswith("    "))
-    policy = jobs.RetryPolicy()
+    policy = job.RetryPolicy()
     return "\n".join(
         [
-            generated("Job states", "watcher/jobs.py", _ABOUT),
+            generated("Job states", "watcher/domain/job.py", _ABOUT),
             "```text\n" + inspect.cleandoc("\n".join(drawing)) + "\n```\n",
             words + "\n",
             "## States\n",
-            _explained(jobs.State) + "\n",
-            table(["state", "meaning"], ((code(state.value), meanings.STATES[state.value]) for state in jobs.State)),
+            _explained(job.State) + "\n",
+            table(["state", "meaning"], ((code(state.value), meanings.STATES[state.value]) for state in job.State)),
             "## Why an attempt ends\n",
-            table(["cause", "meaning"], ((code(cause.value), said) for cause, said in _said_of(jobs.Cause).items())),
+            table(["cause", "meaning"], ((code(cause.value), said) for cause, said in _said_of(job.Cause).items())),
             "## Kinds of failure\n",
             "A failed job names its kind. A kind that cannot go away by itself is not tried again until the file or\n"
             "the settings change. The others are tried up to `launch.attempts` times "
             f"({policy.attempts}), with a pause\nof `launch.backoff_s` ({policy.first_backoff_s:g} s) that grows "
-            f"{retry.BACKOFF_FACTOR} times each, up to {retry.BACKOFF_MAX_S / 60:g} minutes. What the daemon's\n"
-            f"own death interrupts counts for nobody and is queued again at once, up to {jobs.ORPHANED_MAX} times.\n",
+            f"{job.BACKOFF_FACTOR} times each, up to {job.BACKOFF_MAX_S / 60:g} minutes. What the daemon's\n"
+            f"own death interrupts counts for nobody and is queued again at once, up to {job.ORPHANED_MAX} times.\n",
             table(["kind", "tried again", "meaning"], _kinds()),
             "## Kinds of cancelled jobs\n",
             table(["kind", "meaning"], ((code(kind), said) for kind, said in meanings.CANCELLED_KINDS.items())),
@@ -50,13 +50,13 @@ def _kinds() -> list[list[str]]:
     for kind, said in meanings.FAILURE_KINDS.items():
         rows.append([code(kind), "no" if kind in DETERMINISTIC_KINDS else "yes", said])
     if {row[0].strip("`") for row in rows} != FAILURE_KINDS:
-        raise NotInTheCode("watcher.store.meanings.FAILURE_KINDS and evalcore.contract.FAILURE_KINDS differ")
+        raise NotInTheCode("watcher.store.meanings.FAILURE_KINDS and evalcore.messages.FAILURE_KINDS differ")
     return rows
 
 
 def _explained(enum: type[StrEnum]) -> str:
     """The last sentence of the docstring is about all states; the table has the others."""
-    return "`succeeded`, `failed` and `cancelled` are final: they have `finished_at`." if enum is jobs.State else ""
+    return "`succeeded`, `failed` and `cancelled` are final: they have `finished_at`." if enum is job.State else ""
 
 
 def _said_of(enum: type[StrEnum]) -> dict[StrEnum, str]:

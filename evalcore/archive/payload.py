@@ -9,15 +9,15 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalcore.archive.directory import Directory, demand_stored, digest_of_bytes, read_directory
+from evalcore.archive.container.directory import Directory, demand_stored, digest_of_bytes, read_directory
+from evalcore.archive.container.legacy import Legacy, looks_legacy, read_legacy
+from evalcore.archive.container.records import read_entry
+from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
-from evalcore.archive.legacy import Legacy, looks_legacy, read_legacy
-from evalcore.archive.machine import Pickled, unpickle
-from evalcore.archive.rebuild import is_foreign
-from evalcore.archive.records import read_entry
-from evalcore.archive.source import OpenFile
-from evalcore.archive.values import TensorRef
+from evalcore.archive.meaning.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
+from evalcore.archive.pickle.machine import Pickled, unpickle
+from evalcore.archive.pickle.rebuild import is_foreign
+from evalcore.archive.pickle.values import TensorRef
 
 _SCALAR_CODES = {
     "float64": "<d", "float32": "<f", "float16": "<e", "int64": "<q", "int32": "<i", "int16": "<h",

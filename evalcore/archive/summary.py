@@ -6,16 +6,16 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalcore.archive.configs import FoundConfig, Sidecar, complete, config_in, sidecars_of
-from evalcore.archive.directory import digest_of_bytes
+from evalcore.archive.container.directory import digest_of_bytes
+from evalcore.archive.container.legacy import Legacy
+from evalcore.archive.container.source import OpenFile, Report, Source
 from evalcore.archive.errors import shown
-from evalcore.archive.families import family_of, lift_prefix, trainer_of
-from evalcore.archive.folders import read_folder
-from evalcore.archive.legacy import Legacy
+from evalcore.archive.meaning.config import FoundConfig, Sidecar, complete, config_in, sidecars_of
+from evalcore.archive.meaning.family import family_of, lift_prefix, trainer_of
+from evalcore.archive.meaning.folders import read_folder
+from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
+from evalcore.archive.meaning.step import logged_val_loss_in, step_in, tokens_seen_in
 from evalcore.archive.payload import Payload, identify, read_payload
-from evalcore.archive.progress import logged_val_loss_in, step_in, tokens_seen_in
-from evalcore.archive.source import OpenFile, Report, Source
-from evalcore.archive.states import State, choose_state, find_states
 
 
 @dataclass(frozen=True)

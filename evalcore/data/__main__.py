@@ -17,7 +17,7 @@ from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.sniffing import Sniffed, sniff
 from evalcore.data.tokenizers import build_tokenizer
 from evalcore.data.windows import plan_windows
-from evalcore.pulse import Pulse
+from evalcore.progress import Pulse
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -41,7 +41,7 @@ def read_meta(path: Path) -> Meta | None:
 
 def _inert(content: bytes) -> object:
     from evalcore.archive.errors import ArchiveError
-    from evalcore.archive.machine import unpickle
+    from evalcore.archive.pickle.machine import unpickle
 
     try:
         return unpickle(content).value

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcore.contract import EvalSetSpec, digest_files
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile, recognise
 from evalcore.data.metapickle import read_meta
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
+from evalcore.data_digest import digest_files
+from evalcore.messages import EvalSetSpec
 
 DEFAULT_TOKENIZER = "gpt2"
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import EvalSetSpec
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile, recognise
 from evalcore.data.metapickle import read_meta
 from evalcore.data.opening import open_stream
 from evalcore.data.stream import Report
+from evalcore.messages import EvalSetSpec
 
 
 @dataclass

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcore.contract import write_atomically
 from evalcore.data.chunking import chunks
 from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
 from evalcore.data.formats import DataFile
 from evalcore.data.stream import Report
 from evalcore.data.tokenizers import Tokenizer
+from evalcore.launch_folder import write_atomically
 
 _VERSION = 1
 _CHUNK_CHARS = 1 << 19

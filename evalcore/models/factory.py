@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evalcore.contract import ModelSpec
+from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
 _CONTEXT_NAMES = (

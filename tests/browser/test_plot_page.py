@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.watcher.test_cli_plot import two_runs
+from tests.watcher.cli.test_plot import two_runs
 from watcher.cli import main
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from watcher.config import Settings
+from watcher.settings.schema import Settings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import text
 
 from tests.engines.postgres_server import Server
-from tests.store.test_conformance import *  # noqa: F403 -- the same tests on this module's `store_url`
-from tests.store.test_conformance import claim, prepare, succeed
 from tests.support.daemon import Site
 from tests.support.tiny import write_tiny
 from tests.support.waiting import wait_until
-from watcher.store import leases, queue, reading
+from tests.watcher.store.test_conformance import *  # noqa: F403 -- the same tests on this module's `store_url`
+from tests.watcher.store.test_conformance import claim, prepare, succeed
 from watcher.store.migrate import open_for_writing
+from watcher.store.read import results
+from watcher.store.write import leases, queue
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -135,7 +136,7 @@ def test_threads_that_claim_at_once_get_every_job_once(store_url):
     assert failures == []
     assert Counter(job for _, job in taken) == Counter({job: 1 for _, job in taken})
     assert queue.count_by_state(first) == {"succeeded": 80}
-    assert len(reading.result_rows(first)) == 80
+    assert len(results.result_rows(first)) == 80
     first.close()
 
 
@@ -172,7 +173,7 @@ def test_a_lease_that_ran_out_gives_the_job_back_and_makes_the_late_answer_void(
         tx.execute(text("UPDATE launches SET lease_expires_at = '2000-01-01T00:00:00.000000Z'"))
     held = queue.lapsed_held(store, "mine")
     assert [h.attempt.id for h in held] == [job.attempt for job in claimed.jobs]
-    from watcher.jobs import AttemptEnd, Cause, RetryPolicy, after_attempt
+    from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, after_attempt
 
     for each in held:
         move = after_attempt(each.attempt.job, AttemptEnd(Cause.ORPHANED, False), RetryPolicy(), 0.5)

@@ -13,7 +13,7 @@ from tests.support.checkpoints import save_rosellm
 from tests.support.daemon import Site
 from tests.support.tiny import write_tiny
 from tests.support.waiting import wait_until
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from evalcore.__main__ import main
-from evalcore.checkpoint import load_checkpoint
-from evalcore.evaluation import evaluate
+from evalcore.loading.checkpoint import load_checkpoint
+from evalcore.measure.evaluate import evaluate
 from tests.support.checkpoints import save_rosellm
 from tests.support.launches import ROOT
 from tests.support.models import tokens_for

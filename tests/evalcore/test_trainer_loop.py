@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from evalcore.evaluation import evaluate
+from evalcore.measure.evaluate import evaluate
 from tests.support.launches import ROOT
 from tests.support.models import SmallModel, tokens_for
 

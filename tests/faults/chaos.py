@@ -23,10 +23,10 @@ from tests.faults.fake_worker import loss_of
 from tests.support.daemon import Site, wait_until
 from tests.support.tiny import tiny_bytes, write_tiny
 from watcher import failpoints
-from watcher.config import load_settings
 from watcher.daemon import Daemon
 from watcher.log import Log
-from watcher.places import StateFolder
+from watcher.settings.schema import load_settings
+from watcher.state.folder import StateFolder
 
 PLACES = (
     "after_register", "after_claim", "after_spawn", "after_started", "before_record", "after_record",

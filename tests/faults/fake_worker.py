@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.fspath(ROOT))
 
 from evalcore.archive import ArchiveError, probe  # noqa: E402
-from evalcore.contract import Item, LaunchFolder, LaunchSpec, Measurement, Outcome, Task, from_json  # noqa: E402
-from evalcore.desk import Desk  # noqa: E402
-from evalcore.lifeline import die_with_parent, end_on  # noqa: E402
+from evalcore.launch_folder import LaunchFolder  # noqa: E402
+from evalcore.messages import Item, LaunchSpec, Measurement, Outcome, Task, from_json  # noqa: E402
+from evalcore.worker.launch_io import Desk  # noqa: E402
+from evalcore.worker.process_setup import die_with_parent, end_on  # noqa: E402
 
 
 def loss_of(digest: str) -> float:

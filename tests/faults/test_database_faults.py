@@ -313,13 +313,13 @@ def test_row_56_a_scan_that_hangs_leaves_the_main_loop_alive_and_health_bad(site
     """The scan thread alone is made to wait, as a hung file system would."""
     here = site()
     code = (
-        "import os, threading, watcher.detect.observe as o; real = os.scandir\n"
+        "import os, threading, watcher.detect.scan as o; real = os.scandir\n"
         "def hang(folder):\n"
         "    if os.readlink(f'/proc/self/fd/{folder}').endswith('checkpoints') and os.path.exists('hang'):\n"
         "        threading.Event().wait()\n"
         "    return real(folder)\n"
         "o.os.scandir = lambda path: hang(path) if isinstance(path, int) else real(path)\n"
-        "import watcher.health as h; h.SCAN_LATE = -100\n"
+        "import watcher.domain.health as h; h.SCAN_LATE = -100\n"
         "from watcher.cli import main; main()"
     )
     log = open(here.root / "daemon-0.log", "wb")

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.daemon import Site, wait_until
 from tests.support.tiny import tiny_bytes, write_tiny
-from watcher.checkpoints import NamePattern
-from watcher.detect.observe import EMIT_MAX, FolderWatch
+from watcher.detect.scan import EMIT_MAX, FolderWatch
+from watcher.domain.checkpoint import NamePattern
 
 
 def test_row_48_of_a_hundred_thousand_files_the_newest_are_told_first_and_each_one_once(tmp_path):

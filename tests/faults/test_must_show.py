@@ -10,10 +10,10 @@ import zipfile
 import pytest
 import torch
 
-from evalcore.checkpoint import load_checkpoint
-from evalcore.contract import EvalSetSpec, from_json
 from evalcore.data import open_stream
-from evalcore.evaluation import evaluate
+from evalcore.loading.checkpoint import load_checkpoint
+from evalcore.measure.evaluate import evaluate
+from evalcore.messages import EvalSetSpec, from_json
 from tests.support import checkpoints
 from tests.support.daemon import wait_until
 

@@ -17,11 +17,11 @@ from evalcore.archive import probe
 from tests.faults.fake_worker import loss_of
 from tests.support.daemon import PYTHON, ROOT, Site
 from tests.support.tiny import tiny_bytes
-from watcher.config import load_settings
 from watcher.daemon import Daemon
 from watcher.launch import processes
 from watcher.log import Log
-from watcher.places import StateFolder
+from watcher.settings.schema import load_settings
+from watcher.state.folder import StateFolder
 
 NAMES = st.sampled_from(["a_1.pt", "b_2.pt", "c_3.pt"])
 CONTENTS = st.integers(1, 6)

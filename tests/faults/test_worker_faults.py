@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from evalcore.contract import to_json
+from evalcore.messages import to_json
 from tests.faults.fake_worker import measurement
 from tests.support.daemon import PYTHON, ROOT, wait_until
 from tests.support.tiny import write_tiny

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from evalcore.contract import EvalSetSpec, to_json
-from watcher.clock import iso
+from evalcore.messages import EvalSetSpec, to_json
+from watcher.domain.timestamps import iso
 from watcher.store import schema
 from watcher.store.migrate import open_for_writing
 

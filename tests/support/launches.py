@@ -11,17 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import (
-    EvalSetSpec,
-    Item,
-    LaunchFolder,
-    LaunchSpec,
-    Outcome,
-    Task,
-    read_outcome,
-    to_json,
-    write_atomically,
-)
+from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
+from evalcore.messages import EvalSetSpec, Item, LaunchSpec, Outcome, Task, to_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalcore.contract import LaunchFolder, Progress, to_json
+from evalcore.launch_folder import LaunchFolder
+from evalcore.messages import to_json
+from evalcore.progress import Progress
 from tests.support.database import Database
-from watcher.clock import iso
-from watcher.config import WebSettings
-from watcher.dashboard import start_server
-from watcher.lock import Lock
-from watcher.places import StateFolder
+from watcher.domain.timestamps import iso
+from watcher.settings.schema import WebSettings
+from watcher.state.folder import StateFolder
+from watcher.state.lock import Lock
+from watcher.web.start import start_server
 
 RUNS = {"gpt-124m": (3.27, 1.05), "gpt-124m-lr6e-4": (3.22, 1.3)}
 SETS = {"fineweb": 0.0, "wikitext": 0.32}

@@ -38,7 +38,7 @@ def command(
     from watcher.report.curves import curves_of
     from watcher.report.names import expect
     from watcher.report.sides import compare_all, pair_up, parse_side
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     store = reading(flags, db)
     runs, sets = questions.known_names(store)
@@ -70,7 +70,7 @@ def _plain(one: Any) -> dict[str, Any]:
 
 
 def _names(one: Any) -> tuple[str, str]:
-    from watcher.checkpoints import printable
+    from watcher.domain.checkpoint import printable
 
     if one.a["run"] == one.b["run"]:
         return f"step {one.a['step']}", f"step {one.b['step']}"

@@ -18,8 +18,8 @@ def command() -> None:
 @click.pass_obj
 def show(flags: Globals, as_json: bool) -> None:
     """Print the settings in force: the file with CKPTWATCH_* over it, defaults filled in, secrets masked."""
-    from watcher.config import load_settings
-    from watcher.settings_text import as_toml, shown
+    from watcher.settings.schema import load_settings
+    from watcher.settings.template import as_toml, shown
 
     data = shown(load_settings(flags.settings_file()))
     if as_json:
@@ -36,7 +36,7 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
     """Check the settings file: every problem at once, exit status 3 where there is one."""
     from pathlib import Path
 
-    from watcher.config import DEFAULT_FILE, load_settings
+    from watcher.settings.schema import DEFAULT_FILE, load_settings
 
     where = Path(file) if file is not None else flags.settings_file() or Path(DEFAULT_FILE)
     try:
@@ -68,7 +68,7 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON schema (the default).")
 def schema_(as_toml_: bool, as_json: bool) -> None:
     """Print every key with its meaning and default."""
-    from watcher.settings_text import full_toml, schema
+    from watcher.settings.template import full_toml, schema
 
     if as_toml_ and not as_json:
         click.echo(full_toml(), nl=False)

@@ -56,8 +56,8 @@ def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 
 def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
     from watcher.cli.showing import ProgressLine, state_folder
-    from watcher.config import load_settings
     from watcher.launch.datafiles import ask
+    from watcher.settings.schema import load_settings
 
     names: list[str] = []
     for path in paths:
@@ -77,7 +77,7 @@ def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], gi
 
 
 def _show(found: list[dict[str, Any]], as_json: bool) -> None:
-    from watcher.checkpoints import printable
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import size
     from watcher.report.tables import as_facts
 

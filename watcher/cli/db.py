@@ -39,8 +39,8 @@ def path_(flags: Globals, as_json: bool, db: str | None) -> None:
 def check(flags: Globals, as_json: bool, db: str | None) -> None:
     """Check every page, every reference and the schema. Changes nothing; exit status 7 where something is wrong."""
     from watcher.report.tables import as_facts
-    from watcher.store.checking import check as look_over
-    from watcher.store.checking import is_sound
+    from watcher.store.maintenance import check as look_over
+    from watcher.store.maintenance import is_sound
 
     facts = look_over(database_url(flags, db))
     if as_json:
@@ -60,9 +60,9 @@ def check(flags: Globals, as_json: bool, db: str | None) -> None:
 def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
     """Bring the database to this version's schema, after a copy. The daemon does so by itself when it starts."""
     from watcher.cli.showing import state_folder
-    from watcher.lock import Lock
-    from watcher.store.checking import check as look_over
+    from watcher.state.lock import Lock
     from watcher.store.engine import sqlite_path
+    from watcher.store.maintenance import check as look_over
     from watcher.store.migrate import open_for_writing
 
     url = database_url(flags, db)
@@ -96,8 +96,8 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
 @click.pass_obj
 def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> None:
     """Write a consistent copy, also while the daemon runs; beside the database unless FILE is given."""
-    from watcher.store.checking import back_up_to, backup_name
     from watcher.store.engine import sqlite_path
+    from watcher.store.maintenance import back_up_to, backup_name
     from watcher.store.migrate import refuse_unless_ours
 
     source = sqlite_path(database_url(flags, db))
@@ -126,8 +126,8 @@ def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
     import time
 
     from watcher.cli.showing import state_folder
-    from watcher.clock import iso
-    from watcher.lock import Lock
+    from watcher.domain.timestamps import iso
+    from watcher.state.lock import Lock
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading, open_for_writing
     from watcher.store.transfer import transfer

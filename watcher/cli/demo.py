@@ -24,11 +24,11 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     """Train a small GPT and watch it being evaluated: about a minute and a half, no data or GPU needed."""
     import evalcore
     from watcher.cli import main
-    from watcher.config import load_settings
     from watcher.daemon import Daemon
     from watcher.launch.trainer import DemoTrainer
     from watcher.log import Log
-    from watcher.places import StateFolder
+    from watcher.settings.schema import load_settings
+    from watcher.state.folder import StateFolder
 
     root = Path(folder).absolute()
     _empty(root)

@@ -23,10 +23,10 @@ def command(flags: Globals, as_json: bool, db: str | None) -> None:
     Python, torch, SQLite, file systems, inotify, permissions, clock, disk, GPUs, extras.
     Exit status 7 where something keeps ckptwatch from working.
     """
-    from watcher.checkpoints import printable
     from watcher.cli.showing import painted, state_folder
-    from watcher.config import load_settings
-    from watcher.doctor import examine
+    from watcher.domain.checkpoint import printable
+    from watcher.settings.schema import load_settings
+    from watcher.setup.doctor import examine
 
     settings = load_settings(flags.settings_file())
     found = examine(settings, database_url(flags, db), state_folder(flags, db), time.time())

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from watcher.checkpoints import printable
 from watcher.cli.flags import evaluation_flags
 from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
+from watcher.domain.checkpoint import printable
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
 from watcher.store.engine import shown_url
 
@@ -31,12 +31,12 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, **given: Any) -> None:
     """Evaluate checkpoints now: loss, perplexity, bits per byte, and how they compare."""
     from watcher.daemon import make_launcher
-    from watcher.lock import Lock
     from watcher.log import Log
-    from watcher.places import StateFolder, default_database
-    from watcher.single import evaluate_files, read_all
-    from watcher.store import verdicts
+    from watcher.pipeline.evaluate_once import evaluate_files, read_all
+    from watcher.state.folder import StateFolder, default_database
+    from watcher.state.lock import Lock
     from watcher.store.migrate import open_for_writing
+    from watcher.store.read import verdicts
 
     found = read_all(list(checkpoints))
     settings = load(flags, {**given, "folder": None})

@@ -37,12 +37,12 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str | None, **given: Any) -> None:
     """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
     trackio or prometheus. What the sink has already is not sent again."""
-    from watcher.config import load_settings
-    from watcher.places import StateFolder
+    from watcher.settings.schema import load_settings
     from watcher.sinks.deliver import held, send
-    from watcher.sinks.making import make_sink
+    from watcher.sinks.registry import make_sink
+    from watcher.state.folder import StateFolder
     from watcher.store.migrate import open_for_reading
-    from watcher.store.reading import Wanted, result_rows
+    from watcher.store.read.results import Wanted, result_rows
 
     settings = load_settings(flags.settings_file())
     url = database_url(flags, db)
@@ -73,9 +73,9 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
 
 def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:
     """The settings' sink of that name, or one of that kind in the working folder; flags go over both."""
-    from watcher.config import SinkSettings
     from watcher.errors import UsageError
-    from watcher.sinks.making import FILE_NAMES, named
+    from watcher.settings.schema import SinkSettings
+    from watcher.sinks.registry import FILE_NAMES, named
 
     over = {key: value for key, value in given.items() if value is not None}
     known = named(sections)
@@ -93,7 +93,7 @@ def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:
 
 
 def _since(rows: list[dict[str, Any]], since: str | None) -> list[dict[str, Any]]:
-    from watcher.clock import iso
+    from watcher.domain.timestamps import iso
     from watcher.errors import UsageError
 
     if since is None:

@@ -26,8 +26,8 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     Looks at the folder DIR in which a trainer saves, and at data; shows what it found; writes ./ckptwatch.toml, or the
     file of -c.
     """
-    from watcher.config import DEFAULT_FILE, load_settings
-    from watcher.survey import compose, data_nearby, look_at
+    from watcher.settings.schema import DEFAULT_FILE, load_settings
+    from watcher.setup.discover import compose, data_nearby, look_at
 
     out = Path(flags.config_file or DEFAULT_FILE)
     if out.exists() and not force:
@@ -91,7 +91,7 @@ def _plain(out: Path, survey: Any, data: list[Path], sniffed: dict[str, dict[str
 
 
 def _show(survey: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
-    from watcher.checkpoints import printable
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import size
 
     where = printable(str(survey.dir))

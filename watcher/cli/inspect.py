@@ -34,7 +34,7 @@ def command(checkpoint: str, state: str | None, every: bool, as_json: bool) -> N
 def describe(path: str, state: str | None = None) -> dict[str, Any]:
     """The object of `inspect --json`. Raises NothingFound or CheckpointUnreadable."""
     from evalcore.archive import ArchiveError, summarise
-    from watcher.checkpoints import Step, choose_step, printable, step_from_name
+    from watcher.domain.checkpoint import Step, choose_step, printable, step_from_name
 
     shown = printable(path)
     try:
@@ -57,8 +57,8 @@ def describe(path: str, state: str | None = None) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any], every: bool) -> None:
-    from watcher.checkpoints import printable
     from watcher.cli.showing import print_table
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import Column, integer, size, text_column
     from watcher.report.tables import as_facts
 

@@ -26,7 +26,7 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
     The log of the newest launch that had it; `queue list` and `queue list --failed` tell the jobs' numbers.
     """
     from watcher.report.names import nearest_number
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     store = reading(flags, db)
     row = questions.job_launch(store, job)
@@ -54,7 +54,7 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
 
 
 def _log_of(row: dict[str, Any]) -> str:
-    from evalcore.contract import LaunchFolder
+    from evalcore.launch_folder import LaunchFolder
     from watcher.launch.logs import read_log
 
     if row["folder"] is None:

@@ -26,7 +26,7 @@ class Globals:
 
     def settings_file(self) -> Path | None:
         """The file of -c, else ./ckptwatch.toml where there is one, else None."""
-        from watcher.config import DEFAULT_FILE
+        from watcher.settings.schema import DEFAULT_FILE
 
         if self.config_file is not None:
             return Path(self.config_file)
@@ -48,8 +48,8 @@ def db_option(command: Callable) -> Callable:
 
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
     """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
-    from watcher.config import load_settings
-    from watcher.places import default_database
+    from watcher.settings.schema import load_settings
+    from watcher.state.folder import default_database
 
     if db is not None:
         return db

@@ -68,7 +68,7 @@ def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tup
     """The standing curves of these runs and sets with their best points; and what must be said about them."""
     from watcher.report.curves import curves_of, mixtures
     from watcher.report.names import expect
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     store = reading(flags, db)
     known_runs, known_sets = questions.known_names(store)
@@ -109,7 +109,7 @@ def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
             temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
             os.replace(temporary, out)
         else:
-            from watcher.report.figure import save
+            from watcher.report.plots import save
 
             save(series, x, y, out, log=log)
     except OSError as error:

@@ -36,7 +36,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     """
     from watcher.report.names import expect
     from watcher.report.pruning import decide, parse_keep
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     keep = parse_keep(rules)
     store = reading(flags, db)
@@ -93,8 +93,8 @@ def _delete(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(plan: list[dict[str, Any]], applied: bool) -> None:
-    from watcher.checkpoints import printable
     from watcher.cli.showing import print_table
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import Column, integer, size, text_column
 
     def verdict(line: dict[str, Any]) -> str:

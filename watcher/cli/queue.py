@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from watcher.checkpoints import printable
 from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
+from watcher.domain.checkpoint import printable
 from watcher.errors import LockHeld, NothingFound
 
 
@@ -22,7 +22,7 @@ def command() -> None:
 def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
     """Jobs that wait or run, next first."""
     from watcher.store.migrate import open_for_reading
-    from watcher.store.verdicts import view
+    from watcher.store.read.verdicts import view
 
     store = open_for_reading(database_url(flags, db))
     rows = view(store, "failures" if failed else "queue")
@@ -85,14 +85,14 @@ _FOR = {"bump": "jobs that wait", "cancel": "jobs that wait or run", "retry": "j
 
 def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], every: bool) -> None:
     """Hand the order to the daemon, or carry it out where none runs."""
-    from watcher.config import load_settings
     from watcher.daemon import apply_order
-    from watcher.inbox import Order, send
-    from watcher.lock import Lock
-    from watcher.places import StateFolder
+    from watcher.settings.schema import load_settings
+    from watcher.state.commands import Order, send
+    from watcher.state.folder import StateFolder
+    from watcher.state.lock import Lock
     from watcher.store.migrate import open_for_reading, open_for_writing
-    from watcher.store.queue import changeable
-    from watcher.store.reading import job_launch
+    from watcher.store.read.results import job_launch
+    from watcher.store.write.queue import changeable
 
     url = database_url(flags, db)
     state = StateFolder.beside(url, load_settings(flags.settings_file()).store.state_dir)

@@ -39,7 +39,7 @@ def command(
     earlier definition of a set, are in it too, and say so.
     """
     from watcher.report.names import expect, parse_steps
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     steps = parse_steps(step) if step is not None else (None, None)
     store = reading(flags, db)
@@ -64,7 +64,7 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
     from watcher.report import curves, formats
     from watcher.report.columns import result_columns
     from watcher.report.tables import as_markdown
-    from watcher.store.reading import RESULT_COLUMNS
+    from watcher.store.read.results import RESULT_COLUMNS
 
     table = [
         {**row, "redefined": current is not None and (row["run"], row["eval_set"], row["eval_digest"]) not in current}
@@ -86,10 +86,10 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
 
 def show_best(store: Any, rows: list[dict], form: str) -> None:
     """Best within noise of each run and set; the lowest loss, where that is another row, is named on stderr."""
-    from watcher.checkpoints import printable
+    from watcher.domain.checkpoint import printable
     from watcher.report import curves
     from watcher.report.comparison import CONFIDENCE
-    from watcher.store.reading import KeptWindows
+    from watcher.store.read.results import KeptWindows
 
     found = curves.best_of_each(rows, KeptWindows(store))
     if not found:

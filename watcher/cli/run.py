@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from evalcore.contract import Progress
+from evalcore.progress import Progress
 from watcher.cli.flags import as_settings, evaluation_flags
 from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say
 from watcher.errors import ConfigError, NothingFound, SomeFailed
@@ -44,7 +44,7 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
     """Watch a folder and evaluate every checkpoint in it, exactly once."""
     from watcher.daemon import Daemon
     from watcher.log import Log
-    from watcher.places import StateFolder, default_database
+    from watcher.state.folder import StateFolder, default_database
 
     settings = load(flags, given)
     if not settings.run:
@@ -72,7 +72,7 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
 
 def load(flags: Globals, given: dict[str, Any]):
     """The settings of the file, the environment and the flags, in rising order."""
-    from watcher.config import load_settings
+    from watcher.settings.schema import load_settings
 
     over = as_settings(given)
     measure = over.pop("measure", {})
@@ -133,11 +133,11 @@ def _refuse_missing(settings) -> None:
 
 def _verdict(settings, url: str, as_json: bool) -> None:
     """How a single pass ended: rows on stdout, and the exit status."""
-    from watcher.checkpoints import HUGGING_FACE
-    from watcher.store import verdicts
+    from watcher.domain.checkpoint import HUGGING_FACE
+    from watcher.setup.discover import look_at
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
-    from watcher.survey import look_at
+    from watcher.store.read import verdicts
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
@@ -165,9 +165,9 @@ def _show_plan(settings, as_json: bool) -> None:
     """What a start would do, from one look at the folders; writes nothing."""
     import threading
 
-    from watcher.checkpoints import NamePattern, printable, step_from_name
     from watcher.cli.showing import ProgressLine
-    from watcher.detect.observe import FolderWatch, Irregular
+    from watcher.detect.scan import FolderWatch, Irregular
+    from watcher.domain.checkpoint import NamePattern, printable, step_from_name
 
     rows = []
     seen = _registered(settings)
@@ -199,9 +199,9 @@ def _tell_scan(line: Any, run: str, since: float, entries: int) -> None:
 
 def _registered(settings) -> set[tuple[str, str, Any]]:
     """(run, path, fingerprint) of every version that the database knows; none where there is no database yet."""
-    from watcher.places import default_database
-    from watcher.store import registry
+    from watcher.state.folder import default_database
     from watcher.store.migrate import open_for_reading
+    from watcher.store.write import checkpoints
 
     try:
         store = open_for_reading(default_database(settings.store.url, [run.dir for run in settings.run]))
@@ -209,7 +209,9 @@ def _registered(settings) -> set[tuple[str, str, Any]]:
         return set()
     try:
         return {
-            (run.name, path, found) for run in settings.run for path, found in registry.known_versions(store, run.name)
+            (run.name, path, found)
+            for run in settings.run
+            for path, found in checkpoints.known_versions(store, run.name)
         }
     finally:
         store.close()

@@ -18,9 +18,9 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
 
     Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
     """
-    from watcher.config import load_settings
-    from watcher.dashboard import make_server
-    from watcher.places import StateFolder
+    from watcher.settings.schema import load_settings
+    from watcher.state.folder import StateFolder
+    from watcher.web.start import make_server
 
     settings = load_settings(flags.settings_file())
     given = {"host": host, "port": port, "allow_remote": True if allow_remote else None}

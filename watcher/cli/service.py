@@ -12,7 +12,7 @@ import click
 
 from watcher.cli.options import Globals, json_option, print_json, say
 from watcher.errors import CkptwatchError, UsageError
-from watcher.units import Unit, spelled
+from watcher.setup.systemd_unit import Unit, spelled
 
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 SYSTEM_CONFIG = Path("/etc/ckptwatch/ckptwatch.toml")
@@ -104,7 +104,7 @@ def _user_config() -> Path:
 
 def _written_outside_the_state(config: Path) -> tuple[str, ...]:
     """Folders that the settings name for writing: everything else is read-only for the service."""
-    from watcher.config import DEFAULT_DATABASE, load_settings
+    from watcher.settings.schema import DEFAULT_DATABASE, load_settings
     from watcher.store.engine import sqlite_path
 
     if not config.exists():

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from evalcore.contract import Progress
+from evalcore.progress import Progress
 from watcher.cli.options import Globals, database_url
 from watcher.report.columns import Column
 from watcher.report.tables import as_text
@@ -76,8 +76,8 @@ def painted(words: str, colour: str) -> str:
 
 def state_folder(flags: Globals, db: str | None):
     """The state folder that belongs to the database of these flags."""
-    from watcher.config import load_settings
-    from watcher.places import StateFolder
+    from watcher.settings.schema import load_settings
+    from watcher.state.folder import StateFolder
 
     settings = load_settings(flags.settings_file())
     return StateFolder.beside(database_url(flags, db), settings.store.state_dir)

@@ -50,10 +50,10 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     """Everything `status` shows, as one object."""
     from dataclasses import asdict
 
-    from watcher import lock
     from watcher.cli.showing import state_folder
     from watcher.report import status
-    from watcher.settings_text import without_password
+    from watcher.settings.template import without_password
+    from watcher.state import lock
 
     folder = state_folder(flags, db)
     said = read_json(folder.health)
@@ -85,7 +85,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
 def _from_store(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     from watcher.cli.options import reading
     from watcher.report import status
-    from watcher.store import reading as questions
+    from watcher.store.read import results as questions
 
     store = reading(flags, db)
     try:
@@ -109,8 +109,8 @@ def _devices(flags: Globals) -> list[dict[str, Any]]:
     """The GPUs as the driver tells them; none are asked for where jobs run on the CPU only."""
     from dataclasses import asdict
 
-    from watcher.config import load_settings
     from watcher.launch.devices import list_gpus
+    from watcher.settings.schema import load_settings
 
     if load_settings(flags.settings_file()).launch.device == "cpu":
         return []
@@ -119,7 +119,7 @@ def _devices(flags: Globals) -> list[dict[str, Any]]:
 
 def _measured(job: dict[str, Any], now_s: float) -> dict[str, Any]:
     """The job with its progress, from the files of its launch."""
-    from evalcore.contract import LaunchFolder
+    from evalcore.launch_folder import LaunchFolder
     from watcher.report.status import with_progress
 
     if job["folder"] is None:
@@ -143,8 +143,8 @@ def _clears() -> bool:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from watcher.checkpoints import printable
     from watcher.cli.showing import painted, print_table
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import Column, duration, integer, result_columns, size, text_column
     from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
@@ -207,12 +207,12 @@ def _scan_words(run: dict[str, Any]) -> str:
 
 
 def _age_s(at: str) -> float:
-    from watcher.clock import seconds
+    from watcher.domain.timestamps import seconds
 
     return time.time() - seconds(at)
 
 
 def _between_s(row: dict[str, Any]) -> float:
-    from watcher.clock import seconds
+    from watcher.domain.timestamps import seconds
 
     return seconds(row["evaluated_at"]) - seconds(row["saved_at"])

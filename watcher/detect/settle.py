@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from watcher.checkpoints import Fingerprint
+from watcher.domain.checkpoint import Fingerprint
 
 CLOSED_SETTLE_S = 0.5  # after a close or a rename was seen, nobody is expected to write on
 PROBE_AGAIN_MAX_S = 30.0

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from evalcore.contract import Progress
+from evalcore.progress import Progress
 from watcher.errors import EnvironmentProblem
 from watcher.launch.environment import job_environment
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from evalcore.contract import LaunchFolder
-from watcher.jobs import Cause
+from evalcore.launch_folder import LaunchFolder
+from watcher.domain.job import Cause
 
 
 @dataclass(frozen=True)

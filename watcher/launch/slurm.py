@@ -16,13 +16,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from watcher.config import SlurmSettings
-from watcher.jobs import Cause
+from watcher.domain.job import Cause
 from watcher.launch import logs, processes
 from watcher.launch.environment import job_environment
 from watcher.launch.local import meet_here
 from watcher.launch.logs import last_words
 from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
+from watcher.settings.schema import SlurmSettings
 
 POLL_S = 1.0
 COMMAND_TIMEOUT_S = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watcher.checkpoints import printable
+from watcher.domain.checkpoint import printable
 
 Row = dict[str, Any]
 

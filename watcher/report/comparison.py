@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from watcher.report.student import quantile, two_sided_p
+from watcher.report.student_t import quantile, two_sided_p
 
 Row = dict[str, Any]
 CONFIDENCE = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from watcher.checkpoints import printable
+from watcher.domain.checkpoint import printable
 from watcher.errors import NothingFound, UsageError
 
 

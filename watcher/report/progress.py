@@ -1,13 +1,13 @@
 """How far a piece of long work is, in words and as a share: a worker's, a scan's, a look at data. Pure.
 
-The record is evalcore.contract.Progress as it was read from a file or a line: phase, done, total, unit, of, since, at.
+The record is evalcore.messages.Progress as it was read from a file or a line: phase, done, total, unit, of, since, at.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from watcher.checkpoints import printable
+from watcher.domain.checkpoint import printable
 from watcher.report.columns import duration, size
 
 Row = dict[str, Any]

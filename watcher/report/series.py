@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from watcher.checkpoints import printable
-from watcher.clock import seconds
+from watcher.domain.checkpoint import printable
+from watcher.domain.timestamps import seconds
 from watcher.report.curves import Curve, Row
 
 AXES = {"step": "step", "tokens": "tokens seen", "time": "hours since the first checkpoint"}

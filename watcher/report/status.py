@@ -1,6 +1,6 @@
 """What `status` says: is the daemon well, what runs and how far it is, when the queue will be empty. Pure.
 
-watcher/health.py judges from inside the daemon; this judges from outside, where there may be no daemon at all.
+watcher/domain/health.py judges from inside the daemon; this judges from outside, where there may be no daemon at all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.report import progress
 
 Row = dict[str, Any]

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalcore.contract import write_atomically
-from watcher.config import AlertSettings, SinkSettings
+from evalcore.launch_folder import write_atomically
 from watcher.errors import CkptwatchError
-from watcher.sinks.making import make_sink
+from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.protocol import Row, SinkError
+from watcher.sinks.registry import make_sink
 
 REQUEST, RESULT, LOG = "request.json", "result.json", "deliver.log"
 
@@ -90,7 +90,7 @@ def held(folder: Path):
 
 def _tell(folder: Path, request: Request) -> Result:
     """Alerts one by one: what was told is told, even if the next one fails."""
-    from watcher.sinks.telling import tell
+    from watcher.alerts.channels import tell
 
     result, section = Result(), AlertSettings.model_validate(request.alert)
     for export_id, event in request.rows:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.sinks.protocol import AXIS, Row, by_run, library, metrics_of, remark
 
 RUN_TAG = "ckptwatch.run"

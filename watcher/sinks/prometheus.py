@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalcore.contract import write_atomically
-from watcher.exposition import Family, exposition
+from evalcore.launch_folder import write_atomically
+from watcher.report.prometheus import Family, exposition
 from watcher.sinks.protocol import Row
 
 _KEPT = ("step", "loss", "ppl", "bits_per_byte", "finite", "saved_at", "evaluated_at")

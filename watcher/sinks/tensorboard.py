@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.sinks.protocol import Row, by_run, library, metrics_of, remark
 
 FOLDER = "ckptwatch"

@@ -104,7 +104,7 @@ eval_sets = Table(
     Column("run", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("spec", Text, nullable=False),  # JSON of evalcore.contract.EvalSetSpec
+    Column("spec", Text, nullable=False),  # JSON of evalcore.messages.EvalSetSpec
     Column("current", Integer, nullable=False),  # the definition that the run measures on now
     Column("created_at", Text, nullable=False),
     UniqueConstraint("run", "name", "digest"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 
 Row = dict[str, Any]
 POINTS_MAX = 2000
@@ -15,7 +15,7 @@ _SENT |= {"logged": "logged_val_loss", "finite": "finite"}
 def series_of(curves: list[Row], points_max: int = POINTS_MAX) -> list[Row]:
     """One series for each run and set: lists of equal length, the best's id, and what to know about them.
 
-    curves: as watcher.store.pages has them. Long ones are thinned, keeping each bucket's lowest and highest loss, the
+    curves: as store.read.dashboard has them. Long ones are thinned, keeping each bucket's lowest and highest loss, the
     best, the last, and every non-finite one.
     """
     out = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.report.progress import words
 
 SILENT_S = 60.0  # the daemon writes its health every 5 s

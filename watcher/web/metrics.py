@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from watcher.clock import seconds
-from watcher.exposition import Family, exposition
+from watcher.domain.timestamps import seconds
+from watcher.report.prometheus import Family, exposition
 from watcher.web.source import Source
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalcore.contract import LaunchFolder
+from evalcore.launch_folder import LaunchFolder
 from watcher.errors import CkptwatchError
-from watcher.lock import is_held
-from watcher.places import StateFolder
 from watcher.report.comparison import Windows
+from watcher.state.folder import StateFolder
+from watcher.state.lock import is_held
 from watcher.web.health import Health, judge
 
 FILE_MAX_BYTES = 1 << 20
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Readings(Protocol):
-    """The questions that watcher.store.pages answers."""
+    """The questions that watcher.store.read.dashboard answers."""
 
     def pulse(self) -> str: ...
     def stamp(self) -> str: ...

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from watcher.clock import seconds
+from watcher.domain.timestamps import seconds
 from watcher.report.comparison import Difference, compare_rows
 from watcher.report.progress import amount, share
 from watcher.report.status import of_job
-from watcher.store.pages import CHART_COLUMNS, COMPARED_COLUMNS
+from watcher.store.read.dashboard import CHART_COLUMNS, COMPARED_COLUMNS
 from watcher.web import reproduce
 from watcher.web.curves import series_of
 from watcher.web.source import Row, Source

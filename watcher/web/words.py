@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from watcher.checkpoints import printable
-from watcher.clock import seconds
+from watcher.domain.checkpoint import printable
+from watcher.domain.timestamps import seconds
 
 NONE = "–"
 

@@ -1,0 +1,149 @@
+"""Checkpoint folders: a Hugging Face one is understood, every other kind is known by its markers and answered.
+
+Owns which files of a folder matter. Reads headers and pickles, never weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evalcore.archive.container.directory import digest_of_bytes
+from evalcore.archive.container.safetensors import read_header
+from evalcore.archive.container.source import OpenFile
+from evalcore.archive.errors import LIMITS, ArchiveError, shown
+from evalcore.archive.meaning.config import read_values
+from evalcore.archive.meaning.family import family_of
+from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
+from evalcore.archive.meaning.step import step_in
+from evalcore.archive.payload import Payload, read_payload
+from evalcore.archive.pickle.values import TensorRef
+
+_TO_HF = "export it to a Hugging Face folder, and give that"
+_DCP = "convert it with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pt`"
+_MARKERS: tuple[tuple[str, str, str], ...] = (
+    (r"\.metadata$|.*\.distcp$", "a distributed (DCP) checkpoint", _DCP),
+    (r"model_and_optim$", "an OLMo-core step, whose weights are a distributed (DCP) checkpoint", _DCP),
+    (r"zero_to_fp32\.py$|global_step\d+$|.*zero_pp_rank_.*", "a DeepSpeed checkpoint",
+     "run the zero_to_fp32.py beside it, and give the file that it writes"),
+    (r"mp_rank_\d+_model_states\.pt$", "a DeepSpeed checkpoint",
+     "run the zero_to_fp32.py beside it, and give the file that it writes"),
+    (r"mp_rank_\d+(_\d+)*$|latest_checkpointed_iteration\.txt$", "a Megatron checkpoint, sharded by rank",
+     "convert it to a Hugging Face folder with Megatron's converter"),
+    (r"lit_model\.pth$", "a litgpt checkpoint", "convert it with `litgpt convert_from_litgpt`, or give model.factory"),
+    (r"checkpoint-\d+$", "a folder of Hugging Face checkpoints", "give one of its checkpoint-N folders"),
+    (r"recipe_state$|recipe_state\.pt$", "a torchtune output folder", "give one of its epoch_N or step_N folders"),
+    (r"adapter_config\.json$", "an adapter without its base model", "merge it into the base model first"),
+    (r"DONE_\d+$|model_\d{8}\.bin$", "a folder of llm.c checkpoints", "convert one with llm.c's export script"),
+    (r".*\.(pt|pth|ckpt)$", "a folder of checkpoint files",
+     "give one of its files, or all by `ckptwatch run --dir`"),
+)  # fmt: skip
+
+
+@dataclass
+class Folder:
+    """A Hugging Face folder. ranges, payloads: where each storage's bytes stand; shards: the open weight files."""
+
+    path: str
+    config: dict[str, Any]
+    state: State
+    family: str
+    digest: str
+    size_bytes: int
+    step: int | None
+    shards: list[OpenFile] = field(default_factory=list)
+    ranges: dict[str, tuple[OpenFile, int, int]] = field(default_factory=dict)
+    payloads: dict[str, tuple[OpenFile, Payload]] = field(default_factory=dict)
+    unverified: bool = True
+
+    def close(self) -> None:
+        for file in self.shards:
+            file.close()
+
+
+def read_folder(path: str) -> Folder:
+    """Understand a Hugging Face folder. Raises ArchiveError `unsupported` naming any other kind, OSError."""
+    names = sorted(os.listdir(path))
+    weights = _weight_files(path, set(names))
+    if "config.json" not in names or not weights:
+        raise _other_kind(path, names, bool(weights))
+    config = read_values(os.path.join(path, "config.json"))
+    if config is None:
+        raise ArchiveError("corrupt", "the folder's config.json is no JSON object")
+    trainer = read_values(os.path.join(path, "trainer_state.json")) or {}
+    found = step_in(trainer, "lightning", lambda value: value)
+    folder = Folder(path, config, State("", {}, {}), "", "", 0, found[0] if found else None)
+    try:
+        _read_shards(folder, weights)
+    except BaseException:
+        folder.close()
+        raise
+    folder.family = family_of(None, folder.state, {"model_type": "unknown", **config}, None)
+    return folder
+
+
+def _weight_files(path: str, names: set[str]) -> list[str]:
+    """The files with the weights, safetensors first, by the index where there is one."""
+    for index, single in (
+        ("model.safetensors.index.json", "model.safetensors"),
+        ("pytorch_model.bin.index.json", "pytorch_model.bin"),
+    ):
+        if single in names:
+            return [single]
+        if index in names:
+            listed = (read_values(os.path.join(path, index)) or {}).get("weight_map")
+            shards = {name for name in listed.values() if isinstance(name, str)} if isinstance(listed, dict) else set()
+            if not shards or any("/" in name for name in shards):
+                raise ArchiveError("corrupt", f"the folder's {index} is damaged")
+            missing = sorted(shards - names)
+            if missing:
+                raise ArchiveError("corrupt", f"the folder lacks {', '.join(missing[:3])}", incomplete=True)
+            return sorted(shards)
+    return sorted(name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name))
+
+
+def _read_shards(folder: Folder, names: list[str]) -> None:
+    state = hashlib.sha256(b"ckptwatch folder 1\n")
+    tensors: dict[str, TensorRef] = {}
+    with OpenFile(os.path.join(folder.path, "config.json")) as config:
+        state.update(digest_of_bytes(config).encode())
+    for number, name in enumerate(names):
+        file = OpenFile(os.path.join(folder.path, name))
+        folder.shards.append(file)
+        folder.size_bytes += file.size
+        prefix = f"{number}:"
+        if name.endswith(".safetensors"):
+            found, ranges = read_header(file, prefix)
+            folder.ranges |= ranges
+            state.update(digest_of_bytes(file).encode())
+        else:
+            payload = read_payload(file)
+            if payload.legacy is not None:
+                raise ArchiveError("unsupported", f"{shown(name)} is in torch's format before 1.6", "save it again")
+            folder.payloads[prefix] = (file, payload)
+            folder.unverified = payload.unverified
+            shard = choose_state(find_states(payload.root), None).tensors
+            found = {k: replace(t, storage=replace(t.storage, key=prefix + t.storage.key)) for k, t in shard.items()}
+            state.update(payload.digest.encode())
+        tensors |= found
+    if len(tensors) > LIMITS.entries:
+        raise ArchiveError("unsupported", f"the folder holds {len(tensors)} tensors, more than {LIMITS.entries}")
+    folder.state = State("", {strip(name): tensor for name, tensor in tensors.items()}, {})
+    folder.digest = "sha256:" + state.hexdigest()
+
+
+def _other_kind(path: str, names: list[str], weights: bool) -> ArchiveError:
+    if weights:
+        hint = "put the model's config.json beside them"
+        return ArchiveError("unsupported", "the folder holds safetensors weights without a config.json", hint)
+    metadata = read_values(os.path.join(path, "metadata.json")) if "metadata.json" in names else None
+    if metadata is not None and "is_temporary" in metadata:
+        return ArchiveError("unsupported", "it is a levanter checkpoint (TensorStore)", _TO_HF)
+    for pattern, what, hint in _MARKERS:
+        if any(re.match(pattern, name) for name in names):
+            return ArchiveError("unsupported", f"it is {what}", hint)
+    hint = "give a checkpoint file, or a Hugging Face folder with config.json and its weights"
+    return ArchiveError("unsupported", "it is no checkpoint that is known here", hint)

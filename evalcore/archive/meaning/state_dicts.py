@@ -1,0 +1,184 @@
+"""Which parts of a payload are state dicts, and whose: model, EMA, or several. Reads no record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from evalcore.archive.errors import ArchiveError, shown
+from evalcore.archive.pickle.values import Foreign, TensorRef
+
+#: the usual names of the model's state dict, the likeliest first
+MODEL_KEYS = (
+    "model",
+    "model_state_dict",
+    "state_dict",
+    "model_state",
+    "module",
+    "ema",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+_NOT_MODELS = (
+    "optim",
+    "random",
+    "batch",
+    "scheduler",
+    "scaler",
+    "rng",
+    "dataloader",
+    "loader",
+    "sampler",
+    "loop",
+    "callback",
+    "loss_scale",
+)
+_PREFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
+_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.mask")
+_SEARCH_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class State:
+    """One state dict. tensors: by stripped name; others: names of values that are no tensors, with what they are."""
+
+    name: str
+    tensors: dict[str, TensorRef]
+    others: dict[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """Elements, each counted once however many names share it; causal masks and rotary tables left out."""
+        unique: dict[tuple[str, int, tuple[int, ...]], int] = {}
+        for name, tensor in self.tensors.items():
+            if not is_derived(name):
+                unique[tensor.storage.key, tensor.offset, tensor.shape] = tensor.numel
+        return sum(unique.values())
+
+
+def is_derived(name: str) -> bool:
+    """Whether the tensor is computed from the configuration (a causal mask, a rotary table), not learned."""
+    return name.endswith(_MASKS)
+
+
+def strip(name: str) -> str:
+    """The name without what wrappers add: compile, FSDP, activation checkpointing and Fabric anywhere, DDP in front."""
+    for prefix in _PREFIXES:
+        name = name.replace(prefix, "")
+    while name.startswith("module."):
+        name = name[len("module.") :]
+    return name
+
+
+def find_states(root: Any) -> dict[str, State]:
+    """Every state dict in the payload by its dotted name, the likeliest model first; "" names the payload itself."""
+    found: dict[str, State] = {}
+    _search(root, "", 0, found, set())
+    if len(found) > 1 and "" in found:  # a payload that also holds a tensor or two of its own
+        del found[""]
+    ordered = sorted(found, key=_rank)
+    return {name: found[name] for name in ordered}
+
+
+def choose_state(states: dict[str, State], wanted: str | None) -> State:
+    """The state dict named `wanted`, else the likeliest. Raises ArchiveError `unsupported` listing the names."""
+    if not states:
+        hint = "save the model's state_dict under the key 'model'"
+        raise ArchiveError("unsupported", "the file holds no state dict: no mapping from names to tensors", hint)
+    if wanted is None:
+        return next(iter(states.values()))
+    if wanted in states:
+        return states[wanted]
+    names = ", ".join(shown(name or "(the whole file)") for name in states)
+    hint = "set model.state to one of them"
+    raise ArchiveError("unsupported", f"there is no state dict {shown(wanted)!r} in the file; there is {names}", hint)
+
+
+def _rank(name: str) -> tuple[int, int, str]:
+    last = name.rpartition(".")[2]
+    if name in MODEL_KEYS:
+        return MODEL_KEYS.index(name), 0, name
+    if last in MODEL_KEYS:
+        return len(MODEL_KEYS) + MODEL_KEYS.index(last), name.count("."), name
+    return 3 * len(MODEL_KEYS), name.count("."), name
+
+
+def _search(value: Any, name: str, depth: int, found: dict[str, State], seen: set[int]) -> None:
+    if not isinstance(value, (dict, Foreign)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Foreign):
+        state = _module_state(name, value)
+        if state is not None:
+            found[name] = state
+        return
+    state = _as_state(name, value)
+    if state is not None:
+        found[name] = state
+        if name:
+            return
+    if depth == _SEARCH_DEPTH or len(value) > 10_000:
+        return
+    for key, part in value.items():
+        if isinstance(key, str) and len(key) <= 200 and not key.lower().startswith(_NOT_MODELS):
+            _search(part, f"{name}.{key}" if name else key, depth + 1, found, seen)
+
+
+def _as_state(name: str, value: dict[Any, Any]) -> State | None:
+    """The mapping as a state dict where at least half of its values are tensors under text keys."""
+    tensors = {key: item for key, item in value.items() if isinstance(item, TensorRef) and isinstance(key, str)}
+    if not tensors or 2 * len(tensors) < len(value):
+        return None
+    if not name and not any("." in key or key in ("weight", "bias") for key in tensors):
+        return None  # a payload's own tensors: a step, a generator's state
+    others = {
+        shown(str(key)): _what(item)
+        for key, item in value.items()
+        if key not in tensors and item is not None and not (isinstance(item, dict) and not item)
+    }
+    return State(name, _stripped(tensors), others)
+
+
+def _stripped(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
+    stripped: dict[str, TensorRef] = {}
+    for key, tensor in tensors.items():
+        short = strip(key)
+        if short in stripped and stripped[short] != tensor:
+            raise ArchiveError("shape", f"two tensors are both named {shown(short)} once wrapper prefixes are gone")
+        stripped[short] = tensor
+    return stripped
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Foreign):
+        return shown(value.name, 120)
+    return type(value).__name__
+
+
+def _module_state(name: str, root: Foreign) -> State | None:
+    """The state dict of a whole pickled module, gathered from its records: nothing of it is built or called."""
+    tensors: dict[str, TensorRef] = {}
+    open_modules: list[tuple[str, Foreign]] = [("", root)]
+    seen: set[int] = set()
+    while open_modules:
+        prefix, module = open_modules.pop()
+        fields = module.fields()
+        if id(module) in seen or not isinstance(fields.get("_modules"), dict):
+            continue
+        seen.add(id(module))
+        if len(prefix) > 400 or len(tensors) > 100_000:
+            return None
+        skipped = fields.get("_non_persistent_buffers_set")
+        for part in ("_parameters", "_buffers"):
+            owned = fields.get(part)
+            if isinstance(owned, dict) and (part == "_parameters" or not _nonempty(skipped)):
+                tensors.update({f"{prefix}{k}": t for k, t in owned.items() if isinstance(t, TensorRef)})
+        children = fields["_modules"].items()
+        open_modules.extend((f"{prefix}{k}.", child) for k, child in children if isinstance(child, Foreign))
+    return State(name, _stripped(tensors), {}) if tensors else None
+
+
+def _nonempty(value: Any) -> bool:
+    return isinstance(value, Foreign) and bool(value.args) and bool(value.args[0])

@@ -1,0 +1,61 @@
+"""How far training was, as the checkpoint itself says: step, logged loss, tokens seen. Names of files are not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from evalcore.archive.pickle.values import Foreign
+
+_STEP_KEYS = (
+    "step", "iter_num", "iteration", "global_step", "global_steps", "steps", "step_count", "train_state.step",
+    "meta.step", "trainer_state.global_step", "steps_run", "train_step", "num_steps", "iter", "it", "extra.step",
+)  # fmt: skip
+_FIRST_FOR = {"litgpt": "step_count", "nanogpt": "iter_num", "lightning": "global_step", "megatron": "iteration"}
+_LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_val_loss", "extra.val_loss")
+_TOKEN_KEYS = (
+    "tokens_seen", "total_tokens", "num_tokens", "tokens_processed", "consumed_tokens", "tokens", "extra.tokens_seen",
+)  # fmt: skip
+Resolve = Callable[[Any], Any]
+
+
+def step_in(values: Any, trainer: str | None, resolve: Resolve) -> tuple[int, str] | None:
+    """(step, key) by the first of the usual keys that holds a whole number at or above 0. resolve: tensor -> number."""
+    first = _FIRST_FOR.get(trainer or "")
+    for key in ((first,) if first else ()) + _STEP_KEYS:
+        number = _whole(resolve(_at(values, key)))
+        if number is not None:
+            return number, key
+    return None
+
+
+def logged_val_loss_in(values: Any, trainer: str | None, resolve: Resolve) -> float | None:
+    """The validation loss that the trainer wrote into the file; nanoGPT's is its best so far."""
+    for key in _LOSS_KEYS + (("best_val_loss",) if trainer == "nanogpt" else ()):
+        value = resolve(_at(values, key))
+        if type(value) in (int, float):
+            return float(value)
+    return None
+
+
+def tokens_seen_in(values: Any, resolve: Resolve) -> int | None:
+    """Tokens trained on, where the file says so."""
+    for key in _TOKEN_KEYS:
+        number = _whole(resolve(_at(values, key)))
+        if number is not None:
+            return number
+    return None
+
+
+def _at(values: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        if isinstance(values, Foreign):
+            values = values.fields()
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _whole(value: Any) -> int | None:
+    if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 1 << 63 else None

@@ -1,0 +1,135 @@
+"""A Hugging Face folder as a live model: our own GPT-2 and Llama, any other type through transformers.
+
+Runs no code from the folder (trust_remote_code stays off). Owns nothing about files: archive/folders.py does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from evalcore.archive.meaning.folders import Folder, read_folder
+from evalcore.archive.pickle.values import StorageRef
+from evalcore.loading.checkpoint import LoadedModel, build_and_fill
+from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
+from evalcore.messages import ModelSpec
+from evalcore.models import FAMILIES, factory, plan_model
+from evalcore.models.plan import CheckpointError
+
+
+@dataclass(frozen=True)
+class ShardRecords:
+    """Storages of several weight files; a key begins with the number of its file."""
+
+    plain: RangeRecords
+    zips: dict[str, ZipRecords]
+
+    def read(self, storage: StorageRef, buffer: memoryview) -> None:
+        prefix, _, key = storage.key.partition(":")
+        part = self.zips.get(prefix + ":")
+        if part is None:
+            self.plain.read(storage, buffer)
+        else:
+            part.read(replace(storage, key=key), buffer)
+
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        return sum(part.check(partial(_wanted_in, prefix, wanted)) for prefix, part in self.zips.items())
+
+
+def _wanted_in(prefix: str, wanted: Callable[[str], bool], key: str) -> bool:
+    return wanted(prefix + key)
+
+
+def load_folder(
+    path: str, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str, expect_digest: str | None
+) -> LoadedModel:
+    """Load the model of a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
+    folder = read_folder(path)
+    try:
+        if expect_digest is not None and folder.digest != expect_digest:
+            raise CheckpointError("superseded", "the folder holds another version than when it was registered")
+        return _load(folder, spec, device, reuse, verify)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str) -> LoadedModel:
+    records = _records(folder)
+    plan = None
+    model: Any
+    if spec.factory is not None:
+        tensors, read_bytes = read_tensors(records, folder.state.tensors)
+        family, model = "factory", factory.build(spec, folder.config, tensors, device)
+    elif folder.family in FAMILIES:
+        plan = plan_model(folder.family, folder.config, folder.state.tensors)
+        family = plan.family
+        model, read_bytes = build_and_fill(plan, folder.state.tensors, records, device, reuse, folder.size_bytes)
+    else:
+        family = folder.family
+        model, read_bytes = _through_transformers(folder, records, device)
+    if verify == "all":
+        used = {ref.storage.key for ref in folder.state.tensors.values()}
+        read_bytes += records.check(lambda key: key not in used)
+    model.eval().requires_grad_(False)
+    return LoadedModel(
+        model=model, family=family, config=folder.config, context_length=getattr(model, "context_length", None),
+        vocab_size=model.vocab_size, parameters=folder.state.parameters, step=folder.step,
+        step_source="sidecar:trainer_state.json:global_step" if folder.step is not None else None,
+        logged_val_loss=None, tokens_seen=None,
+        notes=["unverified: the weights carry no checksums"] if folder.unverified else [],
+        digest=folder.digest, read_bytes=read_bytes, size_bytes=folder.size_bytes, plan=plan, files=folder.shards,
+        records=records,
+    )  # fmt: skip
+
+
+def _records(folder: Folder) -> Records:
+    zips = {
+        prefix: ZipRecords(file, payload.directory)
+        for prefix, (file, payload) in folder.payloads.items()
+        if payload.directory is not None
+    }
+    return ShardRecords(RangeRecords(folder.ranges), zips)
+
+
+def _through_transformers(folder: Folder, records: Records, device: str) -> tuple[nn.Module, int]:
+    """A model type that is not ours: built by transformers from its configuration alone, filled by our reader."""
+    model_type = str(folder.config.get("model_type"))[:40]
+    try:
+        import transformers
+    except ImportError:
+        reason = f"a Hugging Face model of the type {model_type} needs transformers"
+        raise CheckpointError("unsupported", reason, "pip install 'ckptwatch[hf]'") from None
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            hollow = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        reason = f"transformers {transformers.__version__} cannot build a {model_type} model: {str(error)[:300]}"
+        raise CheckpointError("unsupported", reason, "check config.json, or give model.factory") from error
+    described = sum(p.numel() for p in hollow.parameters()) * 4
+    if described > 8 * folder.size_bytes + (64 << 20):
+        reason = f"config.json describes a model of {described} bytes, and its weights have {folder.size_bytes}"
+        raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
+    tensors, read_bytes = read_tensors(records, folder.state.tensors)
+    try:
+        inner, told = type(hollow).from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
+    except RuntimeError as error:
+        reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"
+        raise CheckpointError("shape", reason, "check that config.json belongs to these weights") from error
+    _demand_all(told)
+    return factory.wrap(inner.float().to(device), folder.config, device), read_bytes
+
+
+def _demand_all(told: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers: none may be."""
+    for field, what in (("missing_keys", "missing"), ("mismatched_keys", "of the wrong shape")):
+        names = sorted(str(name) for name in told.get(field, ()))
+        if names:
+            reason = f"the weights do not fit config.json; {len(names)} {what}: {', '.join(names[:5])}"
+            raise CheckpointError("shape", reason, "check that config.json belongs to these weights")

@@ -1,0 +1,144 @@
+"""How nats come out of a model, whichever of its faces it shows: hidden states and a head, or logits.
+
+Owns the adapters and the dtype. Never cuts a stream, never sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from evalcore.data.errors import DataError
+from evalcore.measure.loss import Head, nats_of_logits, target_nats
+from evalcore.measure.thread_pool import Lanes
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Scorer:
+    """One model on one device in one dtype: nats(tokens, targets, skip) inside `running()`."""
+
+    def __init__(
+        self, model: Any, device: torch.device, dtype: str, chunk_tokens: int | None = None, largest_id: int = 0
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = DTYPES[dtype]
+        self.chunk_tokens = chunk_tokens
+        self.largest_id = largest_id
+        self.makes_logits = not (hasattr(model, "hidden") and hasattr(model, "head"))
+        self._head: Head | None = None
+        self._lanes: Lanes | None = None
+        self._logits: Callable[..., Any] = getattr(model, "logits", model)
+        self._wants_targets = False
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Evaluation mode, no gradients, autocast where the dtype is not float32; the model's mode comes back after."""
+        was_training = bool(getattr(self.model, "training", False))
+        if was_training:
+            self.model.eval()
+        lower = self.dtype != torch.float32
+        # autocast keeps its casts only of weights that would want a gradient; without that it casts them every pass
+        frozen = [p for p in self._parameters() if lower and not p.requires_grad and p.is_floating_point()]
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            # one autocast context for the whole evaluation: its cache casts each weight once
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower),
+                self._side_by_side() as self._lanes,
+            ):
+                if not self.makes_logits:
+                    weight, bias = self.model.head()
+                    self._head = Head(weight, bias).cast(self.dtype)
+                yield
+        finally:
+            self._head = self._lanes = None
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            if was_training:
+                self.model.train()
+
+    def _side_by_side(self) -> contextlib.AbstractContextManager[Lanes | None]:
+        """Lanes where they pay and are safe: float32 on a CPU, in a model that keeps nothing between two calls."""
+        threads = torch.get_num_threads()
+        fit = self.device.type == "cpu" and self.dtype == torch.float32 and threads > 1
+        return Lanes(threads) if fit and is_stateless(self.model) else contextlib.nullcontext()
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return list(self.model.parameters()) if hasattr(self.model, "parameters") else []
+
+    def nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
+        """tokens, targets (B, T) on the device -> nats (B, T - skip), float32."""
+        if self._lanes is not None and len(tokens) >= self._lanes.count:
+            return self._lanes.run(self._nats, (tokens, targets), skip)
+        return self._nats(tokens, targets, skip)
+
+    def _nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
+        wanted = targets[:, skip:]
+        if self._head is not None:
+            hidden = self.model.hidden(tokens)[:, skip:].to(self.dtype)  # (B, T - skip, D)
+            with torch.autocast(self.device.type, enabled=False):
+                return target_nats(hidden, self._head, wanted, self.chunk_tokens)
+        logits = self._whole_logits(tokens, targets)[:, skip:]
+        if self.largest_id >= logits.shape[-1]:
+            raise DataError(
+                f"token id {self.largest_id} is outside the model's vocabulary of {logits.shape[-1]}",
+                "the data was made with another tokenizer than the model",
+                kind="shape",
+            )
+        with torch.autocast(self.device.type, enabled=False):
+            return nats_of_logits(logits, wanted, self.chunk_tokens)
+
+    def _whole_logits(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V). nanoGPT's forward gives the last position only unless it is given targets."""
+        if not self._wants_targets:
+            logits = _as_logits(self._logits(tokens))
+            if logits.dim() == 3 and logits.shape[:2] == tokens.shape:
+                return logits
+        try:
+            logits = _as_logits(self._logits(tokens, targets))
+        except TypeError:  # it takes tokens alone
+            logits = torch.empty(0)
+        if logits.dim() != 3 or logits.shape[:2] != tokens.shape:
+            raise DataError(
+                f"{type(self.model).__name__} gives no logits of shape (batch, time, vocabulary)",
+                "give it a method logits(tokens), or hidden(tokens) and head()",
+                kind="unsupported",
+            )
+        self._wants_targets = True
+        return logits
+
+
+def is_stateless(model: Any) -> bool:
+    """Whether the model says that several threads may call it at once, as every family of ours does."""
+    return bool(getattr(model, "stateless", False))
+
+
+def _as_logits(answer: Any) -> torch.Tensor:
+    """A tensor as it is; the `logits` of an output object or dict; the first tensor of a tuple with 3 dimensions."""
+    if isinstance(answer, torch.Tensor):
+        return answer
+    found = answer.get("logits") if isinstance(answer, dict) else getattr(answer, "logits", None)
+    if isinstance(found, torch.Tensor):
+        return found
+    parts = answer if isinstance(answer, (tuple, list)) else ()
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    wide = [part for part in tensors if part.dim() == 3]
+    if not tensors:
+        raise DataError(f"the model answered {type(answer).__name__}, in which no logits are found", kind="unsupported")
+    return wide[0] if wide else tensors[0]
+
+
+def resolve_dtype(declared: str, device: torch.device) -> str:
+    """`auto` is float32 on CPU and bfloat16 on CUDA; DataError for a name that is not known."""
+    if declared == "auto":
+        return "float32" if device.type == "cpu" else "bfloat16"
+    if declared not in DTYPES:
+        raise DataError(f"dtype {declared!r} is not known", f"use auto, {', '.join(DTYPES)}")
+    return declared

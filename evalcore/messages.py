@@ -1,0 +1,272 @@
+"""What the daemon and the worker send each other: eval sets, requests and outcomes, each to JSON and back.
+
+Standard library only: both sides import it. The files that carry these messages are named in launch_folder.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+#: Kinds of failure; the first group is deterministic: retrying cannot help until the file or the configuration changes.
+DETERMINISTIC_KINDS = frozenset({"corrupt", "unsafe", "unsupported", "shape", "data", "vanished"})
+TRANSIENT_KINDS = frozenset({"oom", "timeout", "crash", "protocol"})
+FAILURE_KINDS = DETERMINISTIC_KINDS | TRANSIENT_KINDS
+#: The reason of a superseded outcome that says nothing of the checkpoint: evaluate it again, on the data as it is now.
+DATA_CHANGED = "the data files changed after they were hashed"
+
+
+class ContractError(ValueError):
+    """A request or outcome that does not follow this contract; the message names the field."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to make the model where the file alone does not tell: the `[model]` section.
+
+    factory: `package.module:function`, called as factory(config: dict, state: Mapping) -> torch.nn.Module
+    config: a JSON/YAML/TOML file, or a dict given inline, used where the checkpoint has none
+    state: which of several state dicts in the file (`ema`, `model`, ...)
+    python_path: folders put before sys.path for the factory
+    """
+
+    factory: str | None = None
+    config: dict[str, Any] | None = None
+    state: str | None = None
+    python_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvalSetSpec:
+    """Named, frozen description of what to measure on. `None` in seq_len or stride means the declared value `auto`.
+
+    seq_len, stride, max_tokens: tokens. format: auto | text | jsonl | npy | bin | raw. tokenizer: a tiktoken name,
+    `bytes`, or a file. dtype: auto | float32 | bfloat16 | float16. token_dtype: for headerless token files.
+    data_digest: `sha256:...` of the content of the files, in order; tokenizer_digest likewise where it is a file.
+    stamps: `stamp` of each file when it was hashed: what the digest speaks of.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    format: str = "auto"
+    tokenizer: str | None = None
+    seq_len: int | None = None
+    stride: int | None = None
+    max_tokens: int | None = None
+    dtype: str = "auto"
+    text_field: str = "text"
+    token_dtype: str | None = None
+    data_digest: str = ""
+    tokenizer_digest: str = ""
+    stamps: tuple[str, ...] = ()
+
+    def digest(self, model: ModelSpec | None = None) -> str:
+        """Digest of everything that moves the number: content and declared values, and the model's own settings.
+
+        The set's name and the paths of its files do not count: the same content measured the same way is the same.
+        """
+        said = dataclasses.asdict(self)
+        del said["name"], said["paths"], said["stamps"]
+        if self.tokenizer_digest:
+            del said["tokenizer"]
+        if model is not None and model != ModelSpec():
+            said["model"] = {"factory": model.factory, "config": model.config, "state": model.state}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """Everything one torchrun launch needs besides its items.
+
+    device: cpu | cuda | auto. batch_size: windows per forward pass and rank; None means found by memory.
+    threads: per rank on CPU. linger_s: how long to wait for another item before ending. verify: model | all.
+    cache_dir: where tokenised text is kept.
+    """
+
+    launch: str
+    eval_sets: tuple[EvalSetSpec, ...] = ()
+    model: ModelSpec = field(default_factory=ModelSpec)
+    device: str = "auto"
+    batch_size: int | None = None
+    threads: int | None = None
+    linger_s: float = 0.0
+    verify: str = "model"
+    require_zip: bool = False
+    cache_dir: str | None = None
+    selfcheck: bool = False
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt of one job: evaluate the item's checkpoint on the named eval set, answer with this token."""
+
+    attempt: int
+    token: str
+    eval_set: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One checkpoint and its tasks.
+
+    path: what to open (the file itself, or its pinned copy), surrogateescape text. digest, size_bytes: the identity
+    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: the trainer's own path, where
+    configuration files lie that speak of it, if `path` is a pinned copy.
+    """
+
+    path: str
+    digest: str
+    size_bytes: int
+    tasks: tuple[Task, ...]
+    shown_path: str = ""
+    beside: str = ""
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One eval set's number on one checkpoint, as the results table keeps it.
+
+    loss: nats per target. window_nats, window_targets: one entry per window (float64 nats; target counts).
+    """
+
+    loss: float
+    ppl: float | None
+    bits_per_byte: float | None
+    loss_stderr: float | None
+    finite: bool
+    tokens: int
+    bytes: int | None
+    seq_len: int
+    stride: int
+    batch_size: int
+    dtype: str
+    device: str
+    world_size: int
+    load_seconds: float
+    eval_seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    note: str | None = None
+    step: int | None = None
+    step_source: str | None = None
+    logged_val_loss: float | None = None
+    tokens_seen: int | None = None
+    evalcore_version: str = ""
+    torch_version: str = ""
+    window_nats: tuple[float, ...] = ()
+    window_targets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one attempt: a measurement, `superseded`, or a failure with its kind and reason.
+
+    status: succeeded | superseded | failed. kind: one of FAILURE_KINDS where status is failed.
+    """
+
+    attempt: int
+    token: str
+    status: str
+    kind: str | None = None
+    reason: str | None = None
+    hint: str | None = None
+    measurement: Measurement | None = None
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.status not in ("succeeded", "superseded", "failed"):
+            raise ContractError(f"outcome.status is {self.status!r}, not succeeded, superseded or failed")
+        if self.status == "failed" and self.kind not in FAILURE_KINDS:
+            raise ContractError(f"outcome.kind is {self.kind!r}, not one of {', '.join(sorted(FAILURE_KINDS))}")
+        if self.status == "succeeded" and self.measurement is None:
+            raise ContractError("outcome.measurement is missing in a succeeded outcome")
+
+
+def to_json(value: Any) -> str:
+    """A contract dataclass as JSON; non-finite floats become the strings `nan`, `inf`, `-inf` (JSON has none)."""
+    return json.dumps(_spell(dataclasses.asdict(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_json(kind: type, text: str) -> Any:
+    """Read back what `to_json` wrote. Raises ContractError on anything else: wrong version, field, or type."""
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"{kind.__name__} is not JSON: {error}") from None
+    return _build(kind, data)
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, dict):
+        return {key: _spell(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spell(item) for item in value]
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_NESTED = {
+    (LaunchSpec, "model"): ModelSpec,
+    (Outcome, "measurement"): Measurement,
+    (LaunchSpec, "eval_sets"): EvalSetSpec,
+    (Item, "tasks"): Task,
+}
+
+
+def _build(kind: type, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise ContractError(f"{kind.__name__} is a {type(data).__name__}, not an object")
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(data) - set(known)):
+        raise ContractError(f"{kind.__name__} has unknown fields: {', '.join(unknown)}")
+    if "version" in known and data.get("version") != VERSION:
+        raise ContractError(f"{kind.__name__}.version is {data.get('version')!r}; this is version {VERSION}")
+    values = {name: _value(kind, name, known[name].type, item) for name, item in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ContractError(f"{kind.__name__}: {error}") from None
+
+
+def _value(kind: type, name: str, annotation: Any, item: Any) -> Any:
+    nested = _NESTED.get((kind, name))
+    text = str(annotation)
+    if nested is not None and item is not None:
+        if text.startswith("tuple"):
+            return tuple(_build(nested, part) for part in _list(kind, name, item))
+        return _build(nested, item)
+    if text.startswith("tuple"):
+        inner = text[6:].split(",")[0]
+        return tuple(_scalar(kind, name, inner, part) for part in _list(kind, name, item))
+    return _scalar(kind, name, text, item)
+
+
+def _list(kind: type, name: str, item: Any) -> list[Any]:
+    if not isinstance(item, list):
+        raise ContractError(f"{kind.__name__}.{name} is a {type(item).__name__}, not a list")
+    return item
+
+
+def _scalar(kind: type, name: str, annotation: str, item: Any) -> Any:
+    allowed = [part.strip() for part in annotation.split("|")]
+    if item is None and "None" in allowed:
+        return None
+    if "float" in allowed and (item in ("nan", "inf", "-inf") or type(item) in (int, float)):
+        return float(item)
+    if type(item).__name__ in allowed or (isinstance(item, dict) and annotation.startswith("dict")):
+        return item
+    raise ContractError(f"{kind.__name__}.{name} is {str(item)[:60]!r}, expected {annotation}")

@@ -1,0 +1,250 @@
+"""One checkpoint on its eval sets: load once, measure each, answer each task with one outcome.
+
+Owns what becomes an outcome and of which kind. All ranks run it in step; only rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+import evalcore
+from evalcore.data import DataError, Report, TokenStream, open_stream
+from evalcore.data_digest import stamp
+from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
+from evalcore.measure import memory
+from evalcore.measure.evaluate import EvalResult, OutOfMemory, RankFailed, evaluate
+from evalcore.measure.process_group import Team
+from evalcore.measure.selfcheck import selfcheck
+from evalcore.messages import DATA_CHANGED, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
+from evalcore.progress import Pulse
+from evalcore.worker.failpoints import reach
+from evalcore.worker.launch_io import Desk
+
+_TRACEBACK_LINES = 6
+Failure = tuple[str, str, str | None]  # (kind, reason, hint); kind `superseded` is no failure but an outcome of its own
+
+
+class Appraiser:
+    """Keeps what one launch pays for once: the model of the last checkpoint, and the streams of the eval sets."""
+
+    def __init__(self, spec: LaunchSpec, team: Team, desk: Desk, pulse: Pulse) -> None:
+        self._spec, self._team, self._desk, self._pulse = spec, team, desk, pulse
+        self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
+        self._streams: dict[str, TokenStream] = {}
+        self._last: LoadedModel | None = None
+
+    def appraise(self, item: Item) -> None:
+        """Answer every task of the item; whatever is wrong with it costs this item alone."""
+        team = self._team
+        if not item.tasks:
+            return
+        self._start(item.tasks[0])
+        started = time.perf_counter()
+        loaded, failure = self._load(item)
+        load_seconds = time.perf_counter() - started
+        reach("after_load", team.rank)
+        failure = first_failure(team.gather(failure))
+        if failure is not None or loaded is None:
+            for task in item.tasks:
+                self._start(task)
+                self._answer(task, failure or ("crash", "the checkpoint was not loaded", None))
+            return
+        if team.is_main:
+            _read_ahead(self._desk.peek())
+        for task in item.tasks:
+            self._start(task)
+            self._answer(task, *self._measure(task, loaded, load_seconds))
+
+    def close(self) -> None:
+        if self._last is not None:
+            self._last.close()
+
+    def _load(self, item: Item) -> tuple[LoadedModel | None, Failure | None]:
+        reuse, self._last = self._last, None
+        first = item.tasks[0]
+
+        def report(done: int, total: int) -> None:
+            self._pulse.beat("loading", first.attempt, done=done, total=total, unit="bytes")
+
+        try:
+            with self._pulse.while_working("loading", first.attempt):
+                loaded = load_checkpoint(
+                    os.fsencode(item.path),
+                    spec=self._spec.model,
+                    device=str(self._team.device),
+                    verify=self._spec.verify,
+                    require_zip=self._spec.require_zip,
+                    reuse=reuse,
+                    expect_digest=item.digest or None,
+                    expect_size_bytes=item.size_bytes if item.digest else None,
+                    path=item.beside or None,
+                    report=report,
+                )
+        except Exception as error:  # every file costs itself only
+            return None, failure_of(error, item.shown_path or item.path)
+        finally:
+            if reuse is not None:
+                reuse.close()
+        self._last = loaded
+        return loaded, None
+
+    def _measure(
+        self, task: Task, loaded: LoadedModel, load_seconds: float
+    ) -> tuple[Failure | None, Measurement | None]:
+        """(failure, measurement) of one task; the same on every rank."""
+        team, eval_set = self._team, self._sets.get(task.eval_set)
+        if eval_set is None:
+            return ("protocol", f"the launch has no eval set {task.eval_set!r}", None), None
+        if not all(team.gather(_as_hashed(eval_set))):
+            return ("superseded", DATA_CHANGED, None), None
+        stream, failure = self._open(task, eval_set)
+        if failure is not None or stream is None:
+            return failure, None
+        try:
+            result = self._evaluate(task, eval_set, loaded, stream)
+            measurement = measurement_of(result, loaded, load_seconds)
+        except Exception as error:  # evaluate has told all ranks already
+            return failure_of(error, eval_set.name), None
+        if not all(team.gather(still_same(loaded))):
+            return ("superseded", "the file changed while it was evaluated", None), None
+        if not all(team.gather(_as_hashed(eval_set))):
+            return ("superseded", DATA_CHANGED, None), None
+        return None, measurement
+
+    def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
+        def progressed(done: int, total: int) -> None:
+            self._pulse.beat("evaluating", task.attempt, task.eval_set, done, total, "windows")
+            reach("mid_eval", self._team.rank)
+
+        settings: dict[str, Any] = {
+            "seq_len": eval_set.seq_len,
+            "stride": eval_set.stride,
+            "dtype": eval_set.dtype,
+            "context_length": loaded.context_length,
+            "vocab_size": loaded.vocab_size,
+            "team": self._team,
+            "on_progress": progressed,
+        }
+        result = evaluate(loaded.model, stream, batch_size=self._spec.batch_size, **settings)
+        if not self._spec.selfcheck:
+            return result
+        found = selfcheck(loaded.model, stream, result, **settings)
+        return replace(result, note="; ".join(filter(None, (result.note, found.sentence))))
+
+    def _open(self, task: Task, eval_set: EvalSetSpec) -> tuple[TokenStream | None, Failure | None]:
+        """The stream of an eval set, opened once per launch."""
+        if eval_set.name in self._streams:
+            return self._streams[eval_set.name], None
+
+        def report(phase: str, done: int, total: int) -> None:
+            self._pulse.beat(phase, task.attempt, task.eval_set, done, total, "bytes")
+
+        with self._pulse.while_working("opening data", task.attempt, task.eval_set):
+            stream, failure = open_together(self._team, eval_set, self._spec.cache_dir, report)
+        if stream is not None:
+            self._streams[eval_set.name] = stream
+        return stream, failure
+
+    def _start(self, task: Task) -> None:
+        if self._team.is_main and not self._desk.folder.started(task.attempt).exists():
+            self._desk.start(task.attempt)
+            reach("after_started", self._team.rank)
+
+    def _answer(self, task: Task, failure: Failure | None, measurement: Measurement | None = None) -> None:
+        if not self._team.is_main:
+            return
+        reach("before_outcome", self._team.rank)
+        if failure is None:
+            outcome = Outcome(task.attempt, task.token, "succeeded", measurement=measurement)
+        elif failure[0] == "superseded":
+            outcome = Outcome(task.attempt, task.token, "superseded", reason=failure[1], hint=failure[2])
+        else:
+            outcome = Outcome(task.attempt, task.token, "failed", *failure)
+        self._desk.answer(outcome)
+        reach("after_outcome", self._team.rank)
+
+
+def open_together(
+    team: Team, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
+) -> tuple[TokenStream | None, Failure | None]:
+    """The stream, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
+    stream: TokenStream | None = None
+    failure: Failure | None = None
+    for first_turn in (True, False):
+        if failure is None and first_turn == (team.local_rank == 0):
+            try:
+                stream = open_stream(eval_set, cache_dir=cache_dir, report=report)
+            except Exception as error:  # told to the other ranks, which would wait for ever otherwise
+                failure = failure_of(error, eval_set.name)
+        failure = first_failure(team.gather(failure))
+    return (None, failure) if failure is not None else (stream, None)
+
+
+def failure_of(error: BaseException, where: str) -> Failure:
+    """The kind, reason and hint of an error; what was not foreseen is a crash with the end of its traceback."""
+    if isinstance(error, (CheckpointError, DataError)):
+        return error.kind, error.reason, error.hint
+    if isinstance(error, FileNotFoundError):
+        return "vanished", f"{where} is gone", None
+    if isinstance(error, OutOfMemory) or memory.is_out_of_memory(error):
+        return "oom", f"out of memory: {str(error)[:300]}", "set launch.batch_size, or use a device with more memory"
+    if isinstance(error, RankFailed):
+        return "crash", str(error)[-2000:], None
+    lines = "".join(traceback.format_exception(error)).strip().splitlines()[-_TRACEBACK_LINES:]
+    return "crash", " | ".join(line.strip() for line in lines)[-2000:], None
+
+
+def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float) -> Measurement:
+    """What the results table keeps of one evaluation."""
+    names = Measurement.__dataclass_fields__.keys() & EvalResult.__dataclass_fields__.keys()
+    said: dict[str, Any] = {name: getattr(result, name) for name in names}
+    said["window_nats"] = tuple(result.window_nats.tolist())
+    said["window_targets"] = tuple(result.window_targets.tolist())
+    said["note"] = "; ".join(filter(None, (*loaded.notes, result.note))) or None
+    return Measurement(
+        **said,
+        load_seconds=load_seconds,
+        step=loaded.step,
+        step_source=loaded.step_source,
+        logged_val_loss=loaded.logged_val_loss,
+        tokens_seen=loaded.tokens_seen,
+        evalcore_version=evalcore.__version__,
+        torch_version=torch.__version__,
+    )
+
+
+def _as_hashed(eval_set: EvalSetSpec) -> bool:
+    """Do the data files still look as they did when their digest was taken?"""
+    try:
+        return not eval_set.stamps or tuple(map(stamp, eval_set.paths)) == eval_set.stamps
+    except OSError:
+        return False
+
+
+def first_failure(failures: list[Failure | None]) -> Failure | None:
+    return next((failure for failure in failures if failure is not None), None)
+
+
+def _read_ahead(item: Item | None) -> None:
+    """Ask the kernel to read the next file into its cache while this one computes."""
+
+    def advise(path: bytes) -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # only advice: the load itself will say what is wrong with the file
+
+    if item is not None:
+        # in a thread: on some file systems the advice waits for the read
+        threading.Thread(target=advise, args=(os.fsencode(item.path),), daemon=True).start()

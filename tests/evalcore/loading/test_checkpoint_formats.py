@@ -1,0 +1,190 @@
+"""Every format of the wild that cannot be evaluated as it is: one sentence on what it is, and what to do."""
+
+import json
+
+import pytest
+import torch
+
+from evalcore.archive import ArchiveError, probe, summarise
+from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
+from evalcore.messages import ModelSpec
+from tests.support import checkpoints as make
+
+
+def answer(path):
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert caught.value.hint and "\n" not in caught.value.reason and len(caught.value.reason) < 400
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("save", "kind", "what", "hint"),
+    [
+        (make.save_deepspeed, "unsupported", "a DeepSpeed checkpoint", "zero_to_fp32.py"),
+        (make.save_megatron, "unsupported", "a Megatron checkpoint", "Hugging Face folder"),
+        (make.save_modded_nanogpt, "unsupported", "modded-nanogpt", "model.factory"),
+        (make.save_torchscript, "unsupported", "TorchScript", "state_dict"),
+        (make.save_llmc_weights, "unsupported", "llm.c GPT-2 weights", "export script"),
+        (make.save_bare, "unsupported", "no model configuration", "[model] config"),
+    ],
+)
+def test_files_of_other_trainers_are_answered(tmp_path, save, kind, what, hint):
+    error = answer(save(tmp_path / "a.pt"))
+    assert error.kind == kind and what in error.reason and hint in error.hint
+
+
+def test_nanochat_and_litgpt_files_are_answered(tmp_path):
+    assert "nanochat" in answer(make.save_nanochat(tmp_path)).reason
+    assert "litgpt" in answer(make.save_litgpt(tmp_path)).reason
+    assert "litgpt" in answer(tmp_path / "lit_model.pth").reason
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x93NUMPY\1\0", "a numpy array"),
+        (b"GGUF\3\0\0\0", "a GGUF file"),
+        (b"PAR1" + bytes(40), "a Parquet file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ((20240520).to_bytes(4, "little") + bytes(1020), "llm.c token data"),
+        (b"\x1f\x8b\x08\0" + bytes(20), "a gzip file"),
+    ],
+)
+def test_other_files_are_known_by_their_first_bytes(tmp_path, head, what):
+    (tmp_path / "a.pt").write_bytes(head)
+    error = answer(tmp_path / "a.pt")
+    assert error.kind == "unsupported" and what in error.reason
+
+
+def test_a_lone_safetensors_file_wants_its_config(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(3)}, tmp_path / "model.safetensors")
+    assert "without a config" in answer(tmp_path / "model.safetensors").reason
+    assert "without a config.json" in answer(tmp_path).reason
+
+
+def test_an_exported_program_is_known(tmp_path):
+    program = torch.export.export(torch.nn.Linear(3, 3), (torch.zeros(1, 3),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    assert "torch.export archive" in answer(tmp_path / "a.pt2").reason
+
+
+def test_an_optimizer_file_and_a_file_without_state_are_answered(tmp_path):
+    state = make.rosellm_state()
+    torch.save(make.adam_state(state), tmp_path / "optim.pt")
+    torch.save({"step": 3, "lr": 0.1}, tmp_path / "b.pt")
+    assert "an optimizer's state" in answer(tmp_path / "optim.pt").reason
+    assert "no state dict" in answer(tmp_path / "b.pt").reason
+
+
+def test_an_unknown_state_dict_is_offered_a_factory(tmp_path):
+    torch.save({"model": {"encoder.weight": torch.zeros(3, 3)}, "config": {"dim": 3}}, tmp_path / "a.pt")
+    error = answer(tmp_path / "a.pt")
+    assert error.kind == "unsupported" and "no known family" in error.reason and "model.factory" in error.hint
+
+
+def test_quantised_weights_are_refused(tmp_path):
+    state = {k: v.to(torch.int8) for k, v in make.rosellm_state().items()}
+    torch.save({"model": state, "config": make.ROSELLM}, tmp_path / "a.pt")
+    assert "int8" in answer(tmp_path / "a.pt").reason
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ([".metadata", "__0_0.distcp"], "distributed (DCP)"),
+        (["model_and_optim/", "train/"], "OLMo-core"),
+        (["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "DeepSpeed"),
+        (["global_step100/", "latest", "zero_to_fp32.py"], "DeepSpeed"),
+        (["mp_rank_00/", "mp_rank_01/"], "Megatron"),
+        (["iter_0000100/", "latest_checkpointed_iteration.txt"], "Megatron"),
+        (["lit_model.pth", "model_config.yaml"], "litgpt"),
+        (["checkpoint-500/", "checkpoint-1000/"], "a folder of Hugging Face checkpoints"),
+        (["adapter_config.json", "adapter_model.safetensors"], "an adapter"),
+        (["model_00000100.bin", "DONE_00000100"], "llm.c"),
+        (["epoch_0/", "recipe_state/"], "torchtune"),
+        (["a.pt", "b.pt"], "a folder of checkpoint files"),
+        (["notes.txt"], "no checkpoint that is known"),
+    ],
+)
+def test_folders_of_other_trainers_are_answered(tmp_path, files, what):
+    for name in files:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    error = answer(tmp_path)
+    assert error.kind == "unsupported" and what in error.reason
+
+
+def test_a_levanter_folder_is_known_by_its_metadata(tmp_path):
+    (tmp_path / "metadata.json").write_text(json.dumps({"step": 7, "timestamp": "", "is_temporary": False}))
+    assert "levanter" in answer(tmp_path).reason
+
+
+def test_damaged_hugging_face_folders_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 4, "vocab_size": 8, "n_positions": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = tmp_path / "model.safetensors"
+    save_file({"wte.weight": torch.zeros(8, 4), "wpe.weight": torch.zeros(8, 4)}, weights)
+    assert "holds 0 blocks" in answer(tmp_path).reason
+    whole = weights.read_bytes()
+    for damaged in (whole[:-1], whole + b"x", whole[:20], (1 << 60).to_bytes(8, "little") + whole[8:]):
+        weights.write_bytes(damaged)
+        assert answer_kind(tmp_path) == "corrupt"
+    weights.unlink()
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"wte.weight": "model-1.safetensors"}}')
+    assert "lacks model-1.safetensors" in answer_reason(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"wte.weight": "../../etc/passwd"}}')
+    assert "is damaged" in answer_reason(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    assert answer_kind(tmp_path) == "corrupt"
+
+
+def answer_kind(path):
+    with pytest.raises(ArchiveError) as caught:
+        summarise(path)
+    return caught.value.kind
+
+
+def answer_reason(path):
+    with pytest.raises(ArchiveError) as caught:
+        summarise(path)
+    return caught.value.reason
+
+
+def test_a_whole_pickled_model_evaluates_from_its_records(tmp_path):
+    pytest.importorskip("transformers")
+    from tests.evalcore.models.test_models import TOKENS, gpt2
+
+    model = gpt2()
+    torch.save(model, tmp_path / "whole.pt")
+    with torch.inference_mode():
+        expected = model(TOKENS).logits
+        loaded = load_checkpoint(tmp_path / "whole.pt")
+        assert (loaded.model(TOKENS) - expected).abs().max() < 1e-5
+    assert any("read as data, not called" in note for note in loaded.notes)
+    assert probe(tmp_path / "whole.pt").format == "zip"
+
+
+def test_a_bare_state_dict_takes_its_config_from_the_file_beside_it(tmp_path):
+    config = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 16, "vocab_size": 64, "n_positions": 32}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    state = make.nanogpt_state()
+    linear = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    turned = {name: t.t().contiguous() if name.endswith(linear) else t for name, t in state.items()}
+    loaded = load_checkpoint(make.save_bare(tmp_path / "pytorch_model.bin", turned))
+    assert loaded.family == "hf-gpt2" and loaded.model.blocks[1].up.weight.equal(
+        state["transformer.h.1.mlp.c_fc.weight"]
+    )
+
+
+def test_names_shared_by_two_trainers_want_the_family_where_the_file_does_not_tell(tmp_path):
+    path = make.save_bare(tmp_path / "a.pt")
+    sizes = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 32, "vocab_size": 64}
+    with pytest.raises(CheckpointError, match="differ in their GELU"):
+        load_checkpoint(path, spec=ModelSpec(config=sizes))
+    for family in ("nanogpt", "build-nanogpt"):
+        assert load_checkpoint(path, spec=ModelSpec(config={**sizes, "family": family})).family == family
+    assert load_checkpoint(path, spec=ModelSpec(config={**sizes, "bias": True})).family == "nanogpt"

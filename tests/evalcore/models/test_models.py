@@ -1,0 +1,204 @@
+"""Our own families against transformers' forward on the same weights, and against a plain reading of the formats."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
+from tests.support import checkpoints as make
+
+transformers = pytest.importorskip("transformers")
+TOKENS = torch.randint(0, 97, (2, 32), generator=torch.Generator().manual_seed(0))
+
+
+def spread(model):
+    """Weights large enough that a mistake anywhere shows in the logits."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            centre = 1.0 if "norm" in name or "ln_" in name else 0.0
+            p.copy_(
+                centre * (p.dim() == 1) * (not name.endswith("bias")) + 0.15 * torch.randn(p.shape, generator=generator)
+            )
+    model.tie_weights()
+    return model.eval()
+
+
+def gpt2(**more):
+    sizes = {"n_layer": 3, "n_head": 4, "n_embd": 32, "vocab_size": 97, "n_positions": 32}
+    return spread(
+        transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=1, eos_token_id=1, **more))
+    )
+
+
+def llama(**more):
+    sizes = {
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32,
+        "intermediate_size": 48, "vocab_size": 97, "max_position_embeddings": 64,
+    }  # fmt: skip
+    return spread(transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**sizes, **more})))
+
+
+GPT2S = [
+    {},
+    {"tie_word_embeddings": False},
+    {"n_inner": 48, "activation_function": "gelu"},
+    {"scale_attn_by_inverse_layer_idx": True},
+    {"layer_norm_epsilon": 1e-3, "activation_function": "relu"},
+]
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMAS = [
+    {},
+    {"num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    {"head_dim": 12, "rms_norm_eps": 1e-3},
+    {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 16}},
+    {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}},
+]
+
+
+@pytest.mark.parametrize(
+    "make_model", [lambda o=o: gpt2(**o) for o in GPT2S] + [lambda o=o: llama(**o) for o in LLAMAS]
+)
+@pytest.mark.parametrize("form", ["pt", "safetensors", "bin", "sharded"])
+def test_equal_to_transformers_own_forward(tmp_path, make_model, form):
+    model = make_model()
+    with torch.inference_mode():
+        expected = model(TOKENS).logits
+    if form == "pt":
+        path = make.save_hf_state(tmp_path / "a.pt", model.config.to_dict(), model.state_dict())
+    else:
+        path = tmp_path
+        model.save_pretrained(path, max_shard_size="30KB" if form == "sharded" else "5GB")
+        if form == "bin":
+            (path / "model.safetensors").unlink()
+            torch.save(model.state_dict(), path / "pytorch_model.bin")
+    with load_checkpoint(path) as loaded, torch.inference_mode():
+        assert loaded.family in ("hf-gpt2", "hf-llama") and loaded.vocab_size == 97
+        assert (loaded.model(TOKENS) - expected).abs().max() < 1e-5
+        assert loaded.parameters == sum(p.numel() for p in model.parameters())
+    if form == "sharded":
+        assert len(list(path.glob("model-*.safetensors"))) > 1
+
+
+def test_another_model_type_goes_through_transformers(tmp_path):
+    config = transformers.GPTNeoXConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=97,
+        max_position_embeddings=32, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    model = spread(transformers.GPTNeoXForCausalLM(config))
+    model.save_pretrained(tmp_path)
+    with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
+        assert (loaded.family, loaded.context_length, loaded.vocab_size) == ("hf-gpt_neox", 32, 97)
+        assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "hidden_size": 64}))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(tmp_path)
+
+
+def test_headless_gpt2_folder_is_tied(tmp_path):
+    model = gpt2()
+    model.transformer.save_pretrained(tmp_path)
+    with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
+        assert (loaded.model(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+
+
+def plain_gpt(state, heads, gelu, tokens, names):
+    """The same model written without any of our code: explicit mask, explicit softmax, one line per step."""
+    x = state[names["token"]][tokens] + state[names["position"]][: tokens.shape[1]]
+    width, length = x.shape[-1], tokens.shape[1]
+    mask = torch.full((length, length), float("-inf")).triu(1)
+
+    def norm(x, name):
+        return F.layer_norm(x, (width,), state[f"{name}.weight"], state.get(f"{name}.bias"), 1e-5)
+
+    def linear(x, name):
+        return F.linear(x, state[f"{name}.weight"], state.get(f"{name}.bias"))
+
+    layer = 0
+    while f"{names['block'].format(layer)}.{names['qkv']}.weight" in state:
+        block = names["block"].format(layer)
+        q, k, v = linear(norm(x, f"{block}.{names['ln1']}"), f"{block}.{names['qkv']}").split(width, dim=-1)
+        q, k, v = (t.unflatten(-1, (heads, width // heads)).transpose(1, 2) for t in (q, k, v))
+        weights = (q @ k.transpose(-1, -2) / (width // heads) ** 0.5 + mask).softmax(-1)
+        x = x + linear((weights @ v).transpose(1, 2).flatten(2), f"{block}.{names['out']}")
+        x = x + linear(
+            gelu(linear(norm(x, f"{block}.{names['ln2']}"), f"{block}.{names['up']}")), f"{block}.{names['down']}"
+        )
+        layer += 1
+    return norm(x, names["norm"]) @ state["lm_head.weight"].T
+
+
+ROSE = {
+    "token": "token_embedding.weight", "position": "position_embedding.weight", "block": "blocks.{}", "ln1": "ln1",
+    "ln2": "ln2", "qkv": "attn.qkv_proj", "out": "attn.out_proj", "up": "mlp.fc1", "down": "mlp.fc2", "norm": "ln_f",
+}  # fmt: skip
+NANO = {
+    "token": "transformer.wte.weight", "position": "transformer.wpe.weight", "block": "transformer.h.{}",
+    "ln1": "ln_1", "ln2": "ln_2", "qkv": "attn.c_attn", "out": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj",
+    "norm": "transformer.ln_f",
+}  # fmt: skip
+
+
+def tanh_gelu(x):
+    return F.gelu(x, approximate="tanh")
+
+
+@pytest.mark.parametrize(
+    ("save", "state", "names", "gelu"),
+    [
+        (make.save_rosellm, make.rosellm_state, ROSE, F.gelu),
+        (lambda p: make.save_rosellm(p, config={"activation": "gelu_new"}), make.rosellm_state, ROSE, tanh_gelu),
+        (lambda p: make.save_rosellm(p, tied=True), lambda: make.rosellm_state(tied=True), ROSE, F.gelu),
+        (make.save_nanogpt, make.nanogpt_state, NANO, F.gelu),
+        (lambda p: make.save_nanogpt(p, bias=False), lambda: make.nanogpt_state({"bias": False}), NANO, F.gelu),
+        (make.save_build_nanogpt, make.nanogpt_state, NANO, tanh_gelu),
+        (make.save_lightning, make.nanogpt_state, NANO, F.gelu),
+    ],
+)
+def test_equal_to_a_plain_reading_of_the_format(tmp_path, save, state, names, gelu):
+    tokens = TOKENS % 64
+    expected = plain_gpt(state(), 2, gelu, tokens, names)
+    other = plain_gpt(state(), 2, tanh_gelu if gelu is F.gelu else F.gelu, tokens, names)
+    with load_checkpoint(save(tmp_path / "a.pt")) as loaded, torch.inference_mode():
+        assert (loaded.model(tokens) - expected).abs().max() < 1e-5
+        assert (loaded.model(tokens) - other).abs().max() > 1e-5  # the two GELUs are told apart
+
+
+@pytest.mark.parametrize("fields", [7, 8, 9])
+def test_rosellm_configs_of_every_age_load(tmp_path, fields):
+    kept = dict(list(make.ROSELLM.items())[:fields])
+    path = make.save_rosellm(tmp_path / "a.pt")
+    payload = torch.load(path, weights_only=True)
+    torch.save({**payload, "config": kept}, path)
+    assert load_checkpoint(path).family == "rosellm"
+
+
+def test_autocast_in_bfloat16_stays_close(tmp_path):
+    loaded = load_checkpoint(make.save_rosellm(tmp_path / "a.pt"))
+    tokens = TOKENS % 64
+    with torch.inference_mode():
+        exact = loaded.model(tokens)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (loaded.model(tokens).float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_a_head_left_out_though_it_is_declared_untied_is_missing(tmp_path):
+    model = llama()
+    state = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    path = make.save_hf_state(tmp_path / "a.pt", model.config.to_dict(), state)
+    with pytest.raises(CheckpointError, match=r"1 missing: lm_head\.weight"):
+        load_checkpoint(path)
+
+
+def test_pickled_transformers_configs_are_told_apart_by_their_class(tmp_path):
+    model = gpt2()
+    torch.save({"model": model.state_dict(), "config": model.config}, tmp_path / "a.pt")
+    with load_checkpoint(tmp_path / "a.pt") as loaded, torch.inference_mode():
+        assert (loaded.model(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
+    other = transformers.MistralConfig(**sizes, vocab_size=97, num_key_value_heads=4)
+    torch.save({"model": llama(num_hidden_layers=1).state_dict(), "config": other}, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match="its family is hf-mistral"):
+        load_checkpoint(tmp_path / "b.pt")

@@ -1,0 +1,107 @@
+"""What a path tells, which paths count, and which checkpoint comes next."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.domain.checkpoint import NamePattern, Step, choose_step, printable, step_from_name, stored
+from watcher.domain.order import fill_order, wanted
+
+STEPS = {
+    "model_05000.pt": 5000,
+    "state_step001750.pt": 1750,
+    "model_000700.pt": 700,
+    "step-00000040/lit_model.pth": 40,
+    "epoch=3-step=1000.ckpt": 1000,
+    "checkpoint-500/pytorch_model.bin": 500,
+    "step_100/model.pt": 100,
+    "step1000-unsharded/model.pt": 1000,
+    "iter_0005000/mp_rank_00/model_optim_rng.pt": 5000,
+    "global_step30/mp_rank_00_model_states.pt": 30,
+    "ep0-ba12-rank0.pt": 12,
+    "ckpt_200.pt": 200,
+    "it-7.pt": 7,
+    "iteration_12.pt": 12,
+    "minigpt_000020.pt": 20,
+    "ckpt500.pt": 500,
+    "gpt2-124M-step=00010.pt": 10,
+    "Step_77.PT": 77,
+}
+
+
+@pytest.mark.parametrize(("path", "step"), STEPS.items())
+def test_the_step_of_names_that_real_trainers_write(path: str, step: int) -> None:
+    assert step_from_name(path).value == step
+
+
+def test_a_name_without_a_number_has_no_step_and_a_huge_number_is_none() -> None:
+    assert step_from_name("ckpt.pt") == Step(None, "")
+    assert step_from_name(f"model_{10**30}.pt").value is None
+    assert step_from_name("minigpt_000020.pt").source == "name:last number"
+
+
+def test_the_payloads_step_stands_before_the_names() -> None:
+    assert choose_step(Step(7, "payload:step"), Step(9, "name")).value == 7
+    assert choose_step(Step(None, ""), Step(9, "name")).value == 9
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["optim.pt", "optim_000700_rank0.pt", "optimizer.pt", ".model.pt", "model.pt.tmp", "rng_state.pt", "meta.pt"],
+)
+def test_a_trainers_other_files_are_ignored_with_a_reason(name: str) -> None:
+    pattern = NamePattern(("*.pt", "*.pt.tmp"))
+    assert pattern.included(name) and not pattern.matches(name)
+    assert "ignore list" in (pattern.why_ignored(name) or "")
+
+
+@pytest.mark.parametrize(
+    ("include", "yes", "no"),
+    [
+        (("*.pt",), ["a.pt", "a b\n.pt"], ["x/a.pt", "a.pth", "a.pt.bak"]),
+        (("**/*.pt",), ["a.pt", "x/a.pt", "x/y/a.pt"], ["a.bin"]),
+        (("step_*/model.pt",), ["step_1/model.pt"], ["step_1/x/model.pt", "model.pt"]),
+        (("model_[0-9]*.pt",), ["model_7.pt"], ["model_x.pt"]),
+        (("ckpt?.pt",), ["ckpt1.pt"], ["ckpt12.pt"]),
+    ],
+)
+def test_globs_match_within_folders_and_across_them(include: tuple[str, ...], yes: list[str], no: list[str]) -> None:
+    pattern = NamePattern(include)
+    assert all(pattern.matches(path) for path in yes)
+    assert not any(pattern.matches(path) for path in no)
+
+
+def test_exclude_leaves_out_and_says_so() -> None:
+    pattern = NamePattern(("*.pt",), ("best*.pt",))
+    assert pattern.matches("a.pt") and not pattern.matches("best_1.pt")
+    assert "exclude" in (pattern.why_ignored("best_1.pt") or "")
+
+
+@given(st.text(max_size=40))
+def test_shown_names_hold_nothing_that_moves_a_terminal(name: str) -> None:
+    assert printable(name).isprintable()
+
+
+@given(st.binary(min_size=1, max_size=30))
+def test_any_bytes_in_a_name_can_be_stored(raw: bytes) -> None:
+    assert stored(raw.decode("utf-8", "surrogateescape")).encode("utf-8")
+
+
+@given(st.sets(st.integers(0, 500), max_size=40), st.sets(st.integers(0, 500), max_size=40))
+def test_filling_takes_every_waiting_step_once_and_the_newest_first(waiting: set[int], done: set[int]) -> None:
+    waiting -= done
+    order = fill_order(sorted(waiting), done)
+    assert sorted(order) == sorted(waiting)
+    if waiting and max(waiting) > max(done, default=-1):
+        assert order[0] == max(waiting)
+
+
+def test_filling_halves_the_widest_gap() -> None:
+    order = fill_order(range(0, 101, 10), [0])
+    assert order[:2] == [100, 50] and {order[2], order[3]} <= {20, 30, 70, 80}
+
+
+def test_the_stride_takes_multiples_and_steps_that_nobody_knows() -> None:
+    assert wanted(1000, 500) and wanted(None, 500) and not wanted(750, 500) and wanted(7, 1)

@@ -1,0 +1,222 @@
+"""What every engine under the store must do alike. Runs on SQLite here, on PostgreSQL in tests/engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from evalcore.messages import EvalSetSpec, Measurement, Outcome
+from watcher.domain.checkpoint import Fingerprint
+from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, State, after_attempt
+from watcher.domain.timestamps import iso
+from watcher.store.engine import Store
+from watcher.store.migrate import open_for_reading, open_for_writing
+from watcher.store.read import results as reads
+from watcher.store.read.dashboard import Pages
+from watcher.store.write import checkpoints, queue, results
+from watcher.store.write.checkpoints import NewCheckpoint
+from watcher.store.write.queue import ClaimedCheckpoint, OpenAttempt
+
+T0 = 1_760_000_000.0
+MEASURED = Measurement(
+    loss=2.5, ppl=12.18, bits_per_byte=1.1, loss_stderr=0.01, finite=True, tokens=99, bytes=400, seq_len=16, stride=16,
+    batch_size=4, dtype="float32", device="cpu", world_size=2, load_seconds=0.1, eval_seconds=0.2,
+    tokens_per_second=495.0, peak_memory_bytes=1 << 33, evalcore_version="1", torch_version="2",
+    window_nats=(20.0, 30.0), window_targets=(50, 49),
+)  # fmt: skip
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    return str(tmp_path / "ckptwatch.db")
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    opened = open_for_writing(store_url)
+    yield opened
+    opened.close()
+
+
+def found(step: int, digest: str = "", path: str = "") -> NewCheckpoint:
+    stamp = int((T0 + step) * 1e9)
+    return NewCheckpoint(
+        path=path or f"step_{step}.pt", raw_path=None, digest=digest or f"sha256:{step}", format="zip",
+        fingerprint=Fingerprint(1, step, 4_000_000_000, stamp, stamp), family="rosellm", parameters=10**12, step=step,
+        step_source="payload:step", payload_step=step, name_step=step, tokens_seen=None, logged_val_loss=None,
+        config="{}", note=None,
+    )  # fmt: skip
+
+
+def prepare(store: Store, steps: int = 3, sets: tuple[str, ...] = ("val",), run: str = "gpt") -> None:
+    """A run with these sets and a checkpoint for each step from 1."""
+    checkpoints.adopt_run(store, run, "/out", iso(T0))
+    specs = [EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}") for name in sets]
+    rows = checkpoints.adopt_eval_sets(store, run, [(spec, spec.digest()) for spec in specs], iso(T0))
+    checkpoints.register(store, run, [found(step) for step in range(1, steps + 1)], rows, iso(T0))
+
+
+def claim(
+    store: Store, launch: str = "launch-1", order: str = "oldest", home: str = "here"
+) -> ClaimedCheckpoint | None:
+    row = {"id": launch, "owner": "host:boot:1", "home": home, "executor": "local", "folder": "/f", "device": "cpu"}
+    with store.read() as tx:
+        there = tx.execute(text("SELECT 1 FROM launches WHERE id = :id"), {"id": launch}).first()
+    opens = None if there else {**row, "world_size": 1, "started_at": iso(T0)}
+    return queue.claim_next(store, {"gpt": order}, launch, iso(T0 + 100), opens=opens)
+
+
+def succeed(store: Store, claimed: ClaimedCheckpoint, loss: float = 2.5) -> list[int | None]:
+    return [answer(store, claimed, job, loss) for job in claimed.jobs]
+
+
+def answer(store: Store, claimed: ClaimedCheckpoint, job: queue.ClaimedJob, loss: float = 2.5) -> int | None:
+    attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
+    measured = replace(MEASURED, loss=loss)
+    end = AttemptEnd(Cause.ENDED, True, Outcome(job.attempt, job.token, "succeeded", measurement=measured))
+    move = after_attempt(job.facts, end, RetryPolicy(), 0.5)
+    return results.record(store, attempt, move, measured, iso(T0 + 200), run=claimed.run)
+
+
+def test_opening_twice_changes_nothing_and_a_reader_cannot_write(store, store_url):
+    prepare(store)
+    again = open_for_writing(store_url)
+    assert queue.count_by_state(again) == {"queued": 3}
+    again.close()
+    reader = open_for_reading(store_url)
+    with pytest.raises(Exception, match=r"read.?only"), reader.engine.begin() as tx:
+        tx.execute(text("DELETE FROM jobs"))
+    reader.close()
+    assert queue.count_by_state(store) == {"queued": 3}
+
+
+def test_registering_again_changes_nothing(store):
+    prepare(store)
+    prepare(store)
+    assert queue.count_by_state(store) == {"queued": 3}
+    assert checkpoints.count_checkpoints(store, "gpt") == 3
+
+
+@pytest.mark.parametrize(("order", "first"), [("newest", 3), ("oldest", 1)])
+def test_a_claim_takes_all_jobs_of_the_next_checkpoint_and_opens_the_launch_with_it(store, order, first):
+    prepare(store, sets=("val", "code"))
+    claimed = claim(store, order=order)
+    assert claimed is not None
+    assert claimed.step == first
+    assert sorted(job.eval_set for job in claimed.jobs) == ["code", "val"]
+    assert [row.id for row in queue.open_launches(store, "here")] == ["launch-1"]
+    assert {held.attempt.id for held in queue.open_held(store, "here")} == {job.attempt for job in claimed.jobs}
+
+
+def test_a_result_is_recorded_once_and_only_with_the_token(store):
+    prepare(store)
+    claimed = claim(store)
+    assert claimed is not None
+    stale = replace(claimed, jobs=(replace(claimed.jobs[0], token="0" * 32),))
+    assert succeed(store, stale) == [None]
+    assert succeed(store, claimed) != [None]
+    assert succeed(store, claimed) == [None]
+    row = reads.result_rows(store)[0]
+    assert (row["step"], row["loss"], row["peak_memory_bytes"]) == (1, 2.5, 1 << 33)
+    kept = reads.KeptWindows(store).get(row["id"])
+    assert kept is not None
+    assert list(kept[0]) == [20.0, 30.0]
+
+
+def test_equal_content_under_another_path_is_copied_and_never_claimed_meanwhile(store):
+    prepare(store, steps=1)
+    sets = [checkpoints.EvalSetRow(1, "val", next(iter(checkpoints.eval_set_specs(store, "gpt").values()))[1])]
+    checkpoints.register(store, "gpt", [found(2, digest="sha256:1", path="copy.pt")], sets, iso(T0))
+    claimed = claim(store)
+    assert claimed is not None
+    assert claim(store) is None
+    succeed(store, claimed, loss=3.0)
+    assert {row["checkpoint"]: row["loss"] for row in reads.result_rows(store)} == {
+        "step_1.pt": 3.0,
+        "copy.pt": 3.0,
+    }
+    assert queue.count_by_state(store) == {"succeeded": 2}
+
+
+def test_a_job_that_is_released_waits_for_its_time(store):
+    prepare(store, steps=1)
+    claimed = claim(store)
+    assert claimed is not None
+    job = claimed.jobs[0]
+    attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
+    move = after_attempt(job.facts, AttemptEnd(Cause.ENDED, True), RetryPolicy(), 0.5)
+    later = iso(T0 + 1000)
+    queue.end_attempts(store, [(attempt, move, later)], iso(T0))
+    assert claim(store) is None
+    assert queue.next_due(store, ["gpt"]) == later
+    assert queue.next_due(store, ["another"]) is None
+
+
+def test_the_database_itself_refuses_illegal_states(store):
+    prepare(store)
+    for wrong in ("state = 'running'", "state = 'failed'", "state = 'odd'", "finished_at = 'x'"):
+        with pytest.raises(IntegrityError), store.engine.begin() as tx:
+            tx.execute(text(f"UPDATE jobs SET {wrong} WHERE id = 1"))
+    with pytest.raises(IntegrityError), store.engine.begin() as tx:
+        tx.execute(text("INSERT INTO jobs (checkpoint_id, eval_set_id, run, state, order_key, enqueued_at)"
+                        " VALUES (1, 1, 'gpt', 'queued', 1, 'now')"))  # fmt: skip
+
+
+def test_the_views_show_the_newest_version_of_a_step_the_best_and_the_failures(store):
+    prepare(store, steps=3)
+    for loss in (3.0, 2.0, 2.4):
+        claimed = claim(store)
+        assert claimed is not None
+        succeed(store, claimed, loss)
+    checkpoints.judge(store, "gpt", "broken.pt", "corrupt", "half a file", True, None, iso(T0))
+    checkpoints.judge(store, "gpt", "broken.pt", "corrupt", "still half a file", True, None, iso(T0))
+    with store.read() as tx:
+        curve = tx.execute(text("SELECT step, loss FROM curve WHERE run = 'gpt' ORDER BY step")).all()
+        best = tx.execute(text("SELECT step FROM best")).scalars().all()
+        latest = tx.execute(text("SELECT step FROM latest")).scalars().all()
+        failed = tx.execute(text("SELECT checkpoint, reason FROM failures")).all()
+    assert [tuple(row) for row in curve] == [(1, 3.0), (2, 2.0), (3, 2.4)]
+    assert (best, latest) == ([2], [3])
+    assert [tuple(row) for row in failed] == [("broken.pt", "still half a file")]
+
+
+def test_every_question_of_the_dashboard_is_understood(store):
+    prepare(store)
+    claimed = claim(store)
+    assert claimed is not None
+    succeed(store, claimed)
+    pages = Pages(store)
+    assert pages.facts()["schema"] == "0001"
+    assert [row["name"] for row in pages.runs()] == ["gpt"]
+    assert list(pages.curves()[0]["columns"]["loss"]) == [2.5]
+    assert pages.checkpoints(1, 10, 0)[0]["cells"][0]["state"] == State.QUEUED
+    assert pages.checkpoint(claimed.id)["results"][0]["step"] == claimed.step  # type: ignore[index]
+    for question in (
+        pages.pulse,
+        pages.eval_sets,
+        pages.best,
+        pages.latest,
+        pages.counts,
+        pages.running,
+        pages.exports,
+    ):
+        question()
+    for question in (pages.newest_results, pages.queued, pages.ended_badly, pages.irregular_files, pages.launches):
+        question(5)
+    assert pages.events(5) == []
+
+
+def test_readers_questions_are_understood(store):
+    prepare(store)
+    claimed = claim(store)
+    assert claimed is not None
+    assert reads.running_jobs(store)[0]["checkpoint"] == "step_1.pt"
+    assert reads.known_names(store) == (["gpt"], ["val"])
+    assert reads.failure_count(store) == 0
+    assert len(reads.prunable_facts(store)) == 3
+    assert reads.job_launch(store, claimed.jobs[0].id)["folder"] == "/f"  # type: ignore[index]

@@ -1,0 +1,67 @@
+"""The dashboard's questions agree with the public views, and change their pulse when something is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.training import Training, training
+from watcher.domain.timestamps import iso
+from watcher.store.read.dashboard import Pages
+
+
+@pytest.fixture
+def made(tmp_path) -> Iterator[Training]:
+    one = training(tmp_path, points=10)
+    one.database.result(5000, 3.0, "gpt-124m", "fineweb", checkpoint="again.pt", checkpoint_digest="sha256:again")
+    one.database.result(2500, 1.0, "gpt-124m", "fineweb", superseded=1, checkpoint_digest="sha256:old")
+    one.database.result(2500, 0.5, "gpt-124m", "fineweb", eval_digest="sha256:another definition")
+    yield one
+    one.database.close()
+
+
+def view(made: Training, name: str, columns: str) -> set[tuple]:
+    with made.database.store.read() as tx:
+        return {tuple(row) for row in tx.execute(text(f"SELECT {columns} FROM {name}"))}
+
+
+@pytest.mark.parametrize("name", ["best", "latest"])
+def test_best_and_latest_say_what_the_views_say(made, name):
+    found = getattr(Pages(made.database.store), name)()
+    assert {(row["run"], row["eval_set"], row["id"]) for row in found} == view(made, name, "run, eval_set, id")
+    assert len(found) == 4
+
+
+def test_curves_are_the_view_curve(made):
+    found = {
+        (curve["run"], curve["eval_set"], step, loss)
+        for curve in Pages(made.database.store).curves()
+        for step, loss in zip(curve["columns"]["step"], curve["columns"]["loss"], strict=True)
+    }
+    assert found == view(made, "curve", "run, eval_set, step, loss")
+    assert ("gpt-124m", "fineweb", 5000, 3.0) in found
+
+
+def test_curves_of_one_run_and_set_are_asked_alone(made):
+    (one,) = Pages(made.database.store).curves((2,), "wikitext")
+    assert (one["run_id"], one["eval_set"]) == (2, "wikitext")
+    assert Pages(made.database.store).curves((99,)) == []
+
+
+def test_the_pulse_beats_for_whatever_a_page_could_show(made):
+    pages = Pages(made.database.store)
+    seen = [pages.pulse()]
+    made.database.result(9000, 3.0, "gpt-124m", "fineweb")
+    seen.append(pages.pulse())
+    number = made.database.checkpoint(9500, "gpt-124m")
+    seen.append(pages.pulse())
+    job = made.database.job(number, "queued", "gpt-124m", "fineweb")
+    seen.append(pages.pulse())
+    with made.database.store.write() as tx:
+        ended = {"at": iso(2e9), "id": job}
+        tx.execute(text("UPDATE jobs SET state='failed', kind='crash', finished_at=:at WHERE id=:id"), ended)
+    seen.append(pages.pulse())
+    assert len(set(seen)) == len(seen)
+    assert pages.pulse() == seen[-1]

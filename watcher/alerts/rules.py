@@ -1,0 +1,131 @@
+"""What is worth telling a person: facts in, alerts out. Pure; telling is telling.py's part."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from watcher.settings.schema import AlertSettings
+
+Row = dict[str, Any]
+INTERVALS_MIN = 3  # saves before a usual interval can be spoken of
+
+
+@dataclass(frozen=True)
+class ResultFacts:
+    """A new result beside the best finite one before it on the same run and set (None: there was none).
+
+    earlier: the best at a lower step; difference, stderr: loss(new) - loss(earlier), paired where windows are kept.
+    """
+
+    row: Row
+    best: Row | None = None
+    earlier: Row | None = None
+    difference: float | None = None
+    stderr: float | None = None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """saved_s: when the newest checkpoints of a run were saved, ascending, seconds since the epoch."""
+
+    run: str
+    last_checkpoint_id: int
+    last_checkpoint: str
+    saved_s: Sequence[float]
+
+
+@dataclass(frozen=True)
+class QueueFacts:
+    """The oldest waiting job."""
+
+    job_id: int
+    run: str
+    checkpoint: str
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Alert:
+    """kind: one of `on`. text: one sentence. result: the row, where it is about one."""
+
+    kind: str
+    text: str
+    run: str
+    eval_set: str | None = None
+    checkpoint: str | None = None
+    step: int | None = None
+    result: Row | None = None
+    failure: Row | None = None
+
+    def as_json(self) -> Row:
+        return asdict(self)
+
+
+def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
+    """What one new result is worth telling under this rule."""
+    row = facts.row
+    if rule.eval_set is not None and row["eval_set"] != rule.eval_set:
+        return []
+    where = f"{row['run']}: {row['checkpoint']} on {row['eval_set']}"
+    said = []
+    if "nonfinite" in rule.on and not row["finite"]:
+        said.append(("nonfinite", f"{where}: the loss is not finite"))
+    if row["finite"]:
+        loss = f"{row['loss']:.4f}"
+        if "best" in rule.on and facts.best is not None and row["loss"] < facts.best["loss"]:
+            before = f"{facts.best['loss']:.4f} at step {facts.best['step']}"
+            said.append(("best", f"{where}: new best loss {loss} (before: {before})"))
+        if "regression" in rule.on and _regressed(rule, facts):
+            assert facts.earlier is not None and facts.difference is not None
+            before = f"{facts.earlier['loss']:.4f} at step {facts.earlier['step']}"
+            worse = f"{facts.difference:.4f} ± {facts.stderr:.4f}"
+            said.append(("regression", f"{where}: loss {loss} is worse than {before} by {worse}"))
+        if "result" in rule.on:
+            said.append(("result", f"{where}: loss {loss}"))
+    elif "result" in rule.on:
+        said.append(("result", f"{where}: the loss is not finite"))
+    about = {key: row[key] for key in ("run", "eval_set", "checkpoint", "step")}
+    return [Alert(kind, text, result=row, **about) for kind, text in said]
+
+
+def decide_failure(rule: AlertSettings, failure: Row) -> list[Alert]:
+    """failure: a failed job, or a file that cannot be registered (then without a set)."""
+    other_set = rule.eval_set is not None and failure["eval_set"] not in (None, rule.eval_set)
+    if "failure" not in rule.on or other_set:
+        return []
+    on = f" on {failure['eval_set']}" if failure["eval_set"] else ""
+    text = f"{failure['run']}: {failure['checkpoint']}{on} failed: {failure['kind']}: {failure['reason']}"
+    about = {key: failure[key] for key in ("run", "eval_set", "checkpoint", "step")}
+    return [Alert("failure", text, failure=failure, **about)]
+
+
+def decide_stalled(rule: AlertSettings, facts: RunFacts, now_s: float) -> list[Alert]:
+    """No new checkpoint for `stalled_factor` times the median interval between saves."""
+    pauses = [later - earlier for earlier, later in zip(facts.saved_s, facts.saved_s[1:], strict=False)]
+    if "stalled" not in rule.on or len(pauses) < INTERVALS_MIN:
+        return []
+    usual_s, silent_s = statistics.median(pauses), now_s - facts.saved_s[-1]
+    if usual_s <= 0 or silent_s <= rule.stalled_factor * usual_s:
+        return []
+    text = (
+        f"{facts.run}: no new checkpoint for {silent_s / 60:.0f} min, where one usually comes every "
+        f"{usual_s / 60:.1f} min; the last is {facts.last_checkpoint}"
+    )
+    return [Alert("stalled", text, facts.run, checkpoint=facts.last_checkpoint)]
+
+
+def decide_lag(rule: AlertSettings, facts: QueueFacts | None) -> list[Alert]:
+    """The oldest waiting job is older than `lag_s`."""
+    if "lag" not in rule.on or facts is None or facts.age_s <= rule.lag_s:
+        return []
+    text = f"{facts.run}: {facts.checkpoint} has waited for its evaluation for {facts.age_s / 60:.0f} min"
+    return [Alert("lag", text, facts.run, checkpoint=facts.checkpoint)]
+
+
+def _regressed(rule: AlertSettings, facts: ResultFacts) -> bool:
+    if facts.earlier is None or facts.difference is None or facts.stderr is None:
+        return False
+    return facts.difference > 0 and facts.difference > rule.k_stderr * facts.stderr

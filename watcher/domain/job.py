@@ -1,0 +1,158 @@
+"""The states of a job and what one attempt's end makes of it. Pure: no clock, no chance, no database.
+
+    enqueue          claim            record
+    ───────▶ queued ───────▶ running ────────▶ succeeded
+               ▲                │  fail
+               │  retry, rescue │ ────────────▶ failed (kind)
+               └────────────────┤  cancel
+                                └────────────▶ cancelled (superseded, skipped, by_user)
+
+A crash of the worker leaves `running` with an open attempt, which reap ends; a crash of the daemon likewise, which
+rescue ends at the next start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evalcore.messages import DATA_CHANGED, DETERMINISTIC_KINDS, Outcome
+
+ORPHANED_MAX = 20
+BACKOFF_FACTOR = 4
+BACKOFF_MAX_S = 1800.0
+JITTER = 0.2
+
+
+class State(StrEnum):
+    """QUEUED: waits for a claim. RUNNING: in a launch, holds a token. The others are final and have finished_at."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Cause(StrEnum):
+    """Why an attempt is over, seen from the daemon.
+
+    ENDED: its worker is gone. TIMEOUT, STALLED: stopped for it. PROTOCOL: the answer could not be understood.
+    RELEASED: the daemon stops in good order, or the launch never began. ORPHANED: the daemon itself had died.
+    OOM: killed for memory. TAKEN_AWAY: the cluster took the machine: pre-empted, a node that failed, a job it lost.
+    """
+
+    ENDED = "ended"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    PROTOCOL = "protocol"
+    RELEASED = "released"
+    ORPHANED = "orphaned"
+    OOM = "oom"
+    TAKEN_AWAY = "taken away"
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a decision needs of a running job. charged, orphaned: attempts so far."""
+
+    id: int
+    charged: int
+    orphaned: int
+
+
+@dataclass(frozen=True)
+class AttemptEnd:
+    """What is known at the end of one attempt. started: the worker had begun on it (that is what is charged)."""
+
+    cause: Cause
+    started: bool
+    outcome: Outcome | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """attempts: charged attempts after which a job has failed. first_backoff_s: the first pause."""
+
+    attempts: int = 3
+    first_backoff_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What to write: the job's next state and the attempt's own end. pause_s: before the job may be claimed again."""
+
+    state: State
+    attempt_outcome: str
+    kind: str | None = None
+    reason: str | None = None
+    hint: str | None = None
+    charge: int = 0
+    orphan: int = 0
+    pause_s: float = 0.0
+    records: bool = False
+
+
+def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: float) -> Transition:
+    """Decide what becomes of a running job. An outcome file is the truth, whatever else is known."""
+    if end.outcome is not None:
+        return _after_outcome(job, end.outcome, policy, chance)
+    if end.cause is Cause.ORPHANED:
+        return _after_orphaning(job, "the daemon died")
+    if end.cause is Cause.RELEASED or not end.started:
+        return Transition(State.QUEUED, "released", reason=end.detail or None)
+    if end.cause is Cause.TAKEN_AWAY:
+        return _after_orphaning(job, "its machine was taken away")
+    kind, what = {
+        Cause.TIMEOUT: ("timeout", "it took longer than launch.timeout_s"),
+        Cause.STALLED: ("timeout", "it made no progress for launch.stall_s"),
+        Cause.OOM: ("oom", "it was killed for memory"),
+        Cause.PROTOCOL: ("protocol", "the worker's answer could not be understood"),
+        Cause.ENDED: ("crash", "the worker ended without an outcome"),
+    }[end.cause]
+    reason = f"{what}: {end.detail}" if end.detail else what
+    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB shows its last words", policy, chance)
+
+
+def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, chance: float) -> Transition:
+    if outcome.status == "succeeded":
+        return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
+    if outcome.status == "superseded" and outcome.reason == DATA_CHANGED:
+        return _after_orphaning(job, DATA_CHANGED)
+    if outcome.status == "superseded":
+        reason = outcome.reason or "the file changed while it was evaluated"
+        return Transition(State.CANCELLED, "superseded", kind="superseded", reason=reason)
+    kind, reason = outcome.kind or "crash", outcome.reason or "no reason given"
+    if kind in DETERMINISTIC_KINDS:
+        return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=outcome.hint, charge=1)
+    return _retry_or_fail(job, kind, reason, outcome.hint, policy, chance)
+
+
+def _retry_or_fail(
+    job: JobFacts, kind: str, reason: str, hint: str | None, policy: RetryPolicy, chance: float
+) -> Transition:
+    charged = job.charged + 1
+    if charged >= policy.attempts:
+        reason = f"{reason} ({charged} attempts)"
+        return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=hint, charge=1)
+    pause = backoff_s(policy.first_backoff_s, charged, chance)
+    return Transition(State.QUEUED, "failed", kind=kind, reason=reason, hint=hint, charge=1, pause_s=pause)
+
+
+def _after_orphaning(job: JobFacts, what: str) -> Transition:
+    """What is nobody's doing (the daemon's own death, say) charges nobody and waits for nothing, but not for ever."""
+    if job.orphaned + 1 >= ORPHANED_MAX:
+        reason = f"{what} {ORPHANED_MAX} times while this was evaluated"
+        return Transition(State.FAILED, "orphaned", kind="crash", reason=reason, orphan=1)
+    return Transition(State.QUEUED, "orphaned", reason=what, orphan=1)
+
+
+def backoff_s(first_s: float, charged: int, chance: float) -> float:
+    """first_s * 4^(charged-1), at most 30 min, spread by up to 20 % so that jobs do not return all at once.
+
+    charged: attempts that counted so far, at least 1. chance: uniform in [0, 1).
+    """
+    exponent = min(charged - 1, 16)
+    pause = min(first_s * BACKOFF_FACTOR**exponent, BACKOFF_MAX_S)
+    return min(pause * (1 + JITTER * (2 * chance - 1)), BACKOFF_MAX_S)

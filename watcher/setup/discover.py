@@ -1,0 +1,192 @@
+"""What `init` finds: checkpoints in a folder, validation data nearby; and the ckptwatch.toml that says so.
+
+Looks and writes text; never touches the folder. The file itself is written by the caller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from watcher.detect.scan import is_hugging_face
+from watcher.domain.checkpoint import HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
+from watcher.settings.template import path_from, toml_value
+
+WALK_MAX = 20_000
+CONTEXT_KEYS = ("max_position_embeddings", "block_size", "n_positions", "sequence_len", "n_ctx", "max_seq_len")
+DATA_SUFFIXES = (".npy", ".bin", ".txt", ".jsonl")
+BYTEWISE_VOCABULARIES = (256, 257)  # ids that are bytes, perhaps with an end of text
+
+
+@dataclass
+class Survey:
+    """What a folder holds. include: the globs that find it. readable: facts of the newest file that could be read."""
+
+    dir: Path
+    include: tuple[str, ...] = ("*.pt",)
+    files: int = 0
+    bytes: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    newest: str | None = None
+    readable: dict[str, Any] | None = None
+    trouble: str | None = None
+
+
+def look_at(folder: Path) -> Survey:
+    """Find checkpoints in the folder, or else below it, and read what the newest one says of itself."""
+    found = Survey(folder)
+    if not folder.is_dir():
+        found.trouble = "the folder is not there yet; the daemon waits for it"
+        return found
+    names = _candidates(folder, NamePattern(("*.pt",)), found)
+    if not names:
+        names = _candidates(folder, NamePattern(("**/*.pt",)), found)
+        found.include = ("**/*.pt",) if names else ("*.pt",)
+    found.files, found.bytes = len(names), sum(size for _, size, _ in names)
+    names.sort(key=lambda entry: entry[2], reverse=True)
+    for name, _, _ in names[:3]:  # the newest may be half written
+        found.newest = found.newest or name
+        found.readable, trouble = _read(folder, name)
+        if found.readable is not None:
+            break
+        found.trouble = found.trouble or trouble
+    return found
+
+
+def data_nearby(folders: Sequence[Path]) -> list[Path]:
+    """Files that are named like validation data in these folders, the likeliest first."""
+    found: list[tuple[int, str, Path]] = []
+    for folder in dict.fromkeys(path.absolute() for path in folders):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name.lower())
+            rank = next((rank for rank, word in enumerate(("val", "valid", "test", "eval")) if word in stem), None)
+            if rank is not None and suffix in DATA_SUFFIXES and entry.is_file():
+                found.append((rank, entry.name, folder / entry.name))
+    return [path for _, _, path in sorted(found)]
+
+
+def compose(survey: Survey, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
+    """The text of ckptwatch.toml. base: the folder it will lie in. kinds: data path -> text, npy, ... where known."""
+    lines = [
+        "# ckptwatch: evaluate every checkpoint that the trainer saves. Start with:  ckptwatch run",
+        "# Paths are relative to this file. Every key with its default:  ckptwatch config schema --toml",
+        "",
+        "[[run]]",
+        f"name = {toml_value(survey.dir.absolute().name or 'run')}",
+        f"dir = {toml_value(path_from(survey.dir, base))}   # {_said_of(survey)}",
+        f"include = {toml_value(survey.include)}",
+        "# settle_s = 2.0                # a file must be unchanged so long before it is read",
+        '# order = "newest"              # or "oldest", or "fill": coarse to fine over a backlog',
+        "# every = 1                     # only steps that are a multiple of this, and the newest",
+        '# backfill = "all"              # or "latest", "none": what of the files already there',
+    ]
+    names: list[str] = []
+    for file in data:
+        same = sum(name == file.stem or name.startswith(f"{file.stem}-") for name in names)
+        names.append(f"{file.stem}-{same + 1}" if same else file.stem)
+        lines += ["", "[[eval]]", f"name = {toml_value(names[-1])}", f"data = {toml_value(path_from(file, base))}"]
+        lines += _measure_lines(survey, kinds.get(str(file)))
+    if not data:
+        lines += [
+            "",
+            "# What to measure on: name a file (.npy, .bin, .txt, .jsonl) and remove the three #",
+            "# [[eval]]",
+        ]
+        lines += ['# name = "val"', '# data = "val.npy"']
+    lines += [
+        "",
+        "[launch]",
+        'device = "auto"                 # "cpu" leaves the GPUs to the trainer',
+        "nproc = 1                       # processes: one for each GPU, or CPU ranks",
+        '# when = "always"               # or "free", "after_training": beside a trainer on the same GPU',
+        "",
+        "[store]",
+        'url = "ckptwatch.db"            # SQLite: sqlite3 -readonly ckptwatch.db "SELECT step, loss FROM results"',
+        "",
+        "# [web]",
+        "# enabled = true                # the dashboard, at http://127.0.0.1:8745",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _measure_lines(survey: Survey, kind: str | None) -> list[str]:
+    config = (survey.readable or {}).get("config") or {}
+    context = next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None)
+    lines = [
+        f"# seq_len = {min(context or 1024, 1024):<4}               # by default the model's context, at most 1024"
+    ]
+    if kind in ("text", "jsonl"):
+        bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
+        name = '"bytes"' if bytewise else '"gpt2" '
+        lines.append(
+            f'tokenizer = {name}             # the one it was trained with: a tiktoken name, "bytes", or a file'
+        )
+    else:
+        lines.append('# tokenizer = "gpt2"            # makes bits per byte known')
+    return [*lines, "# max_tokens = 1000000          # only the first so many"]
+
+
+def _said_of(survey: Survey) -> str:
+    if survey.files == 0:
+        return "no checkpoint there yet"
+    return f"{survey.files} checkpoint(s) when this was written"
+
+
+def _candidates(folder: Path, pattern: NamePattern, found: Survey) -> list[tuple[str, int, float]]:
+    """(relative path, bytes, mtime) of every file that the pattern takes; what it leaves aside is counted."""
+    names: list[tuple[str, int, float]] = []
+    found.ignored = {}
+    for path, entry in _entries(folder, pattern.recursive):
+        if not pattern.included(path):
+            if is_hugging_face(os.path.dirname(entry.path), entry.name, in_folder=not pattern.recursive):
+                found.ignored[HUGGING_FACE] = found.ignored.get(HUGGING_FACE, 0) + 1
+            continue
+        if not entry.is_file():
+            continue
+        why = pattern.why_ignored(path)
+        if why is not None:
+            found.ignored[why] = found.ignored.get(why, 0) + 1
+            continue
+        try:
+            status = entry.stat(follow_symlinks=True)
+        except OSError:
+            continue  # rotated away meanwhile
+        names.append((path, status.st_size, status.st_mtime))
+    return names
+
+
+def _entries(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    waiting, seen = [""], 0
+    while waiting and seen < WALK_MAX:
+        below = waiting.pop()
+        try:
+            entries = list(os.scandir(folder / below))
+        except OSError:
+            continue
+        for entry in entries:
+            seen += 1
+            path = f"{below}/{entry.name}" if below else entry.name
+            yield path, entry
+            if recursive and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                waiting.append(path)
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, Any] | None, str | None]:
+    from evalcore.archive import ArchiveError, summarise
+
+    try:
+        summary = summarise(str(folder / name))
+    except ArchiveError as error:
+        return None, f"{name}: {error.reason}"
+    except OSError as error:
+        return None, f"{name}: {error.strerror}"
+    step = choose_step(Step(summary.step, summary.step_source or ""), step_from_name(name))
+    facts = {"checkpoint": name, "format": summary.format, "family": summary.family, "parameters": summary.parameters}
+    return facts | {"step": step.value, "step_source": step.source or None, "config": summary.config}, None
