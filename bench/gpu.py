@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.plain import Gpt
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.evaluate import evaluate
-from evalcore.measure.process_group import Team
+from evalcore.measure.process_group import ProcessGroup
 
 
 def main() -> None:
@@ -50,10 +50,10 @@ def main() -> None:
         loaded = load_checkpoint(path, device=str(device))
         load_s = time.perf_counter() - started
     plain_model.to(device)
-    team = Team(device)
+    group = ProcessGroup(device)
     ways: dict[str, Callable[[], float]] = {
         "plain": lambda: plain_loss(plain_model, tokens, device),
-        "ours": lambda: evaluate(loaded.model, tokens, dtype="bfloat16", team=team).loss,
+        "ours": lambda: evaluate(loaded.model, tokens, dtype="bfloat16", group=group).loss,
     }
     rate = product_rate(device)
     parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - 50257 * 768

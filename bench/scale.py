@@ -122,7 +122,7 @@ def measure_readers(store: Store, repeat: int) -> None:
     show("dashboard: best of every run", pages.best, 3)
     show("dashboard: latest of every run", pages.latest, 3)
     show("dashboard: queue page", lambda: (pages.queued(200), pages.counts(), pages.running()), 5)
-    show("dashboard: pulse", pages.pulse, 5)
+    show("dashboard: reporter", pages.reporter, 5)
 
 
 def measure_scan(folder: Path, files: int) -> None:

@@ -17,7 +17,7 @@ from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, sh
 if TYPE_CHECKING:
     from evalcore.loading.checkpoint import LoadedModel
     from evalcore.measure.evaluate import EvalResult
-    from evalcore.measure.process_group import Team
+    from evalcore.measure.process_group import ProcessGroup
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
@@ -80,25 +80,25 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _evaluate(said: argparse.Namespace) -> int:
-    from evalcore.measure.process_group import start_team
+    from evalcore.measure.process_group import start_process_group
     from evalcore.worker.evaluate_item import failure_of
 
     try:
-        team = start_team(said.device)
+        group = start_process_group(said.device)
     except (RuntimeError, ValueError) as error:
         return _fail(EXIT_ENVIRONMENT, str(error), "say --device cpu, or check torchrun's environment")
     try:
-        return _measure(said, team)
+        return _measure(said, group)
     except Exception as error:
         failure = failure_of(error, said.checkpoint_path)
         if failure[0] == "crash":
             raise
-        return _report(failure, team)
+        return _report(failure, group)
     finally:
-        team.close()
+        group.close()
 
 
-def _measure(said: argparse.Namespace, team: Team) -> int:
+def _measure(said: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.loading.checkpoint import load_checkpoint
     from evalcore.measure.evaluate import evaluate
     from evalcore.measure.selfcheck import selfcheck
@@ -106,22 +106,22 @@ def _measure(said: argparse.Namespace, team: Team) -> int:
     from evalcore.worker.evaluate_item import open_together
 
     eval_set = EvalSetSpec("data", tuple(said.data), said.format, said.tokenizer_name, max_tokens=said.max_tokens)
-    stream, failure = open_together(team, eval_set, said.cache_dir)
+    stream, failure = open_together(group, eval_set, said.cache_dir)
     if failure is not None or stream is None:
         missing = not any(os.path.lexists(path) for path in said.data)
-        return _report(failure, team, EXIT_NOT_FOUND if missing else EXIT_FAILED)
-    loaded = load_checkpoint(said.checkpoint_path, device=str(team.device))
+        return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
+    loaded = load_checkpoint(said.checkpoint_path, device=str(group.device))
     settings: dict[str, Any] = {
         "seq_len": said.seq_len,
         "stride": said.stride,
         "dtype": said.dtype,
         "context_length": loaded.context_length,
         "vocab_size": loaded.vocab_size,
-        "team": team,
+        "group": group,
     }
     result = evaluate(loaded.model, stream, batch_size=said.batch_size, **settings)
     check = selfcheck(loaded.model, stream, result, **settings) if said.selfcheck else None
-    if team.is_main:
+    if group.is_main:
         _print(said, loaded, result, check.sentence if check else None)
     return EXIT_FAILED if check is not None and not check.ok else 0
 
@@ -145,12 +145,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _report(failure: Any, team: Team, status: int | None = None) -> int:
+def _report(failure: Any, group: ProcessGroup, status: int | None = None) -> int:
     """Say the failure once; the exit status follows from its kind: data, memory 5; gone 4; the checkpoint's own 8."""
     kind, reason, hint = failure
     if status is None:
         status = {"vanished": EXIT_NOT_FOUND, "data": EXIT_FAILED, "oom": EXIT_FAILED}.get(kind, EXIT_CHECKPOINT)
-    return _fail(status, f"{kind}: {reason}", hint) if team.is_main else status
+    return _fail(status, f"{kind}: {reason}", hint) if group.is_main else status
 
 
 def _fail(status: int, reason: str, hint: str | None) -> int:

@@ -46,8 +46,8 @@ def write_progress(path: Path, now: Progress) -> None:
     temporary.replace(path)
 
 
-class Pulse:
-    """tell: gets each beat that is told; None makes a silent pulse."""
+class ProgressReporter:
+    """tell: gets each beat that is told; None makes a silent reporter."""
 
     def __init__(self, tell: Callable[[Progress], None] | None) -> None:
         self._tell = tell

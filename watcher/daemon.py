@@ -19,7 +19,7 @@ from watcher.detect.spool import Spool
 from watcher.domain.health import Health
 from watcher.domain.timestamps import iso, seconds
 from watcher.errors import CkptwatchError, EnvironmentProblem, StoreUnavailable
-from watcher.failpoints import reach
+from watcher.failpoints import failpoint
 from watcher.launch import processes
 from watcher.launch.local import LocalLauncher
 from watcher.launch.protocol import Launcher
@@ -41,14 +41,14 @@ from watcher.state import commands
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
 from watcher.state.sd_notify import Notifier
-from watcher.state.status_file import Vitals
+from watcher.state.status_file import StatusFile
 from watcher.store.engine import Store, shown_url, sqlite_path
 from watcher.store.migrate import open_for_writing
 from watcher.store.write import checkpoints, queue
 from watcher.store.write.leases import LEASE_S
 
 if TYPE_CHECKING:
-    from watcher.pipeline.delivery import Outgoing
+    from watcher.pipeline.delivery import Delivery
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake us
 IDLE_POLL_S = 5.0
@@ -73,13 +73,13 @@ class Daemon:
     interrupted: bool = False  # by Ctrl-C
     store_trouble: str | None = None
     dispatch: Dispatch = None  # type: ignore[assignment]  # made by boot
-    outgoing: Outgoing | None = None
+    delivery: Delivery | None = None
     stop_serving: Callable[[], None] | None = None
     _reload: bool = False
     _quiet_since_s: float | None = None
     _rescue_due_s: float = 0.0
     _changed_data: tuple[list[str], float] | None = None  # stamps of data that is not as it was hashed, and since when
-    vitals: Vitals = field(default_factory=Vitals)
+    status_file: StatusFile = field(default_factory=StatusFile)
 
     # -- boot ------------------------------------------------------------------------------------------------------
 
@@ -97,14 +97,14 @@ class Daemon:
             self.locks.append(Lock(StateFolder(folder).lock))
             self.locks[-1].take()
         self.store: Store = open_for_writing(self.url)
-        reach("after_migration_commit")
+        failpoint("after_migration_commit")
         processes.become_subreaper()
         self.launcher: Launcher = make_launcher(self.settings)
         self.spool = Spool(self.state.spool, self.settings.store.spool_max_bytes)
         self.started_s = time.time()
         self._configure()
         rescue(self.store, self.state, self.dispatch)
-        reach("after_rescue")
+        failpoint("after_rescue")
         self.spool.sweep(checkpoints.pinned_paths(self.store))
         for intake in self.intakes:
             intake.start()
@@ -133,20 +133,20 @@ class Daemon:
             intake = Intake(run, self.store, self.spool, self.log, self.wake, [], not self.once, self._hashing)
             intake.sets = checkpoints.adopt_eval_sets(self.store, run.name, wanted, now)
             self.intakes.append(intake)
-        if self.outgoing is not None:
-            self.outgoing.stop()
-        self.outgoing = None
+        if self.delivery is not None:
+            self.delivery.stop()
+        self.delivery = None
         if s.sink or s.alert:
-            from watcher.pipeline.delivery import Outgoing
+            from watcher.pipeline.delivery import Delivery
 
-            self.outgoing = Outgoing(self.store, self.state, self.log, s.sink, s.alert, list(runs))
-            self.outgoing.boot(time.time())
+            self.delivery = Delivery(self.store, self.state, self.log, s.sink, s.alert, list(runs))
+            self.delivery.boot(time.time())
 
     def _hashing(self, work: Progress) -> None:
         """A large file is read for its digest, or copied, and no round of the loop is made meanwhile."""
         if self.stop_signals:
             raise SystemExit(130 if self.interrupted else 0)
-        self.vitals.tell_of(self, work)
+        self.status_file.tell_of(self, work)
         self.notifier.ping()
 
     def _serve(self) -> None:
@@ -168,8 +168,8 @@ class Daemon:
             self.dispatch.tick(now_s)
             self._rescue_for_others(now_s)
             self._release_pins()
-            if self.outgoing is not None:
-                self.outgoing.tick(now_s, time.time())
+            if self.delivery is not None:
+                self.delivery.tick(now_s, time.time())
             if self.store_trouble:
                 self.log.event("healed", reason="the database can be used again")
                 self.store_trouble = None
@@ -177,7 +177,7 @@ class Daemon:
             if self.store_trouble != error.cause:
                 self.store_trouble = error.cause
                 self.log.event("paused", reason=error.cause)
-        self.vitals.tell(self, now_s)
+        self.status_file.tell(self, now_s)
         self.notifier.ping()
 
     def _why_paused(self, now_s: float) -> str | None:
@@ -253,7 +253,7 @@ class Daemon:
             self.stop()
 
     def intakes_scanned(self) -> bool:
-        return all(intake.gatherer.scans for intake in self.intakes)
+        return all(intake.prober.scans for intake in self.intakes)
 
     def idle_s(self) -> float:
         """Seconds since the newest checkpoint was registered (or the start)."""
@@ -264,7 +264,7 @@ class Daemon:
             intake.watch.scan_soon()
 
     def scanned_since(self, at_s: float) -> bool:
-        return all((report := i.gatherer.last_report) is not None and report.at_s >= at_s for i in self.intakes)
+        return all((report := i.prober.last_report) is not None and report.at_s >= at_s for i in self.intakes)
 
     def settled_down(self) -> bool:
         """Nothing left to settle, to evaluate or to retry."""
@@ -275,7 +275,7 @@ class Daemon:
             strided = [run.name for run in self.settings.run if run.every > 1]
             if any(queue.revive_newest(self.store, name, iso(time.time())) for name in strided):
                 return False
-            return self.outgoing is None or self._delivered()
+            return self.delivery is None or self._delivered()
         if self.once and self.dispatch.launch_failures >= 3:
             raise EnvironmentProblem(
                 f"torchrun cannot be started: {self.dispatch.launch_failure.splitlines()[-1]}",
@@ -290,18 +290,18 @@ class Daemon:
 
     def _delivered(self) -> bool:
         """Have the sinks got what there is? A single pass waits for them, within reason."""
-        assert self.outgoing is not None
+        assert self.delivery is not None
         now_s = time.monotonic()
         self._quiet_since_s = self._quiet_since_s or now_s
-        return self.outgoing.idle(time.time()) or now_s - self._quiet_since_s > DELIVERY_GRACE_S
+        return self.delivery.idle(time.time()) or now_s - self._quiet_since_s > DELIVERY_GRACE_S
 
     def stop(self) -> None:
         """No new claims; launches are asked, then made to end; their jobs go back to the queue uncharged."""
         self.notifier.stopping()
         for intake in self.intakes:
             intake.stop()
-        if self.outgoing is not None:
-            self.outgoing.stop()
+        if self.delivery is not None:
+            self.delivery.stop()
         if self.stop_serving is not None:
             self.stop_serving()
         self.dispatch.paused = "stopping"
@@ -320,7 +320,7 @@ class Daemon:
                 pass  # the next start finds the outcome files
             self.wake.clear()
             self.wake.wait(0.05)
-        self.vitals.write(self, Health("stopped", ()))
+        self.status_file.write(self, Health("stopped", ()))
         self.store.close()
         for lock in self.locks:
             lock.release()

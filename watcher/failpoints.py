@@ -19,7 +19,7 @@ def arm(said: str) -> None:
     _left = int(count or 1)
 
 
-def reach(name: str) -> None:
+def failpoint(name: str) -> None:
     """Mark a place; ends the process here when the environment says so."""
     global _left
     if name != _wanted:

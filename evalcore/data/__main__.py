@@ -17,7 +17,7 @@ from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.sniffing import Sniffed, sniff
 from evalcore.data.tokenizers import build_tokenizer
 from evalcore.data.windows import plan_windows
-from evalcore.progress import Pulse
+from evalcore.progress import ProgressReporter
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="accepted for clarity; the output is always JSON")
     parser.add_argument("--progress", action="store_true", help="also say how far it is")
     options = parser.parse_args(arguments)
-    pulse = Pulse((lambda now: _write({"progress": asdict(now)})) if options.progress else None)
+    reporter = ProgressReporter((lambda now: _write({"progress": asdict(now)})) if options.progress else None)
     for path in options.paths:
-        _write(try_tokenizer(path) if options.action == "tokenizer" else look(path, options, pulse))
+        _write(try_tokenizer(path) if options.action == "tokenizer" else look(path, options, reporter))
     return 0
 
 
@@ -51,11 +51,11 @@ def try_tokenizer(name: str) -> dict[str, object]:
         return {"tokenizer": name, "vocab_size": None, "problem": error.reason, "hint": error.hint}
 
 
-def look(path: str, options: argparse.Namespace, pulse: Pulse) -> dict[str, object]:
+def look(path: str, options: argparse.Namespace, reporter: ProgressReporter) -> dict[str, object]:
     """One file: the fields of Sniffed, and for `stats` also targets and windows."""
 
     def report(phase: str, done: int, total: int) -> None:
-        pulse.beat(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
+        reporter.beat(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
 
     tokenizer = options.tokenizer
     same = {"seq_len": options.seq_len, "token_dtype": options.token_dtype, "cache_dir": options.cache_dir}

@@ -285,13 +285,13 @@ def build_and_fill(
     file_bytes: int,
 ) -> tuple[nn.Module, int]:
     """Check every shape against a model on meta, then allocate (or take over `reuse`) and fill; bytes read."""
-    hollow = on_meta(plan.build)
-    expected = dict(hollow.named_parameters())
+    meta_model = on_meta(plan.build)
+    expected = dict(meta_model.named_parameters())
     check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state)
     needed = {source.key: state[source.key] for source in plan.weights.values()}
     _demand_floats(needed)
     _demand_room(needed, file_bytes)
-    model = reuse.model if _refillable(reuse, plan, device) else allocated(hollow, device)
+    model = reuse.model if _refillable(reuse, plan, device) else allocated(meta_model, device)
     targets = [
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()

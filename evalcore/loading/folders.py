@@ -108,17 +108,19 @@ def _through_transformers(folder: Folder, records: Records, device: str) -> tupl
     try:
         config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
-            hollow = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            meta_model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:
         reason = f"transformers {transformers.__version__} cannot build a {model_type} model: {str(error)[:300]}"
         raise CheckpointError("unsupported", reason, "check config.json, or give model.factory") from error
-    described = sum(p.numel() for p in hollow.parameters()) * 4
+    described = sum(p.numel() for p in meta_model.parameters()) * 4
     if described > 8 * folder.size_bytes + (64 << 20):
         reason = f"config.json describes a model of {described} bytes, and its weights have {folder.size_bytes}"
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
     tensors, read_bytes = read_tensors(records, folder.state.tensors)
     try:
-        inner, told = type(hollow).from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
+        inner, told = type(meta_model).from_pretrained(
+            None, config=config, state_dict=tensors, output_loading_info=True
+        )
     except RuntimeError as error:
         reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights") from error

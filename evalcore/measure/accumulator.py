@@ -12,10 +12,10 @@ import numpy as np
 
 from evalcore.data.stream import TokenStream
 from evalcore.data.windows import Window
-from evalcore.measure.process_group import Team
+from evalcore.measure.process_group import ProcessGroup
 
 
-class Tally:
+class LossAccumulator:
     """window_nats (W,), window_targets (W,); text_nats and bytes where bytes per id are known; pieces by document.
 
     A piece is the part of one document in one window: (first piece, last piece + 1) per window in `_first`.
@@ -68,10 +68,10 @@ class Tally:
         self._piece_nats[first:last] = np.add.reduceat(row, cuts)
         self._piece_targets[first:last] = np.diff(np.append(cuts, len(row)))
 
-    def reduced(self, team: Team) -> Tally:
-        """This tally with every rank's entries in it."""
+    def reduced(self, group: ProcessGroup) -> LossAccumulator:
+        """This accumulator with every rank's entries in it."""
         parts = [self.window_nats, self._text.reshape(-1), self._piece_nats, self._piece_targets]
-        whole = team.sum(np.concatenate(parts))
+        whole = group.sum(np.concatenate(parts))
         sizes = np.cumsum([len(part) for part in parts])[:-1]
         self.window_nats, text, self._piece_nats, self._piece_targets = np.split(whole, sizes)
         self._text = text.reshape(2, -1)

@@ -18,9 +18,9 @@ from evalcore.data.errors import DataError
 from evalcore.data.stream import TokenStream, as_stream
 from evalcore.data.windows import Window, plan_windows
 from evalcore.measure import memory
-from evalcore.measure.accumulator import Tally
+from evalcore.measure.accumulator import LossAccumulator
 from evalcore.measure.metrics import MIN_DOCUMENTS, bits_per_byte, perplexity, standard_error
-from evalcore.measure.process_group import Team
+from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.scorer import Scorer, resolve_dtype
 
 DEFAULT_SEQ_LEN = 1024
@@ -74,7 +74,7 @@ def evaluate(
     device: torch.device | str | None = None,
     context_length: int | None = None,
     vocab_size: int | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     chunk_tokens: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvalResult:
@@ -82,32 +82,34 @@ def evaluate(
 
     model: `hidden(tokens)` and `head()`, or `logits(tokens)`, or a module whose forward gives logits. stream: a
     TokenStream, or a 1-D array or tensor of ids. seq_len, stride: tokens; None is the context length, 1024 at most.
-    batch_size: windows per pass and rank; None is found by memory; halved on out-of-memory. team: all its ranks must
-    call (a trainer's: `process_group.current_team()`); None is this process alone. on_progress(done, total):
+    batch_size: windows per pass and rank; None is found by memory; halved on out-of-memory. group: all its ranks must
+    call (a trainer's: `process_group.current_group()`); None is this process alone. on_progress(done, total):
     windows. Raises DataError for data that this model cannot be measured on, OutOfMemory where one window is too much.
     """
     stream = as_stream(stream)
-    team = team or Team(_device_of(model, device))
-    dtype = resolve_dtype(dtype, team.device)
+    group = group or ProcessGroup(_device_of(model, device))
+    dtype = resolve_dtype(dtype, group.device)
     context_length = context_length or getattr(model, "context_length", None)
     vocab_size = vocab_size or getattr(model, "vocab_size", None)
     seq_len = _resolve_seq_len(seq_len, context_length)
     if vocab_size is not None:
         stream.check_vocabulary(vocab_size)
     windows = plan_windows(stream.n_tokens, seq_len, stride)
-    scorer = Scorer(model, team.device, dtype, chunk_tokens, stream.id_range[1])
-    auto = memory.auto_batch_size(model, team.device, seq_len, vocab_size if scorer.makes_logits else None)
-    wanted = batch_size or min(auto, -(-len(windows) // team.world_size))
-    run = _Run(scorer, stream, windows, team, wanted, on_progress)
-    if batch_size is None and team.device.type == "cuda":
+    scorer = Scorer(model, group.device, dtype, chunk_tokens, stream.id_range[1])
+    auto = memory.auto_batch_size(model, group.device, seq_len, vocab_size if scorer.makes_logits else None)
+    wanted = batch_size or min(auto, -(-len(windows) // group.world_size))
+    run = _Run(scorer, stream, windows, group, wanted, on_progress)
+    if batch_size is None and group.device.type == "cuda":
         run.fit_batch_size(seq_len)
-    memory.reset_peak(team.device)
+    memory.reset_peak(group.device)
     started = time.perf_counter()
     failure = run.score()
-    peak = _agree(team, failure, memory.peak_bytes(team.device))
-    tally = run.tally.reduced(team)
+    peak = _agree(group, failure, memory.peak_bytes(group.device))
+    accumulator = run.accumulator.reduced(group)
     seconds = time.perf_counter() - started
-    return _result(tally, stream, windows, seq_len, stride or seq_len, run.batch_size, dtype, team, seconds, peak)
+    return _result(
+        accumulator, stream, windows, seq_len, stride or seq_len, run.batch_size, dtype, group, seconds, peak
+    )
 
 
 class _Run:
@@ -118,15 +120,15 @@ class _Run:
         scorer: Scorer,
         stream: TokenStream,
         windows: Sequence[Window],
-        team: Team,
+        group: ProcessGroup,
         batch_size: int,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size is {batch_size}; it must be at least 1", "leave it out to have it found")
-        self.scorer, self.stream, self.windows, self.team = scorer, stream, windows, team
+        self.scorer, self.stream, self.windows, self.group = scorer, stream, windows, group
         self.batch_size = batch_size
-        self.tally = Tally(stream, windows)
+        self.accumulator = LossAccumulator(stream, windows)
         self._on_progress = on_progress or (lambda done, total: None)
 
     def fit_batch_size(self, seq_len: int) -> None:
@@ -134,11 +136,11 @@ class _Run:
         try:
             with self.scorer.running():
                 fitting = memory.fitted_batch_size(
-                    self.batch_size, seq_len, self.team.device, lambda count: self._forward(list(self.windows[:count]))
+                    self.batch_size, seq_len, self.group.device, lambda count: self._forward(list(self.windows[:count]))
                 )
         except Exception:  # score() meets it again, where it is told, or halves the batch
             fitting = max(1, self.batch_size // 2)
-        self.batch_size = min(self.team.gather(fitting))
+        self.batch_size = min(self.group.gather(fitting))
 
     def score(self) -> BaseException | None:
         """Score this rank's share; an error is given back, so that no rank waits alone in the reduction."""
@@ -149,12 +151,12 @@ class _Run:
                 for batch in self._own_batches():
                     for part, nats in self._pieces(batch):
                         if waiting is not None:  # one behind: the copy back overlaps with the next pass on CUDA
-                            self.tally.add(*waiting)
+                            self.accumulator.add(*waiting)
                         waiting = (part, nats)
                     done += len(batch)
-                    self._on_progress(min(done * self.team.world_size, len(self.windows)), len(self.windows))
+                    self._on_progress(min(done * self.group.world_size, len(self.windows)), len(self.windows))
                 if waiting is not None:
-                    self.tally.add(*waiting)
+                    self.accumulator.add(*waiting)
         except (DataError, OutOfMemory) as error:
             return error
         except Exception as error:  # foreign model code may raise anything; the other ranks must hear of it
@@ -164,7 +166,7 @@ class _Run:
     def _own_batches(self) -> Iterator[list[Window]]:
         """Whole batches go to ranks in turn: a batch has the same windows on any number of ranks, so the same bits."""
         for number, batch in enumerate(batches(self.windows, self.batch_size)):
-            if number % self.team.world_size == self.team.rank:
+            if number % self.group.world_size == self.group.rank:
                 yield batch
 
     def _pieces(self, batch: list[Window]) -> Iterator[tuple[list[Window], torch.Tensor]]:
@@ -183,7 +185,7 @@ class _Run:
                 nats = None
             if nats is None:  # outside the except block: the traceback would keep the tensors alive
                 size = self.batch_size = max(1, size // 2)
-                if self.team.device.type == "cuda":
+                if self.group.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
             yield part, nats
@@ -193,8 +195,8 @@ class _Run:
         length = part[0].length
         ids = np.stack([self.stream.read(window.start, window.start + length + 1) for window in part])  # (B, T + 1)
         tokens = torch.from_numpy(ids)
-        if self.team.device.type == "cuda":
-            tokens = tokens.pin_memory().to(self.team.device, non_blocking=True)
+        if self.group.device.type == "cuda":
+            tokens = tokens.pin_memory().to(self.group.device, non_blocking=True)
         return self.scorer.nats(tokens[:, :-1], tokens[:, 1:], part[0].skip)
 
 
@@ -230,10 +232,10 @@ def _device_of(model: Any, device: torch.device | str | None) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
-def _agree(team: Team, failure: BaseException | None, peak: int) -> int:
+def _agree(group: ProcessGroup, failure: BaseException | None, peak: int) -> int:
     """Every rank learns of any rank's failure and raises; the largest peak otherwise."""
-    shared = failure if failure is None or team.world_size == 1 else _portable(failure)
-    answers = team.gather((shared, peak))
+    shared = failure if failure is None or group.world_size == 1 else _portable(failure)
+    answers = group.gather((shared, peak))
     if failure is not None:
         raise failure
     for rank, (error, _) in enumerate(answers):
@@ -251,46 +253,46 @@ def _portable(error: BaseException) -> tuple[Any, ...]:
 
 
 def _result(
-    tally: Tally,
+    accumulator: LossAccumulator,
     stream: TokenStream,
     windows: Sequence[Window],
     seq_len: int,
     stride: int,
     batch_size: int,
     dtype: str,
-    team: Team,
+    group: ProcessGroup,
     seconds: float,
     peak: int,
 ) -> EvalResult:
-    targets = tally.window_targets
+    targets = accumulator.window_targets
     tokens = int(targets.sum())
-    loss = float(np.sum(tally.window_nats)) / tokens
+    loss = float(np.sum(accumulator.window_nats)) / tokens
     ppl, why_not = perplexity(loss)
-    wrong = int(np.count_nonzero(~np.isfinite(tally.window_nats)))
+    wrong = int(np.count_nonzero(~np.isfinite(accumulator.window_nats)))
     notes = [*stream.notes]
     if wrong:
         notes.append(f"loss: not finite in {wrong} of {len(windows)} windows")
     if why_not:
         notes.append(why_not)
-    groups = tally.documents() if tally.n_documents >= MIN_DOCUMENTS else (tally.window_nats, targets)
+    groups = accumulator.documents() if accumulator.n_documents >= MIN_DOCUMENTS else (accumulator.window_nats, targets)
     return EvalResult(
         loss=loss,
         ppl=ppl,
-        bits_per_byte=None if tally.bytes is None else bits_per_byte(tally.text_nats, tally.bytes),
+        bits_per_byte=None if accumulator.bytes is None else bits_per_byte(accumulator.text_nats, accumulator.bytes),
         loss_stderr=standard_error(*groups),
         finite=math.isfinite(loss),
         tokens=tokens,
-        bytes=tally.bytes,
+        bytes=accumulator.bytes,
         seq_len=seq_len,
         stride=stride,
         batch_size=batch_size,
         dtype=dtype,
-        device=team.device.type,
-        world_size=team.world_size,
+        device=group.device.type,
+        world_size=group.world_size,
         eval_seconds=seconds,
         tokens_per_second=tokens / seconds if seconds > 0 else 0.0,
         peak_memory_bytes=peak,
         note="; ".join(dict.fromkeys(notes)) or None,
-        window_nats=tally.window_nats,
+        window_nats=accumulator.window_nats,
         window_targets=targets,
     )

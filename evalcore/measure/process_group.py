@@ -20,11 +20,11 @@ import torch.distributed as dist
 TIMEOUT_S = 3600.0
 
 
-class TeamBroken(BaseException):
+class ProcessGroupBroken(BaseException):
     """A collective failed: another rank is gone or hangs. No Exception, so that nothing makes an outcome of it."""
 
 
-class Team:
+class ProcessGroup:
     """rank of world_size, the device of this rank, and the few collectives an evaluation needs."""
 
     def __init__(self, device: torch.device, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -76,29 +76,29 @@ def _or_broken() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo and nccl say "connection closed" and "timed out" in many words of this type
-        raise TeamBroken(f"lost the other ranks: {error}") from None
+        raise ProcessGroupBroken(f"lost the other ranks: {error}") from None
 
 
-def start_team(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Team:
-    """The team that torchrun's environment describes, or a team of one without it. device: auto | cpu | cuda[:N]."""
+def start_process_group(device: str = "auto", timeout_s: float = TIMEOUT_S) -> ProcessGroup:
+    """The group that torchrun's environment describes, or a group of one without it. device: auto | cpu | cuda[:N]."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    team = Team(pick_device(device, local_rank), rank, world_size, local_rank)
+    group = ProcessGroup(pick_device(device, local_rank), rank, world_size, local_rank)
     if world_size > 1:
-        _init_group(team, timedelta(seconds=timeout_s))
-    return team
+        _init_group(group, timedelta(seconds=timeout_s))
+    return group
 
 
-def current_team(device: torch.device | str | None = None) -> Team:
+def current_group(device: torch.device | str | None = None) -> ProcessGroup:
     """The ranks of a process group that is up already: for a trainer that evaluates on all of its ranks at once."""
     if not (dist.is_available() and dist.is_initialized()):
-        return Team(torch.device(device or "cpu"))
+        return ProcessGroup(torch.device(device or "cpu"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     where = torch.device(device or ("cuda" if dist.get_backend() == "nccl" else "cpu"))
     if where.type == "cuda" and where.index is None:
         where = torch.device("cuda", torch.cuda.current_device())
-    return Team(where, dist.get_rank(), dist.get_world_size(), local_rank)
+    return ProcessGroup(where, dist.get_rank(), dist.get_world_size(), local_rank)
 
 
 def pick_device(wanted: str, local_rank: int) -> torch.device:
@@ -116,13 +116,13 @@ def pick_device(wanted: str, local_rank: int) -> torch.device:
     return device
 
 
-def _init_group(team: Team, timeout: timedelta) -> None:
-    if os.environ.get("LOCAL_WORLD_SIZE") == str(team.world_size) and Path("/sys/class/net/lo").exists():
+def _init_group(group: ProcessGroup, timeout: timedelta) -> None:
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(group.world_size) and Path("/sys/class/net/lo").exists():
         # one machine: gloo need not find out under which name and interface the world knows it
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if team.device.type == "cuda":
-        dist.init_process_group("nccl", timeout=timeout, device_id=team.device)
-        team._control = dist.new_group(backend="gloo", timeout=timeout)
+    if group.device.type == "cuda":
+        dist.init_process_group("nccl", timeout=timeout, device_id=group.device)
+        group._control = dist.new_group(backend="gloo", timeout=timeout)
     else:
         dist.init_process_group("gloo", timeout=timeout)
-    team._owns_group = True
+    group._owns_group = True

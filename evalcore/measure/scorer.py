@@ -13,7 +13,7 @@ import torch
 
 from evalcore.data.errors import DataError
 from evalcore.measure.loss import Head, nats_of_logits, target_nats
-from evalcore.measure.thread_pool import Lanes
+from evalcore.measure.thread_pool import BatchThreadPool
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,7 +31,7 @@ class Scorer:
         self.largest_id = largest_id
         self.makes_logits = not (hasattr(model, "hidden") and hasattr(model, "head"))
         self._head: Head | None = None
-        self._lanes: Lanes | None = None
+        self._lanes: BatchThreadPool | None = None
         self._logits: Callable[..., Any] = getattr(model, "logits", model)
         self._wants_targets = False
 
@@ -64,11 +64,11 @@ class Scorer:
             if was_training:
                 self.model.train()
 
-    def _side_by_side(self) -> contextlib.AbstractContextManager[Lanes | None]:
-        """Lanes where they pay and are safe: float32 on a CPU, in a model that keeps nothing between two calls."""
+    def _side_by_side(self) -> contextlib.AbstractContextManager[BatchThreadPool | None]:
+        """A thread pool where it pays and is safe: float32 on a CPU, in a model that keeps nothing between calls."""
         threads = torch.get_num_threads()
         fit = self.device.type == "cpu" and self.dtype == torch.float32 and threads > 1
-        return Lanes(threads) if fit and is_stateless(self.model) else contextlib.nullcontext()
+        return BatchThreadPool(threads) if fit and is_stateless(self.model) else contextlib.nullcontext()
 
     def _parameters(self) -> list[torch.Tensor]:
         return list(self.model.parameters()) if hasattr(self.model, "parameters") else []

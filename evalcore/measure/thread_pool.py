@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 
-class Lanes:
+class BatchThreadPool:
     """`count` threads; a context manager, at whose end they are gone."""
 
     def __init__(self, count: int) -> None:
@@ -22,7 +22,7 @@ class Lanes:
         # torch keeps the number of threads of an operation per thread: the caller's own number stays
         self._pool = ThreadPoolExecutor(count, "lane", initializer=torch.set_num_threads, initargs=(1,))
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> BatchThreadPool:
         return self
 
     def __exit__(self, *error: object) -> None:

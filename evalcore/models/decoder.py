@@ -124,9 +124,9 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def allocated(hollow: nn.Module, device: str) -> nn.Module:
+def allocated(meta_model: nn.Module, device: str) -> nn.Module:
     """The model with memory of its own, not yet filled.
 
     Module.to_empty would do, but on meta its empty_like imports the whole compiler, for a third of a second.
     """
-    return hollow._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
+    return meta_model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))

@@ -18,8 +18,8 @@ from evalcore.progress import write_progress
 from evalcore.worker.process_setup import die_with_parent, end_on, keep_freed_memory, leave_no_core, share_the_cpu
 
 if TYPE_CHECKING:
-    from evalcore.measure.process_group import Team
-    from evalcore.worker.launch_io import Desk
+    from evalcore.measure.process_group import ProcessGroup
+    from evalcore.worker.launch_io import LaunchFolderIO
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,44 +43,46 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
-    from evalcore.measure.process_group import TeamBroken, start_team
-    from evalcore.progress import Pulse
+    from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
+    from evalcore.progress import ProgressReporter
 
     rank = int(os.environ.get("RANK", "0"))
-    pulse = Pulse(partial(write_progress, folder.progress) if rank == 0 else None)
-    pulse.beat("importing", force=True)
+    reporter = ProgressReporter(partial(write_progress, folder.progress) if rank == 0 else None)
+    reporter.beat("importing", force=True)
     import torch
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    with pulse.while_working("joining"):
-        team = start_team(spec.device)
-    from evalcore.worker.evaluate_item import Appraiser
-    from evalcore.worker.launch_io import Desk
+    with reporter.while_working("joining"):
+        group = start_process_group(spec.device)
+    from evalcore.worker.evaluate_item import ItemEvaluator
+    from evalcore.worker.launch_io import LaunchFolderIO
 
-    desk = Desk(folder, spec.linger_s)
-    appraiser = Appraiser(spec, team, desk, pulse)
+    launch_io = LaunchFolderIO(folder, spec.linger_s)
+    evaluator = ItemEvaluator(spec, group, launch_io, reporter)
     try:
-        for item in _items(desk, team):
-            appraiser.appraise(item)
-    except TeamBroken as error:  # no outcome: the attempt in hand is charged by its started mark, the rest is not
+        for item in _items(launch_io, group):
+            evaluator.appraise(item)
+    except (
+        ProcessGroupBroken
+    ) as error:  # no outcome: the attempt in hand is charged by its started mark, the rest is not
         os.write(2, f"ckptwatch worker: rank {rank}: {error}\n".encode(errors="replace"))
         os._exit(1)  # taking the group down in order would wait for the ranks that are gone
     finally:
-        appraiser.close()
-    team.close()
+        evaluator.close()
+    group.close()
     return 0
 
 
-def _items(desk: Desk, team: Team) -> Iterator[Item]:
+def _items(launch_io: LaunchFolderIO, group: ProcessGroup) -> Iterator[Item]:
     """The same items in the same order on every rank: rank 0 decides and tells."""
-    from evalcore.measure.process_group import TeamBroken
+    from evalcore.measure.process_group import ProcessGroupBroken
 
     while True:
         try:
-            said = team.broadcast(desk.next() if team.is_main else None)
-        except TeamBroken:
-            if team.is_main or not desk.folder.closed.exists():
+            said = group.broadcast(launch_io.next() if group.is_main else None)
+        except ProcessGroupBroken:
+            if group.is_main or not launch_io.folder.closed.exists():
                 raise
             return  # rank 0 had nothing more to say and was quicker to leave
         if said is None:

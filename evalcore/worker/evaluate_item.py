@@ -20,44 +20,46 @@ from evalcore.data_digest import stamp
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
 from evalcore.measure import memory
 from evalcore.measure.evaluate import EvalResult, OutOfMemory, RankFailed, evaluate
-from evalcore.measure.process_group import Team
+from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
 from evalcore.messages import DATA_CHANGED, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
-from evalcore.progress import Pulse
-from evalcore.worker.failpoints import reach
-from evalcore.worker.launch_io import Desk
+from evalcore.progress import ProgressReporter
+from evalcore.worker.failpoints import failpoint
+from evalcore.worker.launch_io import LaunchFolderIO
 
 _TRACEBACK_LINES = 6
 Failure = tuple[str, str, str | None]  # (kind, reason, hint); kind `superseded` is no failure but an outcome of its own
 
 
-class Appraiser:
+class ItemEvaluator:
     """Keeps what one launch pays for once: the model of the last checkpoint, and the streams of the eval sets."""
 
-    def __init__(self, spec: LaunchSpec, team: Team, desk: Desk, pulse: Pulse) -> None:
-        self._spec, self._team, self._desk, self._pulse = spec, team, desk, pulse
+    def __init__(
+        self, spec: LaunchSpec, group: ProcessGroup, launch_io: LaunchFolderIO, reporter: ProgressReporter
+    ) -> None:
+        self._spec, self._group, self._launch_io, self._reporter = spec, group, launch_io, reporter
         self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
         self._streams: dict[str, TokenStream] = {}
         self._last: LoadedModel | None = None
 
     def appraise(self, item: Item) -> None:
         """Answer every task of the item; whatever is wrong with it costs this item alone."""
-        team = self._team
+        group = self._group
         if not item.tasks:
             return
         self._start(item.tasks[0])
         started = time.perf_counter()
         loaded, failure = self._load(item)
         load_seconds = time.perf_counter() - started
-        reach("after_load", team.rank)
-        failure = first_failure(team.gather(failure))
+        failpoint("after_load", group.rank)
+        failure = first_failure(group.gather(failure))
         if failure is not None or loaded is None:
             for task in item.tasks:
                 self._start(task)
                 self._answer(task, failure or ("crash", "the checkpoint was not loaded", None))
             return
-        if team.is_main:
-            _read_ahead(self._desk.peek())
+        if group.is_main:
+            _read_ahead(self._launch_io.peek())
         for task in item.tasks:
             self._start(task)
             self._answer(task, *self._measure(task, loaded, load_seconds))
@@ -71,14 +73,14 @@ class Appraiser:
         first = item.tasks[0]
 
         def report(done: int, total: int) -> None:
-            self._pulse.beat("loading", first.attempt, done=done, total=total, unit="bytes")
+            self._reporter.beat("loading", first.attempt, done=done, total=total, unit="bytes")
 
         try:
-            with self._pulse.while_working("loading", first.attempt):
+            with self._reporter.while_working("loading", first.attempt):
                 loaded = load_checkpoint(
                     os.fsencode(item.path),
                     spec=self._spec.model,
-                    device=str(self._team.device),
+                    device=str(self._group.device),
                     verify=self._spec.verify,
                     require_zip=self._spec.require_zip,
                     reuse=reuse,
@@ -99,10 +101,10 @@ class Appraiser:
         self, task: Task, loaded: LoadedModel, load_seconds: float
     ) -> tuple[Failure | None, Measurement | None]:
         """(failure, measurement) of one task; the same on every rank."""
-        team, eval_set = self._team, self._sets.get(task.eval_set)
+        group, eval_set = self._group, self._sets.get(task.eval_set)
         if eval_set is None:
             return ("protocol", f"the launch has no eval set {task.eval_set!r}", None), None
-        if not all(team.gather(_as_hashed(eval_set))):
+        if not all(group.gather(_as_hashed(eval_set))):
             return ("superseded", DATA_CHANGED, None), None
         stream, failure = self._open(task, eval_set)
         if failure is not None or stream is None:
@@ -112,16 +114,16 @@ class Appraiser:
             measurement = measurement_of(result, loaded, load_seconds)
         except Exception as error:  # evaluate has told all ranks already
             return failure_of(error, eval_set.name), None
-        if not all(team.gather(still_same(loaded))):
+        if not all(group.gather(still_same(loaded))):
             return ("superseded", "the file changed while it was evaluated", None), None
-        if not all(team.gather(_as_hashed(eval_set))):
+        if not all(group.gather(_as_hashed(eval_set))):
             return ("superseded", DATA_CHANGED, None), None
         return None, measurement
 
     def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
         def progressed(done: int, total: int) -> None:
-            self._pulse.beat("evaluating", task.attempt, task.eval_set, done, total, "windows")
-            reach("mid_eval", self._team.rank)
+            self._reporter.beat("evaluating", task.attempt, task.eval_set, done, total, "windows")
+            failpoint("mid_eval", self._group.rank)
 
         settings: dict[str, Any] = {
             "seq_len": eval_set.seq_len,
@@ -129,7 +131,7 @@ class Appraiser:
             "dtype": eval_set.dtype,
             "context_length": loaded.context_length,
             "vocab_size": loaded.vocab_size,
-            "team": self._team,
+            "group": self._group,
             "on_progress": progressed,
         }
         result = evaluate(loaded.model, stream, batch_size=self._spec.batch_size, **settings)
@@ -144,46 +146,46 @@ class Appraiser:
             return self._streams[eval_set.name], None
 
         def report(phase: str, done: int, total: int) -> None:
-            self._pulse.beat(phase, task.attempt, task.eval_set, done, total, "bytes")
+            self._reporter.beat(phase, task.attempt, task.eval_set, done, total, "bytes")
 
-        with self._pulse.while_working("opening data", task.attempt, task.eval_set):
-            stream, failure = open_together(self._team, eval_set, self._spec.cache_dir, report)
+        with self._reporter.while_working("opening data", task.attempt, task.eval_set):
+            stream, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
         if stream is not None:
             self._streams[eval_set.name] = stream
         return stream, failure
 
     def _start(self, task: Task) -> None:
-        if self._team.is_main and not self._desk.folder.started(task.attempt).exists():
-            self._desk.start(task.attempt)
-            reach("after_started", self._team.rank)
+        if self._group.is_main and not self._launch_io.folder.started(task.attempt).exists():
+            self._launch_io.start(task.attempt)
+            failpoint("after_started", self._group.rank)
 
     def _answer(self, task: Task, failure: Failure | None, measurement: Measurement | None = None) -> None:
-        if not self._team.is_main:
+        if not self._group.is_main:
             return
-        reach("before_outcome", self._team.rank)
+        failpoint("before_outcome", self._group.rank)
         if failure is None:
             outcome = Outcome(task.attempt, task.token, "succeeded", measurement=measurement)
         elif failure[0] == "superseded":
             outcome = Outcome(task.attempt, task.token, "superseded", reason=failure[1], hint=failure[2])
         else:
             outcome = Outcome(task.attempt, task.token, "failed", *failure)
-        self._desk.answer(outcome)
-        reach("after_outcome", self._team.rank)
+        self._launch_io.answer(outcome)
+        failpoint("after_outcome", self._group.rank)
 
 
 def open_together(
-    team: Team, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
+    group: ProcessGroup, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
 ) -> tuple[TokenStream | None, Failure | None]:
     """The stream, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
     stream: TokenStream | None = None
     failure: Failure | None = None
     for first_turn in (True, False):
-        if failure is None and first_turn == (team.local_rank == 0):
+        if failure is None and first_turn == (group.local_rank == 0):
             try:
                 stream = open_stream(eval_set, cache_dir=cache_dir, report=report)
             except Exception as error:  # told to the other ranks, which would wait for ever otherwise
                 failure = failure_of(error, eval_set.name)
-        failure = first_failure(team.gather(failure))
+        failure = first_failure(group.gather(failure))
     return (None, failure) if failure is not None else (stream, None)
 
 

@@ -13,7 +13,7 @@ import threading
 VARIABLE = "CKPTWATCH_WORKER_FAILPOINT"
 
 
-def reach(name: str, rank: int = 0) -> None:
+def failpoint(name: str, rank: int = 0) -> None:
     """Do what the environment says for this place, if it says anything."""
     for said in os.environ.get(VARIABLE, "").split(","):
         place, _, action = said.partition(":")

@@ -16,7 +16,7 @@ _POLL_S = 0.2
 _NEWS_S = 30.0  # the other ranks hear from a lingering rank 0 well inside a collective's timeout
 
 
-class Desk:
+class LaunchFolderIO:
     """Takes items in order of name, each once, and answers each task with one outcome."""
 
     def __init__(self, folder: LaunchFolder, linger_s: float) -> None:

@@ -14,12 +14,12 @@ import json, sys
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from evalcore import evaluate
-from evalcore.distributed import current_team
+from evalcore.distributed import current_group
 from tests.support.models import LogitsModel, tokens_for
 
 dist.init_process_group("gloo")
 model = DistributedDataParallel(LogitsModel())
-together = evaluate(model, tokens_for(1000), seq_len=64, batch_size=3, team=current_team())
+together = evaluate(model, tokens_for(1000), seq_len=64, batch_size=3, group=current_group())
 alone = evaluate(model.module, tokens_for(1000), seq_len=64, batch_size=3) if dist.get_rank() == 0 else None
 if alone is not None:
     print(json.dumps([together.loss, alone.loss, together.world_size, alone.world_size, model.training]))

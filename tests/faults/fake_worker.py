@@ -1,6 +1,6 @@
 """Stands in for `python -m torch.distributed.run ... -m evalcore.worker FOLDER` where a test needs no real model.
 
-It speaks the real contract through the real desk, reads the real archive for the file's identity, and starts in a tenth
+It speaks the real contract through LaunchFolderIO, reads the real archive for the identity, and starts in a tenth
 of torch's time. What else it does is told by a JSON list of rules: [{"match": glob, "do": action, "tries": n, ...}].
 """
 
@@ -22,7 +22,7 @@ sys.path.insert(0, os.fspath(ROOT))
 from evalcore.archive import ArchiveError, probe  # noqa: E402
 from evalcore.launch_folder import LaunchFolder  # noqa: E402
 from evalcore.messages import Item, LaunchSpec, Measurement, Outcome, Task, from_json  # noqa: E402
-from evalcore.worker.launch_io import Desk  # noqa: E402
+from evalcore.worker.launch_io import LaunchFolderIO  # noqa: E402
 from evalcore.worker.process_setup import die_with_parent, end_on  # noqa: E402
 
 
@@ -49,33 +49,33 @@ class FakeWorker:
     def __init__(self, folder: LaunchFolder, rules: list[dict], notes: Path) -> None:
         self.folder, self.rules, self.notes = folder, rules, notes
         spec = from_json(LaunchSpec, folder.spec.read_text())
-        self.desk = Desk(folder, spec.linger_s)
+        self.launch_io = LaunchFolderIO(folder, spec.linger_s)
 
     def drain(self) -> None:
-        while (text := self.desk.next()) is not None:
+        while (text := self.launch_io.next()) is not None:
             if not text:
                 continue
             item = from_json(Item, text)
             for task in item.tasks:
-                self.desk.start(task.attempt)
+                self.launch_io.start(task.attempt)
                 self.evaluate(item, task)
 
     def evaluate(self, item: Item, task: Task) -> None:
         rule = self.rule_for(item.shown_path or item.path)
         before = self.identity(item)
         if isinstance(before, Outcome):
-            self.desk.answer(self.addressed(before, task))
+            self.launch_io.answer(self.addressed(before, task))
             return
         action = rule.get("do", "answer")
         getattr(self, f"do_{action}")(item, task, rule)
         after = self.identity(item)
         pinned = "/spool/" in item.path
         if not pinned and isinstance(after, Outcome) and after.kind != "vanished":
-            self.desk.answer(self.addressed(after, task))
+            self.launch_io.answer(self.addressed(after, task))
             return
         if not self.folder.outcome(task.attempt).exists() and action != "no_outcome":
             said = measurement(item.digest, **rule.get("values", {}))
-            self.desk.answer(Outcome(task.attempt, task.token, "succeeded", measurement=said))
+            self.launch_io.answer(Outcome(task.attempt, task.token, "succeeded", measurement=said))
 
     def identity(self, item: Item) -> str | Outcome:
         try:
@@ -114,7 +114,7 @@ class FakeWorker:
         """Leaves the task unanswered, and goes on."""
 
     def do_fail(self, item: Item, task: Task, rule: dict) -> None:
-        self.desk.answer(Outcome(task.attempt, task.token, "failed", rule["kind"], rule.get("reason", "as told")))
+        self.launch_io.answer(Outcome(task.attempt, task.token, "failed", rule["kind"], rule.get("reason", "as told")))
 
     def do_exit(self, item: Item, task: Task, rule: dict) -> None:
         os.write(2, rule.get("says", "").encode("utf-8", "surrogateescape"))

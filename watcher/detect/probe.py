@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evalcore.archive import ArchiveError, Summary, summarise
-from watcher.detect.scan import FolderWatch, Irregular, ScanReport, look, mark
+from watcher.detect.scan import FolderWatch, Irregular, ScanReport, look, version_key
 from watcher.detect.settle import Candidate, Settler
 from watcher.domain.checkpoint import Fingerprint, NamePattern, Step, choose_step, step_from_name
 
@@ -21,7 +21,7 @@ DONE_MAX = 20_000  # of these, late hints and scans that were under way are told
 
 
 @dataclass(frozen=True)
-class Found:
+class SettledFile:
     """A settled, structurally complete version of a file, and what its directory and pickle tell."""
 
     path: str
@@ -31,14 +31,14 @@ class Found:
     name_step: Step
 
 
-def found_of(path: str, fingerprint: Fingerprint, summary: Summary) -> Found:
+def found_of(path: str, fingerprint: Fingerprint, summary: Summary) -> SettledFile:
     """Put together what the payload and the name tell of the step."""
     payload, name = Step(summary.step, summary.step_source or ""), step_from_name(path)
-    return Found(path, fingerprint, summary, choose_step(payload, name), name)
+    return SettledFile(path, fingerprint, summary, choose_step(payload, name), name)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Rejection:
     """A path that cannot be registered, and why. final: nothing more is expected of this version."""
 
     path: str
@@ -49,7 +49,7 @@ class Verdict:
 
 
 @dataclass
-class Gatherer:
+class FolderProber:
     """The candidates of one run. `patient` is False in a single pass, where an incomplete file gets its verdict."""
 
     root: str
@@ -63,7 +63,7 @@ class Gatherer:
     scans: int = 0
     _done: dict[int, None] = field(default_factory=dict)  # marks of versions handed on, the newest last
 
-    def take_in(self, now_s: float) -> tuple[list[ScanReport], list[Verdict]]:
+    def take_in(self, now_s: float) -> tuple[list[ScanReport], list[Rejection]]:
         """Empty the queues of the watch: scans first, then hints, each of which costs one stat."""
         reports, verdicts = [], []
         for report in _drain(self.watch.reports):
@@ -71,8 +71,8 @@ class Gatherer:
             self.last_report, self.scans = report, self.scans + 1
             for path, found in report.observations:
                 if isinstance(found, Irregular):
-                    verdicts.append(Verdict(path, "unsupported", found.reason, final=True))
-                elif mark(path, found) not in self._done:  # a scan may have begun before it was handed on
+                    verdicts.append(Rejection(path, "unsupported", found.reason, final=True))
+                elif version_key(path, found) not in self._done:  # a scan may have begun before it was handed on
                     self.settler.observe(path, found, now_s)
         closed: dict[str, bool] = {}
         for hint in _drain(self.watch.hints):
@@ -85,7 +85,7 @@ class Gatherer:
                     candidate.due_s = min(candidate.due_s, max(now_s, candidate.changed_s + self.settler.settle_s))
         return reports, verdicts
 
-    def settled(self, now_s: float, limit: int) -> Iterator[Found | Verdict]:
+    def settled(self, now_s: float, limit: int) -> Iterator[SettledFile | Rejection]:
         """Candidates whose quiet time is over, looked at once more and probed; at most `limit` of them."""
         for candidate in list(self.settler.due(now_s))[:limit]:
             if verdicts := self._look(candidate.path, now_s, candidate.closed):
@@ -93,24 +93,24 @@ class Gatherer:
             elif candidate.due_s <= now_s and candidate.path in self.settler.candidates:
                 yield from self._probe(candidate, now_s)
 
-    def _look(self, path: str, now_s: float, closed: bool) -> list[Verdict]:
+    def _look(self, path: str, now_s: float, closed: bool) -> list[Rejection]:
         try:
             found = look(self.root, path)
         except OSError as error:
             found = Irregular(f"cannot be looked at: {error.strerror}")
         if isinstance(found, Fingerprint):
-            if path in self.settler.candidates or mark(path, found) not in self._done:
+            if path in self.settler.candidates or version_key(path, found) not in self._done:
                 self.settler.observe(path, found, now_s, closed=closed)
             return []
         candidate = self.settler.drop(path)
         if isinstance(found, Irregular):
-            return [] if found.alias else [Verdict(path, "unsupported", found.reason, final=True)]
+            return [] if found.alias else [Rejection(path, "unsupported", found.reason, final=True)]
         if candidate is None or not os.path.isdir(self.root):
             return []  # never seen, or the whole folder is away: the scan will tell
         reason = "it was gone before it was complete and quiet" + (f": {candidate.reason}" if candidate.reason else "")
-        return [Verdict(path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)]
+        return [Rejection(path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)]
 
-    def _probe(self, candidate: Candidate, now_s: float) -> Iterator[Found | Verdict]:
+    def _probe(self, candidate: Candidate, now_s: float) -> Iterator[SettledFile | Rejection]:
         path = candidate.path
         name_step = step_from_name(path)
         if self.ready_marker and not self._marked(candidate, name_step):
@@ -135,31 +135,31 @@ class Gatherer:
         yield found_of(path, candidate.fingerprint, summary)
 
     def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
-        self._done[mark(path, fingerprint)] = None
+        self._done[version_key(path, fingerprint)] = None
         if len(self._done) > DONE_MAX:
             del self._done[next(iter(self._done))]
 
-    def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Verdict]:
+    def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Rejection]:
         if not error.incomplete:
             self.settler.drop(candidate.path)
-            yield Verdict(candidate.path, error.kind, error.reason, True, candidate.fingerprint)
+            yield Rejection(candidate.path, error.kind, error.reason, True, candidate.fingerprint)
         elif not self.patient or self.settler.given_up(candidate, now_s):
             self.settler.drop(candidate.path)
             reason = f"{error.reason}; its writer added nothing more"
-            yield Verdict(candidate.path, "corrupt", reason, True, candidate.fingerprint)
+            yield Rejection(candidate.path, "corrupt", reason, True, candidate.fingerprint)
         else:
             first = not candidate.probes
             self.settler.wait(candidate, now_s, error.reason)
             if first:
-                yield Verdict(candidate.path, "incomplete", error.reason, False, candidate.fingerprint)
+                yield Rejection(candidate.path, "incomplete", error.reason, False, candidate.fingerprint)
 
-    def _unreadable(self, candidate: Candidate, now_s: float, error: OSError) -> Verdict:
+    def _unreadable(self, candidate: Candidate, now_s: float, error: OSError) -> Rejection:
         reason = f"cannot be read: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
         if self.patient:
             self.settler.wait(candidate, now_s, reason)
-            return Verdict(candidate.path, "unreadable", reason, False, candidate.fingerprint)
+            return Rejection(candidate.path, "unreadable", reason, False, candidate.fingerprint)
         self.settler.drop(candidate.path)
-        return Verdict(candidate.path, "unsupported", reason, True, candidate.fingerprint)
+        return Rejection(candidate.path, "unsupported", reason, True, candidate.fingerprint)
 
     def _marked(self, candidate: Candidate, step: Step) -> bool:
         """Is the ready marker there, and not older than the file that it speaks of?"""

@@ -107,7 +107,7 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
     )
 
 
-def mark(path: str, found: Fingerprint | Irregular) -> int:
+def version_key(path: str, found: Fingerprint | Irregular) -> int:
     """A number that stands for this version of this path; 100,000 of them are a few megabytes."""
     return hash((stored(path), *found[1:]) if isinstance(found, Fingerprint) else (stored(path), found.reason))
 
@@ -169,12 +169,12 @@ class FolderWatch(FileSystemEventHandler):
 
     def remember(self, path: str, found: Fingerprint | Irregular) -> None:
         """This version was dealt with: scans need not report it."""
-        self._recent.add(mark(path, found))
+        self._recent.add(version_key(path, found))
 
     def forget(self, path: str, found: Fingerprint) -> None:
         """Report this version again: something about it was not finished."""
-        self._recent.discard(mark(path, found))
-        self._known.discard(mark(path, found))
+        self._recent.discard(version_key(path, found))
+        self._known.discard(version_key(path, found))
         self._scan_now.set()
 
     def dispatch(self, event) -> None:
@@ -256,7 +256,7 @@ class FolderWatch(FileSystemEventHandler):
         report.observations = new
         if report.lost:
             known.intersection_update(this.seen)
-        known.update(mark(path, found) for path, found in new)
+        known.update(version_key(path, found) for path, found in new)
         report.seconds = time.thread_time() - began_cpu_s
         return report
 
@@ -309,7 +309,7 @@ class FolderWatch(FileSystemEventHandler):
 
     def _keep(self, path: str, found: Fingerprint | Irregular, this: _Round) -> None:
         """Sort in what is not a regular file of a known stat: nearly always news."""
-        key = mark(path, found)
+        key = version_key(path, found)
         if key in this.known:  # so it was not to be ignored
             this.seen.append(key)
         elif why := self.pattern.why_ignored(path):

@@ -1,4 +1,4 @@
-"""The states of a job and what one attempt's end makes of it. Pure: no clock, no chance, no database.
+"""The states of a job and what one attempt's end makes of it. Pure: no clock, no jitter, no database.
 
     enqueue          claim            record
     ───────▶ queued ───────▶ running ────────▶ succeeded
@@ -94,10 +94,10 @@ class Transition:
     records: bool = False
 
 
-def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: float) -> Transition:
+def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: float) -> Transition:
     """Decide what becomes of a running job. An outcome file is the truth, whatever else is known."""
     if end.outcome is not None:
-        return _after_outcome(job, end.outcome, policy, chance)
+        return _after_outcome(job, end.outcome, policy, jitter)
     if end.cause is Cause.ORPHANED:
         return _after_orphaning(job, "the daemon died")
     if end.cause is Cause.RELEASED or not end.started:
@@ -112,10 +112,10 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, chance: f
         Cause.ENDED: ("crash", "the worker ended without an outcome"),
     }[end.cause]
     reason = f"{what}: {end.detail}" if end.detail else what
-    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB shows its last words", policy, chance)
+    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB shows its last words", policy, jitter)
 
 
-def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, chance: float) -> Transition:
+def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
     if outcome.status == "succeeded":
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
     if outcome.status == "superseded" and outcome.reason == DATA_CHANGED:
@@ -126,17 +126,17 @@ def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, chance:
     kind, reason = outcome.kind or "crash", outcome.reason or "no reason given"
     if kind in DETERMINISTIC_KINDS:
         return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=outcome.hint, charge=1)
-    return _retry_or_fail(job, kind, reason, outcome.hint, policy, chance)
+    return _retry_or_fail(job, kind, reason, outcome.hint, policy, jitter)
 
 
 def _retry_or_fail(
-    job: JobFacts, kind: str, reason: str, hint: str | None, policy: RetryPolicy, chance: float
+    job: JobFacts, kind: str, reason: str, hint: str | None, policy: RetryPolicy, jitter: float
 ) -> Transition:
     charged = job.charged + 1
     if charged >= policy.attempts:
         reason = f"{reason} ({charged} attempts)"
         return Transition(State.FAILED, "failed", kind=kind, reason=reason, hint=hint, charge=1)
-    pause = backoff_s(policy.first_backoff_s, charged, chance)
+    pause = backoff_s(policy.first_backoff_s, charged, jitter)
     return Transition(State.QUEUED, "failed", kind=kind, reason=reason, hint=hint, charge=1, pause_s=pause)
 
 
@@ -148,11 +148,11 @@ def _after_orphaning(job: JobFacts, what: str) -> Transition:
     return Transition(State.QUEUED, "orphaned", reason=what, orphan=1)
 
 
-def backoff_s(first_s: float, charged: int, chance: float) -> float:
+def backoff_s(first_s: float, charged: int, jitter: float) -> float:
     """first_s * 4^(charged-1), at most 30 min, spread by up to 20 % so that jobs do not return all at once.
 
-    charged: attempts that counted so far, at least 1. chance: uniform in [0, 1).
+    charged: attempts that counted so far, at least 1. jitter: uniform in [0, 1).
     """
     exponent = min(charged - 1, 16)
     pause = min(first_s * BACKOFF_FACTOR**exponent, BACKOFF_MAX_S)
-    return min(pause * (1 + JITTER * (2 * chance - 1)), BACKOFF_MAX_S)
+    return min(pause * (1 + JITTER * (2 * jitter - 1)), BACKOFF_MAX_S)

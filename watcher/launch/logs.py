@@ -80,7 +80,7 @@ def _append(path: Path, data: bytes) -> None:
 def main(path: str, *command: str) -> int:
     """Run a command with its output in a log; its exit status, or 128 and the signal that ended it, as a shell has it.
 
-    Signals to the whole job reach the command too: here they are let pass, so that its last words are still read.
+    Signals to the whole job failpoint the command too: here they are let pass, so that its last words are still read.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # a handler, which the command does not inherit as SIG_IGN is

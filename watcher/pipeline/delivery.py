@@ -20,7 +20,7 @@ from watcher.log import Log
 from watcher.report.comparison import Difference, compare_rows
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.deliver import Result
-from watcher.sinks.delivery_process import Courier
+from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.sinks.registry import named
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
@@ -36,7 +36,7 @@ TRIES_MAX = {"sink": 200, "alert": 8}  # with pauses of up to half an hour: four
 
 
 @dataclass
-class Outgoing:
+class Delivery:
     """All sinks and alerts of one daemon. Raises StoreUnavailable like everything that uses the store."""
 
     store: Store
@@ -45,14 +45,14 @@ class Outgoing:
     sink_sections: Sequence[SinkSettings]
     alert_sections: Sequence[AlertSettings]
     runs: Sequence[str]
-    courier: Courier = field(init=False)
+    deliveries: DeliveryProcesses = field(init=False)
     _signature: tuple[Any, ...] | None = None
     _ticked_s: float = -1e9
     _timed_s: float = -1e9
     _said: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.courier = Courier(self.state.root / "sinks")
+        self.deliveries = DeliveryProcesses(self.state.root / "sinks")
         self.sinks = named(self.sink_sections)
         self.alerts = {_alert_name(section): section for section in self.alert_sections}
 
@@ -68,7 +68,7 @@ class Outgoing:
         with self.store.write() as tx:
             outbox.adopt(tx, self._fed(), at, failures=[ALERTS])
             outbox.adopt(tx, self.alerts, at)
-        for name, result in self.courier.leftovers():
+        for name, result in self.deliveries.leftovers():
             self._apply(name, result, at_s)
 
     def tick(self, now_s: float, at_s: float) -> None:
@@ -76,7 +76,7 @@ class Outgoing:
         if not self.wanted or now_s - self._ticked_s < EVERY_S:
             return
         self._ticked_s = now_s
-        for name, result in self.courier.arrived(now_s):
+        for name, result in self.deliveries.arrived(now_s):
             self._apply(name, result, at_s)
         self._sweep(at_s)
         if self.alerts:
@@ -93,14 +93,14 @@ class Outgoing:
         with self.store.read() as tx:
             if outbox.signature(tx) != self._signature:
                 return False
-            return not self.courier.busy and not outbox.due(tx, [*self._fed(), *self.alerts], iso(at_s))
+            return not self.deliveries.busy and not outbox.due(tx, [*self._fed(), *self.alerts], iso(at_s))
 
     @property
     def busy(self) -> bool:
-        return self.courier.busy
+        return self.deliveries.busy
 
     def stop(self) -> None:
-        self.courier.stop()
+        self.deliveries.stop()
 
     def _fed(self) -> list[str]:
         """Who gets results straight from the table."""
@@ -117,10 +117,10 @@ class Outgoing:
     def _send(self, now_s: float, at_s: float) -> None:
         with self.store.read() as tx:
             due = outbox.due(tx, [*self.sinks, *self.alerts], iso(at_s))
-            ready = [name for name in due if self.courier.free(name)]
+            ready = [name for name in due if self.deliveries.free(name)]
             batches = {name: outbox.pending(tx, name, BATCH, iso(at_s)) for name in ready}
         for name, owed in batches.items():
-            if not owed or not self.courier.free(name):
+            if not owed or not self.deliveries.free(name):
                 continue
             section: dict[str, Any] = (
                 {"sink": self.sinks[name].model_dump(mode="json")}
@@ -129,7 +129,7 @@ class Outgoing:
             )
             rows = [(one.id, _subject(one)) for one in owed]
             try:
-                self.courier.start(name, rows, now_s, unsure=any(one.tries for one in owed), **section)
+                self.deliveries.start(name, rows, now_s, unsure=any(one.tries for one in owed), **section)
             except OSError as error:
                 self._complain(name, f"no delivery can be started: {error.strerror or error}")
 
@@ -142,7 +142,7 @@ class Outgoing:
                 pause_s = FIRST_PAUSE_S if result.busy else backoff_s(FIRST_PAUSE_S, tries + 1, 0.5)
                 given_up = tries + 1 >= TRIES_MAX["alert" if name in self.alerts else "sink"]
                 outbox.mark_failed(tx, result.failed, result.error, None if given_up else iso(at_s + pause_s))
-        self.courier.applied(name, result)
+        self.deliveries.applied(name, result)
         if result.failed:
             self._complain(name, result.error)
         else:

@@ -19,11 +19,11 @@ from evalcore.messages import Item, LaunchSpec, Task, to_json
 from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, State, Transition, after_attempt
 from watcher.domain.order import fill_order
 from watcher.domain.timestamps import iso
-from watcher.failpoints import reach
+from watcher.failpoints import failpoint
 from watcher.launch.devices import Choice, choose, list_gpus
 from watcher.launch.protocol import CannotLaunch, Ended, Launcher, LaunchPlan, Running
 from watcher.log import Log
-from watcher.pipeline.open_launch import Live, OpenTask, read_end
+from watcher.pipeline.open_launch import OpenLaunch, OpenTask, read_end
 from watcher.settings.schema import LaunchSettings, RunSettings
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
@@ -52,7 +52,7 @@ class Dispatch:
     waiting_for: str | None = None
     launch_failures: int = 0
     launch_failure: str = ""
-    live: dict[str, Live] = field(default_factory=dict)
+    live: dict[str, OpenLaunch] = field(default_factory=dict)
     keep_launches: int = 200
     only: list[int] | None = None  # claim nothing but these checkpoints
     away: Callable[[str], str | None] = lambda run: None  # why a run's files cannot be judged now: nothing is claimed
@@ -110,7 +110,7 @@ class Dispatch:
 
     def adopt(self, running: Running, held: Held) -> None:
         """Take over an attempt of a launch that outlived its daemon."""
-        live = self.live.setdefault(running.plan.launch, Live(running, fed=False))
+        live = self.live.setdefault(running.plan.launch, OpenLaunch(running, fed=False))
         live.open[held.attempt.id] = OpenTask(held)
 
     # -- claim and launch ------------------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ class Dispatch:
         claimed = self._claim(launch, self._launch_row(plan))
         if claimed is None:
             return
-        reach("after_claim")
-        live = self.live[launch] = Live(Running(plan))  # held from here on: whatever fails, the next tick ends it
+        failpoint("after_claim")
+        live = self.live[launch] = OpenLaunch(Running(plan))  # held from here on: whatever fails, the next tick ends it
         self._hold(live, claimed)
         try:
             folder.create()
@@ -154,7 +154,7 @@ class Dispatch:
             self._cannot_launch(live, str(error), now_s)
             del self.live[launch]
             return
-        reach("after_spawn")
+        failpoint("after_spawn")
         running = live.running
         facts = {"pid": running.pid, "pid_start": running.pid_start, "external_id": running.external_id}
         queue.update_launch(self.store, launch, **facts)
@@ -197,7 +197,7 @@ class Dispatch:
                 return claimed
         return queue.claim_next(self.store, {run: order}, launch, now, None, opens)
 
-    def _feed(self, live: Live) -> None:
+    def _feed(self, live: OpenLaunch) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""
         while live.fed and live.stopped is None and not live.folder.closed.exists():
             waiting = [o for o in live.open.values() if o.started_s is None and not o.cancelled]
@@ -211,17 +211,17 @@ class Dispatch:
                 live.fed = False
                 self._release(live, claimed, f"the launch folder cannot be written: {error.strerror}")
 
-    def _release(self, live: Live, claimed: ClaimedCheckpoint, reason: str) -> None:
+    def _release(self, live: OpenLaunch, claimed: ClaimedCheckpoint, reason: str) -> None:
         for job in claimed.jobs:
             self._end(live.open[job.attempt].held, AttemptEnd(Cause.RELEASED, False, None, reason))
             del live.open[job.attempt]
 
-    def _hold(self, live: Live, claimed: ClaimedCheckpoint) -> None:
+    def _hold(self, live: OpenLaunch, claimed: ClaimedCheckpoint) -> None:
         for job in claimed.jobs:
             attempt = OpenAttempt(job.attempt, job.token, live.running.plan.launch, job.facts)
             live.open[job.attempt] = OpenTask(Held(attempt, claimed, job.eval_set))
 
-    def _write_item(self, live: Live, claimed: ClaimedCheckpoint) -> None:
+    def _write_item(self, live: OpenLaunch, claimed: ClaimedCheckpoint) -> None:
         live.items += 1
         tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
         original = os.path.join(self.runs[claimed.run].dir, claimed.path)
@@ -245,7 +245,7 @@ class Dispatch:
             return self.settings.threads
         return max(1, len(os.sched_getaffinity(0)) // self.settings.nproc)
 
-    def _cannot_launch(self, live: Live, reason: str, now_s: float) -> None:
+    def _cannot_launch(self, live: OpenLaunch, reason: str, now_s: float) -> None:
         """Nothing of it began: no job is charged, and the whole queue waits a little."""
         pause_s = LAUNCH_PAUSE_S[min(self.launch_failures, len(LAUNCH_PAUSE_S) - 1)]
         self.launch_failures += 1
@@ -257,7 +257,7 @@ class Dispatch:
 
     # -- reap and record -------------------------------------------------------------------------------------------
 
-    def _reap(self, live: Live, now_s: float) -> None:
+    def _reap(self, live: OpenLaunch, now_s: float) -> None:
         ended = self.launcher.poll(live.running)  # before the last look at the outcomes, not after
         self._look_at_progress(live, now_s)
         for attempt_id in list(live.open):
@@ -267,7 +267,7 @@ class Dispatch:
             return
         self._after_end(live, ended, now_s)
 
-    def _after_end(self, live: Live, ended: Ended, now_s: float) -> None:
+    def _after_end(self, live: OpenLaunch, ended: Ended, now_s: float) -> None:
         launch = live.running.plan.launch
         if live.open and not live.ever_started and live.stopped is None:
             self._cannot_launch(live, f"{ended.tail}\n{ended.reason}".strip(), now_s)
@@ -280,14 +280,14 @@ class Dispatch:
         self.log.event("launch_ended", launch=launch, reason=ended.reason)
         self._prune_folders()
 
-    def _look_at(self, live: Live, attempt_id: int, now_s: float) -> None:
+    def _look_at(self, live: OpenLaunch, attempt_id: int, now_s: float) -> None:
         this = live.open[attempt_id]
         checkpoint, eval_set = this.held.checkpoint, this.held.eval_set
         if this.started_s is None and live.folder.started(attempt_id).exists():
             queue.started(self.store, attempt_id, iso(time.time()))
             this.started_s = live.progress_s = now_s
             live.ever_started = True
-            reach("after_started")
+            failpoint("after_started")
             self.launch_failures = 0
             self.log.event("evaluating", path=checkpoint.shown_path, step=checkpoint.step, eval_set=eval_set)
         end = read_end(live.folder, this.held.attempt)
@@ -296,7 +296,7 @@ class Dispatch:
             self._end(this.held, end)
             del live.open[attempt_id]
 
-    def _look_at_progress(self, live: Live, now_s: float) -> None:
+    def _look_at_progress(self, live: OpenLaunch, now_s: float) -> None:
         try:
             mtime_ns = live.folder.progress.stat().st_mtime_ns
         except OSError:
@@ -304,7 +304,7 @@ class Dispatch:
         if mtime_ns != live.progress_mtime_ns:
             live.progress_mtime_ns, live.progress_s = mtime_ns, now_s
 
-    def _watch_the_clock(self, live: Live, now_s: float) -> None:
+    def _watch_the_clock(self, live: OpenLaunch, now_s: float) -> None:
         if live.stopped is not None:
             self.launcher.stop(live.running)
             return
@@ -318,7 +318,7 @@ class Dispatch:
         if live.stopped is not None:
             self.launcher.stop(live.running)
 
-    def _end_all(self, live: Live, cause: Cause, detail: str) -> None:
+    def _end_all(self, live: OpenLaunch, cause: Cause, detail: str) -> None:
         for attempt_id in list(live.open):
             this = live.open[attempt_id]
             self._end(this.held, AttemptEnd(cause, this.started_s is not None, None, detail))
@@ -339,17 +339,17 @@ class Dispatch:
         facts = {"path": checkpoint.shown_path, "eval_set": held.eval_set}
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
-            reach("before_record")
+            failpoint("before_record")
             if results.record(self.store, attempt, move, measured, now, run=checkpoint.run) is None:
                 self.log.event("rejected", **facts)
                 return
-            reach("after_record")
+            failpoint("after_record")
             loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
             ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
             self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
             return
-        reach("before_end")
+        failpoint("before_end")
         not_before = iso(now_s + move.pause_s) if move.pause_s else None
         queue.end_attempts(self.store, [(attempt, move, not_before)], now)
         if move.state is State.FAILED:

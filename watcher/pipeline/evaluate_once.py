@@ -16,7 +16,7 @@ from evalcore.archive import ArchiveError, summarise
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, from_json
 from evalcore.progress import Progress
-from watcher.detect.probe import Found, found_of
+from watcher.detect.probe import SettledFile, found_of
 from watcher.detect.scan import fingerprint
 from watcher.domain.checkpoint import printable
 from watcher.domain.timestamps import iso
@@ -43,7 +43,7 @@ class Evaluated:
     run: str
 
 
-def read_all(paths: list[str]) -> list[Found]:
+def read_all(paths: list[str]) -> list[SettledFile]:
     """What each file says of itself. Raises NothingFound, CheckpointUnreadable."""
     found = []
     for path in paths:
@@ -64,7 +64,7 @@ def evaluate_files(
     store: Store,
     state: StateFolder,
     settings: Settings,
-    found: list[Found],
+    found: list[SettledFile],
     run_name: str,
     log: Log,
     launcher: Launcher,

@@ -16,14 +16,14 @@ from functools import partial
 
 from evalcore.archive import Summary
 from evalcore.progress import Progress
-from watcher.detect.probe import Found, Gatherer, Verdict
-from watcher.detect.scan import FolderWatch, ScanReport, mark
+from watcher.detect.probe import FolderProber, Rejection, SettledFile
+from watcher.detect.scan import FolderWatch, ScanReport, version_key
 from watcher.detect.settle import Settler
 from watcher.detect.spool import Spool, should_pin
 from watcher.domain.checkpoint import NamePattern, stored
 from watcher.domain.order import wanted
 from watcher.domain.timestamps import iso
-from watcher.failpoints import reach
+from watcher.failpoints import failpoint
 from watcher.log import Log
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
@@ -50,8 +50,8 @@ class Intake:
     started_s: float = 0.0
     dir_missing: str | None = None
     overflows_seen: int = 0
-    _verdicts: deque[Verdict] = field(default_factory=deque)
-    _found: deque[Found] = field(default_factory=deque)
+    _verdicts: deque[Rejection] = field(default_factory=deque)
+    _found: deque[SettledFile] = field(default_factory=deque)
     home_device: int | None = None  # st_dev of the file system that the checkpoints lie on
     _backlog: set[str] | None = None  # files of the first scan that `backfill` leaves aside; None: decided
     _backlog_whole: bool = False
@@ -65,14 +65,14 @@ class Intake:
         self._backlog = set() if is_new and self.run.backfill != "all" else None
         self._rotates = checkpoints.rotates(self.store, self.run.name)
         self.registered = checkpoints.count_checkpoints(self.store, self.run.name)
-        known = {mark(path, found) for path, found in checkpoints.known_versions(self.store, self.run.name)}
+        known = {version_key(path, found) for path, found in checkpoints.known_versions(self.store, self.run.name)}
         self.home_device = checkpoints.home_device(self.store, self.run.name)
         self._judged = checkpoints.judged(self.store, self.run.name)
         pattern = NamePattern(self.run.include, self.run.exclude)
         self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
         settler = Settler(self.run.settle_s, self.run.incomplete_timeout_s)
         marker, busy = self.run.ready_marker, partial(self._busy, "hashing")
-        self.gatherer = Gatherer(root, pattern, self.watch, settler, marker, self.patient, busy)
+        self.prober = FolderProber(root, pattern, self.watch, settler, marker, self.patient, busy)
         self.last_new_s = self.started_s = time.monotonic()
         self.watch.start(known)
         if self.watch.polling_because:
@@ -84,11 +84,11 @@ class Intake:
 
     def tick(self, now_s: float) -> None:
         """Take in what was seen, probe what is quiet, and write what that tells. Raises StoreUnavailable."""
-        reports, verdicts = self.gatherer.take_in(now_s)
+        reports, verdicts = self.prober.take_in(now_s)
         self._verdicts.extend(verdicts)
         self._note_backlog(reports)
-        for item in self.gatherer.settled(now_s, PROBES_PER_TICK):
-            if isinstance(item, Verdict):
+        for item in self.prober.settled(now_s, PROBES_PER_TICK):
+            if isinstance(item, Rejection):
                 self._verdicts.append(item)
             else:
                 self._found.append(item)
@@ -105,11 +105,11 @@ class Intake:
 
     def idle(self) -> bool:
         """Has a whole scan been taken in, with nothing left to settle or to write?"""
-        report = self.gatherer.last_report
+        report = self.prober.last_report
         scanned = report is not None and (not report.more or report.error is not None)
         if self._backlog is not None and (report is None or report.error is None):
             return False
-        return scanned and not self.gatherer.settler.candidates and not self._found and not self._verdicts
+        return scanned and not self.prober.settler.candidates and not self._found and not self._verdicts
 
     def away(self) -> str | None:
         """Why a file that is not there says nothing now: the whole folder is gone, or another file system covers it."""
@@ -117,7 +117,7 @@ class Intake:
             device = os.stat(self.run.dir).st_dev
         except OSError as error:
             return f"{self.run.dir}: {error.strerror}"
-        report = self.gatherer.last_report
+        report = self.prober.last_report
         if report is not None and report.device == device and report.matching:
             return None
         if self.home_device is not None and device != self.home_device:
@@ -125,7 +125,7 @@ class Intake:
         return None
 
     def next_due_s(self) -> float | None:
-        return self.gatherer.settler.next_due_s()
+        return self.prober.settler.next_due_s()
 
     def _after_scan(self, report: ScanReport) -> None:
         missing = report.error or (self.away() if self.registered else None)
@@ -157,7 +157,7 @@ class Intake:
         """Once all of it has settled, `latest` has the newest evaluated after all."""
         if self._backlog is None or not self._backlog_whole:
             return
-        if self._backlog.isdisjoint(self.gatherer.settler.candidates):
+        if self._backlog.isdisjoint(self.prober.settler.candidates):
             if self.run.backfill == "latest":
                 queue.revive_newest(self.store, self.run.name, iso(time.time()))
             self._backlog = None
@@ -167,13 +167,13 @@ class Intake:
         if report.more:
             return
         for path in checkpoints.judged_by_name(self.store, self.run.name):
-            if "\\udc" in path or path in self.gatherer.settler.candidates:
+            if "\\udc" in path or path in self.prober.settler.candidates:
                 continue  # the name itself is not UTF-8: it cannot be looked at from what is stored
             if not os.path.lexists(os.path.join(self.run.dir, path)):
                 checkpoints.unjudge(self.store, self.run.name, path)
                 self._judged = {pair for pair in self._judged if pair[0] != path}
 
-    def _judge(self, verdict: Verdict) -> None:
+    def _judge(self, verdict: Rejection) -> None:
         path = stored(verdict.path)
         if (path, verdict.reason) in self._judged:
             return
@@ -191,7 +191,7 @@ class Intake:
         batch = list(self._found)
         new = [self._checkpoint(found) for found in batch]
         done = checkpoints.register(self.store, self.run.name, new, self.sets, iso(time.time()))
-        reach("after_register")
+        failpoint("after_register")
         self._found.clear()
         for found, checkpoint, registered in zip(batch, new, done, strict=True):
             self.watch.remember(found.path, found.fingerprint)
@@ -207,7 +207,7 @@ class Intake:
                 self._rotates = True
                 checkpoints.mark_rotating(self.store, self.run.name)
 
-    def _checkpoint(self, found: Found) -> NewCheckpoint:
+    def _checkpoint(self, found: SettledFile) -> NewCheckpoint:
         skipped = None
         if self._backlog is not None and found.path in self._backlog:
             skipped = f"run.backfill = {self.run.backfill!r}: it was there before the first start"
@@ -215,7 +215,7 @@ class Intake:
             skipped = f"run.every = {self.run.every}"
         return as_checkpoint(found, found.path, skipped)
 
-    def _tell(self, found: Found, checkpoint: NewCheckpoint, registered: Registered) -> None:
+    def _tell(self, found: SettledFile, checkpoint: NewCheckpoint, registered: Registered) -> None:
         if checkpoint.skipped and registered.new:
             self.log.event("skipped", path=found.path, reason=checkpoint.skipped)
         elif registered.copied and not registered.enqueued:
@@ -234,13 +234,13 @@ class Intake:
             self._busy_with = (phase, path, now_s)
         self.tell(Progress(phase, done, total, "bytes", stored(path), since=self._busy_with[2], at=now_s))
 
-    def _pin(self, found: Found, registered: Registered) -> None:
+    def _pin(self, found: SettledFile, registered: Registered) -> None:
         kept = self.registered
         if not registered.queued or not should_pin(
             self.run.pin, rotates=self._rotates, overwritten=registered.overwrote, kept=kept
         ):
             return
-        reach("before_pin")
+        failpoint("before_pin")
         source = os.path.join(self.run.dir, found.path)
         busy = partial(self._busy, "copying", found.path)
         copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
@@ -252,7 +252,7 @@ class Intake:
             self.log.event("pinned", path=found.path)
 
 
-def as_checkpoint(found: Found, path: str, skipped: str | None) -> NewCheckpoint:
+def as_checkpoint(found: SettledFile, path: str, skipped: str | None) -> NewCheckpoint:
     """What is registered of a found file. path: relative to the run's folder. skipped: why it is not evaluated."""
     summary: Summary = found.summary
     shown = stored(path)

@@ -26,7 +26,7 @@ class OpenTask:
 
 
 @dataclass
-class Live:
+class OpenLaunch:
     """A launch that runs: its open attempts, and when it last gave a sign of progress."""
 
     running: Running

@@ -103,10 +103,10 @@ def _difference(value: float, stderr: float, freedom: float, windows: int, metho
         return Difference(value, 0.0, value, value, p, windows, method)
     t = value / stderr
     if math.isinf(freedom):
-        p, reach = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
+        p, failpoint = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
     else:
-        p, reach = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
-    return Difference(value, stderr, value - reach * stderr, value + reach * stderr, p, windows, method)
+        p, failpoint = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
+    return Difference(value, stderr, value - failpoint * stderr, value + failpoint * stderr, p, windows, method)
 
 
 def verdict(found: Difference | NotComparable, a: str, b: str) -> str:

@@ -70,8 +70,8 @@ def _x_of(row: Row, x: str, start_s: float) -> float | None:
 def _band(row: Row, y: str) -> tuple[float, float] | None:
     if row["loss_stderr"] is None or y == "bits_per_byte":
         return None
-    reach = BAND_SIGMAS * row["loss_stderr"]
-    low, high = row["loss"] - reach, row["loss"] + reach
+    failpoint = BAND_SIGMAS * row["loss_stderr"]
+    low, high = row["loss"] - failpoint, row["loss"] + failpoint
     if y == "loss":
         return low, high
     return math.exp(low), math.exp(min(high, 700.0))

@@ -32,7 +32,7 @@ class _Under:
 
 
 @dataclass
-class Courier:
+class DeliveryProcesses:
     """folder: one folder for each sink below it."""
 
     folder: Path

@@ -33,7 +33,7 @@ WORK_S = 1.0  # what the daemon itself does longer than this is told, this often
 SAID_S = 5.0  # the log hears of it after this, then at twice the time and so on
 
 
-class Vitals:
+class StatusFile:
     """Told every few seconds, and at once when something goes bad."""
 
     def __init__(self) -> None:
@@ -114,8 +114,8 @@ class Vitals:
 
 def work_of(intake: Intake) -> Progress | None:
     """What a run's scan does at present, where it takes long; what a first one found is taken in by the hundred."""
-    watch, report, now_s = intake.watch, intake.gatherer.last_report, time.monotonic()
-    if report is not None and (report.more or len(intake.gatherer.settler.candidates) > PROBES_PER_TICK):
+    watch, report, now_s = intake.watch, intake.prober.last_report, time.monotonic()
+    if report is not None and (report.more or len(intake.prober.settler.candidates) > PROBES_PER_TICK):
         since_s, done = intake.started_s, min(intake.registered, report.matching)
         work = Progress("taking in", done, report.matching, "files", intake.run.name)
     elif watch.scanning_since_s is not None:
@@ -131,7 +131,7 @@ def facts_of(daemon: Daemon, now_s: float) -> Facts:
     """What health.py judges."""
     runs = []
     for intake in daemon.intakes:
-        report, watch = intake.gatherer.last_report, intake.watch
+        report, watch = intake.prober.last_report, intake.watch
         scanning = watch.scanning_since_s is not None
         at_s = report.at_s if report else intake.last_new_s
         age_s = now_s - (max(at_s, watch.looked_at_s) if scanning else at_s)
@@ -156,7 +156,7 @@ def facts_of(daemon: Daemon, now_s: float) -> Facts:
 
 
 def _run(intake) -> dict:
-    report = intake.gatherer.last_report
+    report = intake.prober.last_report
     return {
         "name": intake.run.name,
         "dir": str(intake.run.dir),
@@ -164,7 +164,7 @@ def _run(intake) -> dict:
         "scan_seconds": report.seconds if report else None,
         "matching": report.matching if report else None,
         "ignored": dict(report.ignored) if report else {},
-        "settling": len(intake.gatherer.settler.candidates),
+        "settling": len(intake.prober.settler.candidates),
         "overflows": intake.watch.overflows,
     }
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 import watcher
 from watcher.errors import NothingFound, StoreRefused
-from watcher.failpoints import reach
+from watcher.failpoints import failpoint
 from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path, unavailable
 from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
@@ -125,7 +125,7 @@ def upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    reach("after_migration")
+    failpoint("after_migration")
     for view, query in VIEWS.items():
         connection.execute(text(f"CREATE VIEW {view} AS {query}"))
 

@@ -110,7 +110,7 @@ def _tensor(name: str, args: tuple[Any, ...]) -> Any:
     ):
         raise ArchiveError("shape", "a tensor's shape or stride is no list of sizes")
     tensor = TensorRef(storage, dtype, offset, shape, stride)
-    if tensor.reach * ITEM_BYTES[dtype] > storage.size_bytes:
+    if tensor.failpoint * ITEM_BYTES[dtype] > storage.size_bytes:
         reason = f"a tensor of shape {shown(shape)} reaches beyond its storage of {storage.size_bytes} bytes"
         raise ArchiveError("shape", reason)
     return tensor

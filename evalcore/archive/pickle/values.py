@@ -101,7 +101,7 @@ class TensorRef:
         return True
 
     @property
-    def reach(self) -> int:
+    def failpoint(self) -> int:
         """One past the last element of the storage that the tensor touches; 0 where it is empty."""
         if 0 in self.shape:
             return 0

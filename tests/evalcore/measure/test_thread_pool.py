@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evalcore.measure.evaluate import evaluate
-from evalcore.measure.thread_pool import Lanes
+from evalcore.measure.thread_pool import BatchThreadPool
 from evalcore.models.decoder import Decoder, DecoderShape
 from tests.support.models import SmallModel, tokens_for
 
@@ -87,6 +87,6 @@ def test_what_a_lane_raises_comes_out_when_all_have_ended():
             raise torch.OutOfMemoryError("no room")
         return rows
 
-    with Lanes(3) as lanes, pytest.raises(torch.OutOfMemoryError, match="no room"):
+    with BatchThreadPool(3) as lanes, pytest.raises(torch.OutOfMemoryError, match="no room"):
         lanes.run(work, [torch.arange(7)])
     assert sorted(ended) == [2, 2, 3]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import checkpoints
-from watcher.detect.probe import Found, Gatherer, Verdict
-from watcher.detect.scan import FolderWatch, Irregular, look, mark
+from watcher.detect.probe import FolderProber, Rejection, SettledFile
+from watcher.detect.scan import FolderWatch, Irregular, look, version_key
 from watcher.detect.settle import Settler
 from watcher.detect.spool import Spool, should_pin
 from watcher.domain.checkpoint import Fingerprint, NamePattern
@@ -27,9 +27,9 @@ class Folder:
         self.root, self.wake = root, threading.Event()
         pattern = NamePattern(include)
         self.watch = FolderWatch(str(root), pattern, 3600.0, self.wake)
-        self.gatherer = Gatherer(str(root), pattern, self.watch, Settler(0.3, 600.0), **more)
-        self.found: list[Found] = []
-        self.verdicts: list[Verdict] = []
+        self.gatherer = FolderProber(str(root), pattern, self.watch, Settler(0.3, 600.0), **more)
+        self.found: list[SettledFile] = []
+        self.verdicts: list[Rejection] = []
         self.watch.start(set())
 
     def until(self, condition, timeout_s: float = 20.0) -> None:
@@ -40,7 +40,7 @@ class Folder:
             _, verdicts = self.gatherer.take_in(time.monotonic())
             self.verdicts += verdicts
             for item in self.gatherer.settled(time.monotonic(), 100):
-                (self.verdicts if isinstance(item, Verdict) else self.found).append(item)
+                (self.verdicts if isinstance(item, Rejection) else self.found).append(item)
             self.wake.wait(0.05)
 
     def paths(self) -> list[str]:
@@ -173,7 +173,7 @@ def test_without_a_free_inotify_instance_the_scans_do_the_work(tmp_path: Path) -
     (tmp_path / "a.pt").write_bytes(b"1")
     script = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
     command = ["unshare", "-Ur", "sh", "-c", script, "sh", sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3])
     if "unshare" in done.stderr:
         pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
     assert "EMFILE" in done.stdout and "['a.pt']" in done.stdout, done.stdout + done.stderr
@@ -207,8 +207,18 @@ def test_pinning_goes_on_until_the_trainer_is_seen_to_keep_its_files() -> None:
 
 def test_marks_tell_versions_apart() -> None:
     a = Fingerprint(1, 2, 3, 4, 5)
-    assert mark("a", a) == mark("a", a._replace(dev=9))
-    assert len({mark("a", a), mark("b", a), mark("a", a._replace(ctime_ns=6)), mark("a", a._replace(inode=6))}) == 4
+    assert version_key("a", a) == version_key("a", a._replace(dev=9))
+    assert (
+        len(
+            {
+                version_key("a", a),
+                version_key("b", a),
+                version_key("a", a._replace(ctime_ns=6)),
+                version_key("a", a._replace(inode=6)),
+            }
+        )
+        == 4
+    )
 
 
 def test_a_file_without_checksums_is_read_whole_and_tells_how_far_it_is_so_that_nobody_thinks_the_loop_stuck(

@@ -92,13 +92,13 @@ def test_a_file_that_changed_while_it_was_evaluated_is_superseded_and_not_charge
     cause=st.sampled_from(list(Cause)),
     started=st.booleans(),
     kind=st.sampled_from([None, *sorted(FAILURE_KINDS)]),
-    chance=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
 )
 def test_no_end_leaves_a_job_running_and_every_failure_has_a_kind(
-    charged: int, orphaned: int, cause: Cause, started: bool, kind: str | None, chance: float
+    charged: int, orphaned: int, cause: Cause, started: bool, kind: str | None, jitter: float
 ) -> None:
     outcome = Outcome(1, "t", "failed", kind=kind, reason="why") if kind else None
-    move = after_attempt(JobFacts(1, charged, orphaned), AttemptEnd(cause, started, outcome), POLICY, chance)
+    move = after_attempt(JobFacts(1, charged, orphaned), AttemptEnd(cause, started, outcome), POLICY, jitter)
     assert move.state is not State.RUNNING
     assert (move.state is not State.FAILED) or move.kind in FAILURE_KINDS
     assert 0 <= move.pause_s <= BACKOFF_MAX_S
@@ -106,7 +106,7 @@ def test_no_end_leaves_a_job_running_and_every_failure_has_a_kind(
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
-def test_backoff_grows_fourfold_is_spread_and_capped(charged: int, chance: float) -> None:
-    pause = backoff_s(10.0, charged, chance)
+def test_backoff_grows_fourfold_is_spread_and_capped(charged: int, jitter: float) -> None:
+    pause = backoff_s(10.0, charged, jitter)
     middle = min(10.0 * 4 ** min(charged - 1, 16), BACKOFF_MAX_S)
     assert 0.8 * middle <= pause <= min(1.2 * middle, BACKOFF_MAX_S)

@@ -1,4 +1,4 @@
-"""The whole way out with real processes: outbox, courier, delivery, result; interrupted, refused, slow; and alerts."""
+"""Delivery with real processes: outbox, deliveries, result; interrupted, refused, slow; and alerts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.support.database import Database, small_run
 from tests.support.waiting import wait_until
 from watcher.log import Log
-from watcher.pipeline.delivery import Outgoing
+from watcher.pipeline.delivery import Delivery
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.state.folder import StateFolder
 from watcher.store.write import outbox
@@ -46,14 +46,14 @@ class Words(Log):
         self.heard.append((name, dict(facts)))
 
 
-def outgoing(database: Database, state: StateFolder, sinks=(), alerts=(), boot: bool = True) -> Outgoing:
-    made = Outgoing(database.store, state, Words(), sinks, alerts, ["gpt"])
+def delivery(database: Database, state: StateFolder, sinks=(), alerts=(), boot: bool = True) -> Delivery:
+    made = Delivery(database.store, state, Words(), sinks, alerts, ["gpt"])
     if boot:
         made.boot(time.time())
     return made
 
 
-def run_until(one: Outgoing, condition, *, later_s: float = 0.0, within_s: float = 60.0) -> None:
+def run_until(one: Delivery, condition, *, later_s: float = 0.0, within_s: float = 60.0) -> None:
     """Tick as the daemon would; later_s: how far the clock has gone on, for pauses between tries."""
 
     def tick():
@@ -76,7 +76,7 @@ def lines(path: Path) -> list[dict]:
 
 def test_a_new_result_arrives_in_every_sink_once_and_is_marked_done(database, state, tmp_path):
     sinks = [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl"), SinkSettings(kind="csv", path=tmp_path / "r.csv")]
-    one = outgoing(database, state, [*sinks, SinkSettings(kind="prometheus", name="p", path=tmp_path / "p.prom")])
+    one = delivery(database, state, [*sinks, SinkSettings(kind="prometheus", name="p", path=tmp_path / "p.prom")])
     first = database.result(400, 2.1)
     run_until(one, lambda: one.idle(time.time()))
     second = database.result(500, 2.0)
@@ -93,7 +93,7 @@ def test_a_sink_that_fails_does_not_hold_up_another_and_is_tried_again(database,
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a folder is wanted")
     bad = SinkSettings(kind="jsonl", name="bad", path=blocked / "r.jsonl")
-    one = outgoing(database, state, [bad, SinkSettings(kind="csv", path=tmp_path / "r.csv")])
+    one = delivery(database, state, [bad, SinkSettings(kind="csv", path=tmp_path / "r.csv")])
     database.result(400, 2.1)
     run_until(one, lambda: states(database, "csv") == [("done", 0, None)] and states(database, "bad")[0][1] == 1)
     (row,) = states(database, "bad")
@@ -107,11 +107,11 @@ def test_a_sink_that_fails_does_not_hold_up_another_and_is_tried_again(database,
 
 def test_a_daemon_killed_after_a_delivery_applies_its_result_at_the_next_start(database, state, tmp_path):
     sinks = [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")]
-    one = outgoing(database, state, sinks)
+    one = delivery(database, state, sinks)
     database.result(400, 2.1)
     one.tick(time.monotonic(), time.time())
     wait_until(lambda: (state.root / "sinks/jsonl/result.json").exists())
-    again = outgoing(database, state, sinks)
+    again = delivery(database, state, sinks)
     assert states(database, "jsonl") == [("done", 0, None)]
     run_until(again, lambda: again.idle(time.time()))
     assert len(lines(tmp_path / "r.jsonl")) == 1
@@ -119,12 +119,12 @@ def test_a_daemon_killed_after_a_delivery_applies_its_result_at_the_next_start(d
 
 def test_a_delivery_cut_short_after_it_had_written_is_not_written_twice(database, state, tmp_path):
     sinks = [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")]
-    one = outgoing(database, state, sinks)
+    one = delivery(database, state, sinks)
     database.result(400, 2.1)
     one.tick(time.monotonic(), time.time())
     wait_until(lambda: (state.root / "sinks/jsonl/result.json").exists())
     (state.root / "sinks/jsonl/result.json").unlink()  # it had sent, and died before it could say so
-    again = outgoing(database, state, sinks)
+    again = delivery(database, state, sinks)
     assert states(database, "jsonl") == [("pending", 0, None)]
     run_until(again, lambda: states(database, "jsonl")[0][0] == "done")
     assert len(lines(tmp_path / "r.jsonl")) == 1
@@ -133,20 +133,20 @@ def test_a_delivery_cut_short_after_it_had_written_is_not_written_twice(database
 def test_a_delivery_that_hangs_is_killed_with_what_it_started_and_told(database, state, tmp_path):
     pid = tmp_path / "pid"
     hangs = ("sh", "-c", f"echo $$ > '{pid}'; exec sleep 600")
-    one = outgoing(database, state, alerts=[AlertSettings(on=("result",), command=hangs, timeout_s=600)])
+    one = delivery(database, state, alerts=[AlertSettings(on=("result",), command=hangs, timeout_s=600)])
     (name,) = one.alerts
-    one.courier.timeout_s = 2.0
+    one.deliveries.timeout_s = 2.0
     database.result(400, 2.1)
     run_until(one, lambda: [row for row in states(database, name) if row[1] >= 1])
     assert "longer than 2 s" in states(database, name)[0][2]
-    assert one.courier.free(name) and one.log.heard[-1][0] == "sink_failed"
+    assert one.deliveries.free(name) and one.log.heard[-1][0] == "sink_failed"
     wait_until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
 
 
 def test_two_deliveries_to_one_sink_never_write_at_once(database, state, tmp_path):
     from watcher.sinks.deliver import held
 
-    one = outgoing(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
+    one = delivery(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
     database.result(400, 2.1)
     with held(state.root / "sinks" / "jsonl"):
         run_until(one, lambda: states(database, "jsonl")[0][1] == 1)
@@ -156,7 +156,7 @@ def test_two_deliveries_to_one_sink_never_write_at_once(database, state, tmp_pat
 
 def test_deliveries_do_not_load_heavy_libraries_into_the_daemon(database, state, tmp_path):
     pytest.importorskip("tensorboard")
-    one = outgoing(database, state, [SinkSettings(kind="tensorboard", path=tmp_path / "tb")])
+    one = delivery(database, state, [SinkSettings(kind="tensorboard", path=tmp_path / "tb")])
     before = set(sys.modules)
     database.result(400, 2.1)
     run_until(one, lambda: states(database, "tensorboard")[0][0] == "done")
@@ -168,12 +168,12 @@ def test_alerts_are_decided_once_and_told_by_the_command(database, state, tmp_pa
     hook, heard = tmp_path / "hook.py", tmp_path / "heard"
     hook.write_text(HOOK)
     rule = AlertSettings(on=("best", "nonfinite", "failure"), command=(sys.executable, str(hook), str(heard)))
-    one = outgoing(database, state, alerts=[rule])
+    one = delivery(database, state, alerts=[rule])
     database.result(400, 2.1)
     database.result(500, None)
     database.job(database.checkpoint(600), "failed")
     run_until(one, lambda: len(lines(heard)) == 3 and one.idle(time.time()))
-    again = outgoing(database, state, alerts=[rule])
+    again = delivery(database, state, alerts=[rule])
     run_until(again, lambda: again.idle(time.time()))
     said = lines(heard)
     assert [event["kind"] for event in said] == ["best", "nonfinite", "failure"]
@@ -185,7 +185,7 @@ def test_alerts_are_decided_once_and_told_by_the_command(database, state, tmp_pa
 
 def test_a_regression_is_judged_paired_over_the_kept_windows(database, state):
     rule = AlertSettings(on=("regression",), command=("true",))
-    one = outgoing(database, state, alerts=[rule])
+    one = delivery(database, state, alerts=[rule])
     hard = [10.0, 200.0, 30.0, 150.0, 60.0, 90.0] * 4  # windows differ much more than checkpoints do
     targets = [64] * len(hard)
     database.result(400, None, windows=hard, targets=targets, loss_stderr=0.3)
@@ -199,7 +199,7 @@ def test_a_regression_is_judged_paired_over_the_kept_windows(database, state):
 
 def test_a_stalled_training_and_a_late_queue_are_told_once(database, state):
     rule = AlertSettings(on=("stalled", "lag"), command=("true",), lag_s=1)
-    one = outgoing(database, state, alerts=[rule])
+    one = delivery(database, state, alerts=[rule])
     for step in (400, 500, 600):
         database.job(database.checkpoint(step), "queued")
     run_until(one, lambda: one.idle(time.time()))
@@ -218,7 +218,7 @@ def test_the_best_checkpoint_is_linked_by_the_daemons_own_way(tmp_path, state):
     database.run(folder=ckpts)
     database.eval_set()
     rule = AlertSettings(on=("best",), best_link=tmp_path / "best.pt")
-    one = outgoing(database, state, alerts=[rule])
+    one = delivery(database, state, alerts=[rule])
     for step, loss in ((100, 3.0), (200, 2.5)):
         path = ckpts / f"step_{step}.pt"
         path.write_bytes(b"x" * step)
@@ -232,7 +232,7 @@ def test_the_best_checkpoint_is_linked_by_the_daemons_own_way(tmp_path, state):
 
 
 def test_without_sinks_and_alerts_nothing_is_written(database, state):
-    one = outgoing(database, state)
+    one = delivery(database, state)
     database.result(400, 2.1)
     one.tick(time.monotonic(), time.time())
     assert one.idle(time.time())
@@ -242,7 +242,7 @@ def test_without_sinks_and_alerts_nothing_is_written(database, state):
 
 
 def test_a_sink_added_later_gets_what_comes_and_backfill_gives_the_rest(database, state, tmp_path):
-    one = outgoing(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
+    one = delivery(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
     run_until(one, lambda: one.idle(time.time()))
     assert lines(tmp_path / "r.jsonl") == []
     with database.store.write() as tx:

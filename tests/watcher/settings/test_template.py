@@ -10,7 +10,7 @@ import pytest
 from watcher.settings.schema import Settings, load_settings
 from watcher.settings.template import as_toml, full_toml, shown, toml_value
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def test_the_full_example_is_what_the_settings_say_now():

@@ -12,7 +12,7 @@ import pytest
 from watcher.cli import service
 from watcher.setup.systemd_unit import Unit, shipped
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
