@@ -1,0 +1,5 @@
+"""Rows 181 to 200: daemon. row -> (promise, what is done, names of the tests that prove it)."""
+
+from __future__ import annotations
+
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {}
