@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+from tests.faults.rows import FOUND_BY_OUTSIDERS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 #: row -> (promise, what is done, names of further tests; or `file:` and a whole file of tests; or why it cannot be done)
@@ -115,6 +117,7 @@ ROWS: dict[int, Row] = {
     98: ("P20", "systemd's notifications", ()),
     99: ("P20", "unit hardening", ("test_the_exposure_of_a_shipped_unit_is_at_most_one_and_a_half",)),
     100: ("P18", "log injection", ()),
+    **FOUND_BY_OUTSIDERS,
 }  # fmt: skip
 
 
