@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
+#: Raised when a change moves values beyond the tolerance; 1 is 0.1.0. Part of every eval digest above 1.
+NUMERICS_VERSION = 1
 
 #: Kinds of failure; the first group is deterministic: retrying cannot help until the file or the configuration changes.
 DETERMINISTIC_KINDS = frozenset({"corrupt", "unsafe", "unsupported", "shape", "data", "vanished"})
@@ -31,15 +33,17 @@ class ModelSpec:
     """How to make the model where the file alone does not tell: the `[model]` section.
 
     factory: `package.module:function`, called as factory(config: dict, state: Mapping) -> torch.nn.Module
-    config: a JSON/YAML/TOML file, or a dict given inline, used where the checkpoint has none
+    config: fields of the model's configuration; they complete and correct the checkpoint's own
     state: which of several state dicts in the file (`ema`, `model`, ...)
     python_path: folders put before sys.path for the factory
+    factory_digest: `sha256:...` of the factory's code when the settings were resolved
     """
 
     factory: str | None = None
     config: dict[str, Any] | None = None
     state: str | None = None
     python_path: tuple[str, ...] = ()
+    factory_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,17 @@ class EvalSetSpec:
     stamps: tuple[str, ...] = ()
 
     def digest(self, model: ModelSpec | None = None) -> str:
-        """Digest of everything that moves the number: content and declared values, and the model's own settings.
+        """Digest of data and measurement: content and declared values. `model` does not count: see `model_digest`.
 
         The set's name and the paths of its files do not count: the same content measured the same way is the same.
         """
-        said = dataclasses.asdict(self)
-        del said["name"], said["paths"], said["stamps"]
+        declared = dataclasses.asdict(self)
+        del declared["name"], declared["paths"], declared["stamps"]
         if self.tokenizer_digest:
-            del said["tokenizer"]
-        if model is not None and model != ModelSpec():
-            said["model"] = {"factory": model.factory, "config": model.config, "state": model.state}
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+            del declared["tokenizer"]
+        if NUMERICS_VERSION > 1:  # left out at 1, so that the rows of 0.1.0 keep their digest
+            declared["numerics_version"] = NUMERICS_VERSION
+        text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile, Report, Source
 from evalcore.archive.errors import shown
-from evalcore.archive.meaning.config import FoundConfig, Sidecar, complete, config_in, sidecars_of
+from evalcore.archive.meaning.config import FoundConfig, Sidecar, config_in, corrected, sidecars_of, values_digest
 from evalcore.archive.meaning.family import family_of, lift_prefix, trainer_of
 from evalcore.archive.meaning.folders import read_folder
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
@@ -35,7 +35,8 @@ class Summary:
     step_source: "payload:<key>" or "sidecar:<file>:<key>". parameters: elements of the chosen state dict's unique
     storages. tensors: (name, dtype, shape) of it. states: names of all state dicts found, the chosen one first.
     foreign: classes and functions named in the file that are neither tensors nor plain containers; none was called.
-    unverified: there are no checksums to hold the content against.
+    unverified: there are no checksums to hold the content against. sidecars: (name, `sha256:...` of the values used) of
+    the files beside the checkpoint that the configuration comes from. assumed: what the file leaves open, `name=value`.
     """
 
     format: str
@@ -57,6 +58,8 @@ class Summary:
     keys: list[str] = field(default_factory=list)
     unverified: bool = False
     note: str | None = None
+    sidecars: tuple[tuple[str, str], ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,8 @@ def understand(
     state = lift_prefix(choose_state(states, wanted)) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
     sidecars = sidecars_of(path if path is not None else file.path)
-    config = complete(config_in(payload.root), settings)
-    if config is None:
-        config = next((car.config for car in sidecars if car.config is not None), None)
+    config = config_in(payload.root) or next((car.config for car in sidecars if car.config is not None), None)
+    config = corrected(config, settings)
     family = family_of(trainer, state, config.values if config else None, config.cls if config else None)
     return Reading(payload, states, state, trainer, family, config, sidecars)
 
@@ -130,6 +132,7 @@ def _summary_of_folder(path: str) -> Summary:
         step_source=source if folder.step is not None else None, family=folder.family, config=folder.config,
         config_source="sidecar:config.json", parameters=folder.state.parameters,
         tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
+        sidecars=(("config.json", values_digest(folder.config)),),
     )  # fmt: skip
 
 
@@ -162,6 +165,7 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         foreign=payload.foreign,
         keys=[shown(str(key), 80) for key in list(root)[:200] if isinstance(key, (str, int))],
         unverified=payload.unverified,
+        sidecars=(config.sidecar,) if config is not None and config.sidecar is not None else (),
         note="; ".join(notes_of(reading)) or None,
     )
 

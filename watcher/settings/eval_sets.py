@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalcore.archive.model_digest import factory_digest
 from evalcore.data_digest import digest_files, stamp
 from evalcore.launch_folder import write_atomically
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
@@ -27,7 +28,9 @@ def resolve_model(settings: ModelSettings) -> ModelSpec:
     config = settings.config
     if isinstance(config, Path):
         config = _read_table(config)
-    return ModelSpec(settings.factory, config, settings.state, tuple(map(os.fspath, settings.python_path)))
+    python_path = tuple(map(os.fspath, settings.python_path))
+    code = factory_digest(settings.factory, python_path)
+    return ModelSpec(settings.factory, config, settings.state, python_path, code)
 
 
 def resolve_sets(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalcore.archive.errors import LIMITS, shown
@@ -32,11 +33,15 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class FoundConfig:
-    """values: plain. source: "payload:config" or "sidecar:config.json"; cls: the class it was pickled as, if any."""
+    """values: plain. source: "payload:config" or "sidecar:config.json"; cls: the class it was pickled as, if any.
+
+    sidecar: (name, `sha256:...` of the values) where they come from a file beside the checkpoint.
+    """
 
     values: dict[str, Any]
     source: str
     cls: str | None = None
+    sidecar: tuple[str, str] | None = None
 
 
 def config_in(root: Any) -> FoundConfig | None:
@@ -53,15 +58,19 @@ def config_in(root: Any) -> FoundConfig | None:
     return None
 
 
-def complete(found: FoundConfig | None, settings: dict[str, Any] | None) -> FoundConfig | None:
-    """The file's configuration, with the user's settings for the fields that it lacks; its own fields stand."""
+def corrected(config: FoundConfig | None, settings: dict[str, Any] | None) -> FoundConfig | None:
+    """The checkpoint's configuration with the user's `[model] config` laid over it: theirs wins, field by field."""
     if not settings:
-        return found
-    if found is None:
+        return config
+    if config is None:
         return FoundConfig(dict(settings), "settings")
-    if all(key in found.values for key in settings):
-        return found
-    return FoundConfig({**settings, **found.values}, f"{found.source}, settings", found.cls)
+    return replace(config, values={**config.values, **settings}, source=f"{config.source}, settings")
+
+
+def values_digest(values: dict[str, Any]) -> str:
+    """`sha256:...` of plain values, whatever their order."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _candidates(root: Any) -> list[tuple[str, Any]]:
@@ -101,7 +110,10 @@ class Sidecar:
     @property
     def config(self) -> FoundConfig | None:
         inner = _with_marks(self.values)
-        return FoundConfig(plain(inner), f"sidecar:{self.name}") if inner is not None else None
+        if inner is None:
+            return None
+        values = plain(inner)
+        return FoundConfig(values, f"sidecar:{self.name}", sidecar=(self.name, values_digest(values)))
 
 
 def sidecars_of(path: str | None) -> list[Sidecar]:
