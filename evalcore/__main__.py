@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     out.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     out.add_argument("--cache-dir", help="where tokenised text is kept")
+    out.add_argument("--join-s", type=float, help="seconds to wait for other ranks (default: 300 in torchrun, else 60)")
     out.add_argument("--json", action="store_true", help="one JSON object as the last line")
     out.add_argument("--selfcheck", action="store_true", help="evaluate again another way and compare")
     return out
@@ -84,9 +85,10 @@ def _evaluate(said: argparse.Namespace) -> int:
     from evalcore.worker.evaluate_item import failure_of
 
     try:
-        group = start_process_group(said.device)
+        group = start_process_group(said.device, join_s=said.join_s)
     except (RuntimeError, ValueError) as error:
-        return _fail(EXIT_ENVIRONMENT, str(error), "say --device cpu, or check torchrun's environment")
+        hint = getattr(error, "hint", "give --device cpu, or check torchrun's environment: env | grep -E 'RANK|WORLD'")
+        return _fail(EXIT_ENVIRONMENT, str(error), hint)
     try:
         return _measure(said, group)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The identity of validation data: the digest of the content, and the stamp that says when to take it again.
+"""The identity of validation data: digest of the content, stamp that says when to take it again, kind by name.
 
 Standard library only.
 """
@@ -8,6 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+
+#: Stamp of a file that is not there or cannot be looked at.
+ABSENT = "absent"
+_KINDS = (
+    *((suffix, "text") for suffix in (".txt", ".text", ".md", ".rst")),
+    *((suffix, "jsonl") for suffix in (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")),
+    *((suffix, "table") for suffix in (".csv", ".tsv")),
+    *((f".{kind}", kind) for kind in ("json", "npy", "bin")),
+)
 
 
 def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = None) -> str:
@@ -25,6 +34,22 @@ def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = No
 
 
 def stamp(path: str) -> str:
-    """`size:mtime_ns:inode` of a file: with another one, its content may be another. Raises OSError."""
-    status = os.stat(path)
-    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+    """`size:mtime_ns:ctime_ns:inode` of a file, or ABSENT; with another stamp, its content may be another.
+
+    ctime_ns: a file rewritten in place with its old mtime (`cp -p`, rsync, `touch -r`) keeps every other field.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ABSENT
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+
+
+def kind_of_name(name: str, declared: str = "auto") -> str:
+    """text | jsonl | json | table | npy | bin | other: the rule by which a file is read, as far as its name decides.
+
+    declared: the `format` setting, which overrules the name.
+    """
+    if declared != "auto":
+        return declared
+    return next((kind for suffix, kind in _KINDS if name.endswith(suffix)), "other")

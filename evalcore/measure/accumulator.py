@@ -16,7 +16,9 @@ from evalcore.measure.process_group import ProcessGroup
 
 
 class LossAccumulator:
-    """window_nats (W,), window_targets (W,); text_nats and bytes where bytes per id are known; pieces by document.
+    """window_nats, window_targets, window_scored (W,); text_nats and bytes where bytes per id are known; pieces.
+
+    window_scored: how often each window was added; a sum is valid only where all are 1.
 
     A piece is the part of one document in one window: (first piece, last piece + 1) per window in `_first`.
     """
@@ -25,6 +27,7 @@ class LossAccumulator:
         self._stream = stream
         self.window_nats = np.zeros(len(windows))
         self.window_targets = np.array([window.targets for window in windows], dtype=np.int64)
+        self.window_scored = np.zeros(len(windows))
         self._text = np.zeros((2, len(windows)))  # nats of text, bytes of text
         starts = stream.document_starts
         self._starts = np.zeros(1, dtype=np.int64) if starts is None else np.unique(starts)
@@ -43,6 +46,7 @@ class LossAccumulator:
         rows = nats.to("cpu").double().numpy()
         for window, row in zip(windows, rows, strict=True):
             self.window_nats[window.index] = row.sum()
+            self.window_scored[window.index] += 1
             if self._stream.id_bytes is not None:
                 self._add_text(window, row)
             if self.n_documents > 1:
@@ -70,10 +74,10 @@ class LossAccumulator:
 
     def reduced(self, group: ProcessGroup) -> LossAccumulator:
         """This accumulator with every rank's entries in it."""
-        parts = [self.window_nats, self._text.reshape(-1), self._piece_nats, self._piece_targets]
+        parts = [self.window_nats, self.window_scored, self._text.reshape(-1), self._piece_nats, self._piece_targets]
         whole = group.sum(np.concatenate(parts))
         sizes = np.cumsum([len(part) for part in parts])[:-1]
-        self.window_nats, text, self._piece_nats, self._piece_targets = np.split(whole, sizes)
+        self.window_nats, self.window_scored, text, self._piece_nats, self._piece_targets = np.split(whole, sizes)
         self._text = text.reshape(2, -1)
         return self
 

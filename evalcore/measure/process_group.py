@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from evalcore.measure.joining import RanksMissing, join_store
+
 #: A collective that waits longer than this fails, so that one hung rank cannot hold the others for ever.
 TIMEOUT_S = 3600.0
 
@@ -79,15 +81,32 @@ def _or_broken() -> Iterator[None]:
         raise ProcessGroupBroken(f"lost the other ranks: {error}") from None
 
 
-def start_process_group(device: str = "auto", timeout_s: float = TIMEOUT_S) -> ProcessGroup:
-    """The group that torchrun's environment describes, or a group of one without it. device: auto | cpu | cuda[:N]."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+def start_process_group(
+    device: str = "auto", timeout_s: float = TIMEOUT_S, join_s: float | None = None
+) -> ProcessGroup:
+    """The group that torchrun's environment describes, or a group of one without it. device: auto | cpu | cuda[:N].
+
+    join_s: how long to wait for the other ranks. Raises RanksMissing, ValueError for variables that are no numbers.
+    """
+    world_size, rank, local_rank = (
+        _number_in_environment(name, default) for name, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
+    )
+    if rank >= max(world_size, 1):
+        raise RanksMissing(f"RANK={rank} is set in the environment, but WORLD_SIZE is {world_size}", world_size)
+    if world_size <= 1:
+        return ProcessGroup(pick_device(device, 0))
+    if "LOCAL_RANK" not in os.environ and device != "cpu" and torch.cuda.is_available():
+        local_rank = rank % torch.cuda.device_count()  # mpirun and srun by hand set no LOCAL_RANK
     group = ProcessGroup(pick_device(device, local_rank), rank, world_size, local_rank)
-    if world_size > 1:
-        _init_group(group, timedelta(seconds=timeout_s))
+    _init_group(group, timedelta(seconds=timeout_s), join_s)
     return group
+
+
+def _number_in_environment(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit():
+        raise ValueError(f"{name}={text} in the environment is not a number")
+    return int(text)
 
 
 def current_group(device: torch.device | str | None = None) -> ProcessGroup:
@@ -116,13 +135,15 @@ def pick_device(wanted: str, local_rank: int) -> torch.device:
     return device
 
 
-def _init_group(group: ProcessGroup, timeout: timedelta) -> None:
+def _init_group(group: ProcessGroup, timeout: timedelta, join_s: float | None) -> None:
     if os.environ.get("LOCAL_WORLD_SIZE") == str(group.world_size) and Path("/sys/class/net/lo").exists():
         # one machine: gloo need not find out under which name and interface the world knows it
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = join_store(group.rank, group.world_size, join_s)
+    ranks: dict[str, Any] = {"store": store, "rank": group.rank, "world_size": group.world_size, "timeout": timeout}
     if group.device.type == "cuda":
-        dist.init_process_group("nccl", timeout=timeout, device_id=group.device)
+        dist.init_process_group("nccl", device_id=group.device, **ranks)
         group._control = dist.new_group(backend="gloo", timeout=timeout)
     else:
-        dist.init_process_group("gloo", timeout=timeout)
+        dist.init_process_group("gloo", **ranks)
     group._owns_group = True

@@ -53,8 +53,12 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    with reporter.while_working("joining"):
-        group = start_process_group(spec.device)
+    try:
+        with reporter.while_working("joining"):
+            group = start_process_group(spec.device)
+    except (RuntimeError, ValueError) as error:
+        os.write(2, f"ckptwatch worker: rank {rank}: {error}\n".encode(errors="replace"))
+        return 7
     from evalcore.worker.evaluate_item import ItemEvaluator
     from evalcore.worker.launch_io import LaunchFolderIO
 

@@ -19,7 +19,8 @@ from evalcore.data import DataError, Report, TokenStream, open_stream
 from evalcore.data_digest import stamp
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
 from evalcore.measure import memory
-from evalcore.measure.evaluate import EvalResult, OutOfMemory, RankFailed, evaluate
+from evalcore.measure.agreement import OutOfMemory, RankFailed, RanksDisagree
+from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
 from evalcore.messages import DATA_CHANGED, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
@@ -199,6 +200,8 @@ def failure_of(error: BaseException, where: str) -> Failure:
         return "oom", f"out of memory: {str(error)[:300]}", "set launch.batch_size, or use a device with more memory"
     if isinstance(error, RankFailed):
         return "crash", str(error)[-2000:], None
+    if isinstance(error, RanksDisagree):
+        return "protocol", str(error), "give launch.nproc = 1, and report this with the worker's log"
     lines = "".join(traceback.format_exception(error)).strip().splitlines()[-_TRACEBACK_LINES:]
     return "crash", " | ".join(line.strip() for line in lines)[-2000:], None
 
@@ -223,11 +226,8 @@ def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float)
 
 
 def _as_hashed(eval_set: EvalSetSpec) -> bool:
-    """Do the data files still look as they did when their digest was taken?"""
-    try:
-        return not eval_set.stamps or tuple(map(stamp, eval_set.paths)) == eval_set.stamps
-    except OSError:
-        return False
+    """Whether the data files have the stamps that they had when their digest was taken."""
+    return not eval_set.stamps or tuple(map(stamp, eval_set.hashed_paths)) == eval_set.stamps
 
 
 def first_failure(failures: list[Failure | None]) -> Failure | None:

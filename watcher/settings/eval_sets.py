@@ -1,6 +1,6 @@
-"""From `[[eval]]` and `[model]` settings to frozen descriptions: the files found, their content known by digest.
+"""From `[[eval]]` and `[model]` settings to frozen descriptions: paths expanded, content known by digest.
 
-Reads data files only to take their digest, which is kept beside the database as long as a file's stat stays the same.
+Reads data files only to take their digest, which is kept beside the database as long as a file's stamp stays the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.archive.model_digest import factory_digest
-from evalcore.data_digest import digest_files, stamp
+from evalcore.data_digest import digest_files, kind_of_name
+from evalcore.data_digest import stamp as data_stamp
 from evalcore.launch_folder import write_atomically
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
@@ -34,14 +35,14 @@ def resolve_model(settings: ModelSettings) -> ModelSpec:
 
 
 def resolve_sets(
-    settings: tuple[EvalSettings, ...], digests: Path, tell: Callable[[Progress], None] | None = None
+    settings: tuple[EvalSettings, ...], digests: Path, report: Callable[[Progress], None] | None = None
 ) -> list[EvalSetSpec]:
-    """Each section's files and digest. digests: the file that remembers them. Raises ConfigError.
+    """Each section's files and digest. digests: the file that caches them. Raises ConfigError.
 
-    tell: gets how far it is for every few megabytes that are read.
+    report: called with the progress for every few megabytes that are read.
     """
-    known = _remembered(digests)
-    specs = [_resolve(section, known, tell) for section in settings]
+    known = _cached_digests(digests)
+    specs = [_resolve(section, known, report) for section in settings]
     write_atomically(digests, json.dumps(known))
     return specs
 
@@ -71,70 +72,93 @@ def missing_files(spec: EvalSetSpec) -> list[str]:
 
 def changed_files(spec: EvalSetSpec) -> list[str]:
     """Files of the set that are not as they were when they were hashed."""
-    return [path for path, then in zip(spec.paths, spec.stamps, strict=True) if data_stamp(path) != then]
+    return [path for path, then in zip(spec.hashed_paths, spec.stamps, strict=True) if data_stamp(path) != then]
 
 
-def data_stamp(path: str) -> str:
-    """`stamp` of a file, or `gone`."""
-    try:
-        return stamp(path)
-    except OSError:
-        return "gone"
-
-
-def _resolve(section: EvalSettings, known: dict[str, str], tell: Callable[[Progress], None] | None) -> EvalSetSpec:
+def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Progress], None] | None) -> EvalSetSpec:
     paths: list[str] = []
     for given in section.data:
-        found = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else [given]
-        readable = [os.path.abspath(path) for path in found if os.path.isfile(path)]
+        is_pattern = glob.has_magic(given) and not os.path.exists(given)
+        matches = sorted(glob.glob(given, recursive=True)) if is_pattern else [given]
+        readable = [os.path.abspath(path) for path in matches if os.path.isfile(path)]
         if not readable:
             raise ConfigError(
                 f"[[eval]] {section.name}: there is no file {given}",
                 hint="check `data`, or see what a file is with `ckptwatch data sniff PATH`",
             )
         paths += readable
-    tokenizer = section.tokenizer
-    is_file = tokenizer is not None and os.path.isfile(tokenizer)
-    if tokenizer is not None and not is_file and (os.sep in tokenizer or tokenizer.endswith((".json", ".tiktoken"))):
-        raise ConfigError(f"[[eval]] {section.name}: there is no tokenizer file {tokenizer}")
+    tokenizer, tokenizer_files = _tokenizer_files(section)
+    kinds = tuple(kind_of_name(path, section.format) for path in paths)
+    meta = [os.path.join(os.path.dirname(paths[0]), "meta.pkl")] if kinds[0] in ("bin", "raw") and not tokenizer else []
+    companions = [*tokenizer_files, *meta]
     return EvalSetSpec(
         name=section.name,
         paths=tuple(paths),
         format=section.format,
-        tokenizer=os.path.abspath(tokenizer) if is_file and tokenizer else tokenizer,
+        tokenizer=tokenizer,
         seq_len=None if section.seq_len == "auto" else section.seq_len,
         stride=section.stride,
         max_tokens=section.max_tokens,
         dtype=section.dtype,
         text_field=section.text_field,
         token_dtype=section.token_dtype,
-        stamps=tuple(map(data_stamp, paths)),  # before they are hashed: what changes meanwhile must not look hashed
-        data_digest=_digest(section.name, paths, known, tell),
-        tokenizer_digest=_digest(section.name, [tokenizer], known) if is_file and tokenizer else "",
+        # stamps before digests: a file that changes while it is hashed must not count as hashed
+        stamps=tuple(data_stamp(path) for path in (*paths, *companions)),
+        data_digest=_digest(section.name, paths, known, report),
+        kinds=kinds[:1] if len(set(kinds)) == 1 else kinds,
+        tokenizer_digest=_digest(section.name, _existing(tokenizer_files), known),
+        meta_digest=_digest(section.name, _existing(meta), known),
+        companions=tuple(companions),
     )
 
 
-def _digest(name: str, paths: list[str], known: dict[str, str], tell: Callable[[Progress], None] | None = None) -> str:
+def _tokenizer_files(section: EvalSettings) -> tuple[str | None, list[str]]:
+    """(tokenizer with an absolute path where it is a file, every file that can change its ids, absent ones too)."""
+    tokenizer = section.tokenizer
+    if tokenizer is None:
+        return None, []
+    path = os.path.abspath(tokenizer)
+    is_folder = os.path.isfile(os.path.join(path, "tokenizer.json"))
+    if not is_folder and os.sep not in tokenizer and not tokenizer.endswith((".json", ".tiktoken", ".model")):
+        return tokenizer, []  # a name, also where a file or folder of that name is in the working directory
+    if not is_folder and not os.path.isfile(path):
+        raise ConfigError(f"[[eval]] {section.name}: there is no tokenizer file {tokenizer}", hint="check its path")
+    main = os.path.join(path, "tokenizer.json") if is_folder else path
+    if main.endswith(".json"):
+        return path, [main, os.path.join(os.path.dirname(main), "tokenizer_config.json")]
+    return path, [main, f"{main}.json"]
+
+
+def _existing(paths: list[str]) -> list[str]:
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def _digest(
+    name: str, paths: list[str], known: dict[str, str], report: Callable[[Progress], None] | None = None
+) -> str:
+    """Digest of the files in order; empty for no files. known: digests by stat, added to."""
     began_s = time.time()
 
-    def report(done: int) -> None:
-        if tell is not None:
+    def report_bytes(done: int) -> None:
+        if report is not None:
             total = sum(status.st_size for status in stats)
-            tell(Progress("hashing", done, total, "bytes", name, since=began_s, at=time.time()))
+            report(Progress("hashing", done, total, "bytes", name, since=began_s, at=time.time()))
 
+    if not paths:
+        return ""
     try:
         stats = [os.stat(path) for path in paths]
         key = json.dumps(
             [(p, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for p, s in zip(paths, stats, strict=True)]
         )
         if key not in known:
-            known[key] = digest_files(paths, report)
+            known[key] = digest_files(paths, report_bytes)
         return known[key]
     except OSError as error:
         raise ConfigError(f"[[eval]] {name}: {error.filename} cannot be read: {error.strerror}") from None
 
 
-def _remembered(file: Path) -> dict[str, str]:
+def _cached_digests(file: Path) -> dict[str, str]:
     try:
         known = json.loads(file.read_text())
         return dict(list(known.items())[-1000:])

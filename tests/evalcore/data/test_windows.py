@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalcore.data import DataError, plan_windows
-from evalcore.measure.evaluate import batches
+from evalcore.measure.batch_run import batches
 
 
 @given(st.integers(2, 400), st.integers(1, 64), st.data())

@@ -9,7 +9,8 @@ import torch
 import evalcore
 from evalcore.data import DataError, open_stream
 from evalcore.data.stream import TokenStream
-from evalcore.measure.evaluate import OutOfMemory, evaluate
+from evalcore.measure.agreement import OutOfMemory
+from evalcore.measure.evaluate import evaluate
 from evalcore.measure.memory import is_out_of_memory, windows_that_fit
 from evalcore.measure.selfcheck import selfcheck
 from tests.support.models import LogitsModel, SmallModel, plain_loss, tokens_for
