@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from tests.support.daemon import Site, wait_until
-from watcher.detect.scan import fingerprint
+from watcher.detect.observation import fingerprint
 from watcher.domain.timestamps import iso
 from watcher.store import schema
 from watcher.store.migrate import open_for_writing

@@ -16,7 +16,7 @@ from sqlalchemy import insert, text
 
 from bench.processes import machine
 from evalcore.messages import EvalSetSpec, to_json
-from watcher.detect.scan import FolderWatch
+from watcher.detect.events import FolderWatch
 from watcher.domain.checkpoint import NamePattern
 from watcher.domain.timestamps import iso
 from watcher.store import schema

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from watcher.detect.scan import FolderWatch
+from watcher.detect.events import FolderWatch
 from watcher.domain.checkpoint import NamePattern
 
 SCANS = 5

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.daemon import Site, wait_until
 from tests.support.tiny import tiny_bytes, write_tiny
-from watcher.detect.scan import EMIT_MAX, FolderWatch
+from watcher.detect.events import FolderWatch
+from watcher.detect.scan import EMIT_MAX
 from watcher.domain.checkpoint import NamePattern
 
 

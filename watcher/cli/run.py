@@ -166,7 +166,8 @@ def _show_plan(settings, as_json: bool) -> None:
     import threading
 
     from watcher.cli.showing import ProgressLine
-    from watcher.detect.scan import FolderWatch, Irregular
+    from watcher.detect.events import FolderWatch
+    from watcher.detect.observation import Irregular
     from watcher.domain.checkpoint import NamePattern, printable, step_from_name
 
     rows = []

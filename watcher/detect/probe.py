@@ -1,4 +1,4 @@
-"""One run's way from observation to settled file: hints and scans in, complete files and verdicts out.
+"""One run's way from observation to settled file: hints and scans in, complete files and rejections out.
 
 Opens a checkpoint only to read its structure (evalcore.archive). Never touches the database.
 """
@@ -6,6 +6,7 @@ Opens a checkpoint only to read its structure (evalcore.archive). Never touches 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import queue
 from collections.abc import Callable, Iterator
@@ -13,11 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evalcore.archive import ArchiveError, Summary, summarise
-from watcher.detect.scan import FolderWatch, Irregular, ScanReport, look, version_key
-from watcher.detect.settle import Candidate, Settler
-from watcher.domain.checkpoint import Fingerprint, NamePattern, Step, choose_step, step_from_name
+from watcher.detect.events import FolderWatch
+from watcher.detect.observation import Irregular, look, version_key
+from watcher.detect.scan import ScanReport
+from watcher.detect.settle import Candidate, Settler, same_file
+from watcher.domain.checkpoint import Fingerprint, NamePattern, Step, choose_step, printable, step_from_name
+from watcher.domain.ready_marker import ReadyMarker
 
-DONE_MAX = 20_000  # of these, late hints and scans that were under way are told apart from news
+DONE_MAX = 20_000  # versions handed on: late hints, and scans that were under way, are no news about them
+UNSETTLED = "before it was complete and quiet"
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class SettledFile:
     name_step: Step
 
 
-def found_of(path: str, fingerprint: Fingerprint, summary: Summary) -> SettledFile:
+def settled_file(path: str, fingerprint: Fingerprint, summary: Summary) -> SettledFile:
     """Put together what the payload and the name tell of the step."""
     payload, name = Step(summary.step, summary.step_source or ""), step_from_name(path)
     return SettledFile(path, fingerprint, summary, choose_step(payload, name), name)
@@ -50,7 +55,7 @@ class Rejection:
 
 @dataclass
 class FolderProber:
-    """The candidates of one run. `patient` is False in a single pass, where an incomplete file gets its verdict."""
+    """The candidates of one run. `patient` is False in a single pass, where an incomplete file is not waited for."""
 
     root: str
     pattern: NamePattern
@@ -61,60 +66,85 @@ class FolderProber:
     reading: Callable[[str, int, int], None] = lambda path, done, total: None  # of a file that has to be read whole
     last_report: ScanReport | None = None
     scans: int = 0
-    _done: dict[int, None] = field(default_factory=dict)  # marks of versions handed on, the newest last
+    _marker: ReadyMarker | None = field(default=None, init=False)
+    _done: dict[int, tuple[int, int, int, int]] = field(default_factory=dict, init=False)  # version key -> same_file
+
+    def __post_init__(self) -> None:
+        self._marker = ReadyMarker(self.ready_marker) if self.ready_marker else None
 
     def take_in(self, now_s: float) -> tuple[list[ScanReport], list[Rejection]]:
         """Empty the queues of the watch: scans first, then hints, each of which costs one stat."""
-        reports, verdicts = [], []
+        reports: list[ScanReport] = []
+        rejections: list[Rejection] = []
         for report in _drain(self.watch.reports):
             reports.append(report)
-            self.last_report, self.scans = report, self.scans + 1
-            for path, found in report.observations:
-                if isinstance(found, Irregular):
-                    verdicts.append(Rejection(path, "unsupported", found.reason, final=True))
-                elif version_key(path, found) not in self._done:  # a scan may have begun before it was handed on
-                    self.settler.observe(path, found, now_s)
+            rejections += self._take_in_scan(report, now_s)
         closed: dict[str, bool] = {}
         for hint in _drain(self.watch.hints):
             closed[hint.path] = closed.get(hint.path, False) or hint.closed
+            if hint.moved_from is not None:
+                rejections += self._renamed(hint.moved_from, hint.path)
+                closed.setdefault(hint.moved_from, False)  # a new file may have that name already
         for path, was_closed in closed.items():
             if self.pattern.matches(path):
-                verdicts += self._look(path, now_s, was_closed)
-            elif self.ready_marker:
+                rejections += self._look(path, now_s, was_closed)
+            elif self._marker:
                 for candidate in self.settler.candidates.values():
                     candidate.due_s = min(candidate.due_s, max(now_s, candidate.changed_s + self.settler.settle_s))
-        return reports, verdicts
+        return reports, rejections
 
     def settled(self, now_s: float, limit: int) -> Iterator[SettledFile | Rejection]:
         """Candidates whose quiet time is over, looked at once more and probed; at most `limit` of them."""
         for candidate in list(self.settler.due(now_s))[:limit]:
-            if verdicts := self._look(candidate.path, now_s, candidate.closed):
-                yield from verdicts
+            if rejections := self._look(candidate.path, now_s, candidate.closed):
+                yield from rejections
             elif candidate.due_s <= now_s and candidate.path in self.settler.candidates:
                 yield from self._probe(candidate, now_s)
 
+    def _take_in_scan(self, report: ScanReport, now_s: float) -> Iterator[Rejection]:
+        self.last_report, self.scans = report, self.scans + 1
+        for path, observed in report.observations:
+            if isinstance(observed, Irregular):
+                yield Rejection(path, "unsupported", observed.reason, final=True)
+            elif version_key(path, observed) not in self._done:  # a scan may have begun before it was handed on
+                self.settler.observe(path, observed, now_s)
+        if report.more:
+            return
+        for candidate in self.settler.gone_before(report.at_s):
+            renamed = self.settler.is_renamed(candidate) or same_file(candidate.fingerprint) in self._done.values()
+            self.settler.drop(candidate.path)
+            if not renamed and report.error is None:  # a folder that cannot be read says nothing about its files
+                yield _vanished(candidate)
+
+    def _renamed(self, path: str, new_path: str) -> Iterator[Rejection]:
+        """A candidate that is renamed goes on under its new name, where that is watched."""
+        candidate = self.settler.drop(path)
+        if candidate is not None and not self.pattern.matches(new_path):
+            reason = f"it was renamed to {printable(new_path)}, which is not watched, {UNSETTLED}"
+            yield Rejection(path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)
+
     def _look(self, path: str, now_s: float, closed: bool) -> list[Rejection]:
         try:
-            found = look(self.root, path)
+            observed = look(self.root, path, self.pattern.matches)
         except OSError as error:
-            found = Irregular(f"cannot be looked at: {error.strerror}")
-        if isinstance(found, Fingerprint):
-            if path in self.settler.candidates or version_key(path, found) not in self._done:
-                self.settler.observe(path, found, now_s, closed=closed)
+            observed = Irregular(f"its stat fails: {error.strerror}")
+        if isinstance(observed, Fingerprint):
+            if path in self.settler.candidates or version_key(path, observed) not in self._done:
+                self.settler.observe(path, observed, now_s, closed=closed)
             return []
-        candidate = self.settler.drop(path)
-        if isinstance(found, Irregular):
-            return [] if found.alias else [Rejection(path, "unsupported", found.reason, final=True)]
-        if candidate is None or not os.path.isdir(self.root):
-            return []  # never seen, or the whole folder is away: the scan will tell
-        reason = "it was gone before it was complete and quiet" + (f": {candidate.reason}" if candidate.reason else "")
-        return [Rejection(path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)]
+        if isinstance(observed, Irregular):
+            self.settler.drop(path)
+            return [] if observed.alias else [Rejection(path, "unsupported", observed.reason, final=True)]
+        candidate = self.settler.candidates.get(path)
+        if candidate is not None and candidate.gone_since_s is None:
+            self.settler.suspend(candidate, now_s)  # deleted, or renamed without an event
+            self.watch.scan_soon()
+        return []
 
     def _probe(self, candidate: Candidate, now_s: float) -> Iterator[SettledFile | Rejection]:
         path = candidate.path
-        name_step = step_from_name(path)
-        if self.ready_marker and not self._marked(candidate, name_step):
-            self.settler.wait(candidate, now_s, f"waits for its marker {self.ready_marker}")
+        if (missing := self._missing_marker(candidate)) is not None:
+            yield from self._wait(candidate, now_s, "incomplete", missing)
             return
         try:
             summary = summarise(os.path.join(self.root, path), report=partial(self.reading, path))
@@ -122,24 +152,31 @@ class FolderProber:
             yield from self._look(path, now_s, closed=False)
             return
         except ArchiveError as error:
-            yield from self._not_now(candidate, now_s, error)
+            yield from self._not_an_archive(candidate, now_s, error)
             return
         except OSError as error:
-            yield self._unreadable(candidate, now_s, error)
+            reason = f"cannot be read: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
+            yield from self._wait(candidate, now_s, "unreadable", reason, otherwise="unsupported")
             return
-        if look(self.root, path) != candidate.fingerprint:
+        except Exception as error:  # one odd file costs itself only
+            if not candidate.probes:
+                logging.getLogger(__name__).exception("reading the structure of %s failed", printable(path))
+            reason = f"reading its structure failed unexpectedly: {type(error).__name__}: {printable(str(error)[:300])}"
+            yield from self._wait(candidate, now_s, "unreadable", reason, otherwise="unsupported")
+            return
+        if look(self.root, path, self.pattern.matches) != candidate.fingerprint:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
         self._hand_on(path, candidate.fingerprint)
-        yield found_of(path, candidate.fingerprint, summary)
+        yield settled_file(path, candidate.fingerprint, summary)
 
     def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
-        self._done[version_key(path, fingerprint)] = None
+        self._done[version_key(path, fingerprint)] = same_file(fingerprint)
         if len(self._done) > DONE_MAX:
             del self._done[next(iter(self._done))]
 
-    def _not_now(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Rejection]:
+    def _not_an_archive(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Rejection]:
         if not error.incomplete:
             self.settler.drop(candidate.path)
             yield Rejection(candidate.path, error.kind, error.reason, True, candidate.fingerprint)
@@ -148,31 +185,42 @@ class FolderProber:
             reason = f"{error.reason}; its writer added nothing more"
             yield Rejection(candidate.path, "corrupt", reason, True, candidate.fingerprint)
         else:
-            first = not candidate.probes
-            self.settler.wait(candidate, now_s, error.reason)
-            if first:
-                yield Rejection(candidate.path, "incomplete", error.reason, False, candidate.fingerprint)
+            yield from self._wait(candidate, now_s, "incomplete", error.reason)
 
-    def _unreadable(self, candidate: Candidate, now_s: float, error: OSError) -> Rejection:
-        reason = f"cannot be read: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
+    def _wait(
+        self, candidate: Candidate, now_s: float, kind: str, reason: str, otherwise: str | None = None
+    ) -> Iterator[Rejection]:
+        """Probe again later, and say so once. In a single pass it is given up: finally as `otherwise`, where given."""
+        news = not candidate.probes or candidate.reason != reason
         if self.patient:
             self.settler.wait(candidate, now_s, reason)
-            return Rejection(candidate.path, "unreadable", reason, False, candidate.fingerprint)
-        self.settler.drop(candidate.path)
-        return Rejection(candidate.path, "unsupported", reason, True, candidate.fingerprint)
+        else:
+            self.settler.drop(candidate.path)
+        if otherwise is not None and not self.patient:
+            yield Rejection(candidate.path, otherwise, reason, True, candidate.fingerprint)
+        elif news or not self.patient:
+            yield Rejection(candidate.path, kind, reason, False, candidate.fingerprint)
 
-    def _marked(self, candidate: Candidate, step: Step) -> bool:
-        """Is the ready marker there, and not older than the file that it speaks of?"""
-        assert self.ready_marker is not None
+    def _missing_marker(self, candidate: Candidate) -> str | None:
+        """Why the ready marker does not say yet that this version is complete; None where it does, or none is asked."""
+        if self._marker is None:
+            return None
         folder, name = os.path.split(candidate.path)
-        marker = self.ready_marker.format(
-            name=name, stem=name.rsplit(".", 1)[0], step=step.value if step.value is not None else -1
-        )
+        marker = self._marker.file_for(name, step_from_name(candidate.path).value)
+        if marker is None:
+            return f"its name tells no step, which the ready marker {self._marker.pattern} needs"
         try:
             status = os.stat(os.path.join(self.root, folder, marker))
         except OSError:
-            return False
-        return status.st_mtime_ns >= candidate.fingerprint.mtime_ns
+            return f"waits for its ready marker {printable(marker)}"
+        if status.st_mtime_ns < candidate.fingerprint.mtime_ns:
+            return f"its ready marker {printable(marker)} is older than the file"
+        return None
+
+
+def _vanished(candidate: Candidate) -> Rejection:
+    reason = f"it was gone {UNSETTLED}" + (f": {candidate.reason}" if candidate.reason else "")
+    return Rejection(candidate.path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)
 
 
 def _drain(source: queue.SimpleQueue) -> Iterator:

@@ -6,18 +6,23 @@ a file's own mtime is never compared with a clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from watcher.domain.checkpoint import Fingerprint
 
-CLOSED_SETTLE_S = 0.5  # after a close or a rename was seen, nobody is expected to write on
+CLOSED_SETTLE_S = 0.5  # after a close or a rename was seen, no further write is expected
 PROBE_AGAIN_MAX_S = 30.0
+DOUBLINGS_MAX = 64  # of the pause between probes: 2.0 ** 1024 is an OverflowError
 
 
 @dataclass
 class Candidate:
-    """A path that has not settled: its newest fingerprint, since when that is unchanged, and when to look again."""
+    """A path that has not settled: its newest fingerprint, since when that is unchanged, and when to look again.
+
+    gone_since_s: since when there is no file of that name; the next whole scan tells whether it was renamed.
+    """
 
     path: str
     fingerprint: Fingerprint
@@ -27,11 +32,12 @@ class Candidate:
     due_s: float = 0.0
     probes: int = 0
     reason: str = ""
+    gone_since_s: float | None = None
 
 
 @dataclass
 class Settler:
-    """All candidates of one run. settle_s: quiet time; incomplete_timeout_s: how long a half file is waited for."""
+    """All candidates of one run. settle_s: quiet time. incomplete_timeout_s: then an incomplete file is given up."""
 
     settle_s: float
     incomplete_timeout_s: float
@@ -48,8 +54,9 @@ class Settler:
             candidate.closed = closed
         elif closed and not candidate.closed:
             candidate.closed = True
-        else:
+        elif candidate.gone_since_s is None:
             return False
+        candidate.gone_since_s = None
         quiet_s = min(CLOSED_SETTLE_S, self.settle_s) if candidate.closed else self.settle_s
         candidate.due_s = candidate.changed_s + quiet_s
         return True
@@ -59,17 +66,37 @@ class Settler:
         return iter([c for c in self.candidates.values() if c.due_s <= now_s])
 
     def next_due_s(self) -> float | None:
-        return min((c.due_s for c in self.candidates.values()), default=None)
+        due_s = min((c.due_s for c in self.candidates.values()), default=math.inf)
+        return None if due_s == math.inf else due_s
 
     def wait(self, candidate: Candidate, now_s: float, reason: str) -> None:
-        """Quiet but not complete, or not readable yet: look again, ever more seldom."""
+        """Quiet but not complete, or not readable yet: look again, at doubling intervals."""
         candidate.reason = reason
         candidate.probes += 1
-        candidate.due_s = now_s + min(self.settle_s * 2 ** (candidate.probes - 1), PROBE_AGAIN_MAX_S)
+        doublings = min(candidate.probes - 1, DOUBLINGS_MAX)
+        candidate.due_s = now_s + min(self.settle_s * 2.0**doublings, PROBE_AGAIN_MAX_S)
+
+    def suspend(self, candidate: Candidate, now_s: float) -> None:
+        """There is no file of that name now: nothing to look at until a scan tells more."""
+        candidate.gone_since_s, candidate.due_s = now_s, math.inf
+
+    def gone_before(self, at_s: float) -> list[Candidate]:
+        """Candidates whose name was missing already at that time."""
+        return [c for c in self.candidates.values() if c.gone_since_s is not None and c.gone_since_s <= at_s]
+
+    def is_renamed(self, candidate: Candidate) -> bool:
+        """Is the same file a candidate under another name?"""
+        same = same_file(candidate.fingerprint)
+        return any(c is not candidate and same_file(c.fingerprint) == same for c in self.candidates.values())
 
     def given_up(self, candidate: Candidate, now_s: float) -> bool:
-        """Has a half-written file been unchanged so long that its writer must be gone?"""
+        """Has a half-written file been unchanged for longer than its writer is given?"""
         return now_s - candidate.changed_s >= self.incomplete_timeout_s
 
     def drop(self, path: str) -> Candidate | None:
         return self.candidates.pop(path, None)
+
+
+def same_file(version: Fingerprint) -> tuple[int, int, int, int]:
+    """What a rename leaves as it is (it changes ctime)."""
+    return version.dev, version.inode, version.size_bytes, version.mtime_ns

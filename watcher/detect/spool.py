@@ -5,16 +5,21 @@ Copies, never links: a hard link would touch the trainer's file. Where the file 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalcore.archive import ArchiveError, Report, probe
 
 _FICLONE = 0x40049409
-KEEPS_AFTER = 3  # so many checkpoints that stayed where they were speak for a trainer that keeps its files
+KEEPS_AFTER = 3  # checkpoints that stayed where they were: then the trainer is taken to keep its files
+CHUNK_BYTES = 1 << 26
+
+
+class NotPinned(Exception):
+    """No copy was made; the message is the reason."""
 
 
 @dataclass
@@ -27,24 +32,30 @@ class Spool:
     def used_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in os.scandir(self.folder) if entry.is_file())
 
-    def pin(self, source: str, digest: str, size_bytes: int, report: Report = lambda done, total: None) -> Path | None:
-        """Copy `source` and check that the copy has that digest; None where it does not fit or changed meanwhile.
+    def pin(self, source: str, digest: str, size_bytes: int, report: Report = lambda done, total: None) -> Path:
+        """Copy `source` and check that the copy has that digest. Raises NotPinned.
 
         report: bytes copied, or read again, and bytes in all.
         """
         target = self.folder / f"{digest.removeprefix('sha256:')[:32]}.pt"
         if target.exists():
             return target
-        if self.used_bytes() + size_bytes > self.max_bytes:
-            return None
+        if (used := self.used_bytes()) + size_bytes > self.max_bytes:
+            raise NotPinned(f"store.spool_max_bytes ({self.max_bytes}) leaves no room beside {used} bytes of copies")
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         try:
-            _copy(source, unfinished, lambda done: report(done, size_bytes))
+            _copy(source, unfinished, size_bytes, report)
             if probe(os.fspath(unfinished), report).digest != digest:
-                return None
+                raise NotPinned("it changed while it was copied")
             os.replace(unfinished, target)
-        except (OSError, ArchiveError):
-            return None
+        except FileNotFoundError as error:
+            gone = "it was deleted" if error.filename == source else f"{error.filename} is gone"
+            raise NotPinned(f"{gone} before it was copied") from None
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, "")
+            raise NotPinned(f"copying it to {self.folder} failed: {name} {error.strerror}") from None
+        except ArchiveError as error:
+            raise NotPinned(f"it changed while it was copied: {error.reason}") from None
         finally:
             unfinished.unlink(missing_ok=True)
         return target
@@ -70,14 +81,26 @@ def should_pin(policy: str, *, rotates: bool, overwritten: bool, kept: int) -> b
     return rotates or overwritten or kept < KEEPS_AFTER
 
 
-def _copy(source: str, target: Path, report: Callable[[int], None]) -> None:
-    with open(source, "rb") as reading, open(target, "xb") as writing:
+def _copy(source: str, target: Path, size_bytes: int, report: Report) -> None:
+    """Shared blocks, else a copy within the kernel, else (across most file systems) through memory."""
+    with open(source, "rb", buffering=0) as reading, open(target, "xb") as writing:
         try:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
             return
         except OSError:
             pass  # the file system cannot share blocks, or it is another one
         done = 0
-        while copied := os.copy_file_range(reading.fileno(), writing.fileno(), 1 << 26):
-            done += copied
-            report(done)
+        try:
+            while done <= size_bytes and (n := os.copy_file_range(reading.fileno(), writing.fileno(), CHUNK_BYTES)):
+                done += n
+                report(done, size_bytes)
+        except OSError:
+            pass  # EXDEV, ENOSYS, EINVAL, EOPNOTSUPP, EPERM: a true I/O error comes again below
+        reading.seek(done)
+        writing.seek(done)
+        while done <= size_bytes and (chunk := reading.read(CHUNK_BYTES >> 4)):
+            writing.write(chunk)
+            done += len(chunk)
+            report(done, size_bytes)
+        if done > size_bytes:
+            raise NotPinned("it grew while it was copied")

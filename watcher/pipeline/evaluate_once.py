@@ -16,8 +16,8 @@ from evalcore.archive import ArchiveError, summarise
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, from_json
 from evalcore.progress import Progress
-from watcher.detect.probe import SettledFile, found_of
-from watcher.detect.scan import fingerprint
+from watcher.detect.observation import fingerprint
+from watcher.detect.probe import SettledFile, settled_file
 from watcher.domain.checkpoint import printable
 from watcher.domain.timestamps import iso
 from watcher.errors import CheckpointUnreadable, EnvironmentProblem, NothingFound
@@ -51,7 +51,7 @@ def read_all(paths: list[str]) -> list[SettledFile]:
             raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
         try:
             status = os.stat(path)
-            found.append(found_of(os.path.abspath(path), fingerprint(status), summarise(path)))
+            found.append(settled_file(os.path.abspath(path), fingerprint(status), summarise(path)))
         except ArchiveError as error:
             hint = error.hint or f"ckptwatch inspect {printable(path)}"
             raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None

@@ -16,10 +16,12 @@ from functools import partial
 
 from evalcore.archive import Summary
 from evalcore.progress import Progress
+from watcher.detect.events import FolderWatch
+from watcher.detect.observation import version_key
 from watcher.detect.probe import FolderProber, Rejection, SettledFile
-from watcher.detect.scan import FolderWatch, ScanReport, version_key
+from watcher.detect.scan import ScanReport
 from watcher.detect.settle import Settler
-from watcher.detect.spool import Spool, should_pin
+from watcher.detect.spool import NotPinned, Spool, should_pin
 from watcher.domain.checkpoint import NamePattern, stored
 from watcher.domain.order import wanted
 from watcher.domain.timestamps import iso
@@ -243,10 +245,10 @@ class Intake:
         failpoint("before_pin")
         source = os.path.join(self.run.dir, found.path)
         busy = partial(self._busy, "copying", found.path)
-        copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
-        if copy is None:
-            reason = "it changed or vanished meanwhile, or store.spool_max_bytes is reached"
-            self.log.event("not_pinned", path=found.path, reason=reason)
+        try:
+            copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
+        except NotPinned as error:
+            self.log.event("not_pinned", path=found.path, reason=str(error))
         else:
             checkpoints.keep_pinned(self.store, registered.id, os.fspath(copy))
             self.log.event("pinned", path=found.path)

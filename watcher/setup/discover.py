@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from watcher.detect.scan import is_hugging_face
+from watcher.detect.observation import is_hugging_face
 from watcher.domain.checkpoint import HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
 from watcher.settings.template import path_from, toml_value
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from evalcore.launch_folder import write_atomically
 from evalcore.progress import Progress
-from watcher.detect.scan import SCAN_SHARE
+from watcher.detect.events import SCAN_SHARE
 from watcher.domain.health import Facts, Health, RunFacts, judge
 from watcher.domain.timestamps import iso
 from watcher.errors import StoreUnavailable

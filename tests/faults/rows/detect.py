@@ -2,4 +2,50 @@
 
 from __future__ import annotations
 
-ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {}
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    201: (
+        "P9",
+        "one file that waits through 5,000 probes",
+        ("test_a_file_that_waits_for_days_is_probed_every_half_minute_and_overflows_nothing",),
+    ),
+    202: (
+        "P1",
+        "the spool lies on another file system",
+        ("test_a_file_is_pinned_across_file_systems", "test_the_refusal_names_the_real_reason"),
+    ),
+    203: (
+        "P3",
+        "a file grows across several scans",
+        ("test_a_file_that_grows_across_scans_loses_nothing_and_a_registered_one_that_changes_does",),
+    ),
+    204: (
+        "P1",
+        "a name is renamed before it is quiet, with and without events",
+        (
+            "test_a_name_renamed_before_it_is_quiet_goes_on_under_its_new_name_without_a_failure",
+            "test_a_rename_that_no_event_told_is_recognised_by_the_next_scan",
+            "test_a_rename_to_a_name_that_is_not_watched_says_so",
+        ),
+    ),
+    205: (
+        "P1",
+        "links into a blob store",
+        (
+            "test_a_link_into_a_blob_store_is_rejected_with_the_command_that_evaluates_it",
+            "test_a_link_out_of_the_folder_is_rejected_with_the_command_that_evaluates_it",
+        ),
+    ),
+    206: (
+        "P9",
+        "an unforeseen error while one file is probed, or in a scan",
+        (
+            "test_an_unforeseen_error_about_one_file_costs_that_file_only",
+            "test_a_scan_that_fails_unforeseen_is_reported_and_scanning_goes_on",
+        ),
+    ),
+    207: (
+        "P9",
+        "`--once` on a file whose ready marker never comes",
+        ("test_a_single_pass_does_not_wait_for_a_marker_that_never_comes",),
+    ),
+}

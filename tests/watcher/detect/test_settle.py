@@ -62,3 +62,26 @@ def test_an_incomplete_file_is_looked_at_ever_more_seldom_and_given_up_in_the_en
         now_s = candidate.due_s
     assert pauses == [2.0, 4.0, 8.0, 16.0, 30.0]
     assert settler.given_up(candidate, 60.0) and not settler.given_up(candidate, 59.0)
+
+
+def test_a_file_that_waits_for_days_is_probed_every_half_minute_and_overflows_nothing() -> None:
+    """The pause doubles; unbounded, it is no float any more at probe 1,025: after 8.5 hours."""
+    for settle_s in (2.0, 1e-9, 3600.0):
+        settler = Settler(settle_s, 1e9)
+        settler.observe("a.pt", version(1), 0.0)
+        candidate, now_s = settler.candidates["a.pt"], 4000.0
+        for _ in range(5_000):
+            settler.wait(candidate, now_s, "waits for its marker")
+            assert now_s < candidate.due_s <= now_s + 30.0
+            now_s = candidate.due_s
+        assert candidate.probes == 5_000
+
+
+def test_a_missing_name_is_not_looked_at_until_it_is_seen_again() -> None:
+    settler = Settler(2.0, 60.0)
+    settler.observe("a.pt", version(1), 0.0)
+    settler.suspend(settler.candidates["a.pt"], 1.0)
+    assert settler.next_due_s() is None and due(settler, 1e6) == []
+    assert settler.gone_before(0.5) == [] and [c.path for c in settler.gone_before(1.0)] == ["a.pt"]
+    assert settler.observe("a.pt", version(1), 5.0)
+    assert settler.gone_before(1e6) == [] and due(settler, 5.0) == ["a.pt"]
