@@ -17,10 +17,10 @@ class ArchiveError(Exception):
 
     def __init__(self, kind: str, reason: str, hint: str = "", *, incomplete: bool = False) -> None:
         assert kind in KINDS, kind
-        super().__init__(reason)
         self.kind = kind
-        self.reason = reason
-        self.hint = hint
+        self.reason = shown(reason, LIMITS.reason_chars)  # parts of it come from the file
+        self.hint = shown(hint, LIMITS.reason_chars)
+        super().__init__(self.reason)
         self.incomplete = incomplete
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -33,7 +33,12 @@ def _rebuild(kind: str, reason: str, hint: str, incomplete: bool) -> ArchiveErro
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what is read. work: unpickling steps, which bound both its time (seconds) and its memory."""
+    """Bounds on what is read, so that no small file makes its reader slow or large.
+
+    work: unpickling steps, which bound both its time (seconds) and its memory. integer_bytes: of one integer in a
+    pickle (Python's conversion to text fails beyond 4,300 digits). name_chars: of a tensor's, class's or file's name.
+    names: distinct classes in one pickle. config_chars: of all text in a configuration. listed: names in a summary.
+    """
 
     entries: int = 100_000
     pickle_bytes: int = 64 << 20
@@ -43,15 +48,24 @@ class Limits:
     config_items: int = 20_000
     text_bytes: int = 1 << 20
     header_bytes: int = 100 << 20
+    integer_bytes: int = 256
+    name_chars: int = 1000
+    names: int = 10_000
+    config_chars: int = 1 << 20
+    listed: int = 200
+    reason_chars: int = 2000
 
 
 LIMITS = Limits()
 
 
 def shown(value: object, length: int = 80) -> str:
-    """A name from a file, fit for one line of a terminal or log: control characters escaped, length bounded."""
+    """A name from a file, fit for one line of a terminal, log or column: unprintable escaped, length bounded.
+
+    value: a text, or something whose repr is known to be short.
+    """
     text = value if isinstance(value, str) else repr(value)
-    text = "".join(
+    escaped = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text[:length]
     )
-    return text + ("..." if len(value if isinstance(value, str) else text) > length else "")
+    return escaped + ("..." if len(text) > length else "")

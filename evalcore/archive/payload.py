@@ -13,11 +13,13 @@ from evalcore.archive.container.directory import Directory, demand_stored, diges
 from evalcore.archive.container.legacy import Legacy, looks_legacy, read_legacy
 from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile
+from evalcore.archive.container.version import demand_readable_version
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
 from evalcore.archive.pickle.machine import Pickled, unpickle
+from evalcore.archive.pickle.numpy_values import number_of_array
 from evalcore.archive.pickle.rebuild import is_foreign
-from evalcore.archive.pickle.values import TensorRef
+from evalcore.archive.pickle.values import InertObject, TensorRef
 
 _SCALAR_CODES = {
     "float64": "<d", "float32": "<f", "float16": "<e", "int64": "<q", "int32": "<i", "int16": "<h",
@@ -41,11 +43,14 @@ class Payload:
 
     @property
     def foreign(self) -> list[str]:
-        """Classes and functions named in the file that are neither tensors nor plain containers."""
-        return sorted(shown(name, 120) for name in self.names if is_foreign(name))
+        """Classes and functions named in the file that are neither tensors nor plain containers; at most 200."""
+        return sorted(shown(name, 120) for name in self.names if is_foreign(name))[: LIMITS.listed]
 
     def scalar(self, file: OpenFile, value: Any) -> Any:
-        """The number in a tensor of one element, read from its record; any other value as it is."""
+        """The number in a tensor or array of one element, from its record; any other value as it is."""
+        if isinstance(value, InertObject):
+            number = number_of_array(value)
+            return value if number is None else number
         if not isinstance(value, TensorRef) or value.numel != 1 or self.directory is None:
             return value
         entry = self.directory.entries.get(f"data/{value.storage.key}")
@@ -53,10 +58,14 @@ class Payload:
             return value
         data = read_entry(file, self.directory, entry)
         at = value.offset * (value.size_bytes // max(value.numel, 1))
-        if value.dtype == "bfloat16":
-            return struct.unpack("<f", b"\0\0" + data[at : at + 2])[0]
         code = _SCALAR_CODES.get(value.dtype)
-        return value if code is None else struct.unpack_from(code, data, at)[0]
+        if value.dtype == "bfloat16":
+            number = struct.unpack("<f", b"\0\0" + data[at : at + 2])[0]
+        elif code is not None:
+            number = struct.unpack_from(code, data, at)[0]
+        else:
+            return value
+        return -number if value.negative else number
 
 
 def identify(file: OpenFile) -> Directory | Legacy:
@@ -97,15 +106,19 @@ def read_payload(file: OpenFile) -> Payload:
 
 
 def _read_zip_pickle(file: OpenFile, directory: Directory) -> Pickled:
-    order = directory.entries.get("byteorder")
-    if order is not None and order.size <= 16 and read_entry(file, directory, order) != b"little":
-        raise ArchiveError(
-            "unsupported", "the file was saved on a big-endian machine", "save it on a little-endian one"
-        )
+    demand_readable_version(file, directory)
     entry = directory.entries["data.pkl"]
     if entry.size > LIMITS.pickle_bytes:
         raise ArchiveError("unsupported", f"its pickle has {entry.size} bytes, more than {LIMITS.pickle_bytes}")
     try:
-        return unpickle(read_entry(file, directory, entry))
+        pickled = unpickle(read_entry(file, directory, entry))
     except ArchiveError as error:  # the directory is there, so the writer was done: never "incomplete"
         raise ArchiveError(error.kind, error.reason, error.hint) from None
+    for storage in pickled.storages.values():
+        record = directory.entries.get(f"data/{storage.key}")
+        if record is None:
+            raise ArchiveError("corrupt", f"the record data/{shown(storage.key)} is missing")
+        if record.size != storage.size_bytes:
+            reason = f"record {shown(record.name)} has {record.size} bytes where {storage.size_bytes} are described"
+            raise ArchiveError("shape", reason)
+    return pickled

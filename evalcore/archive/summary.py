@@ -9,7 +9,7 @@ from typing import Any
 from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile, Report, Source
-from evalcore.archive.errors import shown
+from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import FoundConfig, Sidecar, config_in, corrected, sidecars_of, values_digest
 from evalcore.archive.meaning.family import family_of, lift_prefix, trainer_of
 from evalcore.archive.meaning.folders import read_folder
@@ -159,7 +159,7 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         config_source=config.source if config else None,
         parameters=chosen.parameters if chosen is not None else 0,
         tensors=_listed(chosen) if chosen is not None else [],
-        states=[shown(name, 200) for name in reading.states],
+        states=[shown(name, 200) for name in list(reading.states)[: LIMITS.listed]],
         logged_val_loss=loss,
         tokens_seen=tokens_seen_in(payload.root, resolve),
         foreign=payload.foreign,

@@ -20,10 +20,10 @@ from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.family import refuse_family
 from evalcore.archive.meaning.state_dicts import State, choose_state, is_derived
-from evalcore.archive.payload import Payload, identify
+from evalcore.archive.payload import identify
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.archive.summary import Reading, Summary, notes_of, summary_of, understand
-from evalcore.loading.weights import RangeRecords, Records, Target, ZipRecords, fill, read_tensors
+from evalcore.loading.weights import Records, Target, fill, read_tensors, records_of
 from evalcore.messages import ModelSpec
 from evalcore.models import factory
 from evalcore.models import plan_model as plan_family
@@ -193,7 +193,7 @@ def _load(
     state = _usable_state(reading, spec)
     needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
     total = sum(needed.values()) if verify == "model" else file.size
-    records = _records(file, reading.payload, _counted(report, total) if report is not None else None)
+    records = records_of(file, reading.payload, _counted(report, total) if report is not None else None)
     config = reading.config.values if reading.config else None
     notes = notes_of(reading)
     if reading.config is not None and "settings" in reading.config.source:
@@ -242,13 +242,6 @@ def _usable_state(reading: Reading, spec: ModelSpec) -> State:
         reason = f"the model's state dict holds something else than tensors: {shown_names}"
         raise CheckpointError("unsafe", reason, "save model.state_dict() alone")
     return state
-
-
-def _records(file: OpenFile, payload: Payload, passed: Callable[[int], None] | None = None) -> Records:
-    if payload.directory is not None:
-        return ZipRecords(file, payload.directory, passed)
-    offsets = payload.legacy.offsets if payload.legacy is not None else {}
-    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()}, passed)
 
 
 def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:

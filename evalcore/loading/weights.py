@@ -20,6 +20,7 @@ from evalcore.archive.container.directory import Directory
 from evalcore.archive.container.records import read_records
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import ArchiveError, shown
+from evalcore.archive.payload import Payload
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 
 _THREADS = 2
@@ -92,6 +93,14 @@ class RangeRecords:
         return 0
 
 
+def records_of(file: OpenFile, payload: Payload, passed: Passed = None) -> Records:
+    """The storages of a payload: records of its archive, or ranges of a legacy file."""
+    if payload.directory is not None:
+        return ZipRecords(file, payload.directory, passed)
+    offsets = payload.legacy.offsets if payload.legacy is not None else {}
+    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()}, passed)
+
+
 def fill(records: Records, targets: Iterable[Target]) -> int:
     """Fill every target from its storage, each storage read once; return the bytes read. Raises ArchiveError."""
     groups: dict[str, list[Target]] = {}
@@ -135,10 +144,13 @@ def bytes_of(raw: Tensor) -> memoryview:
 
 
 def view_of(raw: Tensor, ref: TensorRef) -> Tensor:
-    """The tensor that `ref` describes, as a view of its storage's bytes."""
+    """The tensor that `ref` describes, as a view of its storage's bytes; a copy where it is negated or conjugated."""
     dtype: torch.dtype = getattr(torch, ref.dtype)
     whole = raw[: raw.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
-    return torch.as_strided(whole, ref.shape, ref.stride, ref.offset)
+    values = torch.as_strided(whole, ref.shape, ref.stride, ref.offset)
+    if ref.conjugate:
+        values = values.conj_physical()
+    return values.neg() if ref.negative else values
 
 
 def _fill_group(records: Records, group: list[Target]) -> int:
@@ -160,7 +172,7 @@ def _is_direct(target: Target) -> bool:
     """Whether the record is the parameter's memory byte for byte, so that it is read straight into it."""
     ref, parameter = target.ref, target.parameter
     return (
-        not target.transposed
+        not (target.transposed or ref.negative or ref.conjugate)
         and ref.dtype == "float32"
         and parameter.dtype == torch.float32
         and parameter.device.type == "cpu"

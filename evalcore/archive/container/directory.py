@@ -191,6 +191,7 @@ def _widen(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int,
 
 def _under_one_top(raw: list[Entry]) -> tuple[dict[str, Entry], str]:
     entries: dict[str, Entry] = {}
+    folded: set[str] = set()
     top: str | None = None
     for entry in raw:
         folder, slash, name = entry.name.partition("/")
@@ -200,6 +201,9 @@ def _under_one_top(raw: list[Entry]) -> tuple[dict[str, Entry], str]:
             raise ArchiveError("corrupt", f"the archive has two top folders, {shown(top)} and {shown(folder)}")
         if name in entries:
             raise ArchiveError("corrupt", f"the archive has two entries named {shown(name)}")
+        if name.lower() in folded:  # torch finds entries without regard to case, and would take either
+            raise ArchiveError("corrupt", f"the archive has two entries whose names differ by case: {shown(name)}")
+        folded.add(name.lower())
         top = folder
         entries[name] = Entry(name, entry.size, entry.crc, entry.header, entry.full_name, entry.compressed)
     if top is None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.pickle.machine import Pickled, unpickle
+from evalcore.archive.pickle.machine import LEGACY_STORAGE_ID, Pickled, unpickle
 from evalcore.archive.pickle.rebuild import is_foreign
 from evalcore.archive.pickle.values import ITEM_BYTES
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL_VERSION = 1001
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ def read_legacy(file: OpenFile) -> Legacy:
     if first.value != _MAGIC_NUMBER:
         _refuse_bare_pickle(first)
     protocol = unpickle(data, first.end)
+    if protocol.value != _PROTOCOL_VERSION:
+        raise ArchiveError("corrupt", "the file's protocol version is not the one that torch.save writes")
     system = unpickle(data, protocol.end)
     if isinstance(system.value, dict) and system.value.get("little_endian") is False:
         raise ArchiveError(
             "unsupported", "the file was saved on a big-endian machine", "save it on a little-endian one"
         )
-    payload = unpickle(data, system.end)
+    payload = unpickle(data, system.end, storage_id_length=LEGACY_STORAGE_ID)
     keys = unpickle(data, payload.end)
     if not isinstance(keys.value, list) or not all(isinstance(key, str) for key in keys.value):
         raise ArchiveError("corrupt", "the list of storages is damaged")
@@ -57,7 +60,9 @@ def _walk(file: OpenFile, payload: Pickled, keys: Pickled) -> dict[str, tuple[in
     for key in keys.value:
         prefix = file.read(at, 8)
         storage = payload.storages.get(key)
-        item_bytes = ITEM_BYTES[storage.dtype] if storage is not None and storage.dtype else 1
+        if storage is None or key in offsets:
+            raise ArchiveError("corrupt", f"storage {shown(key)} is listed but not used, or listed twice")
+        item_bytes = ITEM_BYTES[storage.dtype] if storage.dtype else 1
         numel = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
         offsets[key] = (at + 8, numel * item_bytes)
         at += 8 + numel * item_bytes

@@ -60,4 +60,4 @@ def _tensor(name: str, said: Any, key: str, base: int) -> tuple[TensorRef, int]:
         step *= size
     if step * ITEM_BYTES[dtype] != end - begin:
         raise ArchiveError("shape", f"the safetensors entry {shown(name)} has another size than its shape")
-    return TensorRef(StorageRef(key, dtype, end - begin, "cpu"), dtype, 0, shape, tuple(stride)), base + begin
+    return TensorRef(StorageRef(key, dtype, end - begin), dtype, 0, shape, tuple(stride)), base + begin

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evalcore.archive.errors import ArchiveError, shown
-from evalcore.archive.pickle.values import Foreign, TensorRef
+from evalcore.archive.errors import LIMITS, ArchiveError, shown
+from evalcore.archive.pickle.values import InertObject, TensorRef
 
 #: the usual names of the model's state dict, the likeliest first
 MODEL_KEYS = (
@@ -38,6 +38,7 @@ _NOT_MODELS = (
 _PREFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
 _MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.mask")
 _SEARCH_DEPTH = 3
+_MAX_COUNT = (1 << 63) - 1  # what a database column holds; strides of 0 make any count out of one number
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class State:
 
     @property
     def parameters(self) -> int:
-        """Elements, each counted once however many names share it; causal masks and rotary tables left out."""
+        """Elements, each counted once however many names share it; causal masks and rotary tables left out.
+
+        At most 2^63 - 1.
+        """
         unique: dict[tuple[str, int, tuple[int, ...]], int] = {}
         for name, tensor in self.tensors.items():
             if not is_derived(name):
                 unique[tensor.storage.key, tensor.offset, tensor.shape] = tensor.numel
-        return sum(unique.values())
+        return min(sum(unique.values()), _MAX_COUNT)
 
 
 def is_derived(name: str) -> bool:
@@ -88,12 +92,22 @@ def choose_state(states: dict[str, State], wanted: str | None) -> State:
         hint = "save the model's state_dict under the key 'model'"
         raise ArchiveError("unsupported", "the file holds no state dict: no mapping from names to tensors", hint)
     if wanted is None:
-        return next(iter(states.values()))
+        return _with_readable_names(next(iter(states.values())))
     if wanted in states:
-        return states[wanted]
-    names = ", ".join(shown(name or "(the whole file)") for name in states)
+        return _with_readable_names(states[wanted])
+    names = ", ".join(shown(name or "(the whole file)") for name in list(states)[: LIMITS.listed])
     hint = "set model.state to one of them"
     raise ArchiveError("unsupported", f"there is no state dict {shown(wanted)!r} in the file; there is {names}", hint)
+
+
+def _with_readable_names(state: State) -> State:
+    """The state dict itself. Raises ArchiveError where a tensor's name cannot be printed, stored, or is endless."""
+    for name in state.tensors:
+        if len(name) > LIMITS.name_chars or not name.isprintable():
+            what = f"{len(name)} characters" if len(name) > LIMITS.name_chars else "characters that cannot be printed"
+            reason = f"a tensor's name has {what}: {shown(name)}"
+            raise ArchiveError("unsupported", reason, "rename it in the state dict and save again")
+    return state
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -106,10 +120,10 @@ def _rank(name: str) -> tuple[int, int, str]:
 
 
 def _search(value: Any, name: str, depth: int, found: dict[str, State], seen: set[int]) -> None:
-    if not isinstance(value, (dict, Foreign)) or id(value) in seen:
+    if not isinstance(value, (dict, InertObject)) or id(value) in seen:
         return
     seen.add(id(value))
-    if isinstance(value, Foreign):
+    if isinstance(value, InertObject):
         state = _module_state(name, value)
         if state is not None:
             found[name] = state
@@ -152,15 +166,15 @@ def _stripped(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
 
 
 def _what(value: Any) -> str:
-    if isinstance(value, Foreign):
+    if isinstance(value, InertObject):
         return shown(value.name, 120)
     return type(value).__name__
 
 
-def _module_state(name: str, root: Foreign) -> State | None:
+def _module_state(name: str, root: InertObject) -> State | None:
     """The state dict of a whole pickled module, gathered from its records: nothing of it is built or called."""
     tensors: dict[str, TensorRef] = {}
-    open_modules: list[tuple[str, Foreign]] = [("", root)]
+    open_modules: list[tuple[str, InertObject]] = [("", root)]
     seen: set[int] = set()
     while open_modules:
         prefix, module = open_modules.pop()
@@ -176,9 +190,9 @@ def _module_state(name: str, root: Foreign) -> State | None:
             if isinstance(owned, dict) and (part == "_parameters" or not _nonempty(skipped)):
                 tensors.update({f"{prefix}{k}": t for k, t in owned.items() if isinstance(t, TensorRef)})
         children = fields["_modules"].items()
-        open_modules.extend((f"{prefix}{k}.", child) for k, child in children if isinstance(child, Foreign))
+        open_modules.extend((f"{prefix}{k}.", child) for k, child in children if isinstance(child, InertObject))
     return State(name, _stripped(tensors), {}) if tensors else None
 
 
 def _nonempty(value: Any) -> bool:
-    return isinstance(value, Foreign) and bool(value.args) and bool(value.args[0])
+    return isinstance(value, InertObject) and bool(value.args) and bool(value.args[0])

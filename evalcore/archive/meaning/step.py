@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evalcore.archive.pickle.values import Foreign
+from evalcore.archive.pickle.values import InertObject
 
 _STEP_KEYS = (
     "step", "iter_num", "iteration", "global_step", "global_steps", "steps", "step_count", "train_state.step",
@@ -16,6 +16,7 @@ _LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_
 _TOKEN_KEYS = (
     "tokens_seen", "total_tokens", "num_tokens", "tokens_processed", "consumed_tokens", "tokens", "extra.tokens_seen",
 )  # fmt: skip
+_MAX_LOSS = 1 << 53  # an integer beyond it is no loss, and one of 400 digits is no float
 Resolve = Callable[[Any], Any]
 
 
@@ -33,7 +34,7 @@ def logged_val_loss_in(values: Any, trainer: str | None, resolve: Resolve) -> fl
     """The validation loss that the trainer wrote into the file; nanoGPT's is its best so far."""
     for key in _LOSS_KEYS + (("best_val_loss",) if trainer == "nanogpt" else ()):
         value = resolve(_at(values, key))
-        if type(value) in (int, float):
+        if type(value) is float or (type(value) is int and abs(value) < _MAX_LOSS):
             return float(value)
     return None
 
@@ -49,7 +50,7 @@ def tokens_seen_in(values: Any, resolve: Resolve) -> int | None:
 
 def _at(values: Any, dotted: str) -> Any:
     for key in dotted.split("."):
-        if isinstance(values, Foreign):
+        if isinstance(values, InertObject):
             values = values.fields()
         values = values.get(key) if isinstance(values, dict) else None
     return values

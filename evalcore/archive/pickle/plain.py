@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from evalcore.archive.errors import LIMITS, shown
-from evalcore.archive.pickle.values import Foreign, Name, TensorRef
+from evalcore.archive.pickle.numpy_values import number_of_array
+from evalcore.archive.pickle.values import InertObject, Name, TensorRef
 
 _DEPTH = 12
 _PATHS = (
@@ -18,45 +20,62 @@ _PATHS = (
 
 
 def plain(value: Any) -> Any:
-    """A plain copy: objects become their fields, classes their names; what lies too deep or is too much is cut."""
-    return _plain(value, _DEPTH, [LIMITS.config_items])
+    """A plain copy: objects become their fields, classes their names; what nests too deep or is too much is cut."""
+    return _Copy().plain(value, _DEPTH)
 
 
-def _plain(value: Any, depth: int, left: list[int]) -> Any:
-    left[0] -= 1
-    if value is None or type(value) in (bool, float):
-        return value
-    if type(value) is int:
-        return value if abs(value) < 1 << 63 else shown(hex(value))
-    if isinstance(value, str):
-        return value if len(value) <= 10_000 else value[:10_000] + "..."
-    if depth == 0 or left[0] <= 0:
-        return "..."
-    if isinstance(value, dict):
-        pairs = list(value.items())[: max(left[0], 0)]
-        return {_key(key): _plain(item, depth - 1, left) for key, item in pairs}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, depth - 1, left) for item in value[: max(left[0], 0)]]
-    if isinstance(value, Name):
-        return shown(value.text, 200)
-    if isinstance(value, TensorRef):
-        return f"<tensor {value.dtype} {list(value.shape)}>"
-    if isinstance(value, Foreign):
-        return _object(value, depth, left)
-    return f"<{type(value).__name__}>"
+class _Copy:
+    """One copy and what it may still hold, in values and in characters: a value may appear any number of times."""
 
+    def __init__(self) -> None:
+        self.items = LIMITS.config_items
+        self.chars = LIMITS.config_chars
 
-def _object(value: Foreign, depth: int, left: list[int]) -> Any:
-    if value.name in _PATHS and isinstance(value.args, tuple):
-        return "/".join(shown(part, 400) for part in value.args if isinstance(part, str)).replace("//", "/")
-    fields = value.fields()
-    if fields:
-        return _plain(fields, depth, left)
-    single = value.args[0] if isinstance(value.args, tuple) and len(value.args) == 1 else None
-    if type(single) in (str, int, float, bool):  # an enum member, a torch.device
-        return _plain(single, depth, left)
-    return f"<{shown(value.name, 120)}>"
+    def plain(self, value: Any, depth: int) -> Any:
+        self.items -= 1
+        if value is None or type(value) in (bool, float):
+            return value
+        if type(value) is int:
+            return value if abs(value) < 1 << 63 else shown(hex(value))
+        if isinstance(value, str):
+            return self._text(value)
+        if depth == 0 or self.items <= 0 or self.chars <= 0:
+            return "..."
+        if isinstance(value, dict):
+            pairs = list(islice(value.items(), max(self.items, 0)))
+            return {self._key(key): self.plain(item, depth - 1) for key, item in pairs if self.chars > 0}
+        if isinstance(value, (list, tuple)):
+            return [self.plain(item, depth - 1) for item in value[: max(self.items, 0)]]
+        if isinstance(value, Name):
+            return shown(value.text, 200)
+        if isinstance(value, TensorRef):
+            return f"<tensor {value.dtype} {list(value.shape)}>"
+        if isinstance(value, InertObject):
+            return self._object(value, depth)
+        return f"<{type(value).__name__}>"
 
+    def _object(self, value: InertObject, depth: int) -> Any:
+        if value.class_name in _PATHS and isinstance(value.args, tuple):
+            return "/".join(shown(part, 400) for part in value.args[:64] if isinstance(part, str)).replace("//", "/")
+        number = number_of_array(value)
+        if number is not None:
+            return number
+        fields = value.fields()
+        if fields:
+            return self.plain(fields, depth)
+        single = value.args[0] if isinstance(value.args, tuple) and len(value.args) == 1 else None
+        if type(single) in (str, int, float, bool):  # an enum member, a torch.device
+            return self.plain(single, depth)
+        return f"<{shown(value.class_name, 120)}>"
 
-def _key(key: Any) -> str:
-    return shown(key, 400) if isinstance(key, (str, int, float, bool, type(None))) else "<key>"
+    def _text(self, text: str) -> str:
+        kept = text if len(text) <= 10_000 else text[:10_000] + "..."
+        self.chars -= len(kept)
+        if not kept.isascii():  # a lone surrogate cannot be stored or printed
+            kept = kept.encode("utf-8", "backslashreplace").decode("utf-8")
+        return kept if self.chars >= 0 else "..."
+
+    def _key(self, key: Any) -> str:
+        text = shown(key, 400) if isinstance(key, (str, int, float, bool, type(None))) else "<key>"
+        self.chars -= len(text)
+        return text

@@ -32,21 +32,37 @@ class Name:
         self.text = text
 
     def __repr__(self) -> str:
-        return f"<{self.text}>"
+        return f"<{self.text[:120]}>"
 
 
-class Foreign:
-    """An object of a class, or the result of a call, that was not made: its name, arguments, and state."""
+class OrderedMapping(dict[Any, Any]):
+    """An OrderedDict or another mapping that, unlike a dict, has attributes; those are checked and dropped."""
 
-    __slots__ = ("args", "name", "state")
+    __slots__ = ()
 
-    def __init__(self, name: str, args: Any = ()) -> None:
-        self.name = name
+
+class InertObject:
+    """An object of a class, or the result of a call, that was not made: class_name, arguments, and what was set on it.
+
+    state: the argument of BUILD. items: what SETITEM set, for subclasses of dict. appended: what APPEND added, for
+    subclasses of list.
+    """
+
+    __slots__ = ("appended", "args", "class_name", "items", "state")
+
+    def __init__(self, class_name: str, args: Any = ()) -> None:
+        self.class_name = class_name
         self.args = args
         self.state: Any = None
+        self.items: dict[Any, Any] | None = None
+        self.appended: list[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.class_name
 
     def fields(self) -> dict[Any, Any]:
-        """The object's attributes as the pickle gives them; empty where it gives none."""
+        """The object's attributes as the pickle gives them, else the items of a mapping; empty where it has neither."""
         state = self.state
         if isinstance(state, tuple) and len(state) == 2:  # (dict, slots), pickle protocol 2
             merged: dict[Any, Any] = {}
@@ -54,10 +70,15 @@ class Foreign:
                 if isinstance(part, dict):
                     merged.update(part)
             return merged
-        return state if isinstance(state, dict) else {}
+        if isinstance(state, dict) and (state or not self.items):
+            return state
+        return self.items if self.items is not None else {}
 
     def __repr__(self) -> str:
-        return f"<{self.name} object>"
+        return f"<{self.class_name[:120]} object>"
+
+
+Foreign = InertObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +88,22 @@ class StorageRef:
     key: str
     dtype: str | None
     size_bytes: int
-    location: str
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRef:
-    """A tensor that was not made: a view into a storage. offset, shape and stride count elements."""
+    """A tensor that was not made: a view into a storage. offset, shape and stride count elements.
+
+    negative, conjugate: the values are those of the storage, negated or conjugated (torch's neg and conj bits).
+    """
 
     storage: StorageRef
     dtype: str
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    negative: bool = False
+    conjugate: bool = False
 
     @property
     def numel(self) -> int:
@@ -101,7 +126,7 @@ class TensorRef:
         return True
 
     @property
-    def failpoint(self) -> int:
+    def end(self) -> int:
         """One past the last element of the storage that the tensor touches; 0 where it is empty."""
         if 0 in self.shape:
             return 0

@@ -6,11 +6,7 @@ import hypothesis.strategies as st
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from evalcore.archive.container.source import OpenFile
-from evalcore.archive.payload import read_payload
-from evalcore.archive.pickle.values import TensorRef
-from evalcore.loading.checkpoint import _records
-from evalcore.loading.weights import read_tensors
+from tests.support.torch_reader import assert_as_torch_loads, read_back
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
@@ -51,13 +47,6 @@ def _view(whole, kind):
     return whole
 
 
-def read_back(path):
-    with OpenFile(path) as file:
-        payload = read_payload(file)
-        refs = {name: ref for name, ref in payload.root.items() if isinstance(ref, TensorRef)}
-        return read_tensors(_records(file, payload), refs)[0]
-
-
 @given(state=state_dicts())
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_zip_format_equals_torch_load(tmp_path, state):
@@ -70,24 +59,6 @@ def test_zip_format_equals_torch_load(tmp_path, state):
 def test_legacy_format_equals_torch_load(tmp_path, state):
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     assert_as_torch_loads(tmp_path / "a.pt")
-
-
-def assert_as_torch_loads(path):
-    ours, theirs = read_back(path), torch.load(path, weights_only=True)
-    assert list(ours) == list(theirs)
-    for name, expected in theirs.items():
-        found = ours[name]
-        assert (found.dtype, found.shape, found.stride()) == (expected.dtype, expected.shape, expected.stride()), name
-        assert bytes_of(found) == bytes_of(expected), name
-    for a in theirs:
-        for b in theirs:
-            shared = theirs[a].untyped_storage().data_ptr() == theirs[b].untyped_storage().data_ptr()
-            if theirs[a].numel() and theirs[b].numel():
-                assert shared == (ours[a].untyped_storage().data_ptr() == ours[b].untyped_storage().data_ptr())
-
-
-def bytes_of(tensor):
-    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).tolist()
 
 
 @given(

@@ -2,4 +2,16 @@
 
 from __future__ import annotations
 
-ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {}
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    101: ("P16", "tensors with torch's neg and conj bits, as a plain torch.save writes them", ("test_negated_and_conjugated_tensors_have_the_values_that_torch_loads", "test_a_negated_step_is_negative_and_so_none")),
+    102: ("P16", "BUILD on a tensor or a parameter", ("test_the_state_of_a_tensor_or_parameter_is_refused_not_ignored",)),
+    103: ("P16", "a mapping made of another mapping, or of arguments that NEWOBJ loses", ("test_a_mapping_made_of_another_mapping_has_its_items", "test_a_new_mapping_that_would_lose_its_arguments_is_refused")),
+    104: ("P16", "`data` among a tensor's attributes", ("test_attributes_that_replace_a_tensors_values_are_refused", "test_the_list_of_a_tensors_properties_is_torchs_own")),
+    105: ("P16", "record names that differ by case; BYTEORDER", ("test_records_that_torch_refuses_are_refused", "test_a_byte_order_under_another_case_swaps_torchs_values_and_is_refused")),
+    106: ("P16", "sparse, quantised, meta tensors and tensor subclasses", ("test_sparse_quantised_nested_and_meta_tensors_are_named_not_measured", "test_a_tensor_subclass_is_no_plain_tensor")),
+    107: ("P16", "descriptions of tensors and archives that torch refuses", ("test_what_torch_refuses_for_cause_is_refused", "test_an_archive_without_a_version_is_not_of_torch", "test_a_legacy_file_of_another_protocol_or_with_an_unused_storage_is_refused")),
+    108: ("P17", "a tuple of 2^60 items in 845 bytes", ("test_a_storage_location_that_doubles_itself_is_refused_before_it_is_printed", "test_a_tuple_that_doubles_itself_is_harmless_wherever_it_stands")),
+    109: ("P17", "2^64 elements by strides of 0", ("test_two_to_the_64_elements_by_strides_of_zero_are_refused", "test_the_number_of_parameters_fits_a_database_column")),
+    110: ("P17", "an integer of 400 digits as val_loss", ("test_an_integer_of_hundreds_of_digits_is_no_loss_no_step_and_no_error", "test_an_integer_longer_than_its_bound_is_refused")),
+    111: ("P17", "a lone surrogate in a tensor's name; a name of 3 MB", ("test_tensor_names_that_cannot_be_printed_or_stored_are_refused_in_a_short_sentence", "test_whatever_a_file_is_full_of_its_summary_can_be_stored_and_stays_small")),
+}  # fmt: skip
