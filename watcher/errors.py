@@ -1,4 +1,4 @@
-"""The exceptions a person can meet; each carries a hint (the next command to type) and the exit status it ends with.
+"""The exceptions a user can meet; each carries a hint (the next command to type) and the exit status it ends with.
 
 CkptwatchError            1  unexpected
 ├── UsageError            2  the command line does not make sense
@@ -48,10 +48,10 @@ class SomeFailed(CkptwatchError):
 class LockHeld(CkptwatchError):
     exit_code = 6
 
-    def __init__(self, path: Path, holder: str) -> None:
+    def __init__(self, path: Path, holder: str, hint: str = "") -> None:
         super().__init__(
-            f"another daemon ({holder}) holds the lock {path}",
-            hint="see what it does with `ckptwatch status`, or give this one its own database with --db FILE",
+            f"another ckptwatch process ({holder}) holds the lock {path}",
+            hint=hint or "see `ckptwatch status`, or use another database with --db FILE",
         )
         self.path = path
         self.holder = holder

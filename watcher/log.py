@@ -1,4 +1,7 @@
-"""The only place where an event becomes words. Everything else says `log.event(name, **facts)`."""
+"""The one place where events, health reasons and pauses become sentences. All other code passes names and facts.
+
+`log.event(name, **facts)` fills the template of EVENTS with the facts; a name or fact that is missing there is a bug.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,24 @@ import time
 from typing import TextIO
 
 from watcher.domain.checkpoint import printable
+from watcher.domain.health import Pause, Paused, Problem, Reason
 
-#: name -> (level, template). Levels: 0 always, 1 by default, 2 with -v, 3 with -vv.
+#: name -> (level, template). Levels: -1 even in `eval`, 0 with -q too, 1 by default, 2 with -v, 3 with -vv.
 EVENTS: dict[str, tuple[int, str]] = {
     "daemon_started": (1, "watching {dirs}; results in {database}"),
     "daemon_stopped": (1, "stopped: {reason}"),
-    "settings_reloaded": (1, "settings reloaded from {file}"),
-    "data_changed": (0, "validation data changed: {files}; hashing it again, and evaluating on what it holds now"),
-    "settings_refused": (0, "settings not reloaded: {reason}"),
+    "settings_reloaded": (1, "the settings and data in use are the new ones"),
+    "data_changed": (0, "validation data changed: {files}; hashing it again, then evaluating on the new content"),
+    "settings_refused": (0, "settings not reloaded, the old ones stay: {reason}"),
+    "settings_wait": (0, "settings not reloaded yet, the old ones stay meanwhile: {reason}"),
+    "state_folder_lost": (0, "the state folder {folder} was removed; created again"),
+    "order_refused": (0, "order {file} refused and moved to {folder}: {error}"),
     "serving": (1, "dashboard at {address}"),
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),
     "working": (1, "{words}"),
     "worked": (1, "{phase} {of}: done"),
     "scan_failed": (0, "scan of {run} failed: {reason}"),
-    "polling": (0, "{run}: {reason}; looking at the whole folder every {scan_s:g} s instead"),
+    "polling": (0, "{run}: {reason}; scanning the whole folder every {scan_s:g} s instead"),
     "incomplete": (2, "incomplete  {path}: {reason}"),
     "irregular": (0, "{kind:<11} {path}: {reason}"),
     "settled": (1, "settled     {path}  step {step} ({step_source}), {size}, {family}"),
@@ -30,9 +37,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "skipped": (2, "skipped     {path}: {reason}"),
     "pinned": (2, "pinned      {path}: a copy is kept until it is evaluated"),
     "not_pinned": (0, "not pinned  {path}: {reason}"),
+    "fault": (0, "error in {part}: {error}; everything else continues, retry in {pause_s:.0f} s"),
     "launched": (2, "launched    {launch}: {nproc} process(es) on {device}"),
     "launch_ended": (2, "launch over {launch}: {reason}"),
-    "launch_failed": (0, "cannot launch: {reason}; trying again in {pause_s:.0f} s"),
+    "launch_failed": (0, "cannot launch: {reason}; retry in {pause_s:.0f} s"),
     "evaluating": (1, "evaluating  {path}  step {step} on {eval_set}"),
     "recorded": (1, "loss {loss}  {path}  step {step} on {eval_set}: ppl {ppl}, {tokens} tokens in {seconds:.1f} s"),
     "retry": (0, "retry       {path} on {eval_set} in {pause_s:.0f} s: {kind}: {reason}"),
@@ -40,19 +48,69 @@ EVENTS: dict[str, tuple[int, str]] = {
     "cancelled": (1, "cancelled   {path} on {eval_set}: {reason}"),
     "stopping": (
         1,
-        "stopping    the launch that evaluates {path} on {eval_set}: cancelled; its other jobs wait again",
+        "stopping    the launch that evaluates {path} on {eval_set}: cancelled; its other jobs are queued again",
     ),
-    "rejected": (0, "rejected    a late answer for {path} on {eval_set}: its token is no longer valid"),
-    "rescued": (0, "rescued     {jobs} interrupted job(s) of an earlier daemon"),
+    "rejected": (0, "rejected    a late outcome of {path} on {eval_set}: its token is no longer valid"),
+    "rescued": (0, "rescued     {jobs} interrupted job(s) of an earlier daemon, queued again"),
     "queue_changed": (1, "{action}: {jobs} job(s)"),
-    "waiting_for_device": (1, "waiting for a device: {reason}"),
+    "waiting_for_device": (
+        -1,
+        "waiting for a device for {seconds:.0f} s: {reason}; to continue now, free GPU memory, lower "
+        "launch.reserve_bytes, or use --device cpu (launch.fallback = 'cpu' does so by itself)",
+    ),
     "paused": (0, "paused: {reason}"),
-    "healed": (0, "going on: {reason}"),
+    "healed": (0, "resumed: {reason}"),
     "overflow": (0, "{run}: the kernel dropped file events; scanning the folder"),
     "dashboard_failed": (0, "no dashboard: {reason}"),
     "sink_failed": (0, "sink {sink}: {reason}"),
     "alert": (0, "alert       {text}"),
 }
+
+#: Reasons of watcher/domain/health.py -> template.
+REASONS: dict[Problem, str] = {
+    Problem.DATABASE: "{reason}",
+    Problem.DATA_MISSING: "validation data cannot be read: {paths}",
+    Problem.LAUNCH_FAILED: "torchrun cannot be started: {reason}",
+    Problem.PAUSED_BY_USER: "the queue is paused (ckptwatch queue resume)",
+    Problem.RUN_MISSING: "run {run}: {reason}",
+    Problem.SCAN_STUCK: "run {run}: its scan is stuck for {age_s:.0f} s, after {looked} files: does the mount hang?",
+    Problem.SCAN_LATE: "run {run}: the last scan ended {age_s:.0f} s ago",
+    Problem.POLLING: "run {run}: {reason}",
+    Problem.NO_DEVICE: "waiting for a device: {reason}",
+    Problem.QUEUE_OLD: "the oldest waiting job is {hours:.1f} h old",
+    Problem.DISK_FULL: "only {mib} MiB are free for the database and its state folder",
+    Problem.FAULT: "{part} failed {failures} time(s) and is retried: {error} (the log has the traceback)",
+    Problem.RELOAD_WAITS: "the new settings are not applied yet: {reason}",
+    Problem.REPORTED: "{text}",
+    Problem.NO_DAEMON: "no daemon runs on this database; {last}",
+    Problem.JUST_STARTED: "daemon {pid} has just started",
+    Problem.NO_REPORT: "daemon {pid} has never written its status file",
+    Problem.SILENT: "the last heartbeat of daemon {pid} was {silent_s:.0f} s ago; see its log and `ckptwatch doctor`",
+    Problem.LOCK_UNREADABLE: "permission denied: {path}; run this as the user that the daemon runs as",
+}
+
+#: Why nothing is claimed -> template.
+PAUSES: dict[Pause, str] = {
+    Pause.BY_USER: "paused by `ckptwatch queue pause`",
+    Pause.DATA_MISSING: "validation data cannot be read: {paths}",
+    Pause.DATA_CHANGING: "validation data is changing: {paths}",
+    Pause.STOPPING: "stopping",
+}
+
+
+def sentence(reason: Reason) -> str:
+    """A reason of the health judge in words."""
+    facts = dict(reason.facts)
+    if reason.problem is Problem.NO_DAEMON:
+        at = facts.get("at")
+        facts["last"] = f"the last heartbeat was at {at}" if at else "start one with `ckptwatch run`"
+    if facts.get("pid", 0) is None:
+        facts["pid"] = "(pid unknown)"
+    return REASONS[reason.problem].format(**facts)
+
+
+def paused_words(paused: Paused) -> str:
+    return PAUSES[paused.pause].format(paths=", ".join(paused.paths))
 
 
 class Log:
@@ -69,9 +127,18 @@ class Log:
             return
         shown = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
         words = template.format(**shown)
-        line = f"{time.strftime('%H:%M:%S')} {words}" if self._stamped else words
+        self._write((f"{time.strftime('%H:%M:%S')} {words}" if self._stamped else words)[:2000])
+
+    def trace(self, text: str) -> None:
+        """The traceback of a fault, below its event."""
+        if self.verbosity >= 0:
+            self._write("\n".join(printable(line) for line in text[-8000:].splitlines()))
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
         try:
-            self._stream.write(line[:2000] + "\n")
+            self._stream.write(text + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             pass  # a closed or full stderr must not stop the daemon

@@ -11,7 +11,7 @@ _ABOUT = """
 What the daemon says on stderr (under systemd: in the journal), one line for each event. Control characters in
 file names are escaped.
 """
-_LEVELS = {0: "always, also with `-q`", 1: "by default", 2: "with `-v`", 3: "with `-vv`"}
+_LEVELS = {-1: "always, also in `eval`", 0: "always, also with `-q`", 1: "by default", 2: "with `-v`", 3: "with `-vv`"}
 
 
 def page() -> str:

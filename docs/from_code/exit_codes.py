@@ -7,21 +7,21 @@ import re
 
 from docs.from_code.markdown import NotInTheCode, generated, table
 from watcher import errors
-from watcher.report import status
+from watcher.domain.health import EXIT_CODES, EXIT_DEGRADED, HealthState
 
 _ABOUT = """
-What a shell script sees in `$?`. Every error is told in one line of cause with the path, what was tried, and the next
-command to type, on stderr.
+What a shell script sees in `$?`. Every error prints one line of cause with the path, what was tried, and the next
+command, on stderr.
 """
 
 
 def page() -> str:
     """The errors of every verb, then those of `status`."""
     own = [
-        (status.HEALTHY, "the daemon runs, and nothing needs a person's eye"),
-        (status.DOWN, "no daemon holds the lock"),
-        (status.STALLED, "a daemon holds the lock but has not been heard of for too long"),
-        (status.DEGRADED, "degraded or paused; the reasons are printed"),
+        (EXIT_CODES[HealthState.OK], "the daemon runs; no action needed"),
+        (EXIT_CODES[HealthState.DOWN], "no daemon holds the lock"),
+        (EXIT_CODES[HealthState.STALLED], "a daemon holds the lock, and its last heartbeat is over a minute old"),
+        (EXIT_DEGRADED, "degraded, paused, or not readable by this user; the reasons are printed"),
     ]
     return "\n".join(
         [

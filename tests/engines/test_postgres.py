@@ -199,7 +199,7 @@ def test_the_daemon_waits_for_a_server_that_goes_away_and_comes_back(server, sto
     finally:
         server.start()
     wait_until(lambda: finished(server, store_url) == 2, 60, site.log())
-    assert "going on" in site.log()
+    assert "resumed" in site.log()
     assert site.stop() == 0
 
 

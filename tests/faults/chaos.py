@@ -146,9 +146,7 @@ def fork_daemon(site: Site, failpoint: str) -> int:
         os.dup2(log, 2)
         failpoints.arm(failpoint)
         settings = load_settings(site.config)
-        daemon = Daemon(settings, str(site.database), StateFolder.beside(str(site.database)), Log())
-        daemon.boot()
-        daemon.run()
+        Daemon.boot(settings, str(site.database), StateFolder.beside(str(site.database)), Log()).run()
         status = 0
     finally:
         os._exit(status)

@@ -49,7 +49,7 @@ def test_row_65_a_database_locked_by_somebody_pauses_and_heals_and_no_number_is_
     other.execute("ROLLBACK")
     other.close()
     here.wait_for_results(2)
-    assert "going on" in here.log()
+    assert "resumed" in here.log()
     assert here.stop(daemon) == 0
     assert [job[1:4] for job in here.jobs()] == [("succeeded", None, 1)] * 2
     here.assert_sound()

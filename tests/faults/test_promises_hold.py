@@ -41,8 +41,7 @@ class Folder(RuleBasedStateMachine):
 
     def boot(self) -> None:
         state = StateFolder.beside(str(self.site.database))
-        self.daemon = Daemon(load_settings(self.site.config), str(self.site.database), state, Log(3, self.log))
-        self.daemon.boot()
+        self.daemon = Daemon.boot(load_settings(self.site.config), str(self.site.database), state, Log(3, self.log))
 
     @rule(name=NAMES, content=CONTENTS)
     def write(self, name: str, content: int) -> None:
@@ -79,8 +78,8 @@ class Folder(RuleBasedStateMachine):
     @rule(times=st.integers(1, 4))
     def tick(self, times: int) -> None:
         for _ in range(times):
-            self.daemon.wake.wait(0.03)
-            self.daemon.wake.clear()
+            self.daemon.signals.wake.wait(0.03)
+            self.daemon.signals.wake.clear()
             self.daemon.tick(time.monotonic())
 
     @rule()
@@ -95,14 +94,11 @@ class Folder(RuleBasedStateMachine):
         self.boot()
 
     def abandon(self) -> None:
-        for intake in self.daemon.intakes:
-            intake.stop()
+        self.daemon.watching.stop()
         for launch in self.daemon.dispatch.live:
             while processes.kill_members(launch):
                 threading.Event().wait(0.01)
-        self.daemon.store.close()
-        for lock in self.daemon.locks:
-            lock.release()
+        self.daemon.owned.close()
 
     @invariant()
     def no_number_stands_under_another_content(self) -> None:

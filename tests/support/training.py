@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -78,7 +79,13 @@ def say_healthy(folder: StateFolder, **more) -> None:
         "settling": 0,
         "overflows": 0,
     }
-    said = {"pid": 4711, "started_at": iso(time.time() - 7200), "at": iso(time.time()), "state": "ok", "reasons": []}
+    said = {
+        "pid": os.getpid(),
+        "started_at": iso(time.time() - 7200),
+        "at": iso(time.time()),
+        "state": "ok",
+        "reasons": [],
+    }
     folder.health.write_text(json.dumps({**said, "runs": [run], "launches": [], **more}))
 
 

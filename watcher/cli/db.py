@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
-from watcher.errors import EnvironmentProblem, NothingFound, StoreRefused, UsageError
+from watcher.errors import NothingFound, StoreRefused, UsageError
 
 
 @click.group("db", epilog=examples("sqlite3 -readonly \"$(ckptwatch db path)\" 'SELECT step, loss FROM results'"))
@@ -60,28 +60,15 @@ def check(flags: Globals, as_json: bool, db: str | None) -> None:
 def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
     """Bring the database to this version's schema, after a copy. The daemon does so by itself when it starts."""
     from watcher.cli.showing import state_folder
-    from watcher.state.lock import Lock
+    from watcher.pipeline.ownership import own_database
     from watcher.store.engine import sqlite_path
     from watcher.store.maintenance import check as look_over
-    from watcher.store.migrate import open_for_writing
 
     url = database_url(flags, db)
     file = sqlite_path(url)
     if file is not None and not file.exists():
         raise NothingFound(f"there is no database at {file}", hint="`ckptwatch run` makes one")
-    folder = state_folder(flags, db)
-    try:
-        folder.create()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the state folder {folder.root} cannot be made: {error.strerror}", hint="set [store] state_dir"
-        ) from None
-    lock = Lock(folder.lock)
-    lock.take()  # one writer at any time
-    try:
-        open_for_writing(url).close()
-    finally:
-        lock.release()
+    own_database(url, state_folder(flags, db)).close()  # migrates it, with one writer at any time
     facts = look_over(url)
     if as_json:
         print_json(facts)
@@ -127,22 +114,20 @@ def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
 
     from watcher.cli.showing import state_folder
     from watcher.domain.timestamps import iso
-    from watcher.state.lock import Lock
+    from watcher.pipeline.ownership import own_database
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading, open_for_writing
     from watcher.store.transfer import transfer
 
-    folder = state_folder(flags, db)
-    source = open_for_reading(database_url(flags, db))
-    folder.create()
-    lock = Lock(folder.lock)
-    lock.take()  # nothing may be written to the source meanwhile
+    url = database_url(flags, db)
+    source = open_for_reading(url)
+    owned = own_database(url, state_folder(flags, db))  # nothing may be written to the source meanwhile
     try:
         copied = transfer(source, store := open_for_writing(target), iso(time.time()))
         store.close()
     finally:
-        lock.release()
         source.close()
+        owned.close()
     if as_json:
         print_json({"database": shown_url(target), "rows": copied})
     else:

@@ -57,13 +57,12 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
             daemon.scan_soon()
         return daemon.scanned_since(ended_s[0]) and daemon.settled_down()
 
-    daemon = Daemon(settings, database, StateFolder.beside(database), Log(1 + flags.verbose))
     try:
-        daemon.boot()
+        daemon = Daemon.boot(settings, database, StateFolder.beside(database), Log(1 + flags.verbose))
         daemon.run(finished)
     finally:
         trainer.stop()
-    if daemon.stop_signals:
+    if daemon.signals.stops:
         raise click.exceptions.Exit(130)
     if trainer.ended():
         raise CkptwatchError("the demo's trainer failed", hint="its error stands above; ckptwatch doctor")

@@ -30,12 +30,11 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 @click.pass_obj
 def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, **given: Any) -> None:
     """Evaluate checkpoints now: loss, perplexity, bits per byte, and how they compare."""
-    from watcher.daemon import make_launcher
     from watcher.log import Log
     from watcher.pipeline.evaluate_once import evaluate_files, read_all
+    from watcher.pipeline.ownership import own_database
+    from watcher.pipeline.watching import make_launcher
     from watcher.state.folder import StateFolder, default_database
-    from watcher.state.lock import Lock
-    from watcher.store.migrate import open_for_writing
     from watcher.store.read import verdicts
 
     found = read_all(list(checkpoints))
@@ -47,30 +46,24 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
     run_name = given.get("run_name") or folder.name or "run"
     url = default_database(settings.store.url, folder)
-    state = StateFolder.beside(url, settings.store.state_dir)
+    state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(flags.verbose if flags.verbose else -1)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as aside:
-        state.create()
-        lock, kept = Lock(state.lock), url
         try:
-            lock.take()
+            owned, kept = own_database(url, state), url
         except LockHeld as held:
+            say(f"a daemon ({held.holder}) holds {url}: the results are not kept there")
             kept, url = "", os.path.join(aside, "aside.db")
-            state = StateFolder.beside(url)
-            state.create()
-            say(
-                f"a daemon ({held.holder}) holds {default_database(settings.store.url, folder)}: this is not kept there"
-            )
-        store, line = open_for_writing(url), ProgressLine()
+            owned = own_database(url, StateFolder.beside(url))
+        line = ProgressLine()
         try:
             launcher = make_launcher(settings)
-            done = evaluate_files(store, state, settings, found, run_name, log, launcher, line)
-            rows, failed = verdicts.of_checkpoints(store, done.checkpoint_ids, done.set_ids)
-            others = {row["id"]: verdicts.lowest_elsewhere(store, row) for row in rows}
+            done = evaluate_files(owned.store, owned.state, settings, found, run_name, log, launcher, line)
+            rows, failed = verdicts.of_checkpoints(owned.store, done.checkpoint_ids, done.set_ids)
+            others = {row["id"]: verdicts.lowest_elsewhere(owned.store, row) for row in rows}
         finally:
             line.end()
-            store.close()
-            lock.release()
+            owned.close()
     if as_json:
         print_json(rows)
     else:

@@ -51,7 +51,7 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
     store = open_for_reading(url)
     rows = _since(result_rows(store, wanted), since)
     store.close()
-    state = StateFolder.beside(url, settings.store.state_dir)
+    state = StateFolder.of_database(url, settings.store.state_dir)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as scratch:
         folder = state.root / "sinks" / sink
         if not os.access(state.root, os.W_OK):

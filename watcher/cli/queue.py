@@ -85,37 +85,37 @@ _FOR = {"bump": "jobs that wait", "cancel": "jobs that wait or run", "retry": "j
 
 def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], every: bool) -> None:
     """Hand the order to the daemon, or carry it out where none runs."""
-    from watcher.daemon import apply_order
-    from watcher.settings.schema import load_settings
+    from watcher.cli.showing import state_folder
+    from watcher.pipeline.orders import apply_order
+    from watcher.pipeline.ownership import own_database
     from watcher.state.commands import Order, send
-    from watcher.state.folder import StateFolder
-    from watcher.state.lock import Lock
-    from watcher.store.migrate import open_for_reading, open_for_writing
+    from watcher.state.lock import holder, is_held
+    from watcher.store.migrate import open_for_reading
     from watcher.store.read.results import job_launch
     from watcher.store.write.queue import changeable
 
     url = database_url(flags, db)
-    state = StateFolder.beside(url, load_settings(flags.settings_file()).store.state_dir)
+    state = state_folder(flags, db)
     store = open_for_reading(url)
     try:
-        possible = changeable(store, action)
-        chosen = tuple(possible) if every else jobs
+        possible = set(changeable(store, action))
+        chosen = tuple(sorted(possible)) if every else jobs
         if refused := [job for job in chosen if job not in possible]:
             row = job_launch(store, refused[0])
             cause = f"job {refused[0]} is {row['state']}: {action} is for {_FOR[action]}" if row else ""
             raise NothingFound(cause or f"there is no job {refused[0]}", hint="ckptwatch queue list [--failed]")
     finally:
         store.close()
-    state.create()
-    lock = Lock(state.lock)
     try:
-        lock.take()
-    except LockHeld as held:
+        owned = own_database(url, state)
+    except LockHeld:
+        if not is_held(state.lock):
+            raise  # another daemon holds the database itself: nobody reads this state folder's inbox
         send(state.inbox, Order(action, chosen))
-        say(f"{action}: handed to the daemon ({held.holder})")
+        say(f"{action}: sent to the daemon (pid {holder(state.lock).pid})")
         return
-    writing = open_for_writing(url)
-    changed = apply_order(writing, state, Order(action, chosen))
-    writing.close()
-    lock.release()
+    try:
+        changed = apply_order(owned.store, state, Order(action, chosen))
+    finally:
+        owned.close()
     say(f"{action}: {changed} job(s) changed" if chosen else f"{action}: done")

@@ -59,12 +59,11 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
     if once:
         _refuse_missing(settings)
     url = default_database(settings.store.url, [run.dir for run in settings.run])
-    state = StateFolder.beside(url, settings.store.state_dir)
+    state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
-    daemon = Daemon(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
-    daemon.boot()
+    daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
     daemon.run(_finished(once, until))
-    if daemon.interrupted or (daemon.stop_signals and once):
+    if daemon.signals.interrupted or (daemon.signals.stops and once):
         raise click.exceptions.Exit(130)
     if once:
         _verdict(settings, url, as_json)

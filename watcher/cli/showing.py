@@ -80,4 +80,4 @@ def state_folder(flags: Globals, db: str | None):
     from watcher.state.folder import StateFolder
 
     settings = load_settings(flags.settings_file())
-    return StateFolder.beside(database_url(flags, db), settings.store.state_dir)
+    return StateFolder.of_database(database_url(flags, db), settings.store.state_dir)

@@ -29,7 +29,7 @@ COLOURS = {"ok": "green", "starting": "green", "degraded": "yellow", "paused": "
 def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: str | None) -> int:
     """Show how the daemon is and what it does.
 
-    Exit status: 0 healthy, 10 no daemon, 11 stalled, 12 degraded or paused (and why).
+    Exit status: 0 healthy, 10 no daemon, 11 stalled, 12 degraded, paused or not readable (and why).
     """
     while True:
         facts = gather(flags, db, time.time())
@@ -48,19 +48,19 @@ def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: s
 
 def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     """Everything `status` shows, as one object."""
-    from dataclasses import asdict
-
     from watcher.cli.showing import state_folder
-    from watcher.report import status
+    from watcher.domain.health import EXIT_DEGRADED, judge_from_outside
+    from watcher.log import sentence
     from watcher.settings.template import without_password
-    from watcher.state import lock
+    from watcher.state.lock import lock_facts
 
     folder = state_folder(flags, db)
     said = read_json(folder.health)
-    pid = lock.holder(folder.lock) if lock.is_held(folder.lock) else None
-    lock_age_s = now_s - folder.lock.stat().st_mtime if pid is not None else 0.0
-    verdict = status.judge(said, pid, lock_age_s, now_s)
-    facts: dict[str, Any] = {**asdict(verdict), "reasons": list(verdict.reasons), "pid": pid}
+    lock = lock_facts(folder.lock, now_s)
+    pid = lock.pid
+    verdict = judge_from_outside(said, lock, now_s)
+    facts: dict[str, Any] = {"state": str(verdict.state), "exit_code": verdict.exit_code}
+    facts |= {"reasons": [sentence(reason) for reason in verdict.reasons], "pid": pid}
     alive = said if said is not None and pid is not None and said.get("pid") == pid else {}
     facts |= {"started_at": alive.get("started_at"), "heard_at": alive.get("at"), "runs": alive.get("runs", [])}
     facts |= {
@@ -76,8 +76,8 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
         facts |= {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "failures": 0, "last_results": []}
     except EnvironmentProblem as problem:
         facts["reasons"].append(problem.cause)
-        if verdict.exit_code == status.HEALTHY:
-            facts |= {"state": "degraded", "exit_code": status.DEGRADED}
+        if verdict.ok:
+            facts |= {"state": "degraded", "exit_code": EXIT_DEGRADED}
         facts |= {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "failures": None, "last_results": []}
     return facts
 

@@ -1,7 +1,7 @@
-"""Results on their way out: outbox, alerts, deliveries (step 11 of the way). Wires store/ to sinks/.
+"""Results to sinks and alerts: outbox, alert rules, delivery processes (step 11 of the way). Wires store/ to sinks/.
 
-`tick` never waits and sends nothing itself: deliveries run in processes of their own, and only their results are
-written down here, by the one writer.
+`tick` never waits and sends nothing itself: each delivery runs in its own process, and only its result is recorded
+here, by the one writer.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from watcher.alerts import rules as rules
+from watcher.alerts import rules
 from watcher.domain.job import backoff_s
 from watcher.domain.timestamps import iso, seconds
 from watcher.log import Log
+from watcher.pipeline.isolation import Isolation
 from watcher.report.comparison import Difference, compare_rows
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.deliver import Result
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.sinks.registry import named
-from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
 from watcher.store.read import results
 from watcher.store.write import outbox
@@ -37,70 +38,59 @@ TRIES_MAX = {"sink": 200, "alert": 8}  # with pauses of up to half an hour: four
 
 @dataclass
 class Delivery:
-    """All sinks and alerts of one daemon. Raises StoreUnavailable like everything that uses the store."""
+    """All sinks and alerts of one set of settings. Raises StoreUnavailable like everything that uses the store.
+
+    deliveries: the daemon's delivery processes, which outlive a change of the settings.
+    """
 
     store: Store
-    state: StateFolder
     log: Log
+    isolation: Isolation
     sink_sections: Sequence[SinkSettings]
     alert_sections: Sequence[AlertSettings]
     runs: Sequence[str]
-    deliveries: DeliveryProcesses = field(init=False)
+    deliveries: DeliveryProcesses
     _signature: tuple[Any, ...] | None = None
     _ticked_s: float = -1e9
     _timed_s: float = -1e9
-    _said: dict[str, str] = field(default_factory=dict)
+    _logged_failures: dict[str, str] = field(default_factory=dict)  # sink -> its last logged reason
 
     def __post_init__(self) -> None:
-        self.deliveries = DeliveryProcesses(self.state.root / "sinks")
         self.sinks = named(self.sink_sections)
         self.alerts = {_alert_name(section): section for section in self.alert_sections}
 
-    @property
-    def wanted(self) -> bool:
-        return bool(self.sinks or self.alerts)
-
-    def boot(self, at_s: float) -> None:
-        """Make new sinks known, and apply what an earlier daemon's deliveries left. at_s: seconds since the epoch."""
-        if not self.wanted:
-            return
-        at = iso(at_s)
+    def adopt(self, at_s: float) -> None:
+        """Register new sinks and alerts with the outbox. at_s: seconds since the epoch."""
         with self.store.write() as tx:
-            outbox.adopt(tx, self._fed(), at, failures=[ALERTS])
-            outbox.adopt(tx, self.alerts, at)
+            outbox.adopt(tx, self._fed(), iso(at_s), failures=[ALERTS])
+            outbox.adopt(tx, self.alerts, iso(at_s))
+
+    def apply_leftovers(self, at_s: float) -> None:
+        """At boot: record the results of deliveries that an earlier daemon did not live to record."""
         for name, result in self.deliveries.leftovers():
             self._apply(name, result, at_s)
 
     def tick(self, now_s: float, at_s: float) -> None:
         """One round, at most once a second. now_s: monotonic; at_s: seconds since the epoch."""
-        if not self.wanted or now_s - self._ticked_s < EVERY_S:
+        if now_s - self._ticked_s < EVERY_S:
             return
         self._ticked_s = now_s
         for name, result in self.deliveries.arrived(now_s):
-            self._apply(name, result, at_s)
-        self._sweep(at_s)
+            self.isolation.run(f"sink {name}", now_s, partial(self._apply, name, result, at_s))
+        self.isolation.run("outbox", now_s, partial(self._sweep, at_s))
         if self.alerts:
-            self._decide(at_s)
+            self.isolation.run("alerts", now_s, partial(self._decide, at_s))
             if now_s - self._timed_s >= TIMED_EVERY_S:
                 self._timed_s = now_s
-                self._decide_timed(at_s)
+                self.isolation.run("timed alerts", now_s, partial(self._decide_timed, at_s))
         self._send(now_s, at_s)
 
     def idle(self, at_s: float) -> bool:
         """Nothing is under way and nothing is due: what `run --once` waits for, within reason."""
-        if not self.wanted:
-            return True
         with self.store.read() as tx:
             if outbox.signature(tx) != self._signature:
                 return False
             return not self.deliveries.busy and not outbox.due(tx, [*self._fed(), *self.alerts], iso(at_s))
-
-    @property
-    def busy(self) -> bool:
-        return self.deliveries.busy
-
-    def stop(self) -> None:
-        self.deliveries.stop()
 
     def _fed(self) -> list[str]:
         """Who gets results straight from the table."""
@@ -117,21 +107,25 @@ class Delivery:
     def _send(self, now_s: float, at_s: float) -> None:
         with self.store.read() as tx:
             due = outbox.due(tx, [*self.sinks, *self.alerts], iso(at_s))
-            ready = [name for name in due if self.deliveries.free(name)]
-            batches = {name: outbox.pending(tx, name, BATCH, iso(at_s)) for name in ready}
-        for name, owed in batches.items():
-            if not owed or not self.deliveries.free(name):
-                continue
-            section: dict[str, Any] = (
-                {"sink": self.sinks[name].model_dump(mode="json")}
-                if name in self.sinks
-                else {"alert": self.alerts[name].model_dump(mode="json")}
-            )
-            rows = [(one.id, _subject(one)) for one in owed]
-            try:
-                self.deliveries.start(name, rows, now_s, unsure=any(one.tries for one in owed), **section)
-            except OSError as error:
-                self._complain(name, f"no delivery can be started: {error.strerror or error}")
+        for name in due:
+            if self.deliveries.free(name):
+                self.isolation.run(f"sink {name}", now_s, partial(self._start, name, now_s, at_s))
+
+    def _start(self, name: str, now_s: float, at_s: float) -> None:
+        with self.store.read() as tx:
+            batch = outbox.pending(tx, name, BATCH, iso(at_s))
+        if not batch:
+            return
+        section: dict[str, Any] = (
+            {"sink": self.sinks[name].model_dump(mode="json")}
+            if name in self.sinks
+            else {"alert": self.alerts[name].model_dump(mode="json")}
+        )
+        rows = [(owed.id, _payload(owed)) for owed in batch]
+        try:
+            self.deliveries.start(name, rows, now_s, unsure=any(owed.tries for owed in batch), **section)
+        except OSError as error:
+            self._log_failure(name, f"no delivery can be started: {error.strerror or error}")
 
     def _apply(self, name: str, result: Result, at_s: float) -> None:
         at = iso(at_s)
@@ -144,15 +138,15 @@ class Delivery:
                 outbox.mark_failed(tx, result.failed, result.error, None if given_up else iso(at_s + pause_s))
         self.deliveries.applied(name, result)
         if result.failed:
-            self._complain(name, result.error)
+            self._log_failure(name, result.error)
         else:
-            self._said.pop(name, None)
+            self._logged_failures.pop(name, None)
 
-    def _complain(self, name: str, why: str) -> None:
+    def _log_failure(self, name: str, reason: str) -> None:
         """Once for each reason, not once for each try."""
-        if self._said.get(name) != why:
-            self._said[name] = why
-            self.log.event("sink_failed", sink=name, reason=why)
+        if self._logged_failures.get(name) != reason:
+            self._logged_failures[name] = reason
+            self.log.event("sink_failed", sink=name, reason=reason)
 
     # -- alerts ----------------------------------------------------------------------------------------------------
 
@@ -161,24 +155,24 @@ class Delivery:
             owed = outbox.pending(tx, ALERTS, BATCH, iso(at_s))
         if not owed:
             return
-        told: list[tuple[str, rules.Alert]] = []
-        for one in owed:
-            if one.kind == "result":
-                facts = self._result_facts(one.subject)
-                told += [(n, a) for n, rule in self.alerts.items() for a in rules.decide(rule, facts)]
+        alerts: list[tuple[str, rules.Alert]] = []
+        for item in owed:
+            if item.kind == "result":
+                facts = self._result_facts(item.subject)
+                alerts += [(n, a) for n, rule in self.alerts.items() for a in rules.decide(rule, facts)]
             else:
-                told += [(n, a) for n, rule in self.alerts.items() for a in rules.decide_failure(rule, one.subject)]
+                alerts += [(n, a) for n, rule in self.alerts.items() for a in rules.decide_failure(rule, item.subject)]
         with self.store.write() as tx:
-            for name, alert in told:
+            for name, alert in alerts:
                 self._enqueue(tx, name, alert, at_s)
-            outbox.mark_done(tx, [one.id for one in owed], iso(at_s))
+            outbox.mark_done(tx, [item.id for item in owed], iso(at_s))
 
     def _decide_timed(self, at_s: float) -> None:
-        """Stalled trainings and late queues: told once for each last checkpoint, each oldest job."""
+        """Stalled trainings and late queues: one alert for each last checkpoint, each oldest job."""
         with self.store.read() as tx:
             saves = {run: outbox.last_saves(tx, run) for run in self.runs}
-            oldest = outbox.oldest_waiting(tx)
-        found: list[tuple[str, str, int, rules.Alert]] = []
+            oldest = outbox.oldest_waiting(tx, self.runs)
+        due: list[tuple[str, str, int, rules.Alert]] = []
         waiting = None
         if oldest is not None:
             age_s = at_s - seconds(oldest["enqueued_at"])
@@ -189,30 +183,30 @@ class Delivery:
                     times = [seconds(row["saved_at"]) for row in rows]
                     facts = rules.RunFacts(run, rows[-1]["id"], rows[-1]["path"], times)
                     alerts = rules.decide_stalled(rule, facts, at_s)
-                    found += [(name, "stalled", facts.last_checkpoint_id, alert) for alert in alerts]
+                    due += [(name, "stalled", facts.last_checkpoint_id, alert) for alert in alerts]
             if waiting is not None:
-                found += [(name, "lag", waiting.job_id, alert) for alert in rules.decide_lag(rule, waiting)]
-        if not found:
+                due += [(name, "lag", waiting.job_id, alert) for alert in rules.decide_lag(rule, waiting)]
+        if not due:
             return
         with self.store.write() as tx:
-            for name, kind, subject_id, alert in found:
+            for name, kind, subject_id, alert in due:
                 if outbox.enqueue_once(tx, name, kind, subject_id, iso(at_s)):
                     self._enqueue(tx, name, alert, at_s)
 
     def _result_facts(self, row: dict[str, Any]) -> rules.ResultFacts:
-        asked = {kind for rule in self.alerts.values() for kind in rule.on}
+        kinds = {kind for rule in self.alerts.values() for kind in rule.on}
         best = earlier = None
         with self.store.read() as tx:
-            if "best" in asked and row["finite"]:
+            if "best" in kinds and row["finite"]:
                 best = outbox.best_before(tx, row, lower_step=False)
-            if "regression" in asked and row["finite"]:
+            if "regression" in kinds and row["finite"]:
                 earlier = outbox.best_before(tx, row, lower_step=True)
         if earlier is None:
             return rules.ResultFacts(row, best)
-        found = compare_rows(earlier, row, results.KeptWindows(self.store))
-        if not isinstance(found, Difference):
+        compared = compare_rows(earlier, row, results.KeptWindows(self.store))
+        if not isinstance(compared, Difference):
             return rules.ResultFacts(row, best, earlier)
-        return rules.ResultFacts(row, best, earlier, found.difference, found.stderr)
+        return rules.ResultFacts(row, best, earlier, compared.difference, compared.stderr)
 
     def _enqueue(self, tx: Any, name: str, alert: rules.Alert, at_s: float) -> None:
         """The alert as an event, and one row of the outbox for its channel, in one transaction."""
@@ -226,12 +220,12 @@ class Delivery:
         self.log.event("alert", text=alert.text)
 
 
-def _subject(owed: outbox.Owed) -> dict[str, Any]:
-    """What travels in the request: a result's row, or an alert's event."""
+def _payload(owed: outbox.Owed) -> dict[str, Any]:
+    """What the delivery's request holds: a result's row, or an alert's event."""
     return json.loads(owed.subject["detail"]) if owed.kind == "event" else owed.subject
 
 
 def _alert_name(section: AlertSettings) -> str:
     """The same section has the same name after a restart, wherever it stands in the file."""
-    said = json.dumps(section.model_dump(mode="json"), sort_keys=True)
-    return f"alert-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+    text = json.dumps(section.model_dump(mode="json"), sort_keys=True)
+    return f"alert-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

@@ -1,7 +1,4 @@
-"""One evaluation on request: the same register, claim, launch and record as the daemon's, for given files, then an end.
-
-Wires like daemon.py; watches nothing.
-"""
+"""`ckptwatch eval`: register, claim, launch and record given files as the daemon does, then end. Watches nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +16,16 @@ from evalcore.progress import Progress
 from watcher.detect.observation import fingerprint
 from watcher.detect.probe import SettledFile, settled_file
 from watcher.domain.checkpoint import printable
+from watcher.domain.health import Pause, Paused
 from watcher.domain.timestamps import iso
-from watcher.errors import CheckpointUnreadable, EnvironmentProblem, NothingFound
+from watcher.errors import CheckpointUnreadable, NothingFound
 from watcher.launch import processes
 from watcher.launch.protocol import Launcher
 from watcher.log import Log
-from watcher.pipeline.dispatch import Dispatch
+from watcher.pipeline.completion import refuse_to_wait
+from watcher.pipeline.dispatch import Dispatch, DispatchSettings
 from watcher.pipeline.intake import as_checkpoint
+from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.recovery import rescue
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
 from watcher.settings.schema import RunSettings, Settings
@@ -36,7 +36,7 @@ from watcher.store.write import checkpoints, queue
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The checkpoints that were asked for, as the store knows them."""
+    """The given checkpoints, as the store knows them."""
 
     checkpoint_ids: list[int]
     set_ids: list[int]
@@ -44,81 +44,80 @@ class Evaluated:
 
 
 def read_all(paths: list[str]) -> list[SettledFile]:
-    """What each file says of itself. Raises NothingFound, CheckpointUnreadable."""
-    found = []
+    """The structure and metadata of each file. Raises NothingFound, CheckpointUnreadable."""
+    files = []
     for path in paths:
         if not os.path.exists(path):
             raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
         try:
             status = os.stat(path)
-            found.append(settled_file(os.path.abspath(path), fingerprint(status), summarise(path)))
+            files.append(settled_file(os.path.abspath(path), fingerprint(status), summarise(path)))
         except ArchiveError as error:
             hint = error.hint or f"ckptwatch inspect {printable(path)}"
             raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
         except OSError as error:
             raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None
-    return found
+    return files
 
 
 def evaluate_files(
     store: Store,
     state: StateFolder,
     settings: Settings,
-    found: list[SettledFile],
+    files: list[SettledFile],
     run_name: str,
     log: Log,
     launcher: Launcher,
-    tell: Callable[[Progress], None],
+    report: Callable[[Progress], None],
 ) -> Evaluated:
     """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do.
 
-    tell: gets how far it is, several times a second.
+    report: gets the progress several times a second.
     """
-    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
+    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in files]))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
-    specs = resolve_sets(settings.eval, state.root / "data_digests.json", tell)
+    specs = resolve_sets(settings.eval, state.data_digests, report)
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
-    dispatch = Dispatch(store, state, launcher, settings.launch, {run_name: run}, spec, processes.owner(), log)
-    rescue(store, state, dispatch)
     now = iso(time.time())
     checkpoints.adopt_run(store, run_name, os.fspath(folder), now)
-    sets = checkpoints.adopt_eval_sets(
-        store, run_name, [(spec, spec.digest(model)) for spec in specs], now, whole=False
-    )
-    new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in found]
-    ids = [done.id for done in checkpoints.register(store, run_name, new, sets, now)]
-    if ended := queue.ended_without_result(store, ids, [row.id for row in sets]):
-        queue.change(store, "retry", ended, now)  # who asks again may have mended what was in the way
-    dispatch.only = ids
-    _drain(dispatch, ids, tell)
-    return Evaluated(ids, [row.id for row in sets], run_name)
+    digests = [(spec, spec.digest(model)) for spec in specs]
+    sets = checkpoints.adopt_eval_sets(store, run_name, digests, now, whole=False)
+    new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in files]
+    ids = [registered.id for registered in checkpoints.register(store, run_name, new, sets, now)]
+    keep = settings.store.keep_launches
+    launching = DispatchSettings(launcher, settings.launch, {run_name: run}, spec, keep, only=tuple(ids))
+    dispatch = Dispatch(store, state, launching, processes.owner(), log, Isolation(log))
+    rescue(store, state, dispatch)
+    set_ids = [row.id for row in sets]
+    if ended := queue.ended_without_result(store, ids, set_ids):
+        queue.change(store, "retry", ended, now)  # the user may have fixed the cause since
+    _drain(dispatch, ids, report)
+    return Evaluated(ids, set_ids, run_name)
 
 
-def _drain(dispatch: Dispatch, ids: list[int], tell: Callable[[Progress], None]) -> None:
+def _drain(dispatch: Dispatch, ids: list[int], report: Callable[[Progress], None]) -> None:
     pause = threading.Event()
     try:
         while dispatch.live or queue.waiting_among(dispatch.store, ids):
             dispatch.tick(time.monotonic())
-            if dispatch.launch_failures >= 3:
-                raise EnvironmentProblem(
-                    f"torchrun cannot be started: {dispatch.launch_failure.splitlines()[-1]}", hint="ckptwatch doctor"
-                )
-            for live in dispatch.live.values():
-                tell(_said_by(live.folder))
+            refuse_to_wait(dispatch)
+            for launch in dispatch.live.values():
+                report(_progress_of(launch.folder))
+            if dispatch.device_wait is not None:
+                report(Progress("waiting for a device"))
             pause.wait(0.05)
     except BaseException:
-        dispatch.paused = "stopping"
         dispatch.stop_all(at_once=True)
         while dispatch.live:
-            dispatch.tick(time.monotonic())
+            dispatch.tick(time.monotonic(), Paused(Pause.STOPPING))
             pause.wait(0.05)
         raise
 
 
-def _said_by(folder: LaunchFolder) -> Progress:
-    """What the worker says of itself; it starts with imports of some seconds."""
+def _progress_of(folder: LaunchFolder) -> Progress:
+    """The worker's progress file; its imports take some seconds before there is one."""
     try:
         return from_json(Progress, folder.progress.read_text())
     except (OSError, ContractError):

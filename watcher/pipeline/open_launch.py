@@ -1,24 +1,28 @@
-"""A launch in the daemon's hands: its open attempts, its signs of life, what its folder says of them.
+"""One open launch: its open attempts, when it last made progress, and the files of its folder.
 
-Reads and writes files of the launch folder. Never touches the database, never starts or stops a process.
+Never touches the database, never starts or stops a process.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
-from evalcore.messages import ContractError, Item, from_json, to_json
+from evalcore.messages import ContractError, Item, Task, from_json, to_json
 from watcher.domain.job import AttemptEnd, Cause
-from watcher.launch.protocol import Running
-from watcher.store.write.queue import Held, OpenAttempt
+from watcher.launch.protocol import Launcher, Running
+from watcher.store.write.queue import ClaimedCheckpoint, Held, OpenAttempt
+
+SCRATCH = "tmp"  # TMPDIR of a local launch, below its folder
 
 
 @dataclass
 class OpenTask:
-    """One open attempt, and when its worker started on it. cancelled: by a person; its token is void."""
+    """One open attempt, and when its worker started on it. cancelled: by a user; its token is void."""
 
     held: Held
     started_s: float | None = None
@@ -27,9 +31,13 @@ class OpenTask:
 
 @dataclass
 class OpenLaunch:
-    """A launch that runs: its open attempts, and when it last gave a sign of progress."""
+    """A launch that runs. launcher: the one that started it, which a reload of the settings may have replaced.
+
+    fed: it gets further checkpoints. stopped: why it was told to end.
+    """
 
     running: Running
+    launcher: Launcher
     open: dict[int, OpenTask] = field(default_factory=dict)
     items: int = 0
     fed: bool = True
@@ -39,12 +47,42 @@ class OpenLaunch:
     stopped: Cause | None = None
 
     @property
+    def id(self) -> str:
+        return self.running.plan.launch
+
+    @property
     def folder(self) -> LaunchFolder:
         return self.running.plan.folder
 
+    def hold(self, claimed: ClaimedCheckpoint) -> None:
+        """Take the claimed jobs as open attempts of this launch."""
+        for job in claimed.jobs:
+            attempt = OpenAttempt(job.attempt, job.token, self.id, job.facts)
+            self.open[job.attempt] = OpenTask(Held(attempt, claimed, job.eval_set))
+
+    def write_item(self, claimed: ClaimedCheckpoint, run_dir: Path) -> None:
+        """Hand the checkpoint to the worker. Raises OSError."""
+        self.items += 1
+        tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
+        original = os.path.join(run_dir, claimed.path)
+        pinned = claimed.spool_path  # on another host where that one registered it
+        path = pinned if pinned is not None and os.path.exists(pinned) else original
+        item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path, beside=original)
+        write_atomically(self.folder.item(self.items), to_json(item))
+
+    def unstarted_checkpoints(self) -> int:
+        """Checkpoints that it holds and has not started on."""
+        waiting = [task for task in self.open.values() if task.started_s is None and not task.cancelled]
+        return len({task.held.checkpoint.id for task in waiting})
+
+    def stop(self, cause: Cause, *, at_once: bool = False) -> None:
+        """Begin to end it; harmless when repeated. The first cause stands."""
+        self.stopped = self.stopped or cause
+        self.launcher.stop(self.running, at_once=at_once)
+
     def take_out(self, attempts: Collection[int]) -> None:
-        """Take these tasks out of the items. An item that the worker has read already stays as it was: it will start
-        on the task, and that is seen."""
+        """Take these tasks out of the items. An item that the worker has already read does not change: the worker
+        starts on the task, and `started` shows it."""
         for attempt in attempts:
             self.open[attempt].cancelled = True
         left = set(attempts)
@@ -62,7 +100,7 @@ class OpenLaunch:
 
 
 def read_end(folder: LaunchFolder, attempt: OpenAttempt) -> AttemptEnd | None:
-    """What the attempt's outcome file says; None where there is none yet. A wrong token or shape is `protocol`."""
+    """The attempt's end from its outcome file; None where there is none yet. A wrong token or shape is `protocol`."""
     path = folder.outcome(attempt.id)
     try:
         outcome = read_outcome(path)

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from watcher.domain.database import DEFAULT_DATABASE
 from watcher.errors import ConfigError
 
 DEFAULT_FILE = "ckptwatch.toml"
-DEFAULT_DATABASE = "ckptwatch.db"
 
 
 class Section(BaseModel):

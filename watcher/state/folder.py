@@ -1,4 +1,4 @@
-"""Where things lie: the database, the state folder beside it, and what is in it. Only names; creates nothing."""
+"""The state folder: the one rule for which folder belongs to a database, and the names of what is in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from watcher.settings.schema import DEFAULT_DATABASE
+from watcher.domain.database import DEFAULT_DATABASE, sqlite_file
+from watcher.errors import EnvironmentProblem
+from watcher.state import lock
 
 
 def user_state_folder() -> Path:
@@ -35,14 +37,25 @@ class StateFolder:
     root: Path
 
     @classmethod
-    def beside(cls, url: str, chosen: Path | None = None) -> StateFolder:
-        """The chosen folder, or `<database>.state`; for a database server a folder of the user's state."""
-        if chosen is not None:
-            return cls(chosen.absolute())
-        if "://" in url and not url.startswith("sqlite"):
+    def beside(cls, url: str) -> StateFolder:
+        """`<database>.state`; for a database server a folder of the user's state."""
+        name = sqlite_file(url)
+        if name is None:
             return cls(user_state_folder() / "server.state")
-        file = Path(url.removeprefix("sqlite:///")).resolve()  # a link to a database is that database
+        file = Path(name).resolve()  # a link to a database is that database
         return cls(file.with_name(file.name + ".state"))
+
+    @classmethod
+    def of_database(cls, url: str, chosen: Path | None = None) -> StateFolder:
+        """The folder that the database's daemon uses. Every verb asks here, so that orders reach that daemon.
+
+        While a daemon runs, the folder that it named in the lock beside the database; else `[store] state_dir`
+        (chosen), else the folder beside the database.
+        """
+        default = cls.beside(url)
+        if lock.is_held(default.lock) and (folder := lock.holder(default.lock).state_dir) is not None:
+            return cls(folder)
+        return default if chosen is None else cls(Path(os.path.abspath(chosen)))
 
     @property
     def lock(self) -> Path:
@@ -61,19 +74,32 @@ class StateFolder:
         return self.root / "spool"
 
     @property
+    def sinks(self) -> Path:
+        return self.root / "sinks"
+
+    @property
     def token_cache(self) -> Path:
         return self.root / "tokens"
+
+    @property
+    def data_digests(self) -> Path:
+        return self.root / "data_digests.json"
 
     @property
     def health(self) -> Path:
         return self.root / "health.json"
 
     @property
+    def paused(self) -> Path:
+        """There while the queue is paused by a user."""
+        return self.root / "paused"
+
+    @property
     def log(self) -> Path:
         return self.root / "daemon.log"
 
     def identity(self) -> str:
-        """A name for this folder that no other host's has; made once. Only who holds the lock may call it."""
+        """The instance id: a name for this folder that no other host's has; made once. Only the lock's holder calls."""
         file = self.root / "identity"
         if not file.exists():
             temporary = self.root / ".identity.new"
@@ -82,5 +108,12 @@ class StateFolder:
         return file.read_text().strip()
 
     def create(self) -> None:
+        """Raises EnvironmentProblem where the folder cannot be made."""
         for folder in (self.root, self.launches, self.inbox, self.spool, self.token_cache):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise EnvironmentProblem(
+                    f"the state folder {folder} cannot be created: {error.strerror}",
+                    hint="name another with `[store] state_dir`, or another database with --db FILE",
+                ) from None

@@ -1,19 +1,38 @@
-"""One daemon for one database: an flock on the state folder, which the kernel releases with its holder."""
+"""One writer for one database: a lock in the state folder, and one on the database file itself.
+
+The kernel releases both when their holder ends. The state folder's lock file names the holder and its state folder.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from watcher.domain.health import LockFacts, LockState
 from watcher.errors import LockHeld
+
+#: The byte of the database file that is locked: far beyond SQLite's own lock bytes (at 1 GiB) and any data.
+DATABASE_LOCK_BYTE = 1 << 62
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What the holder of a state folder's lock wrote into it."""
+
+    pid: int | None
+    state_dir: Path | None = None
 
 
 class Lock:
-    """Held from `take` to `release` or the end of the process; never inherited by jobs."""
+    """An flock on a file. Held from `take` to `release` or the end of the process; never inherited by jobs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, state_dir: Path | None = None) -> None:
         self.path = path
+        self.state_dir = state_dir or path.parent
         self._fd: int | None = None
 
     def take(self) -> None:
@@ -23,10 +42,20 @@ class Lock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise LockHeld(self.path, f"pid {holder(self.path) or 'unknown'}") from None
+            raise LockHeld(self.path, f"pid {holder(self.path).pid or 'unknown'}") from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode() + os.fsencode(self.state_dir.absolute()) + b"\n", 0)
         self._fd = fd
+
+    def is_intact(self) -> bool:
+        """Is the file that we hold still the one under its name? False after someone removed or replaced it."""
+        if self._fd is None:
+            return False
+        try:
+            own, named = os.fstat(self._fd), os.stat(self.path)
+        except OSError:
+            return False
+        return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
 
     def release(self) -> None:
         if self._fd is not None:
@@ -34,24 +63,81 @@ class Lock:
             self._fd = None
 
 
-def is_held(path: Path) -> bool:
-    """Does a living daemon hold it? Looking takes nothing away from it."""
+class DatabaseLock:
+    """An open-file-description lock on one byte of the SQLite file: the same file under another path is locked too.
+
+    Closing any descriptor of the file drops the locks that SQLite holds in this process, so `release` must come after
+    the last connection is closed, and nothing else here may open the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._fd: int | None = None
+
+    def take(self) -> None:
+        """Raises LockHeld. Does nothing where the file is missing or read-only: opening the database reports that."""
+        try:
+            fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return
+        request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, DATABASE_LOCK_BYTE, 1, 0)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
+        except BlockingIOError:
+            os.close(fd)
+            raise LockHeld(
+                self.file,
+                "which uses another path or state folder",
+                hint="use the same --db path and settings as that process; `fuser FILE` names it",
+            ) from None
+        except OSError:  # a file system without such locks: the state folder's lock has to do
+            os.close(fd)
+            return
+        self._fd = fd
+
+    def covers(self) -> bool:
+        """Is the lock on the file that now has the name? A database made by rename is another file."""
+        if self._fd is None:
+            return False
+        try:
+            own, named = os.fstat(self._fd), os.stat(self.file)
+        except OSError:
+            return False
+        return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def lock_facts(path: Path, now_s: float) -> LockFacts:
+    """The lock as another process sees it; looking changes nothing. now_s: seconds since the epoch."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return LockFacts(LockState.UNREADABLE, os.fspath(path))
     except OSError:
-        return False
+        return LockFacts(LockState.FREE, os.fspath(path))
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        age_s = max(0.0, now_s - os.fstat(fd).st_mtime)
+        return LockFacts(LockState.HELD, os.fspath(path), holder(path).pid, age_s)
     finally:
         os.close(fd)
-    return False
+    return LockFacts(LockState.FREE, os.fspath(path))
 
 
-def holder(path: Path) -> int | None:
-    """The pid that the holder wrote into it."""
+def is_held(path: Path) -> bool:
+    return lock_facts(path, time.time()).state is LockState.HELD
+
+
+def holder(path: Path) -> Holder:
+    """The last process that took the lock, whether or not it still holds it."""
     try:
-        return int(path.read_text().strip())
+        first, _, rest = path.read_bytes().partition(b"\n")
+        folder = rest.partition(b"\n")[0]
+        return Holder(int(first), Path(os.fsdecode(folder)) if folder else None)
     except (OSError, ValueError):
-        return None
+        return Holder(None)

@@ -72,6 +72,8 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self.identity is not None and not self.readonly:
+            _OPEN_FOR_WRITING.discard(self.identity)
 
     def _still_there(self) -> None:
         """A live database that is unlinked or replaced would take writes that nobody ever sees."""
@@ -98,7 +100,21 @@ def open_store(url: str, *, readonly: bool = False) -> Store:
         return Store(_postgres(url, readonly=readonly), url, None, readonly)
     engine = sqlite_engine(path, readonly=readonly)
     status = path.stat()
-    return Store(engine, url, path, readonly, (status.st_dev, status.st_ino))
+    identity = (status.st_dev, status.st_ino)
+    if not readonly:
+        _OPEN_FOR_WRITING.add(identity)
+    return Store(engine, url, path, readonly, identity)
+
+
+#: (dev, inode) of the files that this process writes to. Closing any other descriptor of such a file would drop the
+#: locks that SQLite holds on it, and another process could corrupt it.
+_OPEN_FOR_WRITING: set[tuple[int, int]] = set()
+
+
+def is_written_here(path: Path) -> bool:
+    """Does this process have the file open for writing? Then it must not open and close it by other means."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino) in _OPEN_FOR_WRITING
 
 
 def sqlite_path(url: str) -> Path | None:

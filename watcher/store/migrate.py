@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 import watcher
 from watcher.errors import NothingFound, StoreRefused
 from watcher.failpoints import failpoint
-from watcher.store.engine import Store, open_store, shown_url, sqlite_engine, sqlite_path, unavailable
+from watcher.store.engine import Store, is_written_here, open_store, shown_url, sqlite_engine, sqlite_path, unavailable
 from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
 
@@ -78,6 +78,8 @@ def open_for_reading(url: str) -> Store:
 
 def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
     """Raise StoreRefused for a foreign, newer or damaged file. Reads only; `whole` also checks every page."""
+    if is_written_here(path):
+        return  # checked when it was opened; the daemon's own dashboard asks again
     with open(path, "rb") as file:
         header = file.read(100)
     if header[:16] != _MAGIC or len(header) < 100:

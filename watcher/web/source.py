@@ -16,7 +16,7 @@ from evalcore.launch_folder import LaunchFolder
 from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
 from watcher.state.folder import StateFolder
-from watcher.state.lock import is_held
+from watcher.state.lock import is_held, lock_facts
 from watcher.web.health import Health, judge
 
 FILE_MAX_BYTES = 1 << 20
@@ -68,12 +68,12 @@ class Source:
         return _read_object(self.state.health)
 
     def health(self) -> Health:
-        oldest, trouble = None, None
+        trouble, now_s = None, time.time()
         try:
-            oldest = self.pages.oldest_waiting_at()
+            self.pages.oldest_waiting_at()  # can the database be read?
         except CkptwatchError as error:
             trouble = error.cause
-        return judge(self.said(), is_held(self.state.lock), trouble, oldest, time.time())
+        return judge(self.said(), lock_facts(self.state.lock, now_s), trouble, now_s)
 
     def pulse(self) -> str:
         """Changes when something new could be shown; the database is asked only when its files have changed."""

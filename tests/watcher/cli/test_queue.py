@@ -39,7 +39,7 @@ def test_a_running_daemon_gets_the_order_into_its_inbox(ckptwatch, tmp_path):
     finally:
         lock.release()
     assert (said.status, states(database)[waiting]) == (0, ("queued", 0))
-    assert "handed to the daemon" in said.err
+    assert "sent to the daemon" in said.err
     assert [(order.action, tuple(order.jobs)) for _, order in take(state.inbox)] == [("bump", (waiting,))]
 
 

@@ -17,9 +17,10 @@ from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import to_json
 from evalcore.progress import Progress
 from tests.support.database import small_run
+from watcher.domain.health import LockFacts, LockState, judge_from_outside
 from watcher.domain.timestamps import iso
 from watcher.report.progress import bar
-from watcher.report.status import judge, queue_eta_s, with_progress
+from watcher.report.status import queue_eta_s, with_progress
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
 from watcher.store.schema import jobs
@@ -70,11 +71,11 @@ def test_no_daemon_is_10_stalled_11_degraded_12_each_with_its_reason(ckptwatch, 
     small_run(tmp_path / "r.db").close()
     said = ckptwatch("status", "--db", tmp_path / "r.db")
     assert said.status == 10
-    assert "no daemon holds the lock" in said.out
+    assert "no daemon runs on this database" in said.out
     with daemon_of(tmp_path / "r.db", at_s=time.time() - 300):
         said = ckptwatch("status", "--db", tmp_path / "r.db")
         assert said.status == 11
-        assert "last heard of 300 s ago" in said.out
+        assert "was 300 s ago" in said.out
     for state in ("degraded", "paused"):
         with daemon_of(tmp_path / "r.db", state=state, reasons=["run gpt: the folder is gone"]):
             said = ckptwatch("status", "--db", tmp_path / "r.db")
@@ -113,9 +114,9 @@ def test_a_database_that_cannot_be_used_makes_a_healthy_daemon_degraded(ckptwatc
 
 def test_a_daemon_has_a_minute_to_say_its_first_word():
     before = {"pid": 1, "at": "2026-01-01T00:00:00.000000Z", "state": "stopped"}
-    assert judge(before, 2, 5.0, 1e9).state == "starting"
-    assert judge(None, 2, 61.0, 1e9).exit_code == 11
-    assert judge(before, None, 0.0, 1e9).exit_code == 10
+    assert judge_from_outside(before, LockFacts(LockState.HELD, pid=2, age_s=5.0), 1e9).state == "starting"
+    assert judge_from_outside(None, LockFacts(LockState.HELD, pid=2, age_s=61.0), 1e9).exit_code == 11
+    assert judge_from_outside(before, LockFacts(LockState.FREE), 1e9).exit_code == 10
 
 
 def launch_at_work(database, root):

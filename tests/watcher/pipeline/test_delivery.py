@@ -16,7 +16,9 @@ from tests.support.database import Database, small_run
 from tests.support.waiting import wait_until
 from watcher.log import Log
 from watcher.pipeline.delivery import Delivery
+from watcher.pipeline.isolation import Isolation
 from watcher.settings.schema import AlertSettings, SinkSettings
+from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.state.folder import StateFolder
 from watcher.store.write import outbox
 
@@ -47,9 +49,11 @@ class Words(Log):
 
 
 def delivery(database: Database, state: StateFolder, sinks=(), alerts=(), boot: bool = True) -> Delivery:
-    made = Delivery(database.store, state, Words(), sinks, alerts, ["gpt"])
+    log, deliveries = Words(), DeliveryProcesses(state.sinks)
+    made = Delivery(database.store, log, Isolation(log), sinks, alerts, ["gpt"], deliveries)
     if boot:
-        made.boot(time.time())
+        made.adopt(time.time())
+        made.apply_leftovers(time.time())
     return made
 
 
@@ -227,7 +231,7 @@ def test_the_best_checkpoint_is_linked_by_the_daemons_own_way(tmp_path, state):
         database.result(step, loss)
     run_until(one, lambda: (tmp_path / "best.pt").is_symlink())
     assert os.readlink(tmp_path / "best.pt") == str(ckpts / "step_200.pt")
-    one.stop()
+    one.deliveries.stop()
     database.close()
 
 

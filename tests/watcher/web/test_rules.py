@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from evalcore.messages import EvalSetSpec, to_json
+from watcher.domain.health import LockFacts, LockState
 from watcher.domain.timestamps import iso
 from watcher.errors import ConfigError
 from watcher.report.prometheus import Family, exposition
@@ -18,34 +19,34 @@ from watcher.web.health import judge
 from watcher.web.server import refuse_remote
 
 NOW_S = 1_800_000_000.0
+HELD, FREE = LockFacts(LockState.HELD), LockFacts(LockState.FREE)
 SCANNED = {"at": iso(NOW_S - 1), "state": "ok", "reasons": [], "runs": [{"name": "r", "last_scan_age_s": 1.0}]}
 
 
 def test_a_daemon_that_spoke_a_moment_ago_is_healthy_and_ready():
-    health = judge(SCANNED, True, None, None, NOW_S)
+    health = judge(SCANNED, HELD, None, NOW_S)
     assert (health.ok, health.state, health.ready) == (True, "ok", True)
 
 
 @pytest.mark.parametrize(
-    ("said", "held", "database", "oldest_age_s", "state", "word"),
+    ("said", "lock", "database", "state", "word"),
     [
-        (SCANNED, False, None, 0, "down", "no daemon runs"),
-        (None, False, None, 0, "down", "no daemon runs"),
-        ({**SCANNED, "at": iso(NOW_S - 300)}, True, None, 0, "stalled", "has not spoken"),
-        ({**SCANNED, "state": "paused", "reasons": ["disk full"]}, True, None, 0, "paused", "disk full"),
-        (SCANNED, True, "the database is locked", 0, "degraded", "locked"),
-        (SCANNED, True, None, 7 * 3600, "degraded", "7.0 h old"),
+        (SCANNED, FREE, None, "down", "no daemon runs"),
+        (None, FREE, None, "down", "no daemon runs"),
+        ({**SCANNED, "at": iso(NOW_S - 300)}, HELD, None, "stalled", "300 s ago"),
+        ({**SCANNED, "state": "paused", "reasons": ["disk full"]}, HELD, None, "paused", "disk full"),
+        (SCANNED, HELD, "the database is locked", "degraded", "locked"),
+        (SCANNED, LockFacts(LockState.UNREADABLE, "/s/lock"), None, "unknown", "permission denied: /s/lock"),
     ],
 )
-def test_health_goes_bad_with_a_reason(said, held, database, oldest_age_s, state, word):
-    oldest = iso(NOW_S - oldest_age_s) if oldest_age_s else None
-    health = judge(said, held, database, oldest, NOW_S)
+def test_health_goes_bad_with_a_reason(said, lock, database, state, word):
+    health = judge(said, lock, database, NOW_S)
     assert health.state == state and not health.ok
     assert any(word in reason for reason in health.reasons)
 
 
 def test_a_daemon_is_not_ready_before_its_first_scan():
-    assert not judge({**SCANNED, "runs": [{"name": "r", "last_scan_age_s": None}]}, True, None, None, NOW_S).ready
+    assert not judge({**SCANNED, "runs": [{"name": "r", "last_scan_age_s": None}]}, HELD, None, NOW_S).ready
 
 
 def curve(count: int) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from watcher.store.schema import exports
 
@@ -175,10 +175,13 @@ def last_saves(tx: Connection, run: str, limit: int = 20) -> list[Row]:
     return [dict(row) for row in reversed(found)]
 
 
-def oldest_waiting(tx: Connection) -> Row | None:
+def oldest_waiting(tx: Connection, runs: Sequence[str]) -> Row | None:
+    """The job of these runs that has waited longest; nobody evaluates what a run left that is watched no more."""
     query = """SELECT j.id, j.run, c.path AS checkpoint, j.enqueued_at FROM jobs j
-               JOIN checkpoints c ON c.id = j.checkpoint_id WHERE j.state = 'queued' ORDER BY j.enqueued_at LIMIT 1"""
-    found = tx.execute(text(query)).mappings().first()
+               JOIN checkpoints c ON c.id = j.checkpoint_id WHERE j.state = 'queued' AND j.run IN :runs
+               ORDER BY j.enqueued_at LIMIT 1"""
+    of_runs = text(query).bindparams(bindparam("runs", expanding=True))
+    found = tx.execute(of_runs, {"runs": list(runs)}).mappings().first()
     return dict(found) if found is not None else None
 
 

@@ -272,10 +272,11 @@ def count_by_state(store: Store) -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-def oldest_waiting_s(store: Store) -> float | None:
-    """When the job that has waited longest was queued, in seconds since the epoch."""
+def oldest_waiting_s(store: Store, runs: Collection[str]) -> float | None:
+    """When the job of these runs that has waited longest was queued, in seconds since the epoch."""
     with store.read() as tx:
-        first = tx.execute(select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == State.QUEUED)).scalar()
+        where = (jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)))
+        first = tx.execute(select(func.min(jobs.c.enqueued_at)).where(*where)).scalar()
         return seconds(first) if first else None
 
 

@@ -1,0 +1,61 @@
+"""From the end of an attempt to the database: decide with domain/job.py, write, log (steps 9 and 10 of the way).
+
+Writes each transition in one transaction, with its result where it has one. Never looks at launch folders.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from watcher.domain.job import AttemptEnd, RetryPolicy, State, Transition, after_attempt
+from watcher.domain.timestamps import iso
+from watcher.failpoints import failpoint
+from watcher.log import Log
+from watcher.pipeline.claiming import Unavailable
+from watcher.store.engine import Store
+from watcher.store.write import queue, results
+from watcher.store.write.queue import Held
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Ends attempts. Raises StoreUnavailable."""
+
+    store: Store
+    log: Log
+
+    def end(self, held: Held, end: AttemptEnd, policy: RetryPolicy, unavailable: Unavailable) -> None:
+        """Decide and write what becomes of the attempt's job."""
+        move = after_attempt(held.attempt.job, end, policy, random.random())
+        if move.kind == "vanished" and (why := unavailable(held.checkpoint.run)):
+            move = Transition(State.QUEUED, "released", reason=why)  # the whole folder is gone, not this file
+        self._write(held, move, end)
+
+    def _write(self, held: Held, move: Transition, end: AttemptEnd) -> None:
+        attempt, checkpoint = held.attempt, held.checkpoint
+        now_s = time.time()
+        now = iso(now_s)
+        facts = {"path": checkpoint.shown_path, "eval_set": held.eval_set}
+        measured = end.outcome.measurement if end.outcome else None
+        if move.records and measured is not None:
+            failpoint("before_record")
+            if results.record(self.store, attempt, move, measured, now, run=checkpoint.run) is None:
+                self.log.event("rejected", **facts)
+                return
+            failpoint("after_record")
+            loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
+            ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
+            numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
+            self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
+            return
+        failpoint("before_end")
+        not_before = iso(now_s + move.pause_s) if move.pause_s else None
+        queue.end_attempts(self.store, [(attempt, move, not_before)], now)
+        if move.state is State.FAILED:
+            self.log.event("failed", kind=move.kind, reason=move.reason or "", **facts)
+        elif move.state is State.CANCELLED:
+            self.log.event("cancelled", reason=move.reason or "", **facts)
+        elif move.charge:
+            self.log.event("retry", pause_s=move.pause_s, kind=move.kind, reason=move.reason or "", **facts)
