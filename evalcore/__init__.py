@@ -11,12 +11,13 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "evaluate": ("evalcore.measure.evaluate", "evaluate"),
+    "current_group": ("evalcore.measure.process_group", "current_group"),
     "EvalResult": ("evalcore.measure.evaluate", "EvalResult"),
     "save_checkpoint": ("evalcore.saving", "save_checkpoint"),
     "pin_checkpoint": ("evalcore.saving", "pin_checkpoint"),
 }
 
-__all__ = ["EvalResult", "__version__", "evaluate", "pin_checkpoint", "save_checkpoint"]
+__all__ = ["EvalResult", "__version__", "current_group", "evaluate", "pin_checkpoint", "save_checkpoint"]
 
 
 def __getattr__(name: str) -> Any:

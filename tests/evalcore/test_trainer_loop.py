@@ -13,8 +13,7 @@ _TRAINER = """
 import json, sys
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from evalcore import evaluate
-from evalcore.distributed import current_group
+from evalcore import current_group, evaluate
 from tests.support.models import LogitsModel, tokens_for
 
 dist.init_process_group("gloo")
