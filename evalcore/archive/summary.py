@@ -10,11 +10,14 @@ from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile, Report, Source
 from evalcore.archive.errors import LIMITS, shown
-from evalcore.archive.meaning.config import FoundConfig, Sidecar, config_in, corrected, sidecars_of, values_digest
-from evalcore.archive.meaning.family import family_of, lift_prefix, trainer_of
+from evalcore.archive.meaning.config import FoundConfig, config_beside, config_in, corrected, values_digest
+from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
 from evalcore.archive.meaning.folders import read_folder
+from evalcore.archive.meaning.prefixes import likeliest, models_in
+from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
 from evalcore.archive.meaning.step import logged_val_loss_in, step_in, tokens_seen_in
+from evalcore.archive.meaning.trainer import trainer_of
 from evalcore.archive.payload import Payload, identify, read_payload
 
 
@@ -64,7 +67,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Reading:
-    """A payload understood: what a summary shows and a loader needs. state is None where there is none."""
+    """A payload understood: what a summary shows and a loader needs. state is None where there is none.
+
+    assumed: fields of the configuration that the file leaves open.
+    """
 
     payload: Payload
     states: dict[str, State]
@@ -73,6 +79,7 @@ class Reading:
     family: str
     config: FoundConfig | None
     sidecars: list[Sidecar]
+    assumed: dict[str, Any] = field(default_factory=dict)
 
 
 def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
@@ -95,14 +102,15 @@ def understand(
     path: where sidecars are looked for. settings: configuration given by the user, for what the payload lacks.
     """
     payload = read_payload(file)
-    states = find_states(payload.root)
-    state = lift_prefix(choose_state(states, wanted)) if states or wanted is not None else None
+    states = models_in(find_states(payload.root))
+    state = choose_state(states, wanted) if wanted is not None else likeliest(states)
     trainer = trainer_of(payload.root, payload.names)
     sidecars = sidecars_of(path if path is not None else file.path)
-    config = config_in(payload.root) or next((car.config for car in sidecars if car.config is not None), None)
-    config = corrected(config, settings)
-    family = family_of(trainer, state, config.values if config else None, config.cls if config else None)
-    return Reading(payload, states, state, trainer, family, config, sidecars)
+    config = corrected(config_in(payload.root) or config_beside(sidecars), settings)
+    values = config.values if config else None
+    family = family_of(trainer, state, values, config.cls if config else None)
+    assumed = assumed_for(family, trainer, state, values)
+    return Reading(payload, states, state, trainer, family, config, sidecars, assumed)
 
 
 def summarise(
@@ -159,15 +167,20 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         config_source=config.source if config else None,
         parameters=chosen.parameters if chosen is not None else 0,
         tensors=_listed(chosen) if chosen is not None else [],
-        states=[shown(name, 200) for name in list(reading.states)[: LIMITS.listed]],
+        states=[shown(name, 200) for name in _chosen_first(reading)[: LIMITS.listed]],
         logged_val_loss=loss,
         tokens_seen=tokens_seen_in(payload.root, resolve),
         foreign=payload.foreign,
         keys=[shown(str(key), 80) for key in list(root)[:200] if isinstance(key, (str, int))],
         unverified=payload.unverified,
         sidecars=(config.sidecar,) if config is not None and config.sidecar is not None else (),
+        assumed=tuple(f"{name}={value}" for name, value in reading.assumed.items()),
         note="; ".join(notes_of(reading)) or None,
     )
+
+
+def _chosen_first(reading: Reading) -> list[str]:
+    return sorted(reading.states, key=lambda name: reading.state is None or name != reading.state.name)
 
 
 def _listed(state: State) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -179,6 +192,10 @@ def notes_of(reading: Reading) -> list[str]:
     notes = []
     if reading.payload.unverified:
         notes.append("unverified: the file carries no checksums")
+    notes += [assumption_note(name, value) for name, value in reading.assumed.items()]
+    if reading.state is not None and reading.state.aside:
+        aside = reading.state.aside
+        notes.append(f"beside the model: {', '.join(shown(name) for name in aside[:5])}{' ...' * (len(aside) > 5)}")
     cls = reading.config.cls if reading.config else None
     foreign = [name for name in reading.payload.foreign if name != cls]
     if foreign:
@@ -192,8 +209,8 @@ def _step(reading: Reading, resolve: Any) -> tuple[int | None, str | None]:
     if found is not None:
         return found[0], f"payload:{found[1]}"
     for car in reading.sidecars:
-        if car.name in ("config.json", "model_config.yaml", "config.yaml", "model_config.json", "params.json"):
-            continue  # these speak of the model, not of this checkpoint
+        if car.name in OF_THE_MODEL:
+            continue
         found = step_in(car.values, None, lambda value: value)
         if found is not None:
             return found[0], f"sidecar:{shown(car.name)}:{found[1]}"

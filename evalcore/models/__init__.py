@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.models import gpt2, llama, nanogpt, rosellm
+from evalcore.models import gpt2, hf_llama, llama2c, llms_from_scratch, nanogpt, rosellm
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 
 __all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
@@ -20,8 +20,11 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
     "rosellm": rosellm.plan,
     "nanogpt": nanogpt.plan,
     "build-nanogpt": partial(nanogpt.plan, family="build-nanogpt"),
+    "mingpt": partial(nanogpt.plan, family="mingpt"),
+    "llms-from-scratch": llms_from_scratch.plan,
+    "llama2c": llama2c.plan,
     "hf-gpt2": gpt2.plan,
-    "hf-llama": llama.plan,
+    "hf-llama": hf_llama.plan,
 }
 
 

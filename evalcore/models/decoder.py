@@ -1,4 +1,4 @@
-"""The GPT-2 shaped decoder that rosellm, nanoGPT, build-nanogpt and GPT-2 share: pre-LN, learned absolute positions.
+"""The GPT-2 shaped decoder that six families share: pre-LN, learned absolute positions.
 
 Owns the arithmetic; the families' files own names and configurations. Inference only: no dropout.
 """
@@ -13,10 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+
+def squared_relu(x: Tensor) -> Tensor:
+    return F.relu(x).square()
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
+    "relu2": squared_relu,
     "silu": F.silu,
 }
 
@@ -26,6 +32,7 @@ class DecoderShape:
     """Sizes of one decoder. positions, width, inner: rows of the position table, residual stream, MLP.
 
     scale: factor on attention scores, None for head width ** -0.5; by_layer divides it further by layer + 1.
+    separate: queries, keys and values have a weight each; qkv_bias: whether they have a bias, None for linear_bias.
     """
 
     vocab_size: int
@@ -41,6 +48,8 @@ class DecoderShape:
     tied: bool = True
     scale: float | None = None
     by_layer: bool = False
+    separate: bool = False
+    qkv_bias: bool | None = None
 
 
 class Table(nn.Embedding):
@@ -54,15 +63,23 @@ class Attention(nn.Module):
     def __init__(self, shape: DecoderShape, layer: int) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=shape.linear_bias)
+        bias = shape.linear_bias if shape.qkv_bias is None else shape.qkv_bias
+        if shape.separate:
+            self.q, self.k, self.v = (nn.Linear(shape.width, shape.width, bias=bias) for _ in range(3))
+        else:
+            self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=bias)
+        self.separate = shape.separate
         self.out = nn.Linear(shape.width, shape.width, bias=shape.linear_bias)
         scale = shape.scale if shape.scale is not None else (shape.width // shape.heads) ** -0.5
         self.scale = scale / (layer + 1) if shape.by_layer else scale
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D/H)
+        if self.separate:
+            q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        else:
+            qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D/H)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 

@@ -12,40 +12,28 @@ from typing import Any
 
 from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
-from evalcore.models.plan import (
-    CheckpointError,
-    From,
-    Plan,
-    Shaped,
-    demand_layers,
-    flag,
-    heads_of,
-    is_tied,
-    number,
-    whole,
-)
+from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
+from evalcore.models.sizes import COMMON
+from evalcore.models.values import activation, flag, number, refuse_unknown, whole
 
-_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
+_KNOWN = COMMON | {
+    "n_inner", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "add_cross_attention",
+    "reorder_and_upcast_attn", "is_encoder_decoder", "is_decoder", "use_bidirectional_attention",
+    "cross_attention_hidden_size",
+}  # fmt: skip
 _TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "up.weight", "down.weight")
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """With or without the head, and with or without the prefix `transformer.`."""
+    refuse_unknown("hf-gpt2", config, _KNOWN, open_ended=True)
     prefix = "" if "wte.weight" in state else "transformer."
     width, heads = whole(config, "n_embd"), whole(config, "n_head")
     layers = whole(config, "n_layer", high=1 << 16)
     heads_of(width, heads, "n_embd", "n_head")
     demand_layers("n_layer", layers, state, re.escape(prefix) + r"h\.(\d+)\.")
-    activation = config.get("activation_function", "gelu_new")
-    if activation not in _ACTIVATIONS or flag(config, "add_cross_attention", False):
-        raise CheckpointError("unsupported", f"a GPT-2 with the activation {activation!r:.60} or cross attention")
+    if flag(config, "add_cross_attention", False):
+        raise CheckpointError("unsupported", "a GPT-2 with cross attention", "set model.factory")
     shape = DecoderShape(
         vocab_size=whole(config, "vocab_size", high=1 << 28),
         positions=whole(config, "n_positions", "n_ctx", high=1 << 28),
@@ -53,14 +41,14 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         heads=heads,
         width=width,
         inner=whole(config, "n_inner", default=4 * width),
-        activation=_ACTIVATIONS[activation],
+        activation=activation(config, "gelu_tanh"),
         epsilon=number(config, "layer_norm_epsilon", 1e-5),
         tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight", flag(config, "tie_word_embeddings", True)),
         scale=None if flag(config, "scale_attn_weights", True) else 1.0,
         by_layer=flag(config, "scale_attn_by_inverse_layer_idx", False),
     )
-    found = nanogpt.names(layers, True, prefix)
+    of_file = nanogpt.names(layers, True, prefix)
     if not shape.tied:
-        found["output.weight"] = "lm_head.weight"
-    weights = {ours: From(theirs, ours.endswith(_TRANSPOSED)) for ours, theirs in found.items()}
+        of_file["output.weight"] = "lm_head.weight"
+    weights = {ours: From(theirs, ours.endswith(_TRANSPOSED)) for ours, theirs in of_file.items()}
     return Plan("hf-gpt2", partial(Decoder, shape), weights, shape.positions, shape.vocab_size)

@@ -1,27 +1,28 @@
-"""Hugging Face Llama: RMSNorm, rotary positions, grouped keys and values, SwiGLU.
+"""The arithmetic of Llama: RMSNorm, rotary positions, grouped keys and values, SwiGLU.
 
-Sources: huggingface/transformers, models/llama; the rotary scaling of Llama 3.1 from its rope utilities.
+Owns no names and no configurations: hf_llama.py and llama2c.py do. The rotary scaling of Llama 3.1 is that of
+huggingface/transformers' rope utilities.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalcore.models.decoder import Table, block_names
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, flag, is_tied, number, whole
+from evalcore.models.decoder import Table
 
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """Sizes of one Llama. rope: what the rotary tables are made from, see `rotary_frequencies`."""
+    """Sizes of one Llama. rope: what the rotary tables are made from, see `rotary_frequencies`.
+
+    adjacent: rotary pairs are neighbours (0, 1), (2, 3), as Meta writes them; else halves apart, as transformers does.
+    """
 
     vocab_size: int
     positions: int
@@ -36,6 +37,7 @@ class LlamaShape:
     mlp_bias: bool
     tied: bool
     rope: tuple[tuple[str, Any], ...]
+    adjacent: bool = False
 
 
 class RMSNorm(nn.Module):
@@ -52,6 +54,7 @@ class LlamaBlock(nn.Module):
     def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_width = shape.heads, shape.kv_heads, shape.head_width
+        self.rotate = rotate_adjacent if shape.adjacent else rotate_halves
         all_heads = shape.heads * shape.head_width
         self.norm1 = RMSNorm(shape.width, shape.epsilon)
         self.q = nn.Linear(shape.width, all_heads, bias=shape.attention_bias)
@@ -69,7 +72,7 @@ class LlamaBlock(nn.Module):
         q = self.q(normed).view(batch, length, self.heads, self.head_width).transpose(1, 2)  # (B, H, T, Dh)
         k = self.k(normed).view(batch, length, self.kv_heads, self.head_width).transpose(1, 2)
         v = self.v(normed).view(batch, length, self.kv_heads, self.head_width).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k = self.rotate(q, cos, sin), self.rotate(k, cos, sin)
         if self.kv_heads != self.heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -98,8 +101,8 @@ class Llama(nn.Module):
         """Final normed hidden states (B, T, D) of tokens (B, T)."""
         frequencies = rotary_frequencies(dict(self.shape.rope), self.shape.head_width).to(tokens.device)
         angles = torch.outer(torch.arange(tokens.shape[1], device=tokens.device, dtype=torch.float32), frequencies)
-        angles = torch.cat((angles, angles), dim=-1)  # (T, Dh)
-        cos, sin = angles.cos(), angles.sin()
+        angles = angles.repeat_interleave(2, -1) if self.shape.adjacent else torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos(), angles.sin()  # (T, Dh)
         x = self.tokens(tokens)
         for block in self.blocks:
             x = block(x, cos, sin)
@@ -114,10 +117,16 @@ class Llama(nn.Module):
         return F.linear(self.hidden(tokens), *self.head())
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions on x (B, H, T, Dh), halves side by side as in transformers."""
+def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions on x (B, H, T, Dh), element i paired with i + Dh/2 as in transformers."""
     half = x.shape[-1] // 2
     turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + turned * sin).to(x.dtype)
+
+
+def rotate_adjacent(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions on x (B, H, T, Dh), element 2i paired with 2i + 1 as in Meta's code and llama2.c."""
+    turned = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
     return (x * cos + turned * sin).to(x.dtype)
 
 
@@ -135,82 +144,3 @@ def rotary_frequencies(rope: dict[str, Any], head_width: int) -> Tensor:
     scaled = torch.where(wavelength > old / rope["low"], base / rope["factor"], base)
     medium = (wavelength >= old / rope["high"]) & (wavelength <= old / rope["low"])
     return torch.where(medium, blended, scaled)
-
-
-def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
-    """config: LlamaConfig's fields, of any version of transformers that has them."""
-    if config.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise CheckpointError("unsupported", f"a Llama with the activation {str(config['hidden_act'])[:40]!r}")
-    if config.get("sliding_window") is not None:
-        raise CheckpointError(
-            "unsupported", "a Llama with sliding-window attention", "give it as a Hugging Face folder"
-        )
-    width, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
-    layers = whole(config, "num_hidden_layers", high=1 << 16)
-    kv_heads = whole(config, "num_key_value_heads", default=heads)
-    prefix = "" if "embed_tokens.weight" in state else "model."
-    if heads % kv_heads or (width % heads and config.get("head_dim") is None):
-        raise CheckpointError("shape", f"{heads} heads do not fit the width {width} or {kv_heads} heads of keys")
-    demand_layers("num_hidden_layers", layers, state, prefix.replace(".", r"\.") + r"layers\.(\d+)\.")
-    shape = LlamaShape(
-        vocab_size=whole(config, "vocab_size", high=1 << 28),
-        positions=whole(config, "max_position_embeddings", high=1 << 28),
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_width=whole(config, "head_dim", default=width // heads),
-        width=width,
-        inner=whole(config, "intermediate_size"),
-        epsilon=number(config, "rms_norm_eps", 1e-6),
-        attention_bias=flag(config, "attention_bias", False),
-        mlp_bias=flag(config, "mlp_bias", False),
-        tied=is_tied(
-            state, f"{prefix}embed_tokens.weight", "lm_head.weight", flag(config, "tie_word_embeddings", False)
-        ),
-        rope=_rope(config),
-    )
-    return Plan("hf-llama", partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size)
-
-
-def _names(shape: LlamaShape, prefix: str) -> dict[str, From]:
-    names = {"tokens.weight": f"{prefix}embed_tokens.weight", "norm.weight": f"{prefix}norm.weight"}
-    block = {
-        "blocks.{layer}.norm1.weight": f"{prefix}layers.{{layer}}.input_layernorm.weight",
-        "blocks.{layer}.norm2.weight": f"{prefix}layers.{{layer}}.post_attention_layernorm.weight",
-    }
-    for ours, theirs, bias in (
-        ("q", "self_attn.q_proj", shape.attention_bias),
-        ("k", "self_attn.k_proj", shape.attention_bias),
-        ("v", "self_attn.v_proj", shape.attention_bias),
-        ("out", "self_attn.o_proj", shape.attention_bias),
-        ("gate", "mlp.gate_proj", shape.mlp_bias),
-        ("up", "mlp.up_proj", shape.mlp_bias),
-        ("down", "mlp.down_proj", shape.mlp_bias),
-    ):
-        for part in ("weight", "bias") if bias else ("weight",):
-            block[f"blocks.{{layer}}.{ours}.{part}"] = f"{prefix}layers.{{layer}}.{theirs}.{part}"
-    names |= block_names(shape.layers, block)
-    if not shape.tied:
-        names["output.weight"] = "lm_head.weight"
-    return {ours: From(theirs) for ours, theirs in names.items()}
-
-
-def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """`rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (before)."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(given, Mapping):
-        raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
-    kind = given.get("rope_type", given.get("type", "default"))
-    rope: dict[str, Any] = {"type": kind, "theta": number({**config, **given}, "rope_theta", 10000.0)}
-    if kind == "linear":
-        rope["factor"] = number(given, "factor", 1.0)
-    elif kind == "llama3":
-        rope |= {
-            "factor": number(given, "factor", 8.0),
-            "low": number(given, "low_freq_factor", 1.0),
-            "high": number(given, "high_freq_factor", 4.0),
-            "original": number(given, "original_max_position_embeddings", 8192),
-        }
-    elif kind != "default":
-        raise CheckpointError("unsupported", f"rotary scaling of the type {str(kind)[:40]!r}", "give model.factory")
-    return tuple(rope.items())

@@ -1,6 +1,7 @@
-"""nanoGPT and build-nanogpt: `model_args` or a pickled GPTConfig, one set of names.
+"""nanoGPT, build-nanogpt and minGPT: one set of names, two GELUs.
 
-Sources: karpathy/nanoGPT model.py (exact GELU, biases on or off), karpathy/build-nanogpt train_gpt2.py (tanh GELU).
+Sources: karpathy/nanoGPT model.py (exact GELU since June 2023, tanh before; biases on or off), karpathy/build-nanogpt
+train_gpt2.py and karpathy/minGPT mingpt/model.py (tanh GELU, biases always).
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
-from evalcore.models.plan import From, Plan, Shaped, demand_layers, flag, heads_of, is_tied, whole
+from evalcore.models.plan import From, Plan, Shaped, is_tied
+from evalcore.models.sizes import COMMON, sizes_of
+from evalcore.models.values import activation, flag, number_of, refuse_unknown
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
+_GELU = {"nanogpt": "gelu", "build-nanogpt": "gelu_tanh", "mingpt": "gelu_tanh"}
 _PARTS = (
     ("norm1", "ln_1"),
     ("norm2", "ln_2"),
@@ -37,27 +42,29 @@ def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, st
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "nanogpt") -> Plan:
-    """family: nanogpt (exact GELU) or build-nanogpt (tanh GELU, biases always)."""
-    width = whole(config, "n_embd")
-    heads = whole(config, "n_head")
-    layers = whole(config, "n_layer", high=1 << 16)
-    heads_of(width, heads, "n_embd", "n_head")
-    demand_layers("n_layer", layers, state, r"transformer\.h\.(\d+)\.")
-    bias = flag(config, "bias", True)
+    """family: nanogpt, build-nanogpt or mingpt; the configuration's own activation goes before the family's."""
+    refuse_unknown(family, config, COMMON)
+    sizes = sizes_of(
+        config, state, embedding=_EMBEDDING, positions="transformer.wpe.weight", blocks=r"transformer\.h\.(\d+)\.",
+        up="transformer.h.0.mlp.c_fc.weight",
+    )  # fmt: skip
+    bias = flag(config, "bias", "transformer.ln_f.bias" in state)
+    declared = all(flag(config, name, True) for name in TYING)
     shape = DecoderShape(
-        vocab_size=whole(config, "vocab_size", high=1 << 28),
-        positions=whole(config, "block_size", high=1 << 28),
-        layers=layers,
-        heads=heads,
-        width=width,
-        inner=4 * width,
-        activation="gelu" if family == "nanogpt" else "gelu_tanh",
+        vocab_size=sizes.vocab_size,
+        positions=sizes.positions,
+        layers=sizes.layers,
+        heads=sizes.heads,
+        width=sizes.width,
+        inner=sizes.inner,
+        activation=activation(config, _GELU[family]),
         linear_bias=bias,
         norm_bias=bias,
-        tied=is_tied(state, _EMBEDDING, _HEAD),
+        epsilon=number_of(config, EPSILON, 1e-5),
+        tied=is_tied(state, _EMBEDDING, _HEAD, declared),
     )
-    found = names(layers, bias)
+    of_file = names(sizes.layers, bias)
     if not shape.tied:
-        found["output.weight"] = _HEAD
-    weights = {ours: From(theirs) for ours, theirs in found.items()}
-    return Plan(family, partial(Decoder, shape), weights, shape.positions, shape.vocab_size)
+        of_file["output.weight"] = _HEAD
+    weights = {ours: From(theirs) for ours, theirs in of_file.items()}
+    return Plan(family, partial(Decoder, shape), weights, shape.positions, shape.vocab_size, list(sizes.notes))

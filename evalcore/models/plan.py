@@ -1,10 +1,9 @@
 """What a family says about a checkpoint before anything is allocated: a model to build on meta, and where each of its
-weights stands in the file. Owns the checks of configuration values; reads no file.
+weights stands in the file. Owns the checks against shapes; reads no file.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,45 +52,6 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-_MISSING = object()
-
-
-def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 << 24, default: Any = _MISSING) -> int:
-    """The whole number under the first of the names present. Raises CheckpointError where it is none or too large."""
-    for name in names:
-        if name not in config or (config[name] is None and default is not _MISSING):
-            continue
-        value = config[name]
-        if type(value) is float and math.isfinite(value) and value.is_integer():
-            value = int(value)
-        if type(value) is not int or not low <= value <= high:
-            reason = f"config.{name} is {str(value)[:40]!r}, not a whole number from {low} to {high}"
-            raise CheckpointError("unsupported", reason, "correct it through [model] config")
-        return value
-    if default is not _MISSING:
-        return default
-    raise CheckpointError(
-        "unsupported", f"the configuration lacks {' or '.join(names)}", "give it through [model] config"
-    )
-
-
-def number(config: Mapping[str, Any], name: str, default: float) -> float:
-    """The finite positive number under the name."""
-    value = config.get(name, default)
-    value = default if value is None else value
-    if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
-        raise CheckpointError("unsupported", f"config.{name} is {str(value)[:40]!r}, not a positive number")
-    return float(value)
-
-
-def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = config.get(name, default)
-    value = default if value is None else value
-    if value not in (True, False, 0, 1):
-        raise CheckpointError("unsupported", f"config.{name} is {str(value)[:40]!r}, neither true nor false")
-    return bool(value)
-
-
 def demand_layers(config_name: str, layers: int, state: Mapping[str, Shaped], pattern: str) -> None:
     """The file must hold exactly the blocks that the configuration speaks of; checked before any is built."""
     found = {int(match[1]) for key in state if (match := re.match(pattern, key)) and len(match[1]) < 8}
@@ -104,6 +64,18 @@ def demand_shape(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -
     if tuple(found) != tuple(expected):
         reason = f"{what} has the shape {list(found)}; by the configuration it is {list(expected)}"
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
+
+
+def matrix_shape(state: Mapping[str, Shaped], name: str) -> tuple[int, int]:
+    """(rows, columns) of a weight. Raises CheckpointError `shape` where it is none."""
+    shape = tuple(state[name].shape) if name in state else ()
+    if len(shape) != 2 or 0 in shape:
+        raise CheckpointError(
+            "shape",
+            f"{name} is no matrix: its shape is {list(shape)}",
+            "check that the configuration belongs to this checkpoint",
+        )
+    return shape[0], shape[1]
 
 
 def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:

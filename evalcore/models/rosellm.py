@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, flag, heads_of, is_tied, whole
+from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
+from evalcore.models.sizes import COMMON
+from evalcore.models.values import activation, flag, refuse_unknown, whole
 
 _TOP = {
     "tokens.weight": "token_embedding.weight",
@@ -31,6 +33,7 @@ _BLOCK = {
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: the 8 to 10 fields of GPTConfig. The state dict says whether the head is tied."""
+    refuse_unknown("rosellm", config, {*COMMON, "use_tensor_parallel", "use_activation_checkpoint"})
     width = whole(config, "d_model")
     heads = whole(config, "n_heads")
     layers = whole(config, "n_layers", high=1 << 16)
@@ -44,7 +47,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         heads=heads,
         width=width,
         inner=whole(config, "d_ff"),
-        activation="gelu_tanh" if config.get("activation") == "gelu_new" else "gelu",
+        activation=activation(config, "gelu"),
         tied=is_tied(state, "token_embedding.weight", "lm_head.weight"),
     )
     names = {**_TOP, **block_names(layers, _BLOCK)}

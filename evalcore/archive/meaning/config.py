@@ -1,34 +1,35 @@
-"""Where a checkpoint's model configuration stands: in the payload, in the module itself, or in a file beside it."""
+"""Where a checkpoint's model configuration stands: in the payload, in the module itself, or in a file beside it.
+
+Owns the search and the correction by the user's settings. Judges no value.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evalcore.archive.errors import LIMITS, shown
+from evalcore.archive.meaning.fields import SIZES, architecture_in, sizes_in
+from evalcore.archive.meaning.sidecars import Sidecar, json_object
 from evalcore.archive.pickle.plain import plain
-from evalcore.archive.pickle.values import Foreign
+from evalcore.archive.pickle.values import Foreign, TensorRef
 
 #: the usual names, the likeliest first; nanoGPT's `config` is the training script's globals, its `model_args` the model
 _KEYS = (
-    "model_args",
-    "model_config",
-    "config",
-    "cfg",
-    "hparams",
-    "hyper_parameters",
-    "args",
-    "model_cfg",
-    "gpt_config",
-)
-#: a mapping is a model's configuration where it has one of these
-_MARKS = (
-    "n_layer", "n_layers", "num_hidden_layers", "num_layers", "n_embd", "d_model", "hidden_size", "n_head", "n_heads",
-    "num_attention_heads", "vocab_size", "block_size", "model_type", "dim",
+    "model_args", "model_config", "gpt_config", "gpt_cfg", "model_cfg", "model_kwargs", "config", "cfg", "hparams",
+    "hyper_parameters", "hyperparameters", "args", "model", "gpt", "arch",
 )  # fmt: skip
+_NEVER = (
+    "optim", "scheduler", "lr_scheduler", "loops", "callbacks", "rng", "dataloader", "tokenizer", "ds_config",
+    "_modules", "_parameters", "_buffers",
+)  # fmt: skip
+_DEPTH = 4
+_MAPPINGS_MAX = 200
+#: a configuration with so many sizes is a model's, whatever its name
+_ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,49 @@ class FoundConfig:
     sidecar: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class _Mapping:
+    """One mapping of a payload: where it stands, its values, its class, and how many sizes it gives."""
+
+    path: tuple[str, ...]
+    values: dict[Any, Any]
+    cls: str | None
+    sizes: set[str]
+
+    @property
+    def shown_path(self) -> str:
+        return shown(".".join(self.path), 120) if self.path else "(top level)"
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """Complete ones first, then by the name, then the shallowest."""
+        known = [_KEYS.index(name) for name in self.path if name in _KEYS]
+        return len(self.sizes) < _ENOUGH, min(known, default=len(_KEYS)), len(self.path)
+
+
 def config_in(root: Any) -> FoundConfig | None:
-    """The model's configuration in the payload, one level of nesting below the usual keys included."""
-    for key, value in _candidates(root):
-        cls = None
-        if isinstance(value, Foreign):
-            cls = shown(value.name, 120)
-            value = value.fields()
-        if isinstance(value, dict) and value:
-            inner = _with_marks(value)
-            if inner is not None:
-                return FoundConfig(plain(inner), f"payload:{key}", cls)
+    """The model's configuration in the payload, wherever it stands, completed by what other mappings say of it."""
+    everything = list(_mappings(root))
+    candidates = [mapping for mapping in everything if _is_candidate(mapping)]
+    if not candidates:
+        return None
+    best = min(candidates, key=lambda mapping: mapping.rank)
+    values = plain(best.values if best.path else _scalars(best.values))
+    sources = [best.shown_path]
+    for other in everything:
+        more = _missing(values, best, other) if other is not best else {}
+        if more:
+            values |= more
+            sources.append(other.shown_path)
+    return FoundConfig(values, f"payload:{', '.join(sources)}", best.cls)
+
+
+def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
+    """The model's configuration in the first of the files that has one."""
+    for sidecar in sidecars:
+        found = config_in({"config": sidecar.values})
+        if found is not None:
+            return replace(found, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, values_digest(found.values)))
     return None
 
 
@@ -73,121 +106,82 @@ def values_digest(values: dict[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _candidates(root: Any) -> list[tuple[str, Any]]:
-    if isinstance(root, Foreign):
-        return [("config", root.fields().get("config"))]
-    if not isinstance(root, dict):
-        return []
-    found = [(key, root[key]) for key in _KEYS if key in root]
-    for key in ("extra", "meta", "metadata", "model"):
-        nested = root.get(key)
-        if isinstance(nested, Foreign):
-            nested = nested.fields()
-        if isinstance(nested, dict):
-            found += [(f"{key}.{name}", nested[name]) for name in _KEYS if name in nested]
-    return found
-
-
-def _with_marks(value: dict[Any, Any]) -> dict[Any, Any] | None:
-    if any(mark in value for mark in _MARKS):
-        return value
-    for key in ("model", "model_args", "model_config", "config", "gpt"):
-        inner = value.get(key)
-        if isinstance(inner, Foreign):
-            inner = inner.fields()
-        if isinstance(inner, dict) and any(mark in inner for mark in _MARKS):
-            return inner
+def nameless_config(root: Any) -> str | None:
+    """The class of a configuration that was pickled without the names of its fields: a NamedTuple, a slotted class."""
+    for key, value in root.items() if isinstance(root, dict) else ():
+        if key in _KEYS and isinstance(value, Foreign) and not fields_of(value):
+            values = value.state if isinstance(value.state, (list, tuple)) else value.args
+            if isinstance(values, (list, tuple)) and sum(type(item) is int for item in values) >= _ENOUGH:
+                return shown(value.name, 120)
     return None
 
 
-@dataclass(frozen=True)
-class Sidecar:
-    """A small file beside the checkpoint that speaks of it, as plain values."""
-
-    name: str
-    values: dict[str, Any]
-
-    @property
-    def config(self) -> FoundConfig | None:
-        inner = _with_marks(self.values)
-        if inner is None:
-            return None
-        values = plain(inner)
-        return FoundConfig(values, f"sidecar:{self.name}", sidecar=(self.name, values_digest(values)))
-
-
-def sidecars_of(path: str | None) -> list[Sidecar]:
-    """The recognised files beside the checkpoint: nanochat's meta, `<stem>.json`, config.json, litgpt's YAML."""
-    if path is None:
-        return []
-    folder, base = os.path.split(path)
-    stem = os.path.splitext(base)[0]
-    names = [f"{stem}.json"]
-    if stem.startswith("model_"):
-        names.insert(0, f"meta_{stem[len('model_') :]}.json")
-    names += [
-        "config.json",
-        "model_config.json",
-        "model_config.yaml",
-        "config.yaml",
-        "trainer_state.json",
-        "params.json",
-    ]
-    found = []
-    for name in names:
-        values = read_values(os.path.join(folder, name))
-        if values:
-            found.append(Sidecar(name, values))
-    return found
-
-
-def read_values(path: str) -> dict[str, Any] | None:
-    """A JSON object, or the flat `key: value` lines of a YAML file; None where it is absent, large, or neither."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError:
+def fields_of(value: Any) -> dict[Any, Any] | None:
+    """A mapping, an object's fields, or the object that a JSON text spells; None for anything else."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str) and value[:1] == "{" and len(value) <= LIMITS.text_bytes:
+        return json_object(value)
+    if not isinstance(value, Foreign):
         return None
-    try:
-        data = os.read(fd, LIMITS.text_bytes + 1)
-    except OSError:
+    fields = value.fields()
+    for inner in ("_content", "__dict__"):  # OmegaConf, pydantic
+        if isinstance(fields.get(inner), dict):
+            fields = fields[inner]
+    if "_val" in fields:  # one of OmegaConf's nodes
         return None
-    finally:
-        os.close(fd)
-    if len(data) > LIMITS.text_bytes:
-        return None
-    text = data.decode("utf-8", "replace")
-    if not path.endswith((".yaml", ".yml")):
-        return _json_object(text)
-    return _flat_yaml(text)
+    return {key: _unwrapped(item) for key, item in fields.items()} or None
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _unwrapped(value: Any) -> Any:
+    """The value in one of OmegaConf's nodes, a nested mapping as a dict; any other as it is."""
+    if isinstance(value, Foreign) and value.name.startswith("omegaconf."):
+        fields = value.fields()
+        return fields["_val"] if "_val" in fields else fields_of(value) or value
+    return value
 
 
-def _flat_yaml(text: str) -> dict[str, Any]:
-    """Top-level scalars only: what a model's configuration needs, without a YAML parser in the daemon."""
-    values: dict[str, Any] = {}
-    for line in text.splitlines()[:10_000]:
-        key, colon, rest = line.partition(":")
-        if not colon or line[:1] in ("#", " ", "-", "\t", "") or not rest.strip():
+def _mappings(root: Any) -> Iterator[_Mapping]:
+    """Every mapping of the payload that is no state dict, the shallowest first."""
+    pending: list[tuple[Any, tuple[str, ...]]] = [(root, ())]
+    seen = 0
+    while pending and seen < _MAPPINGS_MAX:
+        value, path = pending.pop(0)
+        values = fields_of(value)
+        if values is None or (path and _is_state(values)):
             continue
-        values[key.strip().strip("'\"")] = _yaml_scalar(rest.partition(" #")[0].strip())
-    return values
+        seen += 1
+        cls = shown(value.name, 120) if isinstance(value, Foreign) else None
+        yield _Mapping(path, values, cls, sizes_in(values))
+        if len(path) < _DEPTH and len(values) <= 10_000:
+            pending += [(item, (*path, key)) for key, item in values.items() if _may_hold_a_config(key, item)]
 
 
-def _yaml_scalar(text: str) -> Any:
-    special = {"null": None, "~": None, "true": True, "false": False}
-    if text.lower() in special:
-        return special[text.lower()]
-    if len(text) <= 40:
-        for number in (int, float):
-            try:
-                return number(text)
-            except ValueError:
-                continue
-    return text.strip("'\"")
+def _may_hold_a_config(key: Any, item: Any) -> bool:
+    is_value = isinstance(item, (bool, int, float, TensorRef, list, tuple, type(None)))
+    return isinstance(key, str) and not is_value and not key.startswith(_NEVER)
+
+
+def _is_state(values: dict[Any, Any]) -> bool:
+    return 2 * sum(isinstance(item, TensorRef) for item in values.values()) > len(values)
+
+
+def _is_candidate(mapping: _Mapping) -> bool:
+    known = any(name in _KEYS for name in mapping.path)
+    if known and isinstance(mapping.values.get("model_type"), str):
+        return True
+    return len(mapping.sizes) >= (1 if known else _ENOUGH)
+
+
+def _scalars(values: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: item for key, item in values.items() if type(item) in (bool, int, float, str, type(None))}
+
+
+def _missing(values: dict[str, Any], best: _Mapping, other: _Mapping) -> dict[str, Any]:
+    """What `other` says of the model and `values` does not: sizes in the same part of the payload, architecture."""
+    more: dict[Any, Any] = {}
+    if not other.path or other.path[:1] == best.path[:1]:
+        more = {name: other.values.get(name) for size in other.sizes - sizes_in(values) for name in SIZES[size]}
+    if any(name in _KEYS for name in other.path):
+        more |= architecture_in(_scalars(other.values))
+    return {name: plain(item) for name, item in more.items() if item is not None and name not in values}

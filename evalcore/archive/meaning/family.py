@@ -1,58 +1,27 @@
-"""Which trainer wrote a payload and which model family it holds, by the keys alone. FORMATS: one row per family."""
+"""Which model family a state dict holds, by names, shapes and configuration; and what had to be assumed for it.
+
+A family is named only by what is there, never by what is absent: where two fit, it is `nanogpt-like` and the user is
+asked. FORMATS: one row per family.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from evalcore.archive.errors import ArchiveError, shown
+from evalcore.archive.errors import shown
+from evalcore.archive.meaning.fields import ACTIVATION
 from evalcore.archive.meaning.state_dicts import State
+from evalcore.archive.meaning.trainer import REFUSALS
 
-_CONSOLIDATE = "merge the shards into one state dict first"
-#: payload families that no evaluation can read as they are: what they are, and what to do
-REFUSALS = {
-    "deepspeed": ("a DeepSpeed checkpoint", "consolidate it with the zero_to_fp32.py beside it, and give that file"),
-    "megatron": ("a Megatron checkpoint, one file per tensor and pipeline rank", "convert it to a Hugging Face folder"),
-    "litgpt": ("a litgpt checkpoint", "convert it with `litgpt convert_from_litgpt`, or give model.factory"),
-    "modded-nanogpt": ("a modded-nanogpt checkpoint, whose model differs with each record", "give model.factory"),
-    "nanochat": ("a nanochat checkpoint", "give model.factory: a function of your own that builds nanochat's GPT"),
-    "composer": ("a Composer checkpoint", "export it to a Hugging Face folder, or give model.factory"),
-    "torchtune-recipe": ("a torchtune recipe state: an optimizer without a model", "give the model's folder"),
-    "optimizer": ("an optimizer's state, without a model", "give the model's checkpoint"),
-    "dtensor": (
-        "one shard of a distributed checkpoint",
-        "save a full state dict, or convert it with dcp_to_torch_save",
-    ),
-}
-
-
-def trainer_of(root: Any, names: Iterable[str]) -> str | None:
-    """The trainer by the payload's top keys, the most specific first; None where it is none of those known."""
-    if any("DTensor" in name or "ShardedTensor" in name for name in names):
-        return "dtensor"
-    if not isinstance(root, dict):
-        return None
-    keys = {key for key in root if isinstance(key, str)}
-    if {"model_args", "iter_num"} <= keys:
-        return "nanogpt"
-    if {"args", "checkpoint_version", "iteration"} <= keys:
-        return "megatron"
-    if ({"module", "global_steps"} <= keys) or "ds_version" in keys or "param_shapes" in keys:
-        return "deepspeed"
-    if "pytorch-lightning_version" in keys or {"state_dict", "global_step"} <= keys:
-        return "lightning"
-    if {"step", "code", "optimizers"} <= keys or ({"step", "code", "model"} <= keys and isinstance(root["code"], str)):
-        return "modded-nanogpt"
-    if {"model", "iter_num", "step_count"} <= keys:
-        return "litgpt"
-    if {"steps_run", "epochs_run"} <= keys:
-        return "torchtune-recipe"
-    if isinstance(root.get("state"), dict) and {"model", "timestamp"} <= set(root["state"]):
-        return "composer"
-    if keys and keys <= {"state", "param_groups"}:
-        return "optimizer"
-    return None
+#: what is evaluated without a factory; evalcore.models has one plan for each
+FAMILIES = (
+    "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "hf-gpt2", "hf-llama",
+)  # fmt: skip
+#: the same names, different GELUs
+GPT2_NAMED = ("nanogpt", "build-nanogpt", "mingpt")
+_BUILD_NANOGPT_FIELDS = {"block_size", "vocab_size", "n_layer", "n_head", "n_embd"}
+_MINGPT_FIELDS = {"embd_pdrop", "resid_pdrop", "attn_pdrop", "block_size"}
 
 
 def family_of(trainer: str | None, state: State | None, config: dict[str, Any] | None, cls: str | None) -> str:
@@ -61,22 +30,22 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
     config = config or {}
     if state is None:
         return trainer or "unknown"
-    if isinstance(config.get("family"), str):
-        return shown(config["family"], 40)
+    if config.get("family") in FAMILIES:
+        return str(config["family"])
+    if any(re.search(r"\.lora_[AaBb]\b|\.lora_[AB]$|lora_(down|up)\.", key) for key in keys):
+        return "lora"
     pickled = re.match(r"transformers\.models\.(\w+)\.", cls or "")
     if pickled and "model_type" not in config:  # a class attribute there, so not among the pickled fields
         config = {**config, "model_type": pickled[1]}
-    if _has(keys, "position_embedding.weight") and any(".attn.qkv_proj." in key for key in keys):
+    if "position_embedding.weight" in keys and any(".attn.qkv_proj." in key for key in keys):
         return "rosellm"
-    if _has(keys, "transformer.wte.weight") and _has(keys, "transformer.wpe.weight"):
-        if config.get("model_type") == "gpt2" or _is_conv1d(state):
-            return "hf-gpt2"
-        if trainer == "nanogpt" or "dropout" in config or "bias" in config or not _has_biases(keys):
-            return "nanogpt"
-        if cls is not None or "n_embd" in config:
-            return "build-nanogpt"
-        return "nanogpt-like"
-    if _has(keys, "wte.weight") and _has(keys, "wpe.weight"):
+    if "pos_emb.weight" in keys and any(".att.W_query." in key for key in keys):
+        return "llms-from-scratch"
+    if "tok_embeddings.weight" in keys and any(".attention.wq." in key for key in keys):
+        return "llama2c"
+    if "transformer.wte.weight" in keys and "transformer.wpe.weight" in keys:
+        return _gpt2_named(trainer, state, config, cls)
+    if "wte.weight" in keys and "wpe.weight" in keys:
         return "hf-gpt2"
     if any(key.endswith("embed_tokens.weight") for key in keys) and any(".self_attn.q_proj." in key for key in keys):
         model_type = config.get("model_type", "llama")
@@ -85,49 +54,71 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return str(trainer)
     if any(key.startswith("transformer.h.") and ".attn.c_q." in key for key in keys):
         return "nanochat"
-    if any(".attn.qkv." in key or ".attn.attn." in key for key in keys) and "padded_vocab_size" in config:
+    if any(key.startswith("transformer.blocks.") and key.endswith("att_proj.weight") for key in keys):
+        return "olmo"
+    if any(".attn.qkv." in key or ".attn.attn." in key for key in keys) and (
+        "padded_vocab_size" in config or any(".norm_1." in key for key in keys)
+    ):
         return "litgpt"
     if isinstance(config.get("model_type"), str):
         return f"hf-{shown(config['model_type'], 40)}"
     return "lightning" if trainer == "lightning" else "state-dict"
 
 
-def lift_prefix(state: State) -> State:
-    """The state dict without an attribute prefix (`model.`, `gpt.`, `net.`) that all its tensors share.
-
-    Lightning and home-made wrappers add one; it goes only where the rest then looks like a known family.
-    """
-    known = re.compile(r"^(transformer\.wte|token_embedding|wte|model\.embed_tokens)\.weight$")
-    for key in state.tensors:
-        prefix, dot, _ = key.partition(".")
-        if not dot or not all(k.startswith(prefix + ".") for k in state.tensors):
-            return state
-        cut = {k[len(prefix) + 1 :]: t for k, t in state.tensors.items()}
-        if any(known.match(k) for k in cut) and not any(known.match(k) for k in state.tensors):
-            return State(state.name, cut, state.others)
-        return state
-    return state
+def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: str | None) -> str:
+    """nanoGPT (exact GELU) and build-nanogpt and minGPT (tanh GELU) share their names: what else is there decides."""
+    orientation = _c_attn_is_transposed(state)
+    if orientation or (orientation is None and config.get("model_type") == "gpt2"):
+        return "hf-gpt2"
+    if trainer == "nanogpt" or "bias" in config or not any(key.endswith("ln_1.bias") for key in state.tensors):
+        return "nanogpt"
+    if config.keys() >= _MINGPT_FIELDS:
+        return "mingpt"
+    if (cls or "").endswith("GPTConfig") and config.keys() == _BUILD_NANOGPT_FIELDS and trainer is None:
+        return "build-nanogpt"
+    return "nanogpt" if any(name in config for name in ACTIVATION) else "nanogpt-like"
 
 
-def refuse_family(family: str, trainer: str | None) -> None:
-    """Raise ArchiveError `unsupported` where the family is known and cannot be evaluated as it is."""
-    name = family if family in REFUSALS else trainer if trainer in REFUSALS else None
-    if name is not None:
-        what, hint = REFUSALS[name]
-        raise ArchiveError("unsupported", f"the file is {what}", hint)
+def assumed_for(family: str, trainer: str | None, state: State | None, config: dict[str, Any] | None) -> dict[str, Any]:
+    """Fields of the configuration that the file leaves open and the trainer's history suggests."""
+    keys, config = (state.tensors if state is not None else {}), config or {}
+    if family == "nanogpt" and trainer == "nanogpt" and not any(name in config for name in ACTIVATION):
+        masked = any(key.endswith(".attn.bias") for key in keys)  # a buffer that nanoGPT has without flash attention
+        if "bias" not in config:
+            return {"activation": "gelu_tanh"}
+        return {"activation": "gelu"} if masked else {}
+    if family == "llama2c" and trainer != "llama2c" and config and "rope_theta" not in config:
+        return {"rope_theta": 10000.0}
+    return {}
 
 
-def _has(keys: Iterable[str], name: str) -> bool:
-    return name in keys
+def assumption_note(field: str, value: Any) -> str:
+    """Why, in the words of a result's note."""
+    why = {
+        ("activation", "gelu_tanh"): "nanoGPT files without `bias` are older than its exact GELU (June 2023)",
+        ("activation", "gelu"): "nanoGPT had the tanh GELU until June 2023, and the file does not say",
+        ("rope_theta", 10000.0): "as in llama2.c and Llama 2; Llama 3 has 500000",
+    }.get((field, value), "the file does not say")
+    return f"assumed {field} = {value}: {why}; [model] config can set it"
 
 
-def _has_biases(keys: Iterable[str]) -> bool:
-    return any(key.endswith("ln_1.bias") for key in keys)
+def lacks_config_hint(family: str) -> str:
+    """What to give through `[model] config` where the file has no configuration at all."""
+    fields = {
+        "nanogpt-like": 'family = "nanogpt" (exact GELU), "build-nanogpt" or "mingpt" (tanh GELU), and n_head',
+        "nanogpt": "n_head (and bias, where it has biases)",
+        "build-nanogpt": "n_head",
+        "mingpt": "n_head",
+        "llms-from-scratch": "n_heads",
+        "rosellm": "n_heads",
+        "llama2c": "n_heads, max_seq_len, and norm_eps and rope_theta where they are not 1e-5 and 10000",
+    }.get(family, "its configuration")
+    return f"give {fields} through [model] config or --model-config FILE, or save it under 'config'"
 
 
-def _is_conv1d(state: State) -> bool:
-    """GPT-2 by transformers keeps its linear weights as (in, out), nanoGPT as (out, in)."""
+def _c_attn_is_transposed(state: State) -> bool | None:
+    """GPT-2 by transformers keeps its linear weights as (in, out), nanoGPT as (out, in); None without such a weight."""
     for key, tensor in state.tensors.items():
         if key.endswith("attn.c_attn.weight") and len(tensor.shape) == 2:
             return tensor.shape[1] == 3 * tensor.shape[0]
-    return False
+    return None

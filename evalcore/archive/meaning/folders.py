@@ -15,8 +15,8 @@ from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.safetensors import read_header
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.meaning.config import read_values
 from evalcore.archive.meaning.family import family_of
+from evalcore.archive.meaning.sidecars import read_values
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
 from evalcore.archive.meaning.step import step_in
 from evalcore.archive.payload import Payload, read_payload

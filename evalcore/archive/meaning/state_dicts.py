@@ -36,18 +36,25 @@ _NOT_MODELS = (
     "loss_scale",
 )
 _PREFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
-_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.mask")
+_DERIVED = (
+    ".attn.bias", ".attn.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.mask", ".att.mask",
+    "freqs_cos", "freqs_sin", "freqs_cis", "n_averaged",
+)  # fmt: skip
 _SEARCH_DEPTH = 3
 _MAX_COUNT = (1 << 63) - 1  # what a database column holds; strides of 0 make any count out of one number
 
 
 @dataclass(frozen=True)
 class State:
-    """One state dict. tensors: by stripped name; others: names of values that are no tensors, with what they are."""
+    """One state dict. tensors: by stripped name; others: names of values that are no tensors, with what they are.
+
+    aside: names of tensors beside the model that are no part of it.
+    """
 
     name: str
     tensors: dict[str, TensorRef]
     others: dict[str, str]
+    aside: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -63,8 +70,8 @@ class State:
 
 
 def is_derived(name: str) -> bool:
-    """Whether the tensor is computed from the configuration (a causal mask, a rotary table), not learned."""
-    return name.endswith(_MASKS)
+    """Whether the tensor is computed (a causal mask, a rotary table) or counts, and is not learned."""
+    return name.endswith(_DERIVED)
 
 
 def strip(name: str) -> str:
@@ -80,8 +87,8 @@ def find_states(root: Any) -> dict[str, State]:
     """Every state dict in the payload by its dotted name, the likeliest model first; "" names the payload itself."""
     found: dict[str, State] = {}
     _search(root, "", 0, found, set())
-    if len(found) > 1 and "" in found:  # a payload that also holds a tensor or two of its own
-        del found[""]
+    if len(found) > 1 and "" in found and not any(len(t.shape) > 1 for t in found[""].tensors.values()):
+        del found[""]  # a payload that also holds a tensor or two of its own
     ordered = sorted(found, key=_rank)
     return {name: found[name] for name in ordered}
 
@@ -143,14 +150,14 @@ def _search(value: Any, name: str, depth: int, found: dict[str, State], seen: se
 def _as_state(name: str, value: dict[Any, Any]) -> State | None:
     """The mapping as a state dict where at least half of its values are tensors under text keys."""
     tensors = {key: item for key, item in value.items() if isinstance(item, TensorRef) and isinstance(key, str)}
-    if not tensors or 2 * len(tensors) < len(value):
+    if not any(item.shape for item in tensors.values()) or 2 * len(tensors) < len(value):
         return None
     if not name and not any("." in key or key in ("weight", "bias") for key in tensors):
         return None  # a payload's own tensors: a step, a generator's state
     others = {
         shown(str(key)): _what(item)
         for key, item in value.items()
-        if key not in tensors and item is not None and not (isinstance(item, dict) and not item)
+        if key not in tensors and item is not None and not (isinstance(item, dict) and (not item or not name))
     }
     return State(name, _stripped(tensors), others)
 

@@ -1,0 +1,114 @@
+"""The vocabulary of model configurations: which names mean which size, and which names change a forward pass.
+
+Owns names only. What a value means for a family is decided where the family is built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: size -> its names in the configurations of different trainers
+SIZES: dict[str, tuple[str, ...]] = {
+    "layers": ("n_layer", "n_layers", "num_hidden_layers", "num_layers", "n_blocks", "num_blocks"),
+    "width": ("n_embd", "d_model", "hidden_size", "dim", "emb_dim", "embed_dim", "embedding_dim", "n_embed"),
+    "heads": ("n_head", "n_heads", "num_attention_heads", "num_heads"),
+    "vocabulary": ("vocab_size", "n_vocab", "padded_vocab_size"),
+    "context": (
+        "block_size", "context_length", "n_positions", "n_ctx", "max_position_embeddings", "max_seq_len",
+        "sequence_len", "max_sequence_length", "max_seq_length", "context_size", "ctx_len",
+    ),
+    "inner": ("d_ff", "n_inner", "intermediate_size", "ffn_dim", "ffn_hidden_size", "hidden_dim", "mlp_hidden_size"),
+}  # fmt: skip
+ACTIVATION = (
+    "activation", "activation_function", "activation_fn", "act_fn", "act", "hidden_act", "mlp_activation",
+    "activation_type", "hidden_activation", "nonlinearity",
+)  # fmt: skip
+TYING = ("tie_word_embeddings", "tie_weights", "weight_tying", "tie_embeddings", "tied")
+EPSILON = ("layer_norm_epsilon", "layer_norm_eps", "norm_eps", "ln_eps", "rms_norm_eps")
+
+#: words of training, data and bookkeeping: a field with one of these does not change a forward pass in evaluation
+_ASIDE = re.compile(
+    r"^(lr|learning|optim|optimizers?|adamw?|beta1|beta2|betas|momentum|wd|warmup|schedulers?|schedule|epochs?|steps?|"
+    r"iters?|iterations?|batch|accum|accumulation|grad|gradient|eval|log|logging|wandb|save|saving|ckpt|checkpoint|"
+    r"checkpointing|resume|dir|directory|folder|path|file|data|datasets?|train|training|val|valid|validation|test|seed|"
+    r"workers|ddp|fsdp|dist|distributed|backend|world|gpus?|devices?|dtype|precision|amp|compiled?|profile|project|run|"
+    r"tag|exp|experiment|debug|verbose|timestamp|timeout|patience|ema|loss|labels?|id2label|label2id|tokenizer|tokens|"
+    r"bos|eos|pad|padding|unk|sep|cls|id|drop|dropouts?|pdrop|init|initializer|std|flash|sdpa|cache|architectures|"
+    r"comment|description|sample|generate|summary|torchscript|transformers|chunk|implementation|deterministic|"
+    r"bfloat16|fp16|bf16|recompute|library|framework|revision|hash|license|finetuning|task|family|cuda|cpu|pin|shuffle|"
+    r"deepspeed|trainer|hostname|user|git|command|argv|memory|url)$"
+)
+_ASIDE_NAMES = re.compile(
+    r"^(name|model_name|version|weight_decay|decay_lr|lr_decay\w*|model|problem_type|out|output|return_\w+|"
+    r"output_(hidden_states|attentions|scores)|decay|min_\w+|max_(norm|lr|examples|samples)|clip|grad_clip|freq|time)$"
+)
+_TRAINING = re.compile(r"^(lr|learning|batch|epochs?|iters|optim|optimizer|adam|warmup|seed|grad)$")
+_ARCHITECTURE = re.compile(
+    r"^(act|activation|gelu|relu|swiglu|geglu|glu|norm|rms|rmsnorm|layernorm|ln|prenorm|postnorm|rope|rotary|alibi|pos|"
+    r"position|positional|window|sliding|sparse|moe|expert|experts|head|heads|kv|softcap|cap|capping|scale|scaled|"
+    r"scaling|tie|tied|tying|share|shared|parallel|residual|resid|bias|biases|attn|attention|mlp|ffn|ff|hidden|inner|"
+    r"multiple|embd|emb|embed|embedding|embeddings|mup|layer|layers|logit|logits|qk|qkv|causal|mask|latent|mla|mtp|"
+    r"conv|conv1d|ssm|mamba|loop|loops|recurrent|recurrence|block|blocks|dim|width|depth|expansion|ratio|factor|gate|"
+    r"gated|gating|skip|unet|squared|multiplier|nonlinearity|mixer|canon)\d*$"
+)
+_NEUTRAL_ONE = re.compile(r"^(scale|scaling|factor|multiplier|parallel|experts|groups|size|repeat|loops)$")
+
+
+def sizes_in(values: Mapping[Any, Any]) -> set[str]:
+    """Which sizes the mapping gives, as whole numbers or their text."""
+    return {size for size, names in SIZES.items() if any(_is_whole(values.get(name)) for name in names)}
+
+
+def architecture_in(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of a mapping that by their names change a forward pass, sizes left out."""
+    sizes = {name for names in SIZES.values() for name in names}
+    return {k: v for k, v in values.items() if isinstance(k, str) and k not in sizes and _is_architecture(k)}
+
+
+def unknown_fields(values: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False) -> list[str]:
+    """Fields that may change the forward pass and that a family with the fields `known` does not have.
+
+    Beside training settings, or where a library adds fields of its own (open_ended), only those count whose names are
+    about architecture; in a configuration of the model alone every field counts. Values that switch a thing off never.
+    """
+    known = set(known)
+    alone = not open_ended and not any(_has(name, _TRAINING) for name in values)
+    return [
+        name
+        for name, value in values.items()
+        if name not in known and not _is_neutral(name, value) and not _is_aside(name)
+        if alone or _is_architecture(name)
+    ]
+
+
+def words(name: str) -> set[str]:
+    """n_kvHeads -> {n, kv, heads}."""
+    return set(re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace("-", "_").replace(".", "_").split("_"))
+
+
+def _is_aside(name: str) -> bool:
+    return name.startswith("_") or bool(_ASIDE_NAMES.match(name)) or _has(name, _ASIDE)
+
+
+def _is_architecture(name: str) -> bool:
+    return not _is_aside(name) and (name in ACTIVATION or _has(name, _ARCHITECTURE))
+
+
+def _has(name: str, word: re.Pattern[str]) -> bool:
+    return any(map(word.match, words(name)))
+
+
+def _is_neutral(name: str, value: Any) -> bool:
+    if value is None or value is False or value in ("", "none", "None", "false", "False", [], {}, ()):
+        return True
+    if type(value) in (int, float):
+        return value == 0 or (value == 1 and _has(name, _NEUTRAL_ONE))
+    return False
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isdecimal() and len(value) < 12
+    return type(value) is int or (type(value) is float and value.is_integer())

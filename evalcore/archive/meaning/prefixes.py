@@ -1,0 +1,73 @@
+"""Models inside a state dict: an attribute's prefix (`model.`, `model.gpt.`), a second copy (EMA), metrics beside them.
+
+Owns which tensors belong to which model. A tensor that may be a part of the model is never dropped.
+"""
+
+from __future__ import annotations
+
+import re
+
+from evalcore.archive.meaning.state_dicts import State
+from evalcore.archive.pickle.values import TensorRef
+
+#: the token embedding of every family that is known: what stands before it is the prefix
+_EMBEDDING = re.compile(
+    r"^((?:[^.]+\.)*?)"
+    r"(?:transformer\.wte|model\.embed_tokens|token_embedding|tok_embeddings|tok_emb|embed_tokens|wte)\.weight$"
+)
+_COPY = re.compile(r"ema|shadow|swa|average|avg|teacher|target|reference|ref_model|old_|frozen", re.IGNORECASE)
+#: counters and sums of metrics: no model multiplies by them
+_METRIC = re.compile(
+    r"metric|acc|loss|ppl|perplexity|total|count|sum|n_averaged|num_|decay|step|correct|confmat|auroc|f1|bpb|criterion",
+    re.IGNORECASE,
+)
+
+
+def models_in(states: dict[str, State]) -> dict[str, State]:
+    """The states, each model under a prefix as a state of its own: `state_dict`, then `state_dict.ema_model`."""
+    separated: dict[str, State] = {}
+    for name, state in states.items():
+        separated.update(_separated(name, state))
+    return separated
+
+
+def likeliest(states: dict[str, State]) -> State | None:
+    """The first by name, unless another one alone holds a model that is known. Copies (EMA) come last."""
+    ordered = sorted(states.values(), key=lambda state: bool(_COPY.search(state.name)))
+    known = [state for state in ordered if has_known_names(state)]
+    return known[0] if known else next(iter(ordered), None)
+
+
+def has_known_names(state: State) -> bool:
+    return any(_EMBEDDING.match(key) for key in state.tensors)
+
+
+def _separated(name: str, state: State) -> dict[str, State]:
+    prefixes = {match[1] for key in state.tensors if (match := _EMBEDDING.match(key))}
+    # `model.transformer.wte` within `model.`: the longer prefix is a part of the shorter one's model
+    prefixes = {p for p in prefixes if not any(p != q and q and p.startswith(q) for q in prefixes)}
+    if not prefixes or prefixes == {""}:
+        return {name: state}
+    parts = {
+        prefix: {key[len(prefix) :]: tensor for key, tensor in state.tensors.items() if key.startswith(prefix)}
+        for prefix in prefixes
+        if prefix
+    }
+    rest = {key: tensor for key, tensor in state.tensors.items() if not key.startswith(tuple(p for p in prefixes if p))}
+    if "" in prefixes:
+        parts[""] = rest
+        rest = {}
+    ordered = sorted(parts, key=lambda prefix: (bool(_COPY.search(prefix)), prefix))
+    kept, aside = _split_rest(rest)
+    out: dict[str, State] = {}
+    for prefix in ordered:
+        first = prefix == ordered[0]
+        label = name if first else ".".join(filter(None, (name, prefix.rstrip("."))))
+        out[label] = State(label, {**parts[prefix], **(kept if first else {})}, state.others, aside if first else ())
+    return out
+
+
+def _split_rest(rest: dict[str, TensorRef]) -> tuple[dict[str, TensorRef], tuple[str, ...]]:
+    """What stands beside the models: (what may belong to the first, the names of metrics that are left aside)."""
+    aside = tuple(key for key, tensor in rest.items() if len(tensor.shape) <= 1 and _METRIC.search(key))
+    return {key: tensor for key, tensor in rest.items() if key not in aside}, aside

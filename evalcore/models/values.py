@@ -1,0 +1,107 @@
+"""Values of a model's configuration: whole numbers, numbers, flags and activations, by any of a field's names.
+
+Owns the checks of single values, and the refusal of fields that a family does not have. Numbers stored as text count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from evalcore.archive.meaning.fields import ACTIVATION, unknown_fields
+from evalcore.models.plan import CheckpointError
+
+_CORRECT = "correct it through [model] config or --model-config FILE"
+_MISSING = object()
+_ACTIVATIONS = {
+    "gelu": "gelu", "gelu_exact": "gelu", "gelu_erf": "gelu", "exact": "gelu", "gelu_none": "gelu",
+    "gelu_new": "gelu_tanh", "gelu_tanh": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "newgelu": "gelu_tanh",
+    "new_gelu": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_approx": "gelu_tanh", "tanh_gelu": "gelu_tanh",
+    "relu": "relu", "silu": "silu", "swish": "silu",
+    "relu2": "relu2", "relu_2": "relu2", "relu^2": "relu2", "relu**2": "relu2", "relu_squared": "relu2",
+    "squared_relu": "relu2", "sqrelu": "relu2", "relusquared": "relu2", "squaredrelu": "relu2", "relu_sq": "relu2",
+}  # fmt: skip
+
+
+def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 << 24, default: Any = _MISSING) -> int:
+    """The whole number under the first of the names present. Raises CheckpointError where it is none or too large."""
+    for name in names:
+        if name not in config or (config[name] is None and default is not _MISSING):
+            continue
+        value = config[name]
+        if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
+            value = int(value)
+        if type(value) is float and math.isfinite(value) and value.is_integer():
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            reason = f"config.{name} is {str(value)[:40]!r}, not a whole number from {low} to {high}"
+            raise CheckpointError("unsupported", reason, _CORRECT)
+        return value
+    if default is not _MISSING:
+        return default
+    reason = f"the configuration lacks {names[0]}"
+    raise CheckpointError("unsupported", reason, "give it through [model] config or --model-config FILE")
+
+
+def number(config: Mapping[str, Any], name: str, default: float) -> float:
+    """The finite positive number under the name."""
+    value = config.get(name)
+    value = default if value is None else value
+    if isinstance(value, str) and len(value) < 40:
+        try:
+            value = float(value)
+        except ValueError:
+            pass  # refused below with its text
+    if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+        raise CheckpointError("unsupported", f"config.{name} is {str(value)[:40]!r}, not a positive number", _CORRECT)
+    return float(value)
+
+
+def number_of(config: Mapping[str, Any], names: Iterable[str], default: float) -> float:
+    """The number under the first of the names that the configuration has."""
+    name = next((name for name in names if config.get(name) is not None), None)
+    return default if name is None else number(config, name, default)
+
+
+def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = config.get(name)
+    value = default if value is None else value
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if value not in (True, False, 0, 1):
+        reason = f"config.{name} is {str(value)[:40]!r}, neither true nor false"
+        raise CheckpointError("unsupported", reason, _CORRECT)
+    return bool(value)
+
+
+def activation(config: Mapping[str, Any], default: str) -> str:
+    """The activation that the configuration names, by whatever field; `default` where it names none."""
+    for name in ACTIVATION:
+        value = config.get(name)
+        if value is None or value is False or value == "":
+            continue
+        text = str(value).lower().strip("<>").replace("-", "_").rsplit(".", 1)[-1]
+        known = _ACTIVATIONS.get(text)
+        if known is None:
+            reason = f"config.{name} is {str(value)[:40]!r}; known are gelu, gelu_tanh, relu, relu2 and silu"
+            raise CheckpointError("unsupported", reason, f"give one of those through [model] config, or {_FACTORY}")
+        return known
+    return default
+
+
+_FACTORY = "set model.factory to a function that builds the model"
+
+
+def refuse_unknown(family: str, config: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False) -> None:
+    """Raise CheckpointError naming the fields that may change the forward pass and that the family does not have.
+
+    open_ended: whether a library adds fields of its own to the configuration.
+    """
+    unknown = unknown_fields(config, known, open_ended=open_ended)
+    if unknown:
+        told = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        reason = f"the configuration says {told}{more}, which a {family} model does not have"
+        hint = f"{_FACTORY}; or, where it does not change the forward pass, say {unknown[0]} = false in [model] config"
+        raise CheckpointError("unsupported", reason, hint)
