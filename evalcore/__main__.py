@@ -129,7 +129,7 @@ def _measure(said: argparse.Namespace, group: ProcessGroup) -> int:
 
 
 def _print(said: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:
-    note = "; ".join(filter(None, (*loaded.notes, result.note, check)))
+    note = "; ".join(filter(None, (*loaded.notes, result.note, check, loaded.contradiction(result.loss))))
     print(f"tokens: {result.tokens}")
     if result.bits_per_byte is not None:
         print(f"bits_per_byte: {result.bits_per_byte}")

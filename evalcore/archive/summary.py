@@ -13,7 +13,7 @@ from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import FoundConfig, config_beside, config_in, corrected, values_digest
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
 from evalcore.archive.meaning.folders import read_folder
-from evalcore.archive.meaning.prefixes import likeliest, models_in
+from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
 from evalcore.archive.meaning.step import logged_val_loss_in, step_in, tokens_seen_in
@@ -102,8 +102,8 @@ def understand(
     path: where sidecars are looked for. settings: configuration given by the user, for what the payload lacks.
     """
     payload = read_payload(file)
-    states = models_in(find_states(payload.root))
-    state = choose_state(states, wanted) if wanted is not None else likeliest(states)
+    states = likeliest_first(models_in(find_states(payload.root)))
+    state = choose_state(states, wanted) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
     sidecars = sidecars_of(path if path is not None else file.path)
     config = corrected(config_in(payload.root) or config_beside(sidecars), settings)

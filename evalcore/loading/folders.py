@@ -15,7 +15,8 @@ from torch import nn
 
 from evalcore.archive.meaning.folders import Folder, read_folder
 from evalcore.archive.pickle.values import StorageRef
-from evalcore.loading.checkpoint import LoadedModel, build_and_fill
+from evalcore.loading.build import build_and_fill
+from evalcore.loading.model import LoadedModel
 from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import FAMILIES, factory, plan_model

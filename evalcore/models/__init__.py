@@ -30,9 +30,9 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
 
 def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """The plan of a known family. Raises CheckpointError: unsupported family, bad configuration value, wrong shape."""
-    known = FAMILIES.get(family)
-    if known is None:
+    plan_family = FAMILIES.get(family)
+    if plan_family is None:
         what = "its model is of no known family" if family in ("state-dict", "unknown") else f"its family is {family}"
         reason = f"the file holds a state dict, but {what}: evaluated out of the box are {', '.join(FAMILIES)}"
         raise CheckpointError("unsupported", reason, "set model.factory to a function that builds the model")
-    return known(config, state)
+    return plan_family(config, state)

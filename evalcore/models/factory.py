@@ -13,17 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evalcore.archive.meaning.fields import SIZES
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
 _CONTEXT_NAMES = (
-    "context_length",
-    "block_size",
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "sequence_len",
-)
+    *SIZES["context"], "seq_len", "sequence_length", "max_length", "max_len", "max_position", "ctx", "window_size",
+)  # fmt: skip
 
 
 class LogitsModel(nn.Module):
@@ -34,10 +30,12 @@ class LogitsModel(nn.Module):
         self.inner = inner
         self.vocab_size = vocab_size
         self.context_length = context_length
+        unknown = "the context length of the model is not known: set seq_len, or windows are 1024 tokens"
+        self.notes = [] if context_length is not None else [unknown]
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) whatever the model gives: a tensor, a tuple that begins with it, or an object with it."""
-        return logits_in(self.inner(tokens))
+        return logits_in(self.inner(tokens.contiguous()))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.logits(tokens)
@@ -45,19 +43,19 @@ class LogitsModel(nn.Module):
 
 def logits_in(output: Any) -> Tensor:
     """The logits in what a forward pass returned. Raises CheckpointError where there are none."""
-    found = output
-    if isinstance(found, (tuple, list)) and found:
-        found = found[0]
-    elif isinstance(found, Mapping) and "logits" in found:
-        found = found["logits"]
-    elif not isinstance(found, Tensor):
-        found = getattr(found, "logits", None)
-    if not isinstance(found, Tensor) or found.dim() != 3:
+    logits = output
+    if isinstance(logits, (tuple, list)) and logits:
+        logits = logits[0]
+    elif isinstance(logits, Mapping) and "logits" in logits:
+        logits = logits["logits"]
+    elif not isinstance(logits, Tensor):
+        logits = getattr(logits, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 3:
         reason = (
             f"the model's forward(tokens) gave {type(output).__name__}, not logits of shape (batch, time, vocabulary)"
         )
         raise CheckpointError("unsupported", reason, "return the logits, a tuple that begins with them, or .logits")
-    return found
+    return logits
 
 
 def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
@@ -111,8 +109,10 @@ def wrap(inner: nn.Module, config: Mapping[str, Any], device: str) -> LogitsMode
 
 
 def _number(names: tuple[str, ...], config: Mapping[str, Any], own: Any) -> int | None:
+    """The first that is a whole number; the model's own configuration goes before the file's."""
     for name in names:
-        for value in (config.get(name), getattr(own, name, None)):
-            if type(value) is int and value > 0:
-                return value
+        value = own.get(name) if isinstance(own, Mapping) else getattr(own, name, None)
+        for number in (value, config.get(name)):
+            if type(number) is int and number > 0:
+                return number
     return None

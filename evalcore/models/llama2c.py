@@ -65,4 +65,4 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         names["output.weight"] = _HEAD
     weights = {ours: From(theirs) for ours, theirs in names.items()}
-    return Plan("llama2c", partial(Llama, shape), weights, context, rows)
+    return Plan("llama2c", partial(Llama, shape), weights, context, rows, tied_head=_HEAD)

@@ -69,5 +69,5 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         of_file["output.weight"] = "out_head.weight"
     weights = {ours: From(theirs) for ours, theirs in of_file.items()}
-    notes = list(sizes.notes)
-    return Plan("llms-from-scratch", partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)
+    build, notes = partial(Decoder, shape), list(sizes.notes)
+    return Plan("llms-from-scratch", build, weights, shape.positions, shape.vocab_size, notes, "out_head.weight")

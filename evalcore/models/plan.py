@@ -41,7 +41,8 @@ class From:
 class Plan:
     """How to make one model. build is called on the meta device; weights maps each parameter to its place.
 
-    context_length: the most positions the model can take, None where there is no bound.
+    context_length: the most positions the model can take, None where there is no bound. tied_head: the head's name in
+    the file, which may be there although its values are the embedding's.
     """
 
     family: str
@@ -50,6 +51,7 @@ class Plan:
     context_length: int | None
     vocab_size: int
     notes: list[str] = field(default_factory=list)
+    tied_head: str = "lm_head.weight"
 
 
 def demand_layers(config_name: str, layers: int, state: Mapping[str, Shaped], pattern: str) -> None:

@@ -46,7 +46,7 @@ def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 <<
 
 def number(config: Mapping[str, Any], name: str, default: float) -> float:
     """The finite positive number under the name."""
-    value = config.get(name)
+    value: Any = config.get(name)
     value = default if value is None else value
     if isinstance(value, str) and len(value) < 40:
         try:

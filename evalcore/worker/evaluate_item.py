@@ -212,7 +212,7 @@ def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float)
     said: dict[str, Any] = {name: getattr(result, name) for name in names}
     said["window_nats"] = tuple(result.window_nats.tolist())
     said["window_targets"] = tuple(result.window_targets.tolist())
-    said["note"] = "; ".join(filter(None, (*loaded.notes, result.note))) or None
+    said["note"] = "; ".join(filter(None, (*loaded.notes, result.note, loaded.contradiction(result.loss)))) or None
     return Measurement(
         **said,
         load_seconds=load_seconds,

@@ -182,6 +182,7 @@ def _missing(values: dict[str, Any], best: _Mapping, other: _Mapping) -> dict[st
     more: dict[Any, Any] = {}
     if not other.path or other.path[:1] == best.path[:1]:
         more = {name: other.values.get(name) for size in other.sizes - sizes_in(values) for name in SIZES[size]}
-    if any(name in _KEYS for name in other.path):
+    inside = other.path[: len(best.path)] == best.path  # nested in it, so already said where it belongs
+    if any(name in _KEYS for name in other.path) and not inside:
         more |= architecture_in(_scalars(other.values))
     return {name: plain(item) for name, item in more.items() if item is not None and name not in values}

@@ -31,11 +31,15 @@ def models_in(states: dict[str, State]) -> dict[str, State]:
     return separated
 
 
-def likeliest(states: dict[str, State]) -> State | None:
-    """The first by name, unless another one alone holds a model that is known. Copies (EMA) come last."""
-    ordered = sorted(states.values(), key=lambda state: bool(_COPY.search(state.name)))
-    known = [state for state in ordered if has_known_names(state)]
-    return known[0] if known else next(iter(ordered), None)
+def likeliest_first(states: dict[str, State]) -> dict[str, State]:
+    """Models that are known by their names before others, copies (EMA) after the rest; otherwise as they stand."""
+    ordered = sorted(states, key=lambda name: (not has_known_names(states[name]), is_copy(name)))
+    return {name: states[name] for name in ordered}
+
+
+def is_copy(name: str) -> bool:
+    """Whether a state dict's name says that it is no trained model itself: an average, a teacher, a reference."""
+    return bool(_COPY.search(name))
 
 
 def has_known_names(state: State) -> bool:

@@ -89,8 +89,8 @@ def yaml_mappings(text: str) -> dict[str, Any]:
         if scalar:
             parent[name] = _yaml_scalar(scalar)
         elif len(open_mappings) < LIMITS.nesting:
-            parent[name] = inner = {}
-            open_mappings.append((indent, inner))
+            parent[name] = {}
+            open_mappings.append((indent, parent[name]))
     return values
 
 

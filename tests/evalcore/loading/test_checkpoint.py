@@ -284,7 +284,7 @@ def test_causal_mask_buffers_are_neither_unknown_nor_parameters(tmp_path):
 
 
 def test_a_file_rewritten_while_it_is_read_is_superseded_not_corrupt(tmp_path, monkeypatch):
-    from evalcore.loading import checkpoint
+    from evalcore.loading import checkpoint_file as checkpoint
 
     path = make.save_rosellm(tmp_path / "a.pt")
     understand = checkpoint.understand

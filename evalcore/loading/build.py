@@ -1,0 +1,92 @@
+"""From a plan to a filled model: every name, shape and dtype is checked on meta before anything is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TypeGuard
+
+import torch
+from torch import nn
+
+from evalcore.archive.meaning.state_dicts import is_derived
+from evalcore.archive.pickle.values import TensorRef
+from evalcore.loading.model import LoadedModel
+from evalcore.loading.weights import Records, Target, fill
+from evalcore.models.decoder import allocated, on_meta
+from evalcore.models.plan import CheckpointError, Plan
+
+_FLOATS = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
+
+
+def build_and_fill(
+    plan: Plan,
+    state: Mapping[str, TensorRef],
+    records: Records,
+    device: str,
+    reuse: LoadedModel | None,
+    file_bytes: int,
+) -> tuple[nn.Module, int]:
+    """Check every shape against a model on meta, then allocate (or take over `reuse`) and fill; bytes read."""
+    meta_model = on_meta(plan.build)
+    expected = dict(meta_model.named_parameters())
+    check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state)
+    needed = {source.key: state[source.key] for source in plan.weights.values()}
+    _demand_floats(needed)
+    demand_size(needed, file_bytes)
+    model = reuse.model if _refillable(reuse, plan, device) else allocated(meta_model, device)
+    targets = [
+        Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
+        for name, parameter in model.named_parameters()
+    ]
+    return model, fill(records, targets)
+
+
+def _refillable(reuse: LoadedModel | None, plan: Plan, device: str) -> TypeGuard[LoadedModel]:
+    """Builds are partials of a class and its frozen sizes: equal ones make interchangeable models."""
+    before = reuse.plan.build if reuse is not None and reuse.plan is not None else None
+    if reuse is None or not isinstance(before, partial) or not isinstance(plan.build, partial):
+        return False
+    same = (before.func, before.args) == (plan.build.func, plan.build.args)
+    return same and next(reuse.model.parameters()).device.type == torch.device(device).type
+
+
+def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mapping[str, TensorRef]) -> None:
+    """Names and shapes of the file against the model's. Raises CheckpointError `shape` listing up to five of each."""
+    missing = [source.key for source in plan.weights.values() if source.key not in state]
+    used = {source.key for source in plan.weights.values()} | {plan.tied_head}
+    extra = [key for key in state if key not in used and not is_derived(key)]
+    wrong = []
+    for name, source in plan.weights.items():
+        if source.key in state:
+            shape = tuple(state[source.key].shape)
+            needed = expected[name][::-1] if source.transposed else expected[name]
+            if shape != needed:
+                wrong.append(f"{source.key} {list(shape)} instead of {list(needed)}")
+    problems = [(missing, "missing"), (extra, "unknown"), (wrong, "of the wrong shape")]
+    told = [
+        f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        for names, what in problems
+        if names
+    ]
+    if told:
+        reason = f"the state dict does not fit a {plan.family} model of its configuration; " + "; ".join(told)
+        raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
+
+
+def _demand_floats(state: Mapping[str, TensorRef]) -> None:
+    for name, tensor in state.items():
+        if tensor.dtype not in _FLOATS:
+            hint = "give the checkpoint before quantisation, or model.factory"
+            raise CheckpointError(
+                "unsupported", f"{name} holds {tensor.dtype} values, not floating-point weights", hint
+            )
+
+
+def demand_size(state: Mapping[str, TensorRef], file_bytes: int) -> None:
+    """No allocation beyond what the file can hold: a stride of 0 makes any size out of one number."""
+    unique = {(t.storage.key, t.offset, t.shape, t.stride): t for t in state.values()}
+    described = sum(tensor.size_bytes for tensor in unique.values())
+    if described > 4 * file_bytes + (64 << 20):
+        reason = f"its tensors describe {described} bytes, and the file has {file_bytes}"
+        raise CheckpointError("shape", reason, "save the tensors themselves, not views expanded from a single number")

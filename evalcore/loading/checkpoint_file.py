@@ -1,0 +1,139 @@
+"""One checkpoint file as a live model: identified, understood, planned, filled. Reads only the needed records."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from torch import nn
+
+from evalcore.archive.container.directory import Directory
+from evalcore.archive.container.source import OpenFile, Source
+from evalcore.archive.errors import ArchiveError
+from evalcore.archive.payload import identify
+from evalcore.archive.summary import Reading, summary_of, understand
+from evalcore.loading.build import build_and_fill, demand_size
+from evalcore.loading.model import LoadedModel
+from evalcore.loading.planning import load_notes, plan_of, usable_state
+from evalcore.loading.weights import read_tensors, records_of
+from evalcore.messages import ModelSpec
+from evalcore.models import factory
+from evalcore.models.plan import CheckpointError, Plan
+
+Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
+
+
+def load_file(
+    source: Source,
+    spec: ModelSpec,
+    device: str,
+    verify: str,
+    reuse: LoadedModel | None,
+    *,
+    require_zip: bool,
+    expect_digest: str | None,
+    expect_size_bytes: int | None,
+    path: str | None,
+    report: Report | None,
+) -> LoadedModel:
+    """Load the model of one file. Raises CheckpointError, ArchiveError, OSError."""
+    file = OpenFile(source)
+    loaded: LoadedModel | None = None
+    try:
+        _demand_version(file, expect_digest, expect_size_bytes)
+        reading = understand(file, path=path, wanted=spec.state, settings=spec.config)
+        _demand_digest(reading.payload.digest, expect_digest)
+        if require_zip and reading.payload.format != "zip":
+            hint = "save it in torch's zip format, or allow it with require_zip = false"
+            raise CheckpointError("unsupported", "the file is in torch's format before 1.6, without checksums", hint)
+        loaded = _load(file, reading, spec, device, verify, reuse, report)
+        return loaded
+    except (ArchiveError, CheckpointError) as error:
+        if error.kind != "superseded" and _rewritten(file):
+            raise CheckpointError("superseded", "the file was rewritten while it was read") from error
+        raise
+    finally:
+        if loaded is None:
+            file.close()
+
+
+def _rewritten(file: OpenFile) -> bool:
+    now = os.fstat(file.fd)
+    return (now.st_size, now.st_mtime_ns) != (file.size, file.status.st_mtime_ns)
+
+
+def _demand_version(file: OpenFile, digest: str | None, size_bytes: int | None) -> None:
+    """The size, and the digest where it is cheap, before the file is read."""
+    if size_bytes is not None and file.size != size_bytes:
+        raise CheckpointError(
+            "superseded", f"the file has {file.size} bytes now, not {size_bytes} as when it was registered"
+        )
+    if digest is not None:
+        try:
+            found = identify(file)
+        except ArchiveError:
+            return  # what is wrong with it now is said by the reading
+        if isinstance(found, Directory) and not found.unverified:
+            _demand_digest(found.digest(file), digest)
+
+
+def _demand_digest(found: str, expected: str | None) -> None:
+    if expected is not None and found != expected:
+        raise CheckpointError("superseded", "the file holds another version than when it was registered")
+
+
+def _load(
+    file: OpenFile,
+    reading: Reading,
+    spec: ModelSpec,
+    device: str,
+    verify: str,
+    reuse: LoadedModel | None,
+    report: Report | None,
+) -> LoadedModel:
+    summary = summary_of(file, reading)
+    state = usable_state(reading, spec)
+    needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
+    total = sum(needed.values()) if verify == "model" else file.size
+    records = records_of(file, reading.payload, _counted(report, total) if report is not None else None)
+    config = reading.config.values if reading.config else None
+    notes = load_notes(reading, state, spec)
+    plan: Plan | None = None
+    if spec.factory is not None:
+        demand_size(state.tensors, file.size)
+        tensors, read_bytes = read_tensors(records, state.tensors)
+        wrapped = factory.build(spec, config or {}, tensors, device)
+        model: nn.Module = wrapped
+        family, vocab_size, context_length = "factory", wrapped.vocab_size, wrapped.context_length
+        notes += wrapped.notes
+    else:
+        plan = plan_of(reading, state)
+        model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, file.size)
+        notes += plan.notes
+        family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length
+    if verify == "all":
+        used = {ref.storage.key for ref in state.tensors.values()}
+        read_bytes += records.check(lambda key: key not in used)
+    model.eval().requires_grad_(False)
+    return LoadedModel(
+        model=model, family=family, config=config, context_length=context_length, vocab_size=vocab_size,
+        parameters=state.parameters, step=summary.step, step_source=summary.step_source,
+        logged_val_loss=summary.logged_val_loss, tokens_seen=summary.tokens_seen, notes=notes, digest=summary.digest,
+        read_bytes=read_bytes, size_bytes=file.size, plan=plan, files=[file], records=records,
+        storages={ref.storage.key: ref.storage for ref in state.tensors.values()},
+    )  # fmt: skip
+
+
+def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """Pieces add up, whichever thread has read them. Later readings of the same records are not told."""
+    read, lock = 0, threading.Lock()
+
+    def passed(more: int) -> None:
+        nonlocal read
+        with lock:
+            read += more
+            if read <= total:
+                report(read, total)
+
+    return passed

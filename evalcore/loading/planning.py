@@ -1,0 +1,82 @@
+"""What is loaded from a payload: which state dict, family and configuration; or a refusal with a remedy.
+
+Owns the words of these refusals and notes. Opens and reads nothing.
+"""
+
+from __future__ import annotations
+
+from evalcore.archive.errors import shown
+from evalcore.archive.meaning.config import nameless_config
+from evalcore.archive.meaning.family import FAMILIES, lacks_config_hint
+from evalcore.archive.meaning.prefixes import is_copy
+from evalcore.archive.meaning.state_dicts import State, choose_state
+from evalcore.archive.meaning.trainer import refuse_family, refuse_parts
+from evalcore.archive.summary import Reading, notes_of
+from evalcore.messages import ModelSpec
+from evalcore.models import plan_model
+from evalcore.models.plan import CheckpointError, Plan
+
+_TWO_FIT = (
+    "the names and the configuration fit nanoGPT (exact GELU) as well as build-nanogpt and minGPT (tanh GELU): they"
+    " differ in their GELU, and so in the loss"
+)
+_SAY_WHICH = (
+    'say family = "nanogpt" (exact GELU), "build-nanogpt" or "mingpt" (tanh GELU) in [model] config or by'
+    " --model-config FILE"
+)
+
+
+def usable_state(reading: Reading, spec: ModelSpec) -> State:
+    """The chosen state dict, of plain tensors only. Raises CheckpointError where the file has none or hides objects."""
+    demand_known_family(spec)
+    if spec.factory is None:
+        refuse_family(reading.family, reading.trainer, FAMILIES)
+        refuse_parts(reading.payload.root, reading.trainer)
+    if reading.payload.legacy is not None and reading.payload.foreign:
+        reason = f"the file, in the format without checksums, names {', '.join(reading.payload.foreign[:5])}"
+        raise CheckpointError("unsafe", reason, "save it in torch's zip format, with the state dict and plain values")
+    state = reading.state if reading.state is not None else choose_state(reading.states, spec.state)
+    strange = {name: what for name, what in state.others.items() if not name.endswith("_extra_state")}
+    if strange:
+        shown_names = ", ".join(f"{name} ({what})" for name, what in list(strange.items())[:5])
+        reason = f"the model's state dict holds something else than tensors: {shown_names}"
+        raise CheckpointError("unsafe", reason, "save model.state_dict() alone")
+    return state
+
+
+def demand_known_family(spec: ModelSpec) -> None:
+    """Raise CheckpointError where `[model] config` names a family that is none."""
+    family = (spec.config or {}).get("family")
+    if spec.factory is None and family is not None and family not in FAMILIES:
+        reason = f"[model] config says family = {shown(str(family))!r}; families are {', '.join(FAMILIES)}"
+        raise CheckpointError("unsupported", reason, "name one of them, or set model.factory to a function of yours")
+
+
+def plan_of(reading: Reading, state: State) -> Plan:
+    """The plan of the recognised family, with the configuration and what had to be assumed."""
+    if reading.config is None and reading.family in (*FAMILIES, "nanogpt-like"):
+        nameless = nameless_config(reading.payload.root)
+        reason = f"the file holds a state dict ({reading.family}) but no model configuration"
+        if nameless is not None:
+            reason += f": its {nameless} was pickled without the names of its fields"
+        raise CheckpointError("unsupported", reason, lacks_config_hint(reading.family))
+    if reading.family == "nanogpt-like":
+        raise CheckpointError("unsupported", _TWO_FIT, _SAY_WHICH)
+    values = reading.config.values if reading.config is not None else {}
+    return plan_model(reading.family, {**reading.assumed, **values}, state.tensors)
+
+
+def load_notes(reading: Reading, state: State, spec: ModelSpec) -> list[str]:
+    """What is unusual about the file and the choices made, for a result's note."""
+    notes = notes_of(reading)
+    if spec.config:
+        notes.append("configuration from [model] config")
+    others = [shown(name or "(the whole file)") for name in reading.states if name != state.name]
+    if others or is_copy(state.name):
+        notes.append(f"state dict {shown(state.name or '(the whole file)')}")
+    if others:
+        notes.append(f"also in the file: {', '.join(others[:5])}{' ...' * (len(others) > 5)}")
+    if reading.trainer == "deepspeed":
+        kinds = sorted({tensor.dtype for tensor in state.tensors.values()})
+        notes.append(f"DeepSpeed's working copy of the weights, in {', '.join(kinds)}")
+    return notes
