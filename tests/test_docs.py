@@ -13,7 +13,8 @@ from docs.from_code import navigation
 from docs.from_code.tables import view_columns
 from evalcore.messages import FAILURE_KINDS
 from watcher.domain.job import State
-from watcher.settings.schema import Settings, load_settings
+from watcher.settings.load import load_settings
+from watcher.settings.schema import Settings
 from watcher.store import meanings, schema
 from watcher.store.views import VIEWS
 

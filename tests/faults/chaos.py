@@ -25,7 +25,7 @@ from tests.support.tiny import tiny_bytes, write_tiny
 from watcher import failpoints
 from watcher.daemon import Daemon
 from watcher.log import Log
-from watcher.settings.schema import load_settings
+from watcher.settings.load import load_settings
 from watcher.state.folder import StateFolder
 
 PLACES = (

@@ -20,7 +20,7 @@ from tests.support.tiny import tiny_bytes
 from watcher.daemon import Daemon
 from watcher.launch import processes
 from watcher.log import Log
-from watcher.settings.schema import load_settings
+from watcher.settings.load import load_settings
 from watcher.state.folder import StateFolder
 
 NAMES = st.sampled_from(["a_1.pt", "b_2.pt", "c_3.pt"])

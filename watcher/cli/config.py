@@ -18,8 +18,9 @@ def command() -> None:
 @click.pass_obj
 def show(flags: Globals, as_json: bool) -> None:
     """Print the settings in force: the file with CKPTWATCH_* over it, defaults filled in, secrets masked."""
-    from watcher.settings.schema import load_settings
-    from watcher.settings.template import as_toml, shown
+    from watcher.settings.load import load_settings
+    from watcher.settings.masking import shown
+    from watcher.settings.template import as_toml
 
     data = shown(load_settings(flags.settings_file()))
     if as_json:
@@ -36,7 +37,8 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
     """Check the settings file: every problem at once, exit status 3 where there is one."""
     from pathlib import Path
 
-    from watcher.settings.schema import DEFAULT_FILE, load_settings
+    from watcher.settings.load import load_settings
+    from watcher.settings.schema import DEFAULT_FILE
 
     where = Path(file) if file is not None else flags.settings_file() or Path(DEFAULT_FILE)
     try:

@@ -57,7 +57,7 @@ def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
     from watcher.cli.showing import ProgressLine, state_folder
     from watcher.launch.datafiles import ask
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
 
     names: list[str] = []
     for path in paths:

@@ -27,7 +27,7 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     from watcher.daemon import Daemon
     from watcher.launch.trainer import DemoTrainer
     from watcher.log import Log
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
     from watcher.state.folder import StateFolder
 
     root = Path(folder).absolute()

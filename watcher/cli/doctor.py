@@ -25,7 +25,7 @@ def command(flags: Globals, as_json: bool, db: str | None) -> None:
     """
     from watcher.cli.showing import painted, state_folder
     from watcher.domain.checkpoint import printable
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
     from watcher.setup.doctor import examine
 
     settings = load_settings(flags.settings_file())

@@ -37,7 +37,7 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str | None, **given: Any) -> None:
     """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
     trackio or prometheus. What the sink has already is not sent again."""
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
     from watcher.sinks.deliver import held, send
     from watcher.sinks.registry import make_sink
     from watcher.state.folder import StateFolder

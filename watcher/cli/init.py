@@ -26,7 +26,8 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     Looks at the folder DIR in which a trainer saves, and at data; shows what it found; writes ./ckptwatch.toml, or the
     file of -c.
     """
-    from watcher.settings.schema import DEFAULT_FILE, load_settings
+    from watcher.settings.load import load_settings
+    from watcher.settings.schema import DEFAULT_FILE
     from watcher.setup.discover import compose, data_nearby, look_at
 
     out = Path(flags.config_file or DEFAULT_FILE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from watcher.errors import CkptwatchError
+from watcher.errors import CkptwatchError, ConfigError
 
 
 @dataclass
@@ -48,10 +48,13 @@ def db_option(command: Callable) -> Callable:
 
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
     """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
-    from watcher.settings.schema import load_settings
+    from watcher.settings.database_url import database_url_problem
+    from watcher.settings.load import load_settings
     from watcher.state.folder import default_database
 
     if db is not None:
+        if (problem := database_url_problem(db)) is not None:
+            raise ConfigError(f"--db: {problem}", hint="ckptwatch db path --db FILE")
         return db
     settings = load_settings(flags.settings_file())
     return default_database(settings.store.url, watched or [run.dir for run in settings.run])

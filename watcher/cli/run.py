@@ -71,7 +71,7 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
 
 def load(flags: Globals, given: dict[str, Any]):
     """The settings of the file, the environment and the flags, in rising order."""
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
 
     over = as_settings(given)
     measure = over.pop("measure", {})
@@ -81,13 +81,8 @@ def load(flags: Globals, given: dict[str, Any]):
     run = {key: given[flag] for flag, key in names.items() if given.get(flag) is not None}
     if given.get("folder"):
         over["run"] = [{"dir": os.path.abspath(given["folder"]), **run}]
-    settings = load_settings(flags.settings_file(), over)
-    update: dict[str, Any] = {}
-    if run and not given.get("folder"):
-        update["run"] = tuple(entry.model_copy(update=run) for entry in settings.run)
-    if measure:
-        update["eval"] = tuple(entry.model_copy(update=measure) for entry in settings.eval)
-    return settings.model_copy(update=update) if update else settings
+    each: dict[str, dict[str, Any]] = {"run": {} if given.get("folder") else run, "eval": measure}
+    return load_settings(flags.settings_file(), over, each)
 
 
 def _finished(once: bool, until: str | None) -> Callable[[Any], bool]:

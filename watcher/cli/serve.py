@@ -18,7 +18,7 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
 
     Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
     """
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
     from watcher.state.folder import StateFolder
     from watcher.web.start import make_server
 

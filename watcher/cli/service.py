@@ -104,7 +104,8 @@ def _user_config() -> Path:
 
 def _written_outside_the_state(config: Path) -> tuple[str, ...]:
     """Folders that the settings name for writing: everything else is read-only for the service."""
-    from watcher.settings.schema import DEFAULT_DATABASE, load_settings
+    from watcher.settings.load import load_settings
+    from watcher.settings.schema import DEFAULT_DATABASE
     from watcher.store.engine import sqlite_path
 
     if not config.exists():

@@ -76,7 +76,7 @@ def painted(words: str, colour: str) -> str:
 
 def state_folder(flags: Globals, db: str | None):
     """The state folder that belongs to the database of these flags."""
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
     from watcher.state.folder import StateFolder
 
     settings = load_settings(flags.settings_file())

@@ -51,7 +51,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     from watcher.cli.showing import state_folder
     from watcher.domain.health import EXIT_DEGRADED, judge_from_outside
     from watcher.log import sentence
-    from watcher.settings.template import without_password
+    from watcher.settings.masking import without_password
     from watcher.state.lock import lock_facts
 
     folder = state_folder(flags, db)
@@ -110,7 +110,7 @@ def _devices(flags: Globals) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from watcher.launch.devices import list_gpus
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
 
     if load_settings(flags.settings_file()).launch.device == "cpu":
         return []

@@ -21,6 +21,7 @@ from evalcore.launch_folder import write_atomically
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
 from watcher.errors import ConfigError
+from watcher.settings.evaluation import config_problem
 from watcher.settings.schema import EvalSettings, LaunchSettings, ModelSettings
 
 
@@ -172,8 +173,12 @@ def _read_table(path: Path) -> dict[str, Any]:
         table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"[model] config: there is no file {path}") from None
+    except RecursionError:
+        raise ConfigError(f"[model] config: {path} is nested too deep to be read") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"[model] config: {path} cannot be read: {error}", hint="give JSON or TOML") from None
     if not isinstance(table, dict):
         raise ConfigError(f"[model] config: {path} holds no table of keys")
+    if (problem := config_problem(table)) is not None:
+        raise ConfigError(f"[model] config: {path}: {problem}")
     return table

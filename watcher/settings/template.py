@@ -1,29 +1,23 @@
-"""Settings as text: every key with its default as commented TOML, as a JSON schema, and as in force, secrets masked.
+"""Settings as text: every key with its default as commented TOML, and as a JSON schema; plain data as TOML.
 
-Generated from the fields of watcher/settings/schema.py, so that what is documented is what is read.
+Generated from the fields of the sections, so that what is documented is what is read.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit, urlunsplit
 
+import tomlkit
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from watcher.settings.schema import Settings
 
-MASK = "***"
-_SECRET_KEY = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
-#: Values of these keys may be an address that is itself the secret.
-_SECRET_ADDRESSES = ("webhook", "apprise")
 #: What the full example says where a key has no default.
 _EXAMPLES = {
     ("run", "dir"): "checkpoints",
@@ -36,6 +30,8 @@ _EXAMPLES = {
     ("alert", "command"): ["notify-send", "ckptwatch"],
     ("alert", "eval_set"): "val",
     ("alert", "webhook"): "https://example.org/hook",
+    ("alert", "best_link"): "best.pt",
+    ("alert", "best_copy"): "best-copy.pt",
     ("alert", "apprise"): "mailto://user:password@example.org",
     ("run", "exclude"): ["old/*"],
     ("run", "ready_marker"): "{name}.done",
@@ -88,32 +84,28 @@ def schema() -> dict[str, Any]:
     return Settings.model_json_schema()
 
 
-def shown(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for a person, with passwords, tokens and secret addresses masked."""
-    return _masked(settings.model_dump(mode="json"))
-
-
 def as_toml(data: dict[str, Any]) -> str:
-    """Plain data as TOML; None is left out (TOML has no such value)."""
-    lines: list[str] = []
-    _write_table(lines, "", data)
-    return "\n".join(lines).strip("\n") + "\n"
+    """Plain data as TOML; None and empty top-level lists are left out."""
+    return tomlkit.dumps({key: _without_none(value) for key, value in data.items() if value not in (None, [], ())})
 
 
 def toml_value(value: Any) -> str:
-    """One value. Text is written as JSON does it, which TOML's basic strings understand."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    """One value on one line, as it stands behind `key = `."""
     if isinstance(value, dict):
-        inner = ", ".join(f"{_toml_key(key)} = {toml_value(item)}" for key, item in value.items())
-        return "{ " + inner + " }" if inner else "{}"
-    if isinstance(value, Enum):
-        return toml_value(value.value)
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table.as_string()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return tomlkit.item(value if isinstance(value, (bool, int, float)) else str(value)).as_string()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
@@ -173,49 +165,6 @@ def _sample(annotation: Any) -> Any:
     if first is float:
         return 1.0
     return ""
-
-
-def _masked(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {name: _masked(item, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item, key) for item in value]
-    if isinstance(value, str) and value:
-        if key in _SECRET_ADDRESSES or (_SECRET_KEY.search(key) and key not in ("tokenizer", "token_dtype")):
-            return MASK
-        return without_password(value)
-    return value
-
-
-def without_password(text: str) -> str:
-    """An URL with its password masked; anything else as it is."""
-    if "://" not in text or "@" not in text:
-        return text
-    parts = urlsplit(text)
-    if parts.password is None:
-        return text
-    address = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{MASK}@{address}"))
-
-
-def _write_table(lines: list[str], name: str, table: dict[str, Any]) -> None:
-    later: list[tuple[str, Any]] = []
-    for key, value in table.items():
-        if value is None:
-            continue
-        if isinstance(value, dict) or (isinstance(value, (list, tuple)) and value and isinstance(value[0], dict)):
-            later.append((key, value))
-        elif not (name == "" and value in ([], ())):
-            lines.append(f"{_toml_key(key)} = {toml_value(value)}")
-    for key, value in later:
-        whole = f"{name}.{_toml_key(key)}" if name else _toml_key(key)
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            lines += ["", f"[[{whole}]]" if isinstance(value, (list, tuple)) else f"[{whole}]"]
-            _write_table(lines, whole, one)
-
-
-def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def path_from(file: Path, base: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.checkpoints import save_rosellm
-from watcher.settings.schema import load_settings
+from watcher.settings.load import load_settings
 from watcher.setup.discover import look_at
 from watcher.setup.doctor import release_of
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from watcher.settings.schema import Settings, load_settings
-from watcher.settings.template import as_toml, full_toml, shown, toml_value
+from watcher.settings.load import load_settings
+from watcher.settings.masking import shown
+from watcher.settings.schema import Settings
+from watcher.settings.template import as_toml, full_toml, toml_value
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

@@ -1,0 +1,40 @@
+"""Is this a database that results can be kept in? A file name or an SQLAlchemy URL, judged without opening it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from watcher.domain.database import DEFAULT_DATABASE
+from watcher.settings.masking import without_password
+
+_SCHEME = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?", re.IGNORECASE)
+_EXAMPLES = "write a file name, sqlite:////absolute/file.db, or postgresql+psycopg://user@host/database"
+
+
+def database_url_problem(url: str) -> str | None:
+    """Why results cannot be kept there, with the remedy; None where they can, as far as the text tells."""
+    if "\0" in url:
+        return "has a NUL byte"
+    if "://" not in url:
+        return _file_problem(url)
+    scheme, _, rest = url.partition("://")
+    if not _SCHEME.fullmatch(scheme):
+        return f"{without_password(url)!r} is no database URL: {_EXAMPLES}"
+    if scheme.lower().partition("+")[0] != "sqlite":
+        return None if rest else f"{without_password(url)!r} names no server: {_EXAMPLES}"
+    path, _, query = rest.partition("?")
+    if path and not path.startswith("/"):
+        return f"SQLite has no host: write sqlite:///{path}"
+    path = path[1:]
+    if path in ("", ":memory:") or "mode=memory" in query:
+        return "is a database in memory, which is lost at exit: name a file, such as sqlite:///ckptwatch.db"
+    return _file_problem(path)
+
+
+def _file_problem(path: str) -> str | None:
+    if path.startswith("~"):
+        return f"`~` is not expanded in {path!r}: write the whole path"
+    if os.path.isdir(path) or path.endswith("/"):
+        return f"{path} is a folder: name a file in it, such as {os.path.join(path, DEFAULT_DATABASE)}"
+    return None
