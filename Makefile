@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check faults chaos soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
+.PHONY: help setup demo test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,8 +34,12 @@ check: $(STAMP) ## ruff, types, generated pages current
 	$(RUN) -m docs.generate --check
 
 N ?= 200
+SEED ?= 0
 chaos: $(STAMP) ## kill the daemon N times at named and random moments (N=200)
 	$(RUN) -m tests.faults.chaos $(N)
+
+fuzz: $(STAMP) ## N random checkpoint files, read by our reader and by torch: differences, crashes, memory (N=200)
+	$(RUN) -m tests.evalcore.archive.fuzz $(N) --seed $(SEED)
 
 JOBS ?= 10000
 soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JOBS=10000)

@@ -11,7 +11,7 @@ from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import ArchiveError, shown
 
-_NAMES = ("data.pkl", "version", "byteorder", ".format_version", ".storage_alignment")
+_NAMES = ("data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 _VERSIONS = range(1, 11)  # torch/csrc/jit: caffe2/serialize/versions.h
 _MAX_BYTES = 64
 
@@ -36,6 +36,9 @@ def demand_readable_version(file: OpenFile, directory: Directory) -> None:
     alignment = _small(file, directory, ".storage_alignment")
     if alignment is not None and not alignment.strip().isdigit():
         raise ArchiveError("corrupt", "the archive's storage alignment is no number")
+    identity = _small(file, directory, ".data/serialization_id") or b""
+    if not identity.isascii():
+        raise ArchiveError("corrupt", "the archive's serialization id is no text")
 
 
 def _small(file: OpenFile, directory: Directory, name: str) -> bytes | None:

@@ -153,8 +153,8 @@ def _dict(m: Stack) -> None:
 
 
 def _global(m: Stack) -> None:
-    module = m.line().decode("utf-8", "surrogateescape")
-    m.top.append(m.name(module, m.line().decode("utf-8", "surrogateescape")))
+    module = m.line().decode("utf-8")
+    m.top.append(m.name(module, m.line().decode("utf-8")))
 
 
 def _stack_global(m: Stack) -> None:

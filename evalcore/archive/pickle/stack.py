@@ -99,7 +99,9 @@ class Stack:
         if len(items) % 2:
             raise damaged("a key has no value")
         if isinstance(target, InertObject):
-            target = target.items = {} if target.items is None else target.items
+            if target.items is None:
+                target.items = {}
+            target = target.items
         if isinstance(target, dict):
             for i in range(0, len(items), 2):
                 target[key_of(items[i])] = items[i + 1]
@@ -112,7 +114,9 @@ class Stack:
     def extend(self, target: Any, items: list[Any]) -> None:
         """Append to a list or to an object that was not made."""
         if isinstance(target, InertObject):
-            target = target.appended = [] if target.appended is None else target.appended
+            if target.appended is None:
+                target.appended = []
+            target = target.appended
         if isinstance(target, list):
             target.extend(items)
         elif isinstance(target, TensorRef):

@@ -24,6 +24,11 @@ TYPED_FUNCTION = "torch._tensor._rebuild_from_type_v2"
 _PLAIN_TYPES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch._tensor.Tensor")
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 _DIFFERENTIABLE = ("float", "bfloat", "complex")
+#: dtypes that torch negates on a CPU
+_NEGATED = (
+    *("float64", "float32", "float16", "bfloat16", "complex64", "complex128"),
+    *("int64", "int32", "int16", "int8", "uint8"),
+)
 _MAX_DIMENSIONS = 64
 _MAX_SIZE = (1 << 63) - 1
 #: Properties of torch.Tensor: an attribute of this name would change the tensor, or cannot be set.
@@ -68,8 +73,6 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertObject:
     if third:
         module, _, attribute = args[6].text.rpartition(".") if isinstance(args[6], Name) else ("", "", "")
         dtype = attribute if module == "torch" else None
-        if dtype is not None and dtype not in ITEM_BYTES:
-            return InertObject(name, args)
     if isinstance(storage, InertObject):
         return InertObject(name, args)
     if not isinstance(storage, StorageRef) or dtype is None:
@@ -83,9 +86,13 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertObject:
     if len(args) > 4:
         _demand_gradient(args[4], dtype)
         _demand_hooks(args[5])
+    if third and args[4]:
+        raise damaged("a tensor of a newer dtype requires gradients, which torch cannot load")
+    metadata = args[7 if third else 6] if len(args) == max(TENSOR_FUNCTIONS[name]) and len(args) > 4 else None
+    if dtype not in ITEM_BYTES:  # less than one byte per element
+        return InertObject(f"torch.{dtype} tensor", args)
     tensor = TensorRef(storage, dtype, offset, shape, stride)
     _demand_sizes(tensor)
-    metadata = args[7 if third else 6] if len(args) == max(TENSOR_FUNCTIONS[name]) and len(args) > 4 else None
     return _with_metadata(tensor, metadata) if metadata else tensor
 
 
@@ -124,13 +131,15 @@ def typed_of(args: tuple[Any, ...]) -> Any:
 
 def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertObject:
     """torch's neg and conj bits. Other entries belong to other devices: such a tensor stays inert."""
-    if not isinstance(metadata, dict) or not all(type(bit) is bool for bit in metadata.values()):
-        raise damaged("a tensor's metadata is no mapping of flags")
+    if not isinstance(metadata, dict) or not all(bit is True for bit in metadata.values()):
+        raise damaged("a tensor's metadata is no mapping of flags that are set")  # torch sets one that is False too
     if not metadata.keys() <= {"neg", "conj"}:
         return InertObject("tensor with metadata", (tensor, metadata))
-    conjugate, negative = metadata.get("conj", False), metadata.get("neg", False)
+    conjugate, negative = "conj" in metadata, "neg" in metadata
     if conjugate and not tensor.dtype.startswith("complex"):
         raise damaged("a tensor that is not complex is conjugated")
+    if (conjugate or negative) and tensor.dtype not in _NEGATED:  # torch has no values for it either
+        return InertObject(f"negated {tensor.dtype} tensor", (tensor, metadata))
     return replace(tensor, negative=negative, conjugate=conjugate)
 
 
