@@ -91,7 +91,7 @@ class Stack:
         for pair in source:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
                 raise damaged("a mapping is made of something else than pairs")
-            made[key_of(pair[0])] = pair[1]
+            made[self.key_of(pair[0])] = pair[1]
         return made
 
     def set_items(self, target: Any, items: list[Any]) -> None:
@@ -104,12 +104,35 @@ class Stack:
             target = target.items
         if isinstance(target, dict):
             for i in range(0, len(items), 2):
-                target[key_of(items[i])] = items[i + 1]
+                target[self.key_of(items[i])] = items[i + 1]
         elif isinstance(target, (TensorRef, Name)):
             what = "a tensor" if isinstance(target, TensorRef) else shown(target.text)
             raise ArchiveError("unsafe", f"the pickle sets an item on {what}, which no saving program does")
         else:
             raise damaged("an item is set on something that is no mapping")
+
+    def key_of(self, key: Any) -> Any:
+        """The key itself where its hash is harmless, else a stand-in: a tuple's hash recurses, large numbers collide."""
+        if type(key) in (str, bytes, bool, float, type(None), Name):
+            return key
+        if type(key) is int:
+            return key if -_MAX_KEY < key < _MAX_KEY else StandInKey(("int", hex(key)))
+        if type(key) is tuple and len(key) <= 8 and all(_is_short(k) for k in key):
+            return StandInKey(tuple(k if isinstance(k, (str, type(None))) else _number(k) for k in key))
+        self._demand_hashable(key)
+        return StandInKey((type(key).__name__, hex(id(key))))  # each such object is a key of its own, as tensors are
+
+    def _demand_hashable(self, key: Any) -> None:
+        todo, seen = [key], {id(key)}
+        while todo:
+            part = todo.pop()
+            if isinstance(part, (list, dict)):
+                raise damaged("a list or mapping is used as a key")
+            if isinstance(part, tuple):
+                self.spend(len(part))
+                fresh = [inner for inner in part if id(inner) not in seen]
+                seen.update(map(id, fresh))
+                todo += fresh
 
     def extend(self, target: Any, items: list[Any]) -> None:
         """Append to a list or to an object that was not made."""
@@ -125,19 +148,6 @@ class Stack:
             raise damaged("an item is appended to something that is no list")
 
 
-def key_of(key: Any) -> Any:
-    """The key itself where its hash is harmless, else a Name for it: a tuple's hash recurses, large numbers collide."""
-    if type(key) in (str, bytes, bool, float, type(None), Name):
-        return key
-    if type(key) is int:
-        return key if -_MAX_KEY < key < _MAX_KEY else _Key(("int", hex(key)))
-    if type(key) is tuple and len(key) <= 8 and all(_is_short(k) for k in key):
-        return _Key(tuple(k if isinstance(k, (str, type(None))) else _number(k) for k in key))
-    if isinstance(key, (list, dict)):
-        raise damaged("a list or mapping is used as a key")
-    return _Key((type(key).__name__, hex(id(key))))  # each such object is a key of its own, as a tensor is in torch
-
-
 def _is_short(part: Any) -> bool:
     return type(part) in (int, bool, float, type(None)) or (type(part) is str and len(part) <= 200)
 
@@ -149,7 +159,7 @@ def _number(value: float) -> tuple[str, str]:
     return "number", hex(int(value))
 
 
-class _Key:
+class StandInKey:
     """A key that stands for one whose hash is not trusted; equal to its like only, never to a text."""
 
     __slots__ = ("text",)
@@ -161,7 +171,7 @@ class _Key:
         return hash(self.text)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.text == self.text
+        return isinstance(other, StandInKey) and other.text == self.text
 
     def __repr__(self) -> str:
         return shown(self.text)

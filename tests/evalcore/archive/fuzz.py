@@ -151,18 +151,15 @@ def _mismatch(theirs: object, ours: object, values: dict[int, torch.Tensor], pla
 
 def _key(key: object) -> object:
     """Keys that both sides hold as they are; the others stand for themselves by their place only."""
-    return (
-        key if type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and abs(key) < 1 << 60) else "*"
-    )
+    simple = type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and abs(key) < 1 << 60)
+    return key if simple else "*"
 
 
 def _tensor_mismatch(theirs: torch.Tensor, ours: object, values: dict[int, torch.Tensor], plain: bool) -> str:
     strided = theirs.layout == torch.strided and not theirs.is_quantized and not theirs.is_meta
     if not isinstance(ours, TensorRef):
-        ordinary = strided and type(theirs) in (torch.Tensor, torch.nn.Parameter) and not theirs.is_nested
-        if isinstance(ours, InertObject) and not (
-            plain and ordinary and theirs.dtype.itemsize and "int" not in _odd(theirs)
-        ):
+        ordinary = strided and not theirs.is_nested and type(theirs) in (torch.Tensor, torch.nn.Parameter)
+        if isinstance(ours, InertObject) and not (plain and ordinary):
             return ""
         return f"a tensor of {theirs.dtype} in torch, {ours!r:.80} here"
     value = values[id(ours)]
@@ -172,12 +169,6 @@ def _tensor_mismatch(theirs: torch.Tensor, ours: object, values: dict[int, torch
         same = (theirs.stride(), theirs.storage_offset()) == (value.stride(), value.storage_offset())
         return "" if same or theirs.is_neg() or theirs.is_conj() else "another view"
     return "" if bytes_of(theirs) == bytes_of(value) else f"other values of {theirs.dtype} {tuple(theirs.shape)}"
-
-
-def _odd(tensor: torch.Tensor) -> str:
-    """The dtype's name where it has less than one byte per element."""
-    name = str(tensor.dtype).removeprefix("torch.")
-    return name if name.startswith(("int", "uint")) and name[-1] in "1234567" and not name.endswith("16") else ""
 
 
 def _child(seed: int, first: int, count: int, results, progress) -> None:
@@ -228,7 +219,10 @@ def run(count: int, seed: int = 0, *, chunk: int = CHUNK, say=lambda text: None)
         child = context.Process(target=_child, args=(seed, index, min(chunk, count - index), send, progress))
         child.start()
         send.close()
+        known = len(totals.problems)
         done = _collect(receive, seed, totals)
+        for problem in totals.problems[known:]:
+            say(problem)
         child.join()
         if not done:  # the file ended the child: by a signal in torch
             totals.torch_crashes += 1
@@ -269,8 +263,6 @@ def main() -> int:
             out.write(make_file(args.seed, args.keep).data)
         return 0
     totals = run(args.files, args.seed, say=lambda text: print(text, flush=True))
-    for problem in totals.problems[:50]:
-        print(problem)
     for name, number in sorted(totals.outcomes.items()):
         print(f"  {name}: {number}")
     print(totals)

@@ -140,7 +140,8 @@ class _Payload:
         kind = chance.randrange(18 if depth < 3 else 10)
         simple = [
             None, chance.random() < 0.5, chance.randrange(-5, 300), chance.randrange(1 << 70) - (1 << 69),
-            chance.choice([0.0, -0.0, 1.5, float("inf"), float("nan"), 1e300]), chance.choice(["", "é", "a\n", "\ud800"]),
+            chance.choice([0.0, -0.0, 1.5, float("inf"), float("nan"), 1e300]),
+            chance.choice(["", "é", "a\n", "\ud800"]),
             bytes(chance.randrange(5)), 10 ** chance.randrange(1, 500), torch.float32,
         ]  # fmt: skip
         if kind < len(simple):

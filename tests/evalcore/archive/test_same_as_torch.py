@@ -168,6 +168,7 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
         (b"U\x02\xff\xfe", "corrupt"),  # a text of Python 2 that is not UTF-8
         (tensor("0", shape=(1 << 32, 1 << 32), stride=(0, 0)), "shape"),  # 2^64 elements
         (tensor("0") + b"}b", "unsafe"),
+        (b"}}\x85\x85Ns", "corrupt"),  # a mapping within a tuple as a key
         (b"}}b", "unsafe"),  # a plain dict has no attributes
     ],
 )  # fmt: skip

@@ -14,4 +14,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     109: ("P17", "2^64 elements by strides of 0", ("test_two_to_the_64_elements_by_strides_of_zero_are_refused", "test_the_number_of_parameters_fits_a_database_column")),
     110: ("P17", "an integer of 400 digits as val_loss", ("test_an_integer_of_hundreds_of_digits_is_no_loss_no_step_and_no_error", "test_an_integer_longer_than_its_bound_is_refused")),
     111: ("P17", "a lone surrogate in a tensor's name; a name of 3 MB", ("test_tensor_names_that_cannot_be_printed_or_stored_are_refused_in_a_short_sentence", "test_whatever_a_file_is_full_of_its_summary_can_be_stored_and_stays_small")),
+    112: ("P16 P17", "random structures and crafted pickles, against torch's safe loader", ("test_two_thousand_random_files_are_read_as_torch_reads_them_or_refused", "test_the_memory_of_reading_random_files_does_not_grow", "test_the_fuzzer_sees_a_difference_where_there_is_one")),
 }  # fmt: skip
