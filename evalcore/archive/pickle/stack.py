@@ -112,7 +112,7 @@ class Stack:
             raise damaged("an item is set on something that is no mapping")
 
     def key_of(self, key: Any) -> Any:
-        """The key itself where its hash is harmless, else a stand-in: a tuple's hash recurses, large numbers collide."""
+        """The key itself where its hash is harmless, else a stand-in: tuples' hashes recurse, large numbers collide."""
         if type(key) in (str, bytes, bool, float, type(None), Name):
             return key
         if type(key) is int:
@@ -120,7 +120,7 @@ class Stack:
         if type(key) is tuple and len(key) <= 8 and all(_is_short(k) for k in key):
             return StandInKey(tuple(k if isinstance(k, (str, type(None))) else _number(k) for k in key))
         self._demand_hashable(key)
-        return StandInKey((type(key).__name__, hex(id(key))))  # each such object is a key of its own, as tensors are
+        return StandInKey((type(key).__name__, hex(id(key))), key)  # each is a key of its own, as tensors are
 
     def _demand_hashable(self, key: Any) -> None:
         todo, seen = [key], {id(key)}
@@ -162,10 +162,11 @@ def _number(value: float) -> tuple[str, str]:
 class StandInKey:
     """A key that stands for one whose hash is not trusted; equal to its like only, never to a text."""
 
-    __slots__ = ("text",)
+    __slots__ = ("source", "text")
 
-    def __init__(self, parts: tuple[Any, ...]) -> None:
+    def __init__(self, parts: tuple[Any, ...], source: Any = None) -> None:
         self.text = repr(parts)
+        self.source = source  # kept alive, so that no other object gets its id
 
     def __hash__(self) -> int:
         return hash(self.text)
