@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from evalcore.measure.evaluate import EvalResult
     from evalcore.measure.process_group import ProcessGroup
 
+#: As in evalcore.data, which loads numpy: the first acts of this process come before that.
+FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
+TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
 
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     said = parser().parse_args(arguments)
     if not said.data:
         missing = "--val-data" if said.data_mode == "text" else "--val-npy"
-        return _fail(EXIT_USAGE, f"{missing} names no file", f"say {missing} FILE, or --data FILE")
+        return _fail(EXIT_USAGE, f"{missing} names no file", f"give {missing} FILE, or --data FILE")
     try:
         return _evaluate(said)
     except KeyboardInterrupt:
@@ -48,8 +51,16 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--val-data", nargs="*", default=[], help="text files (data mode text)")
     out.add_argument("--val-npy", nargs="*", default=[], help="token shards (data mode fineweb_npy)")
     out.add_argument("--data", nargs="*", default=None, help="files of any known format, instead of the three above")
-    out.add_argument("--tokenizer-name", default="gpt2", help="tiktoken name, bytes, or a tokenizer file")
-    out.add_argument("--max-tokens", type=int, help="keep the first so many tokens")
+    out.add_argument(
+        "--tokenizer-name",
+        "--tokenizer",
+        help="tiktoken name, bytes, or a tokenizer file (default: gpt2 for text; token files have no default, and "
+        "their bits per byte are null without one)",
+    )
+    out.add_argument("--token-dtype", choices=TOKEN_DTYPES, help="type of ids in token files without a header")
+    out.add_argument("--format", choices=FORMATS, help="what the files are (default: by name and content)")
+    out.add_argument("--text-field", default="text", help="field of JSON documents that holds the text")
+    out.add_argument("--max-tokens", type=int, help="keep only the first N tokens")
     out.add_argument("--seq-len", type=_auto_or_number, help="window in tokens (default: the context, 1024 at most)")
     out.add_argument("--batch-size", type=_auto_or_number, help="windows per pass and rank (default: found by memory)")
     out.add_argument("--no-amp", action="store_true", help="float32 on CUDA too")
@@ -70,9 +81,7 @@ class _Parser(argparse.ArgumentParser):
         said = super().parse_args(*arguments, **more)
         if said.data is None:
             said.data = said.val_data if said.data_mode == "text" else said.val_npy
-            said.format = "text" if said.data_mode == "text" else "auto"
-        else:
-            said.format = "auto"
+            said.format = said.format or ("text" if said.data_mode == "text" else "auto")
         if said.no_amp:
             said.dtype = "float32"
         elif said.bf16 and said.dtype == "auto":
@@ -107,7 +116,15 @@ def _measure(said: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.messages import EvalSetSpec
     from evalcore.worker.evaluate_item import open_together
 
-    eval_set = EvalSetSpec("data", tuple(said.data), said.format, said.tokenizer_name, max_tokens=said.max_tokens)
+    eval_set = EvalSetSpec(
+        "data",
+        tuple(said.data),
+        said.format or "auto",
+        said.tokenizer_name,
+        max_tokens=said.max_tokens,
+        text_field=said.text_field,
+        token_dtype=said.token_dtype,
+    )
     stream, failure = open_together(group, eval_set, said.cache_dir)
     if failure is not None or stream is None:
         missing = not any(os.path.lexists(path) for path in said.data)

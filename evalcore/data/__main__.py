@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from evalcore.data.data_file import TEXT_KINDS
 from evalcore.data.errors import DataError
 from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.sniffing import Sniffed, sniff
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("paths", nargs="+", metavar="PATH")
     parser.add_argument("--tokenizer", help=f"for text  [default for stats: {DEFAULT_TOKENIZER}]")
     parser.add_argument("--seq-len", type=int, default=1024, help="tokens per window")
-    parser.add_argument("--token-dtype", help="for token files without a header")
+    parser.add_argument("--token-dtype", help="type of ids in token files without a header")
+    parser.add_argument("--format", default="auto", help="what the files are")
+    parser.add_argument("--text-field", default="text", help="field of JSON documents that holds the text")
     parser.add_argument("--cache-dir", help="where tokenised text is kept")
     parser.add_argument("--json", action="store_true", help="accepted for clarity; the output is always JSON")
     parser.add_argument("--progress", action="store_true", help="also say how far it is")
@@ -38,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _write(said: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def _write(facts: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
@@ -58,23 +61,23 @@ def look(path: str, options: argparse.Namespace, reporter: ProgressReporter) -> 
         reporter.beat(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
 
     tokenizer = options.tokenizer
-    same = {"seq_len": options.seq_len, "token_dtype": options.token_dtype, "cache_dir": options.cache_dir}
-    same["report"] = report
+    declared = {
+        name: getattr(options, name) for name in ("seq_len", "token_dtype", "format", "text_field", "cache_dir")
+    }
     try:
-        found = sniff(path, tokenizer=tokenizer, **same)
-        if options.action == "stats" and tokenizer is None and found.kind in ("text", "jsonl"):
+        sniffed = sniff(path, tokenizer=tokenizer, report=report, **declared)
+        if options.action == "stats" and tokenizer is None and sniffed.kind in TEXT_KINDS:
             tokenizer = DEFAULT_TOKENIZER
-            found = sniff(path, tokenizer=tokenizer, **same)
+            sniffed = sniff(path, tokenizer=tokenizer, report=report, **declared)
     except DataError as error:
         return Sniffed(path, "missing", error.reason, 0, problems=[str(error)]).as_dict()
-    said = {**found.as_dict(), "tokenizer": tokenizer}
+    facts = {**sniffed.as_dict(), "tokenizer": tokenizer}
     if options.action == "stats":
-        counted = found.tokens is not None and found.tokens >= 2
-        said["targets"] = found.tokens - 1 if counted and found.tokens else None
-        said["windows"] = len(plan_windows(found.tokens, options.seq_len)) if counted and found.tokens else None
-        text = found.text_bytes
-        said["bytes_per_token"] = text / found.tokens if text and found.tokens else None
-    return said
+        tokens, text_bytes = sniffed.tokens or 0, sniffed.text_bytes
+        facts["targets"] = tokens - 1 if tokens >= 2 else None
+        facts["windows"] = len(plan_windows(tokens, options.seq_len)) if tokens >= 2 else None
+        facts["bytes_per_token"] = text_bytes / tokens if text_bytes and tokens else None
+    return facts
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Documents of text and JSON-lines files, read in blocks.
+"""Documents of text, JSON-lines and JSON-array files, read in blocks.
 
-Owns decoding. A document is a whole text file, or one line's field; blank ones are left out. Never tokenises.
+Owns decoding. A document is a whole text file, a JSON string, or the text field of a JSON object; blank ones are left
+out. Never tokenises.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
-from evalcore.data.formats import DataFile
 
 _BLOCK_CHARS = 1 << 20
+_ARRAY_BYTES = 512 << 20
 
 
 class Meter:
@@ -48,7 +50,8 @@ def documents(file: DataFile, text_field: str, meter: Meter) -> Iterator[Iterato
         if not _is_blank(file.path):
             yield _blocks(file.path, meter)
         return
-    for text in _lines(file.path, text_field, meter):
+    texts = _array if file.kind == "json" else _lines
+    for text in texts(file.path, text_field, meter):
         if text.strip():
             yield iter((text,))
 
@@ -61,7 +64,8 @@ def _blocks(path: Path, meter: Meter) -> Iterator[str]:
                 yield block
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path} is not UTF-8 text ({error.reason})", "convert it, for example with iconv"
+                f"{path} is not UTF-8 text ({error.reason})",
+                f"convert it, for example: iconv -f LATIN1 -t UTF-8 {path} > utf8.txt",
             ) from None
 
 
@@ -75,20 +79,49 @@ def _lines(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _field(path, number, json.loads(line), text_field)
+                    yield _field(f"{path} line {number}", json.loads(line), text_field)
         except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
             raise DataError(f"{path} line {number or 1} is not JSON: {error}", "one JSON object per line") from None
         except (EOFError, OSError) as error:
             raise DataError(f"{path} cannot be read past line {number}: {error}", "copy the file again") from None
 
 
-def _field(path: Path, number: int, row: Any, text_field: str) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get(text_field), str):
-        known = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
+def _array(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
+    """A JSON array is read whole: its texts cannot be found without parsing what stands before them."""
+    if path.stat().st_size > _ARRAY_BYTES:
+        raise DataError(f"{path} is a JSON array of more than {_ARRAY_BYTES >> 20} MiB", "write it as .jsonl")
+    with meter.over(path) as raw:
+        try:
+            rows = json.loads(raw.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is not JSON: {error}", "write it again, or as .jsonl") from None
+    if not isinstance(rows, list):
+        raise DataError(f"{path} is a JSON {type(rows).__name__}, not an array of documents", "write it as .jsonl")
+    for number, row in enumerate(rows, 1):
+        yield _field(f"{path} element {number}", row, text_field)
+
+
+def _field(where: str, row: Any, text_field: str) -> str:
+    if isinstance(row, str):
+        return row
+    if isinstance(row, dict) and isinstance(row.get(text_field), str):
+        return row[text_field]
+    if _are_ids(row) or (isinstance(row, dict) and any(map(_are_ids, row.values()))):
         raise DataError(
-            f"{path} line {number} has no text in field {text_field!r} (it has: {known[:100]})", "say text_field"
+            f"{where} holds token ids, not text", "save them as one array: numpy.save('val.npy', ids.astype('uint32'))"
         )
-    return row[text_field]
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is a JSON {type(row).__name__}, not a text", "one string or object for each document")
+    texts = [name for name, value in row.items() if isinstance(value, str)]
+    remedy = f"give --text-field {texts[0]}" if texts else "write its texts as .jsonl with the field `text`"
+    raise DataError(
+        f"{where} has no text in field {text_field!r} (it has: {', '.join(map(str, row))[:100]})",
+        f"{remedy} (`text_field` in the settings)" if texts else remedy,
+    )
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value[:100])
 
 
 def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
@@ -100,4 +133,4 @@ def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
         except ImportError:
             raise DataError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
         return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8", newline="\n")
-    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")

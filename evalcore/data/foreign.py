@@ -27,9 +27,15 @@ _HEADS = (
     (b"ARROW1", "an Arrow file", _TOKENISE),
     (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
     (b"\x28\xb5\x2f\xfd", "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
-    (b"\x1f\x8b", "gzip-compressed", "decompress it first (only .jsonl.gz is read compressed)"),
+    (b"\x1f\x8b\x08", "gzip-compressed", "decompress it with gunzip (only .jsonl.gz is read compressed)"),
+    (b"BZh", "bzip2-compressed", "decompress it first"),
+    (b"\xfd7zXZ\x00", "xz-compressed", "decompress it first"),
     (b"\x89HDF", "an HDF5 file", _TOKENISE),
+    (b"SQLite format 3\x00", "an SQLite database", _TOKENISE),
+    (b"%PDF-", "a PDF file", "save its text as UTF-8 .txt"),
+    (b"GGUF", "a GGUF model file", "name a data file"),
 )
+_COMPRESSED = {b"\x28\xb5\x2f\xfd": (".jsonl.zst", ".ndjson.zst"), b"\x1f\x8b\x08": (".jsonl.gz", ".ndjson.gz")}
 
 
 def refuse_folder(path: Path) -> None:
@@ -43,14 +49,26 @@ def refuse_folder(path: Path) -> None:
     raise DataError(f"{path} is a folder, not a data file", f"name its files, for example '{path}/*val*.npy'")
 
 
+def refuse_download(path: Path, head: bytes) -> None:
+    """Raise DataError for what stands in the place of a file that was never fetched, whatever its name."""
+    if head.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path} is a Git LFS pointer, not the file itself", "fetch the file with: git lfs pull")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")):
+        raise DataError(
+            f"{path} is an HTML or XML page, such as a failed download leaves",
+            "download the file again; a page that is meant as text: --format text (`format` in the settings)",
+        )
+
+
 def refuse_foreign(path: Path, head: bytes) -> None:
     """Raise DataError if the first bytes are of a format that we know and do not read."""
     for magic, name, advice in _HEADS:
-        if head.startswith(magic):
+        if head.startswith(magic) and not (magic in _COMPRESSED and path.name.endswith(_COMPRESSED[magic])):
             raise DataError(f"{path} is {name}, which is not read as data", advice)
     index = path.with_suffix(".idx")
     if path.suffix == ".bin" and index.is_file() and _first_bytes(index, 9) == b"MMIDIDX\x00\x00":
-        raise DataError(f"{path} is a Megatron data set (its index lies beside it), which is not read", _TOKENISE)
+        raise DataError(f"{path} is a Megatron data set (its index is {index.name}), which is not read", _TOKENISE)
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
@@ -61,7 +79,7 @@ def _first_bytes(path: Path, count: int) -> bytes:
 def _json_has(path: Path, key: str) -> bool:
     try:
         with open(path, "rb") as file:
-            found = json.loads(file.read(16 << 20))
+            content = json.loads(file.read(16 << 20))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and key in found
+    return isinstance(content, dict) and key in content

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
-from evalcore.data.formats import DataFile, recognise
-from evalcore.data.metapickle import read_meta
+from evalcore.data.formats import recognise
+from evalcore.data.metapickle import Meta, read_meta
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
@@ -24,6 +25,7 @@ from evalcore.data_digest import digest_files
 from evalcore.messages import EvalSetSpec
 
 DEFAULT_TOKENIZER = "gpt2"
+_ZERO_TAIL_TOKENS = 1024
 
 
 def open_stream(
@@ -40,24 +42,24 @@ def open_stream(
     """
     spec = _as_spec(source, tokenizer, max_tokens)
     if spec.max_tokens is not None and spec.max_tokens < 2:
-        raise DataError(f"max_tokens is {spec.max_tokens}; at least 2 are needed", "say a larger max_tokens")
+        raise DataError(f"max_tokens is {spec.max_tokens}; at least 2 are needed", "give a larger --max-tokens")
     paths = [Path(path) for path in expand_paths(spec.paths)]
     if not paths:
-        raise DataError(f"eval set {spec.name!r} names no files", "say paths")
+        raise DataError(f"eval set {spec.name!r} names no files", "give --data FILE")
     files = [recognise(path, spec.format, spec.token_dtype) for path in paths]
     if len({file.is_text for file in files}) > 1:
         raise DataError(f"eval set {spec.name!r} mixes text and token files", "make two eval sets of it")
     if files[0].is_text:
         return _open_text(spec, files, cache_dir, report)
-    return _open_tokens(spec, files)
+    return _open_tokens(spec, files, report)
 
 
 def expand_paths(paths: Iterable[str]) -> list[str]:
     """Each path as it is or, where nothing has that name, its glob sorted; a pattern without a match stays itself."""
     files: list[str] = []
     for path in paths:
-        found = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
-        files.extend(found or [path])
+        matches = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
+        files.extend(matches or [path])
     return files
 
 
@@ -108,7 +110,7 @@ def _open_text(
         label=_label(files),
     )
     if stream.id_bytes is None:
-        stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} does not tell the bytes of its ids")
+        stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} has no fixed number of bytes per id")
     return stream
 
 
@@ -116,22 +118,58 @@ def _hashed(report: Report, total: int, done: int) -> None:
     report("hashing", done, total)
 
 
-def _open_tokens(spec: EvalSetSpec, files: list[DataFile]) -> TokenStream:
+def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None) -> TokenStream:
     stream = TokenStream([map_tokens(file) for file in files], max_tokens=spec.max_tokens, label=_label(files))
+    _refuse_unfilled(stream, files, report)
     if spec.tokenizer is not None:
         try:
             tokenizer = build_tokenizer(spec.tokenizer)
         except DataError as error:  # the loss does not need it: a number without bits per byte beats none
             stream.notes.append(f"bits per byte unknown: {error.reason}")
             return stream
-        stream.id_bytes = tokenizer.id_bytes()
-        stream.tokenizer = tokenizer.name
+        stream.know_bytes(tokenizer.id_bytes(), tokenizer.name)
         if tokenizer.eos_id is not None:
             stream.document_starts = _starts_after(stream, tokenizer.eos_id)
-    elif files[0].kind == "bin" and (meta := read_meta(files[0].path.with_name("meta.pkl"))) is not None:
-        stream.id_bytes = meta.id_bytes
-        stream.tokenizer = "meta.pkl"
+    elif (meta := meta_of(files[0])) is not None:
+        stream.know_bytes(meta.id_bytes, "meta.pkl")
     return stream
+
+
+def meta_of(file: DataFile) -> Meta | None:
+    """nanoGPT's meta.pkl beside a `.bin` without a header: what its ids stand for. None where there is none."""
+    if file.kind not in ("bin", "raw") or file.offset_bytes or file.path.suffix != ".bin":
+        return None
+    return read_meta(file.path.with_name("meta.pkl"))
+
+
+def _refuse_unfilled(stream: TokenStream, files: list[DataFile], report: Report | None) -> None:
+    """Raise DataError where the tokens, or a long tail of a file, are all zero: allocated, never written."""
+    if stream.measure_ids(report) == (0, 0):
+        raise DataError(f"every token of {stream.label} is zero: the file was probably never filled", "write it again")
+    if stream.max_tokens is not None:
+        return  # who gave the number has looked
+    before = 0
+    for file, part in zip(files, stream.parts, strict=True):
+        filled = _filled(part)
+        if len(part) - filled >= _ZERO_TAIL_TOKENS:
+            last = file is files[-1]
+            raise DataError(
+                f"the last {len(part) - filled} of {len(part)} tokens of {file.path} are zero: it was probably not "
+                "filled to its end",
+                f"give --max-tokens {before + filled} (or {before + len(part)}, all)" if last else "write it again",
+            )
+        before += len(part)
+
+
+def _filled(part: np.ndarray) -> int:
+    """Number of tokens before the zeros at the end."""
+    stop = len(part)
+    while stop:
+        start = max(0, stop - (1 << 20))
+        if (nonzero := np.flatnonzero(part[start:stop])).size:
+            return start + int(nonzero[-1]) + 1
+        stop = start
+    return 0
 
 
 def map_tokens(file: DataFile) -> np.ndarray:
@@ -147,11 +185,11 @@ def map_tokens(file: DataFile) -> np.ndarray:
 
 def _starts_after(stream: TokenStream, eos_id: int) -> np.ndarray:
     """Positions where a document begins: the first token, and each one after an end-of-text token."""
-    found = [np.array([0], dtype=np.int64)]
+    parts = [np.array([0], dtype=np.int64)]
     for start in range(0, stream.n_tokens, 1 << 22):
         block = stream.read(start, min(start + (1 << 22), stream.n_tokens))
-        found.append(np.flatnonzero(block == eos_id) + start + 1)
-    starts = np.concatenate(found)
+        parts.append(np.flatnonzero(block == eos_id) + start + 1)
+    starts = np.concatenate(parts)
     return starts[starts < stream.n_tokens]
 
 

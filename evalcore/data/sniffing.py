@@ -10,18 +10,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalcore.data.data_file import DataFile
+from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
-from evalcore.data.formats import DataFile, recognise
-from evalcore.data.metapickle import read_meta
-from evalcore.data.opening import open_stream
-from evalcore.data.stream import Report
+from evalcore.data.formats import recognise
+from evalcore.data.opening import meta_of, open_stream
+from evalcore.data.stream import Report, TokenStream
 from evalcore.messages import EvalSetSpec
 
 
 @dataclass
 class Sniffed:
-    """kind: text | jsonl | npy | bin | raw | foreign. tokens, largest_id: None where no tokenizer was named for text.
+    """What a file is, and what is wrong with it.
 
+    kind: text | jsonl | json | npy | bin | raw | foreign. tokens, largest_id: None for text without a tokenizer.
     bytes: of the file. documents: where they are known. problems: sentences, empty where all is well.
     """
 
@@ -50,6 +52,7 @@ def sniff(
     seq_len: int = 1024,
     token_dtype: str | None = None,
     format: str = "auto",
+    text_field: str = "text",
     max_tokens: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     report: Report | None = None,
@@ -64,67 +67,69 @@ def sniff(
         raise DataError(f"{file} does not exist", "check the path")
     size = file.stat().st_size if file.exists() else 0
     try:
-        found = recognise(file, format, token_dtype)
+        recognised = recognise(file, format, token_dtype)
     except DataError as error:
         return Sniffed(str(file), "foreign", error.reason, size, problems=[str(error)])
-    out = Sniffed(str(file), found.kind, found.label, size, str(found.dtype) if found.dtype is not None else None)
-    _measure(out, found, tokenizer, token_dtype, format, max_tokens, cache_dir, report)
-    _judge(out, vocab_size, seq_len)
-    return out
-
-
-def _measure(
-    out: Sniffed,
-    found: DataFile,
-    tokenizer: str | None,
-    token_dtype: str | None,
-    format: str,
-    max_tokens: int | None,
-    cache_dir: Any,
-    report: Report | None,
-) -> None:
-    if found.is_text and tokenizer is None:
-        return
-    spec = EvalSetSpec("sniffed", (str(found.path),), format, tokenizer, token_dtype=token_dtype, max_tokens=max_tokens)
+    dtype = str(recognised.dtype) if recognised.dtype is not None else None
+    sniffed = Sniffed(str(file), recognised.kind, recognised.label, size, dtype)
+    spec = EvalSetSpec("data", (str(file),), format, tokenizer, None, None, max_tokens, "auto", text_field, token_dtype)
     try:
-        stream = open_stream(spec, cache_dir=cache_dir, report=report)
-        out.tokens = stream.n_tokens
-        out.smallest_id, out.largest_id = stream.measure_ids(report)
+        if recognised.is_text and tokenizer is None:
+            _try_first_document(recognised, text_field)
+        else:
+            _measure(sniffed, open_stream(spec, cache_dir=cache_dir, report=report), report)
     except DataError as error:
-        out.problems.append(str(error))
+        sniffed.problems.append(str(error))
+    if sniffed.vocab_size is None and (meta := meta_of(recognised)) is not None:
+        sniffed.vocab_size = meta.vocab_size
+    _add_problems(sniffed, vocab_size, seq_len)
+    return sniffed
+
+
+def _try_first_document(file: DataFile, text_field: str) -> None:
+    """Raise DataError where no document can be read: the wrong field, no text at all, another encoding."""
+    for blocks in documents(file, text_field, Meter()):
+        next(blocks)
         return
+    raise DataError(f"{file.path} holds no text", "name another file")
+
+
+def _measure(sniffed: Sniffed, stream: TokenStream, report: Report | None) -> None:
+    sniffed.tokens = stream.n_tokens
+    sniffed.smallest_id, sniffed.largest_id = stream.measure_ids(report)
     if stream.document_starts is not None:
-        out.documents = len(stream.document_starts)
+        sniffed.documents = len(stream.document_starts)
     if stream.id_bytes is not None:
-        out.vocab_size = len(stream.id_bytes)
-        out.text_bytes = _text_bytes(stream)
-    if found.kind == "bin" and (meta := read_meta(found.path.with_name("meta.pkl"))) is not None:
-        out.vocab_size = meta.vocab_size
-    out.problems.extend(stream.notes)
+        sniffed.vocab_size = len(stream.id_bytes)
+        sniffed.text_bytes = _text_bytes(stream)
+    sniffed.problems.extend(stream.notes)
 
 
-def _text_bytes(stream: Any) -> int:
+def _text_bytes(stream: TokenStream) -> int:
     total = 0
     for start in range(0, stream.n_tokens, 1 << 22):
         counts = stream.target_bytes(stream.read(start, min(start + (1 << 22), stream.n_tokens)))
+        assert counts is not None  # only called where bytes per id are known
         total += int(counts[counts > 0].sum())
     return total
 
 
-def _judge(out: Sniffed, vocab_size: int | None, seq_len: int) -> None:
-    if out.tokens is None or out.largest_id is None or out.smallest_id is None:
+def _add_problems(sniffed: Sniffed, vocab_size: int | None, seq_len: int) -> None:
+    if sniffed.tokens is None or sniffed.largest_id is None or sniffed.smallest_id is None:
         return
-    if out.largest_id == out.smallest_id:
-        what = "zero" if out.largest_id == 0 else f"the same id {out.largest_id}"
-        out.problems.append(f"every token is {what}: the file was probably never filled")
-    if out.smallest_id < 0:
-        out.problems.append(f"holds the negative id {out.smallest_id}: the token type is probably wrong")
-    if out.tokens < 2:
-        out.problems.append("has fewer than 2 tokens: there is no target to score")
-    elif out.tokens < seq_len + 1:
-        out.problems.append(f"is shorter than one window of {seq_len} tokens and its target")
-    known = vocab_size or out.vocab_size
-    if known is not None and out.largest_id >= known:
-        out.problems.append(f"holds id {out.largest_id}, outside a vocabulary of {known}")
-    if out.largest_id >= 1 << 24:
-        out.problems.append(f"holds id {out.largest_id}, larger than any vocabulary: check byte order and token type")
+    if sniffed.largest_id == sniffed.smallest_id:
+        what = "zero" if sniffed.largest_id == 0 else f"the same id {sniffed.largest_id}"
+        sniffed.problems.append(f"every token is {what}: the file was probably never filled")
+    if sniffed.smallest_id < 0:
+        sniffed.problems.append(f"holds the negative id {sniffed.smallest_id}: the token type is probably wrong")
+    if sniffed.tokens < 2:
+        sniffed.problems.append("has fewer than 2 tokens: there is no target to score")
+    elif sniffed.tokens < seq_len + 1:
+        sniffed.problems.append(f"is shorter than one window of {seq_len} tokens and its target")
+    known = vocab_size or sniffed.vocab_size
+    if known is not None and sniffed.largest_id >= known:
+        sniffed.problems.append(f"holds id {sniffed.largest_id}, outside a vocabulary of {known}")
+    if sniffed.largest_id >= 1 << 24:
+        sniffed.problems.append(
+            f"holds id {sniffed.largest_id}, larger than any vocabulary: check byte order and token type"
+        )

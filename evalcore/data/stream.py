@@ -6,8 +6,7 @@ Owns reading and the facts of a stream (length, largest id, bytes per id, docume
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,15 @@ class TokenStream:
     parts: 1-D integer arrays, memory-mapped where they come from files. id_bytes: int32 (V,), the number of text
     bytes that each id stands for, -1 for special tokens; None where nothing tells. document_starts: int64, the
     position of the first token of each document; None where they are not known. prefix_bytes: how many of the first
-    token's bytes the tokenizer has put before each document's text. tokenizer: its name.
+    token's bytes the tokenizer has put before each document's text. tokenizer: its name. bytes_declared: the ids
+    were not made here, and the tokenizer is only declared to be theirs.
     """
 
     parts: Sequence[np.ndarray]
     max_tokens: int | None = None
     id_bytes: np.ndarray | None = None
     document_starts: np.ndarray | None = None
+    bytes_declared: bool = False
     prefix_bytes: int = 0
     tokenizer: str | None = None
     label: str = ""
@@ -43,6 +44,7 @@ class TokenStream:
         for part in self.parts:
             if part.ndim != 1 or part.dtype.kind not in "iu":
                 raise DataError(f"{self.label or 'stream'} holds {part.dtype} of shape {part.shape}, not 1-D token ids")
+        self._id_range: tuple[int, int] | None = None
         ends = np.cumsum([0, *(len(part) for part in self.parts)])
         self._ends = ends
         self.n_tokens = int(ends[-1]) if self.max_tokens is None else min(int(ends[-1]), self.max_tokens)
@@ -65,13 +67,15 @@ class TokenStream:
             part += 1
         return out
 
-    @cached_property
+    @property
     def id_range(self) -> tuple[int, int]:
         """Smallest and largest id among the tokens in use."""
         return self.measure_ids()
 
     def measure_ids(self, report: Report | None = None) -> tuple[int, int]:
-        """Smallest and largest id, by one pass in blocks. Raises DataError where there are no tokens."""
+        """Smallest and largest id, by one pass in blocks, done once. Raises DataError where there are no tokens."""
+        if self._id_range is not None:
+            return self._id_range
         low, high = None, None
         width = self.parts[0].dtype.itemsize if self.parts else 0
         for start in range(0, self.n_tokens, _SCAN_TOKENS):
@@ -82,7 +86,26 @@ class TokenStream:
                 report("reading ids", (start + len(block)) * width, self.n_tokens * width)
         if low is None or high is None:
             raise DataError(f"{self.label or 'the stream'} has no tokens", "name a file with data in it")
+        self._id_range = low, high
         return low, high
+
+    def know_bytes(self, id_bytes: np.ndarray | None, tokenizer: str) -> None:
+        """Take a tokenizer's bytes per id, unless ids beyond it show that the tokens are another one's."""
+        self.tokenizer = tokenizer
+        if id_bytes is not None and self.id_range[1] >= len(id_bytes):
+            self.notes.append(
+                f"bits per byte unknown: id {self.id_range[1]} is not among the {len(id_bytes)} of {tokenizer}"
+            )
+            return
+        self.id_bytes = id_bytes
+        self.bytes_declared = True
+
+    def for_vocabulary(self, vocab_size: int) -> TokenStream:
+        """This stream; without bytes per id where a tokenizer was only declared and has more text than the model."""
+        if not self.bytes_declared or self.id_bytes is None or not (self.id_bytes[vocab_size:] >= 0).any():
+            return self
+        note = f"bits per byte unknown: {self.tokenizer} has {len(self.id_bytes)} ids, the model {vocab_size}"
+        return replace(self, id_bytes=None, notes=[*self.notes, note])
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise DataError (kind `shape`) unless every id has a row in a vocabulary of this size."""
@@ -91,9 +114,20 @@ class TokenStream:
             wrong = high if high >= vocab_size else low
             raise DataError(
                 f"token id {wrong} in {self.label or 'the stream'} is outside the model's vocabulary of {vocab_size}",
-                "the data was made with another tokenizer (or token_dtype) than the model",
+                self._remedy(),
                 kind="shape",
             )
+
+    def _remedy(self) -> str:
+        if self.tokenizer is not None:
+            return (
+                f"the data has the ids of tokenizer {self.tokenizer}: give the model's own with --tokenizer "
+                "(`bytes`, or a .tiktoken or tokenizer.json file)"
+            )
+        return (
+            "the data was made with another tokenizer than the model, or has another type (--token-dtype uint32, "
+            "int64 or uint8 for files without a header)"
+        )
 
     def target_bytes(self, ids: np.ndarray) -> np.ndarray | None:
         """Text bytes that each id stands for, -1 for special tokens; None where they are not known."""

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from evalcore.data.chunking import chunks
+from evalcore.data.data_file import DataFile
 from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
-from evalcore.data.formats import DataFile
 from evalcore.data.stream import Report
 from evalcore.data.tokenizers import Tokenizer
 from evalcore.launch_folder import write_atomically
@@ -57,7 +57,7 @@ def tokenised(
     """The files' tokens from the cache, or tokenised into it now. report is called as it goes."""
     folder = _writable(cache_dir or default_cache_dir())
     kinds = [file.kind for file in files]
-    field = text_field if "jsonl" in kinds else None
+    field = None if set(kinds) == {"text"} else text_field
     key = json.dumps([_VERSION, tokenizer.identity, content_digest, kinds, field])
     for limit in dict.fromkeys((None, max_tokens)):  # a whole one serves every max_tokens
         found = _load(folder, _name(key, limit))

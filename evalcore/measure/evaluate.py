@@ -89,7 +89,10 @@ def evaluate(
     wanted, plan, scorer = 0, None, None
     windows: list[Window] = []
     try:
-        plan, windows = _plan(stream, seq_len, stride, resolve_dtype(dtype, group.device), context_length, vocab_size)
+        if vocab_size is not None:
+            stream.check_vocabulary(vocab_size)
+            stream = stream.for_vocabulary(vocab_size)
+        plan, windows = _plan(stream, seq_len, stride, resolve_dtype(dtype, group.device), context_length)
         scorer = Scorer(model, group.device, plan.dtype, chunk_tokens, plan.largest_id)
         auto = memory.auto_batch_size(model, group.device, plan.seq_len, vocab_size if scorer.makes_logits else None)
         wanted = min(auto, -(-len(windows) // group.world_size)) if batch_size is None else batch_size
@@ -121,11 +124,8 @@ def _plan(
     stride: int | None,
     dtype: str,
     context_length: int | None,
-    vocab_size: int | None,
 ) -> tuple[Plan, list[Window]]:
     seq_len = _resolve_seq_len(seq_len, context_length)
-    if vocab_size is not None:
-        stream.check_vocabulary(vocab_size)
     windows = plan_windows(stream.n_tokens, seq_len, stride)
     return Plan(stream.n_tokens, *stream.id_range, len(windows), seq_len, stride or seq_len, dtype), windows
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from watcher.cli.flags import FORMATS, TOKEN_DTYPES
 from watcher.cli.options import Globals, db_option, json_option, print_json
 from watcher.errors import CheckpointUnreadable, NothingFound
 
@@ -15,7 +16,9 @@ _FLAGS = (
     click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
     click.option("--tokenizer", metavar="NAME|FILE|bytes", help="For text.  [default of stats: gpt2]"),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window.  [default: 1024]"),
-    click.option("--token-dtype", metavar="TYPE", help="For token files without a header: uint16, uint32, ..."),
+    click.option("--token-dtype", type=click.Choice(TOKEN_DTYPES), help="Type of ids in token files without a header."),
+    click.option("--format", type=click.Choice(FORMATS), help="What the files are.  [default: auto]"),
+    click.option("--text-field", metavar="NAME", help="Field of JSON documents that holds the text.  [default: text]"),
     json_option,
     db_option,
     click.pass_obj,
@@ -47,11 +50,13 @@ def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 
     Exit status 8 where a file cannot be measured on.
     """
-    found = _ask(flags, db, "stats", paths, options)
-    _show(found, as_json)
-    if useless := [one for one in found if one["tokens"] is None]:
-        reason = useless[0]["problems"][0] if useless[0]["problems"] else useless[0]["label"]
-        raise CheckpointUnreadable(f"{useless[0]['path']} cannot be measured on: {reason}", hint="ckptwatch data sniff")
+    files = _ask(flags, db, "stats", paths, options)
+    _show(files, as_json)
+    if unusable := [file for file in files if file["tokens"] is None]:
+        reason = unusable[0]["problems"][0] if unusable[0]["problems"] else unusable[0]["label"]
+        raise CheckpointUnreadable(
+            f"{unusable[0]['path']} cannot be evaluated on: {reason}", hint="ckptwatch data sniff"
+        )
 
 
 def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
@@ -70,35 +75,35 @@ def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], gi
         options += ["--cache-dir", str(cache)]
     python = load_settings(flags.settings_file()).launch.python
     with ProgressLine() as line:
-        found = list(ask(action, names, options, str(python) if python else None, line))
-    if absent := [one for one in found if one["kind"] == "missing"]:
+        files = list(ask(action, names, options, str(python) if python else None, line))
+    if absent := [file for file in files if file["kind"] == "missing"]:
         raise NothingFound(absent[0]["label"], hint="check the path")
-    return found
+    return files
 
 
-def _show(found: list[dict[str, Any]], as_json: bool) -> None:
+def _show(files: list[dict[str, Any]], as_json: bool) -> None:
     from watcher.domain.checkpoint import printable
     from watcher.report.columns import size
     from watcher.report.tables import as_facts
 
     if as_json:
-        print_json(found)
+        print_json(files)
         return
-    for one in found:
-        said: dict[str, Any] = {"what": one["label"], "size": size(one["bytes"])}
-        if one["tokens"] is not None:
-            said["tokens"] = f"{one['tokens']:,}" + (
-                f" by {one['tokenizer']}" if one["kind"] in ("text", "jsonl") else ""
+    for file in files:
+        facts: dict[str, Any] = {"what": file["label"], "size": size(file["bytes"])}
+        if file["tokens"] is not None:
+            facts["tokens"] = f"{file['tokens']:,}" + (
+                f" by {file['tokenizer']}" if file["kind"] in ("text", "jsonl", "json") else ""
             )
-            said["ids"] = f"{one['smallest_id']} to {one['largest_id']}"
-        elif one["kind"] in ("text", "jsonl"):
-            said["tokens"] = "not counted: give --tokenizer, or ask for stats"
+            facts["ids"] = f"{file['smallest_id']} to {file['largest_id']}"
+        elif file["kind"] in ("text", "jsonl", "json"):
+            facts["tokens"] = "not counted: give --tokenizer, or ask for stats"
         for key, name in (("windows", "windows"), ("documents", "documents"), ("vocab_size", "vocabulary")):
-            if one.get(key) is not None:
-                said[name] = f"{one[key]:,}"
-        if one.get("bytes_per_token"):
-            said["bytes/token"] = f"{one['bytes_per_token']:.3f}"
-        click.echo(printable(one["path"]))
-        click.echo(as_facts({key: printable(str(value)) for key, value in said.items()}, "  "))
-        for problem in one["problems"]:
+            if file.get(key) is not None:
+                facts[name] = f"{file[key]:,}"
+        if file.get("bytes_per_token"):
+            facts["bytes/token"] = f"{file['bytes_per_token']:.3f}"
+        click.echo(printable(file["path"]))
+        click.echo(as_facts({key: printable(str(value)) for key, value in facts.items()}, "  "))
+        for problem in file["problems"]:
             click.echo(f"  problem: {printable(problem)}")

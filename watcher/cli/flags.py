@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
+FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
     click.option("--data", "data", multiple=True, metavar="PATH", help="Data: .npy .bin .txt .jsonl; may be repeated."),
@@ -15,6 +17,9 @@ _FLAGS = (
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),
     click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Only the first N tokens of each set."),
     click.option("--tokenizer", metavar="NAME|FILE|bytes", help="For text, and for bits per byte of token files."),
+    click.option("--token-dtype", type=click.Choice(TOKEN_DTYPES), help="Type of ids in token files without a header."),
+    click.option("--format", type=click.Choice(FORMATS), help="What the data files are.  [default: auto]"),
+    click.option("--text-field", metavar="NAME", help="Field of JSON documents that holds the text.  [default: text]"),
     click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="Where to evaluate.  [default: auto]"),
     click.option("--nproc", type=click.IntRange(1), metavar="N", help="Processes: one for each GPU, or CPU ranks."),
     click.option(
@@ -38,7 +43,7 @@ def evaluation_flags(command: Callable) -> Callable:
 
 def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as nested settings: [[eval]] for each --data, [launch], [model]; what was not given is left out."""
-    names = ("seq_len", "stride", "max_tokens", "tokenizer", "dtype")
+    names = ("seq_len", "stride", "max_tokens", "tokenizer", "dtype", "token_dtype", "format", "text_field")
     measure = {name: flags[name] for name in names if flags.get(name) is not None}
     launch = {name: flags[name] for name in ("device", "nproc") if flags.get(name) is not None}
     if (batch_size := flags.get("batch_size")) is not None:

@@ -41,7 +41,9 @@ class EvalSettings(Section):
 
     name: str = Field("", description="Name in the results; the file's stem by default.")
     data: tuple[str, ...] = Field(description="Files or globs: .txt, .jsonl, .npy, .bin; joined in this order.")
-    format: Literal["auto", "text", "jsonl", "npy", "bin", "raw"] = Field("auto", description="Format of the files.")
+    format: Literal["auto", "text", "jsonl", "json", "npy", "bin", "raw"] = Field(
+        "auto", description="Format of the files."
+    )
     tokenizer: str | None = Field(None, description="tiktoken name, `bytes`, a .tiktoken or tokenizer.json file.")
     seq_len: int | Literal["auto"] = Field(
         "auto", description="Tokens per window; `auto` is the model's context length, at most 1024."
@@ -53,9 +55,9 @@ class EvalSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="`auto`: float32 on CPU, bfloat16 autocast on CUDA."
     )
-    text_field: str = Field("text", description="The field of a .jsonl that holds the text.")
-    token_dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] | None = Field(
-        None, description="For token files without a header."
+    text_field: str = Field("text", description="Field of JSON documents that holds the text.")
+    token_dtype: Literal["uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64"] | None = Field(
+        None, description="Type of the ids in token files without a header; `.bin` is uint16 by default."
     )
 
     @field_validator("data", mode="before")

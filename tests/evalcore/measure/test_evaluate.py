@@ -209,3 +209,26 @@ def test_selfcheck_passes_on_an_exact_model_and_fails_on_one_that_sees_its_batch
     leaky = Leaky()
     check = selfcheck(leaky, TOKENS, evaluate(leaky, TOKENS))
     assert not check.ok and "FAILED" in check.sentence
+
+
+def test_a_declared_tokenizer_with_more_text_than_the_vocabulary_gives_no_bits_per_byte(tmp_path):
+    TOKENS.astype("<u2").tofile(tmp_path / "val.bin")  # ids below 256
+    stream = open_stream(tmp_path / "val.bin", tokenizer="bytes")
+    assert evaluate(SmallModel(vocab_size=256), stream, seq_len=64).bits_per_byte is not None
+    larger = TokenStream([TOKENS % 200], id_bytes=stream.id_bytes, bytes_declared=True, tokenizer="bytes")
+    result = evaluate(SmallModel(vocab_size=200), larger, seq_len=64)
+    assert result.bits_per_byte is None and result.bytes is None
+    assert "bits per byte unknown: bytes has 256 ids, the model 200" in result.note
+    assert result.loss == evaluate(SmallModel(vocab_size=200), TOKENS % 200, seq_len=64).loss
+
+
+def test_windows_of_a_model_with_unknown_context_are_named_in_the_note():
+    assert "context length is not known, so windows have 1024" in evaluate(SmallModel(positions=None), TOKENS).note
+    assert evaluate(SmallModel(positions=None), TOKENS, seq_len=64).note is None
+    assert evaluate(SmallModel(positions=64), TOKENS).note is None
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_windows_is_refused(batch_size):
+    with pytest.raises(DataError, match="at least 1"):
+        evaluate(SmallModel(), TOKENS, batch_size=batch_size)

@@ -1,0 +1,102 @@
+"""What the bytes of a header-less token file say about its token type: uint16 is assumed only where nothing speaks
+against it.
+
+Owns the patterns. Reads the whole file up to 64 MiB, evenly spaced blocks of a larger one; never decides for the user.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+_WHOLE_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
+_MIN_TEXT_BYTES = 16
+_MIN_UINT8_BYTES = 64
+#: High halves below this are read as those of 32-bit ids: no vocabulary reaches 2**20.
+_HIGH_HALVES = 16
+_SPREAD = 256
+_CONTROL = np.array([(byte < 32 and byte not in (9, 10, 12, 13, 27)) or byte == 127 for byte in range(256)])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """token_dtype: the type that the bytes point to, None where they are no tokens. reason: a clause for a sentence."""
+
+    token_dtype: str | None
+    reason: str
+
+
+def against_uint16(path: Path, size: int) -> Evidence | None:
+    """What speaks against reading these bytes as little-endian uint16 ids, or None. Raises OSError."""
+    blocks = _sample(path, size)
+    if all(not block.any() for block in blocks):
+        return None  # never filled: the stream's own check says so for every type
+    if size >= _MIN_TEXT_BYTES and all(_is_text(block, number > 0) for number, block in enumerate(blocks)):
+        return Evidence(None, "its bytes are UTF-8 text")
+    if size % 2:
+        return Evidence("uint8" if _is_bytes(blocks) else None, f"{size} bytes are an odd number")
+    halves = np.concatenate([block[: len(block) // 2 * 2].view("<u2") for block in blocks])
+    wide = _wide(halves, size)
+    if wide is not None:
+        return wide
+    if len(halves) >= 4 and not (halves & 0xFF).any():
+        return Evidence(None, "every low byte is zero, as in big-endian uint16")
+    if _is_bytes(blocks):
+        return Evidence("uint8", "low and high bytes hold the same few values, as in uint8")
+    return None
+
+
+def _sample(path: Path, size: int) -> list[np.ndarray]:
+    """uint8 arrays, each beginning at a multiple of 8 bytes."""
+    if size <= _WHOLE_BYTES:
+        return [np.fromfile(path, dtype=np.uint8)]
+    count = _WHOLE_BYTES // _BLOCK_BYTES
+    starts = [(size - _BLOCK_BYTES) * i // (count - 1) // 8 * 8 for i in range(count)]
+    return [np.fromfile(path, dtype=np.uint8, offset=start, count=_BLOCK_BYTES) for start in starts]
+
+
+def _is_text(block: np.ndarray, cut: bool) -> bool:
+    """UTF-8 without control characters. cut: the block may begin within a character."""
+    if _CONTROL[block[:4096]].any() or _CONTROL[block].any():  # the first look decides for nearly every token file
+        return False
+    content = block.tobytes()
+    if cut:
+        content = content.lstrip(bytes(range(0x80, 0xC0))) if content[:1] and content[0] & 0xC0 == 0x80 else content
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _wide(halves: np.ndarray, size: int) -> Evidence | None:
+    """32-bit or 64-bit ids: their upper halves are zero, or small where the lower ones range widely."""
+    if size % 4 or len(halves) < 4:
+        return None
+    signed = (halves[1::2] == 0xFFFF) & (halves[0 : len(halves) // 2 * 2 : 2] >= 0x8000)  # a small negative int32
+    high = np.where(signed, 0, halves[1::2])
+    low = halves[0 : len(high) * 2 : 2]
+    if not low.any():
+        return Evidence(None, "every first uint16 of two is zero, as in big-endian uint32")
+    top = int(high.max())
+    if top and not (top < _HIGH_HALVES and int(low.max()) >= _SPREAD and len(high) >= 16):
+        return None
+    upper = halves[: len(halves) // 4 * 4].reshape(-1, 4)[:, 2:]
+    if size % 8 == 0 and len(halves) >= 8 and not np.where(upper == 0xFFFF, 0, upper).any():
+        return Evidence("int64", "three uint16 values of four are zero, as in int64")
+    if top:
+        return Evidence("uint32", f"every second uint16 value is below {top + 1}, as in uint32 with large ids")
+    return Evidence("uint32", "every second uint16 value is zero, as in uint32 or int32")
+
+
+def _is_bytes(blocks: list[np.ndarray]) -> bool:
+    """Whether low and high bytes are drawn from the same values below 128, as single-byte ids are and uint16 never."""
+    data = blocks[0]
+    if sum(map(len, blocks)) < _MIN_UINT8_BYTES or int(data.max()) >= 128:
+        return False
+    low, high = set(np.unique(data[0::2]).tolist()), set(np.unique(data[1::2]).tolist())
+    return len(low | high) >= 8 and len(low & high) * 2 >= len(low | high)

@@ -1,0 +1,92 @@
+"""Text files: plain text, JSON lines and JSON arrays, told apart by name and first line.
+
+Owns which of them a file is. Text in disguise, a table or JSON under a plain name is refused, never measured as prose.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evalcore.data.data_file import DataFile
+from evalcore.data.errors import DataError
+
+AS_TEXT = "--format text (`format` in the settings) measures it as it is"
+_LINE_BYTES = 16 << 20
+
+
+def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile:
+    """A file whose content is text. head: its first bytes; kind: by its name, or as declared."""
+    is_compressed = path.name.endswith((".gz", ".zst"))
+    if not is_compressed and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 8):
+        raise DataError(f"{path} is UTF-16 text", f"convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt")
+    if kind == "other" and not is_utf8(head):
+        raise DataError(
+            f"{path} is of no known data format",
+            "token ids: --format raw --token-dtype uint16 (or their type); text: convert it to UTF-8 .txt",
+        )
+    if kind == "jsonl":
+        return DataFile(path, "jsonl", "JSON lines")
+    if kind == "table":
+        raise DataError(
+            f"{path} is a table of columns, not a text",
+            f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
+        )
+    if kind == "json" or not is_declared:
+        holds = _json_kind(path, kind == "json")
+        if kind == "json":
+            return _json(path, holds, is_declared)
+        if holds is not None:
+            what = {"jsonl": "JSON lines", "json": "a JSON array", "object": "a JSON object"}[holds]
+            remedy = f"--format {holds} reads its texts; " if holds != "object" else ""
+            raise DataError(f"{path} holds {what}, but its name does not say so", f"{remedy}{AS_TEXT}")
+    return DataFile(path, "text", "plain text")
+
+
+def _json(path: Path, holds: str | None, is_declared: bool) -> DataFile:
+    if holds == "json" or (holds is None and is_declared):
+        return DataFile(path, "json", "JSON array")
+    if holds == "jsonl":
+        return DataFile(path, "jsonl", "JSON lines")
+    what = "one JSON object, not a list of documents" if holds == "object" else "no JSON"
+    raise DataError(f"{path} is {what}", f"write its texts as .jsonl with the field `text`; {AS_TEXT}")
+
+
+def _json_kind(path: Path, is_named_json: bool) -> str | None:
+    """jsonl: every line a value; json: an array of documents; object; None: not JSON. Decided by the first line.
+
+    A plain text may begin with a line that parses, such as `[1]` or a quoted sentence: that counts under .json only.
+    """
+    with open(path, "rb") as file:
+        line = b""
+        while not line.strip() and (line := file.readline(_LINE_BYTES)):
+            pass
+        has_more = bool(file.read(1))
+    start = line.removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        value = json.loads(start) if start.startswith((b"{", b"[", b'"')) else None
+    except (ValueError, RecursionError):  # a value over several lines, or a line that is no JSON
+        if is_named_json:
+            return {b"[": "json", b"{": "object"}.get(start[:1])
+        return "json" if start.startswith((b'[{"', b'["')) and b'"' in start[3:] and start.endswith(b",") else None
+    if isinstance(value, dict):
+        return "jsonl"
+    if isinstance(value, list) and (is_named_json or _holds_documents(value)):
+        return "jsonl" if has_more else "json"
+    return "jsonl" if isinstance(value, str) and is_named_json else None
+
+
+def _holds_documents(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, (dict, str)) for value in values)
+
+
+def is_utf8(head: bytes) -> bool:
+    """Whether the first bytes are UTF-8 text; a character may be cut by the end of what was read."""
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 4 and len(head) >= 1024
+    return True
