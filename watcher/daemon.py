@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from watcher.detect.spool import Spool
@@ -20,15 +19,18 @@ from watcher.errors import StoreUnavailable
 from watcher.failpoints import failpoint
 from watcher.launch import processes
 from watcher.log import Log
-from watcher.pipeline import facts, orders, watching
+from watcher.pipeline import facts, watching
 from watcher.pipeline.completion import Completion
 from watcher.pipeline.data_watch import DataWatch
 from watcher.pipeline.dispatch import Dispatch
 from watcher.pipeline.isolation import Isolation
+from watcher.pipeline.orders import apply_inbox
 from watcher.pipeline.ownership import OwnedDatabase, own_database
+from watcher.pipeline.pins import release_pins
 from watcher.pipeline.recovery import rescue, rescue_lapsed
 from watcher.pipeline.reloading import Reloading
 from watcher.pipeline.status import StatusPublisher
+from watcher.pipeline.stride import StrideEnd
 from watcher.pipeline.watching import Tools, Watching
 from watcher.settings.schema import Settings
 from watcher.sinks.delivery_process import DeliveryProcesses
@@ -58,6 +60,7 @@ class Daemon:
     watching: Watching
     completion: Completion
     reloading: Reloading
+    stride_end: StrideEnd
     reload_settings: Callable[[], Settings] | None = None
     stop_serving: Callable[[], None] = lambda: None
     paused: Paused | None = None
@@ -116,7 +119,8 @@ class Daemon:
             stop_serving = _serve(settings, url, state, log) if not once else lambda: None
             undo.pop_all()
         parts = (tools, owned, signals, notifier, publisher, dispatch, watched)
-        return cls(*parts, Completion(owned.store, once), Reloading(tools), reload_settings, stop_serving)
+        after = (Completion(owned.store, once), Reloading(tools), StrideEnd(owned.store, log))
+        return cls(*parts, *after, reload_settings, stop_serving)
 
     # -- one round -------------------------------------------------------------------------------------------------
 
@@ -129,13 +133,17 @@ class Daemon:
             for intake in self.watching.intakes:
                 isolate(f"run {intake.run.name}", now_s, partial(intake.tick, now_s))
                 self.notifier.ping()
-            orders.apply_inbox(tools.store, tools.state, tools.log, tools.isolation, now_s)
+            isolate("orders", now_s, partial(apply_inbox, tools.store, tools.state, tools.log, tools.isolation, now_s))
             if (fresh := self.reloading.attempt(now_s)) is not None:
                 self._swap(fresh)
             self.paused = self._why_paused(now_s)
-            self.dispatch.tick(now_s, self.paused)
+            isolate("launches", now_s, partial(self.dispatch.tick, now_s, self.paused))
             isolate("rescue of other daemons' jobs", now_s, partial(self._rescue_for_others, now_s))
-            isolate("spool", now_s, self._release_pins)
+            settings = self.watching.settings
+            if not self.dispatch.live:
+                spool = (tools.state.spool, settings.store.spool_max_bytes)
+                isolate("spool", now_s, partial(release_pins, tools.store, *spool))
+            isolate("newest of `every`", now_s, partial(self.stride_end.tick, settings.run, now_s, time.time()))
             if self.watching.delivery is not None:
                 isolate("delivery", now_s, partial(self.watching.delivery.tick, now_s, time.time()))
             if self.database_trouble:
@@ -145,7 +153,7 @@ class Daemon:
             if self.database_trouble != error.cause:
                 self.database_trouble = error.cause
                 tools.log.event("paused", reason=error.cause)
-        self._publish(now_s)
+        isolate("status file", now_s, partial(self._publish, now_s))
         self.notifier.ping()
 
     def _publish(self, now_s: float) -> None:
@@ -185,16 +193,6 @@ class Daemon:
         if self.tools.store.shared and now_s >= self._rescue_due_s:
             self._rescue_due_s = now_s + LEASE_S / 6
             rescue_lapsed(self.tools.store, self.tools.state, self.dispatch)
-
-    def _release_pins(self) -> None:
-        store, spool = self.tools.store, self.tools.state.spool
-        if self.dispatch.live or not any(spool.iterdir()):
-            return
-        for checkpoint_id, path in checkpoints.unneeded_pins(store):
-            if not Path(path).is_relative_to(spool):
-                continue  # another host's
-            checkpoints.keep_pinned(store, checkpoint_id, None)
-            Spool(spool, self.watching.settings.store.spool_max_bytes).release(Path(path))
 
     def _swap(self, fresh: Watching) -> None:
         """New settings take effect here, all at once."""
@@ -265,7 +263,7 @@ class Daemon:
                 dispatch.stop_all(at_once=True)
             try:
                 dispatch.tick(time.monotonic(), Paused(Pause.STOPPING))
-            except (StoreUnavailable, OSError):
+            except Exception:
                 pass  # the next start finds the outcome files
             wake.clear()
             wake.wait(0.05)

@@ -13,7 +13,7 @@ import sys
 import click
 
 from watcher.cli.options import Globals, fail, say
-from watcher.errors import CkptwatchError
+from watcher.errors import CkptwatchError, EnvironmentProblem
 
 #: verb -> module in watcher.cli that holds a click command of that name
 VERBS = {
@@ -89,10 +89,19 @@ def fill_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
+def refuse_deleted_folder() -> None:
+    """Every relative path, the default settings file and database among them, needs a working folder."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise EnvironmentProblem(f"the working folder cannot be used: {error.strerror}", hint="cd ~") from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 ok, 2 usage, and those of watcher.errors)."""
     fill_closed_streams()
     try:
+        refuse_deleted_folder()
         status = root.main(args=arguments, prog_name="ckptwatch", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)

@@ -93,9 +93,17 @@ class FolderProber:
                     candidate.due_s = min(candidate.due_s, max(now_s, candidate.changed_s + self.settler.settle_s))
         return reports, rejections
 
-    def settled(self, now_s: float, limit: int) -> Iterator[SettledFile | Rejection]:
-        """Candidates whose quiet time is over, looked at once more and probed; at most `limit` of them."""
-        for candidate in list(self.settler.due(now_s))[:limit]:
+    def settled(
+        self, now_s: float, limit: int, go_on: Callable[[int, int], bool] = lambda done, total: True
+    ) -> Iterator[SettledFile | Rejection]:
+        """Candidates whose quiet time is over, looked at once more and probed; at most `limit` of them.
+
+        go_on: called before each one with how many are done and due; False leaves the others for the next call.
+        """
+        due = list(self.settler.due(now_s))[:limit]
+        for done, candidate in enumerate(due):
+            if not go_on(done, len(due)):
+                return
             if rejections := self._look(candidate.path, now_s, candidate.closed):
                 yield from rejections
             elif candidate.due_s <= now_s and candidate.path in self.settler.candidates:

@@ -98,8 +98,8 @@ class Dispatch:
         self._stop_cancelled()
         if paused is not None:
             return
-        for launch in self.live.values():
-            self._feed(launch)
+        for launch in list(self.live.values()):
+            self.isolation.run(f"feeding launch {launch.id}", now_s, partial(self._feed, launch))
         if len(self.live) < self.settings.launch.max_launches and now_s >= self._not_before_s:
             self.isolation.run("starting launches", now_s, partial(self._begin, now_s))
 
@@ -159,6 +159,7 @@ class Dispatch:
         if reaped.over:
             del self.live[launch.id]
             self.isolation.forget(f"launch {launch.id}")
+            self.isolation.forget(f"feeding launch {launch.id}")
             self._prune_folders()
 
     def _begin(self, now_s: float) -> None:

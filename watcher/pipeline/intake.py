@@ -33,6 +33,7 @@ from watcher.store.write import checkpoints, queue
 from watcher.store.write.checkpoints import EvalSetRow, NewCheckpoint, Registered
 
 PROBES_PER_TICK = 200
+PROBING_MAX_S = 2.0  # of one tick: slow files must not hold up the launches and the other runs
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Intake:
         reports, verdicts = self.prober.take_in(now_s)
         self._verdicts.extend(verdicts)
         self._note_backlog(reports)
-        for item in self.prober.settled(now_s, PROBES_PER_TICK):
+        for item in self.prober.settled(now_s, PROBES_PER_TICK, self._probing(time.monotonic())):
             if isinstance(item, Rejection):
                 self._verdicts.append(item)
             else:
@@ -104,6 +105,16 @@ class Intake:
         if self.watch.overflows != self.overflows_seen:
             self.overflows_seen = self.watch.overflows
             self.log.event("overflow", run=self.run.name)
+
+    def _probing(self, began_s: float) -> Callable[[int, int], bool]:
+        """Between two probes: report the progress, which keeps the watchdog quiet, and stop when the time is over."""
+        since = time.time()
+
+        def go_on(done: int, total: int) -> bool:
+            self.tell(Progress("probing", done, total, "files", self.run.name, since=since, at=time.time()))
+            return done == 0 or time.monotonic() - began_s < PROBING_MAX_S
+
+        return go_on
 
     def idle(self) -> bool:
         """Has a whole scan been taken in, with nothing left to settle or to write?"""

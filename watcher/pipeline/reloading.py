@@ -60,5 +60,10 @@ class Reloading:
             self._pending = self.waits = None
             self.tools.log.event("settings_refused", reason=error.cause)
             return None
+        except Exception as error:
+            self._pending = self.waits = None
+            self.tools.isolation.note("applying the settings", error, now_s)
+            self.tools.log.event("settings_refused", reason=f"{type(error).__name__}: {error}")
+            return None
         self._pending = self.waits = None
         return fresh

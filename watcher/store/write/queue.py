@@ -60,6 +60,7 @@ _CLAIM = (
 _OPEN_ATTEMPTS = insert(attempts).returning(attempts.c.job_id, attempts.c.id)
 _OPEN_LAUNCH = insert(launches)
 _SET_NAMES = select(eval_sets.c.id, eval_sets.c.name).where(eval_sets.c.id.in_(bindparam("ids", expanding=True)))
+CHANGED_AT_ONCE = 10_000  # jobs in one statement: SQLite and PostgreSQL bound the number of its values
 CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or wait for their copy
 
 
@@ -301,9 +302,9 @@ def changeable(store: Store, action: str) -> list[int]:
 
 
 def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
-    """What a person asks: retry, cancel or bump these jobs. Returns how many changed."""
+    """Retry, cancel or bump these jobs, all in one transaction. Returns how many changed."""
     with store.write() as tx:
-        chosen = jobs.c.id.in_(job_ids)
+        chosen = jobs.c.id.in_(bindparam("chosen", expanding=True))
         if action == "retry":
             current = select(eval_sets.c.id).where(eval_sets.c.current == 1)
             over = jobs.c.state.in_((State.FAILED, State.CANCELLED))
@@ -324,7 +325,9 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
             where = jobs.c.state == State.QUEUED
             top = tx.execute(select(func.coalesce(func.max(jobs.c.priority), 0))).scalar_one()
             values = {"priority": top + 1, "not_before": None}
-        return tx.execute(update(jobs).where(chosen, where).values(values)).rowcount
+        changing = update(jobs).where(chosen, where).values(values)
+        batches = [job_ids[at : at + CHANGED_AT_ONCE] for at in range(0, len(job_ids), CHANGED_AT_ONCE)]
+        return sum(tx.execute(changing, {"chosen": list(batch)}).rowcount for batch in batches)
 
 
 def ended_without_result(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequence[int]) -> list[int]:

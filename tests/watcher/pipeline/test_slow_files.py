@@ -1,0 +1,34 @@
+"""Files that are slow to probe: the watchdog hears of every one, and a tick ends after a while."""
+
+from __future__ import annotations
+
+import time
+
+from evalcore.progress import Progress
+from tests.support.tiny import write_tiny
+from tests.watcher.pipeline.test_backfill import World
+from watcher.pipeline import intake
+
+
+def test_a_tick_reports_before_every_probe_and_leaves_the_rest_to_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "PROBING_MAX_S", 0.0)
+    world = World(tmp_path, "all")
+    for step in range(5):
+        write_tiny(world.folder / f"step_{step}.pt", step)
+    reports: list[Progress] = []
+    world.intake.tell = reports.append
+    world.intake.start()
+    try:
+        deadline_s = time.monotonic() + 60
+        while world.intake.registered < 5:
+            assert time.monotonic() < deadline_s
+            before = world.intake.registered
+            reports.clear()
+            world.intake.tick(time.monotonic())
+            assert world.intake.registered - before <= 1, "one probe was as much as the tick had time for"
+            probing = [work for work in reports if work.phase == "probing"]
+            assert len(probing) >= world.intake.registered - before
+            world.wake.wait(0.02)
+    finally:
+        world.intake.stop()
+        world.store.close()

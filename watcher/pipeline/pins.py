@@ -1,0 +1,20 @@
+"""Removes pinned copies that no job needs any more. Wires the spool to store/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from watcher.detect.spool import Spool
+from watcher.store.engine import Store
+from watcher.store.write import checkpoints
+
+
+def release_pins(store: Store, folder: Path, max_bytes: int) -> None:
+    """folder: this state folder's spool; copies of other hosts' daemons are left alone. Raises StoreUnavailable."""
+    if not any(folder.iterdir()):
+        return
+    spool = Spool(folder, max_bytes)
+    for checkpoint_id, path in checkpoints.unneeded_pins(store):
+        if Path(path).is_relative_to(folder):
+            checkpoints.keep_pinned(store, checkpoint_id, None)
+            spool.release(Path(path))
