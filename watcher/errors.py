@@ -1,6 +1,7 @@
 """The exceptions a user can meet; each carries a hint (the next command to type) and the exit status it ends with.
 
 CkptwatchError            1  unexpected
+├── DeliveryError         1  a sink or an alert's channel cannot take something now; sent again later
 ├── UsageError            2  the command line does not make sense
 ├── ConfigError           3  ckptwatch.toml, an environment variable or a flag has a problem; or a folder is missing
 ├── NothingFound          4  the path or the rows asked for are not there
@@ -27,6 +28,10 @@ class CkptwatchError(Exception):
         self.cause = cause
         self.tried = tried
         self.hint = hint
+
+
+class DeliveryError(CkptwatchError):
+    pass
 
 
 class UsageError(CkptwatchError):

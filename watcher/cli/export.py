@@ -38,7 +38,8 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
     """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
     trackio or prometheus. What the sink has already is not sent again."""
     from watcher.settings.load import load_settings
-    from watcher.sinks.deliver import held, send
+    from watcher.sinks.delivery_folder import exclusive_delivery
+    from watcher.sinks.protocol import send_missing
     from watcher.sinks.registry import make_sink
     from watcher.state.folder import StateFolder
     from watcher.store.migrate import open_for_reading
@@ -57,9 +58,9 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
         if not os.access(state.root, os.W_OK):
             folder = Path(scratch)
         try:
-            with held(folder):
+            with exclusive_delivery(folder):
                 made = make_sink(sink, section, folder)
-                sent = sum(send(made, rows[at : at + BATCH], unsure=True) for at in range(0, len(rows), BATCH))
+                sent = sum(send_missing(made, rows[at : at + BATCH], unsure=True) for at in range(0, len(rows), BATCH))
         except BlockingIOError:
             from watcher.errors import LockHeld
 

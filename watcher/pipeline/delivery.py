@@ -21,7 +21,7 @@ from watcher.log import Log
 from watcher.pipeline.isolation import Isolation
 from watcher.report.comparison import Difference, compare_rows
 from watcher.settings.schema import AlertSettings, SinkSettings
-from watcher.sinks.deliver import Result
+from watcher.sinks.delivery_folder import Result
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.sinks.registry import named
 from watcher.store.engine import Store
@@ -75,7 +75,7 @@ class Delivery:
         if now_s - self._ticked_s < EVERY_S:
             return
         self._ticked_s = now_s
-        for name, result in self.deliveries.arrived(now_s):
+        for name, result in self.deliveries.collect(now_s):
             self.isolation.run(f"sink {name}", now_s, partial(self._apply, name, result, at_s))
         self.isolation.run("outbox", now_s, partial(self._sweep, at_s))
         if self.alerts:
@@ -131,6 +131,8 @@ class Delivery:
         at = iso(at_s)
         with self.store.write() as tx:
             outbox.mark_done(tx, result.done, at)
+            if result.torn:
+                outbox.send_again(tx, name, BATCH)
             if result.failed:
                 tries = outbox.tries_of(tx, result.failed)
                 pause_s = FIRST_PAUSE_S if result.busy else backoff_s(FIRST_PAUSE_S, tries + 1, 0.5)
@@ -220,7 +222,7 @@ class Delivery:
         self.log.event("alert", text=alert.text)
 
 
-def _payload(owed: outbox.Owed) -> dict[str, Any]:
+def _payload(owed: outbox.Export) -> dict[str, Any]:
     """What the delivery's request holds: a result's row, or an alert's event."""
     return json.loads(owed.subject["detail"]) if owed.kind == "event" else owed.subject
 

@@ -56,7 +56,7 @@ def compare_rows(a: Row, b: Row, windows: Windows) -> Difference | NotComparable
     """Compare two rows of `results`; windows by result id, from the table `windows`."""
     for row in (a, b):
         if row["loss"] is None or not row["finite"]:
-            return NotComparable(f"the loss of {_named(row)} is not finite")
+            return NotComparable(f"the loss of {_name(row)} is not finite")
     unlike = [key for key in MEASURED_ALIKE if a[key] != b[key]]
     if unlike:
         said = ", ".join(f"{key} {_short(a[key])} and {_short(b[key])}" for key in unlike)
@@ -103,10 +103,10 @@ def _difference(value: float, stderr: float, freedom: float, windows: int, metho
         return Difference(value, 0.0, value, value, p, windows, method)
     t = value / stderr
     if math.isinf(freedom):
-        p, failpoint = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
+        p, critical = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
     else:
-        p, failpoint = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
-    return Difference(value, stderr, value - failpoint * stderr, value + failpoint * stderr, p, windows, method)
+        p, critical = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
+    return Difference(value, stderr, value - critical * stderr, value + critical * stderr, p, windows, method)
 
 
 def verdict(found: Difference | NotComparable, a: str, b: str) -> str:
@@ -120,8 +120,11 @@ def verdict(found: Difference | NotComparable, a: str, b: str) -> str:
     return f"{b if found.difference < 0 else a} is better"
 
 
-def _named(row: Row) -> str:
-    return f"{row['run']} at step {row['step']}" if row["step"] is not None else str(row["checkpoint"])
+def _name(row: Row) -> str:
+    """Rows of the page's curves have neither run nor checkpoint."""
+    if row["step"] is None:
+        return str(row.get("checkpoint", "a checkpoint without a step"))
+    return f"{row['run']} at step {row['step']}" if "run" in row else f"step {row['step']}"
 
 
 def _short(value: Any) -> str:

@@ -70,6 +70,16 @@ class SinkSettings(Section):
     entity: str | None = Field(None, description="W&B entity.")
     mode: Literal["online", "offline"] | None = Field(None, description="W&B mode.")
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        """The name is a folder in the state folder, and the alerts have rows of their own in the outbox."""
+        if name == "alerts" or name.startswith("alert-"):
+            raise ValueError(f"{name!r} is reserved for the alerts; choose another name for this sink")
+        if name.startswith(".") or "/" in name or not name.isprintable():
+            raise ValueError(f"{name!r} cannot be the name of a folder; use letters, digits, '-' and '_'")
+        return name
+
 
 class AlertSettings(Section):
     """`[[alert]]`: on which events to notify, and how."""
@@ -83,8 +93,14 @@ class AlertSettings(Section):
     command: tuple[str, ...] = Field((), description="Program and arguments; gets the event as JSON on stdin.")
     webhook: str | None = Field(None, description="URL that gets the event as a JSON POST.")
     apprise: str | None = Field(None, description="Apprise URL.")
-    best_link: Path | None = Field(None, description='With `on = ["best"]`: a symlink kept to the best checkpoint.')
-    best_copy: Path | None = Field(None, description='With `on = ["best"]`: a copy kept of the best checkpoint.')
+    best_link: Path | None = Field(
+        None,
+        description='With `on = ["best"]`: a symlink kept to the best checkpoint of one run and set; `{run}` and '
+        "`{eval_set}` in the path give each its own.",
+    )
+    best_copy: Path | None = Field(
+        None, description='With `on = ["best"]`: a copy kept of the best checkpoint, as `best_link`.'
+    )
     inside_dir: bool = Field(False, description="Allow best_link and best_copy inside the watched folder.")
     k_stderr: float = Field(3.0, gt=0, le=1e6, description="Standard errors that make a regression.")
     stalled_factor: float = Field(

@@ -93,6 +93,20 @@ class Settings(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _best_belongs_to_one_curve(self) -> Settings:
+        """Losses of different runs or sets are not comparable, so one link cannot follow several of them."""
+        for alert in self.alert:
+            for key, path in (("best_link", alert.best_link), ("best_copy", alert.best_copy)):
+                if path is not None and len(self.run) > 1 and "{run}" not in str(path):
+                    raise ValueError(f"[[alert]] {key} = {str(path)!r} with several runs: put {{run}} into the path")
+                if path is not None and alert.eval_set is None and len(self.eval) > 1 and "{eval_set}" not in str(path):
+                    raise ValueError(
+                        f"[[alert]] {key} = {str(path)!r} with several eval sets: name one with `eval_set`, or put "
+                        "{eval_set} into the path"
+                    )
+        return self
+
 
 def _inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")

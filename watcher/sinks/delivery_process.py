@@ -1,7 +1,7 @@
-"""Starts deliveries and brings their results home: a process per sink and batch, bounded in number and in time.
+"""Starts delivery processes and collects their results: one per sink and batch, bounded in number and in time.
 
-Never waits, never opens the database. A request file that lies there without a result tells of a delivery that was cut
-short: the next one asks the sink what it has.
+Never waits, never opens the database. A request file without a result means that a delivery was interrupted: the next
+one compares its rows with what the sink has.
 """
 
 from __future__ import annotations
@@ -15,17 +15,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from watcher.sinks.deliver import LOG, REQUEST, RESULT, Request, Result, read_result, write_request
+from watcher.sinks.delivery_folder import LOG, REQUEST, RESULT, Request, Result, read_result, write_request
 
-AT_ONCE = 2
+DELIVERIES_MAX = 2
 TIMEOUT_S = 300.0
 LOG_MAX_BYTES = 1 << 20
-#: An outer launcher's words would make a tracker's library think that it is a rank of the training.
-_FOREIGN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NOTIFY_SOCKET", "WANDB_RUN_ID")
+#: Variables of an outer launcher, by which a tracker's library would take the delivery for a rank of the training.
+_LAUNCHER_VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NOTIFY_SOCKET",
+    "WANDB_RUN_ID",
+)
 
 
 @dataclass
-class _Under:
+class _Running:
     process: subprocess.Popen
     request: Request
     deadline_s: float
@@ -33,44 +41,45 @@ class _Under:
 
 @dataclass
 class DeliveryProcesses:
-    """folder: one folder for each sink below it."""
+    """folder: holds one folder for each sink. module: what a delivery process runs, with its folder as argument."""
 
     folder: Path
+    module: str
     timeout_s: float = TIMEOUT_S
-    _way: dict[str, _Under] = field(default_factory=dict)
+    _running: dict[str, _Running] = field(default_factory=dict)
 
     def leftovers(self) -> list[tuple[str, Result]]:
-        """At the start: results that an earlier daemon did not live to apply."""
-        found = []
+        """At the start: results that an earlier daemon did not apply."""
+        results = []
         for path in sorted(self.folder.glob(f"*/{RESULT}")) if self.folder.exists() else ():
             result = read_result(path.parent)
             if result is not None:
-                found.append((path.parent.name, result))
-        return found
+                results.append((path.parent.name, result))
+        return results
 
     @property
     def busy(self) -> bool:
-        return bool(self._way)
+        return bool(self._running)
 
     def free(self, sink: str) -> bool:
-        """May a delivery to this sink begin?"""
-        return sink not in self._way and len(self._way) < AT_ONCE
+        """Whether a delivery to this sink can start."""
+        return sink not in self._running and len(self._running) < DELIVERIES_MAX
 
     def start(
         self, name: str, rows: Sequence[tuple[int, dict[str, Any]]], now_s: float, *, unsure: bool, **section: Any
     ) -> None:
         """section: sink=... or alert=..., as plain values. Raises OSError."""
         folder = self.folder / name
-        cut_short = (folder / REQUEST).exists()
+        interrupted = (folder / REQUEST).exists()
         (folder / RESULT).unlink(missing_ok=True)
-        request = Request(name, list(rows), unsure or cut_short, **section)
+        request = Request(name, list(rows), unsure or interrupted, **section)
         write_request(folder, request)
         log = folder / LOG
         mode = "wb" if log.exists() and log.stat().st_size > LOG_MAX_BYTES else "ab"
-        environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+        environment = {key: value for key, value in os.environ.items() if key not in _LAUNCHER_VARIABLES}
         with open(log, mode) as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "watcher.sinks.deliver", os.fspath(folder)],
+                [sys.executable, "-m", self.module, os.fspath(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -78,46 +87,48 @@ class DeliveryProcesses:
                 close_fds=True,
                 start_new_session=True,
             )
-        self._way[name] = _Under(process, request, now_s + self.timeout_s)
+        self._running[name] = _Running(process, request, now_s + self.timeout_s)
 
-    def arrived(self, now_s: float) -> list[tuple[str, Result]]:
-        """What has ended since. The result file is the truth; without one, every row has failed."""
-        home = []
-        for name, under in list(self._way.items()):
-            overdue = now_s > under.deadline_s
-            alive = under.process.poll() is None
+    def collect(self, now_s: float) -> list[tuple[str, Result]]:
+        """Results of deliveries that have ended. The result file decides; without one, every row has failed."""
+        results = []
+        for name, delivery in list(self._running.items()):
+            overdue = now_s > delivery.deadline_s
+            alive = delivery.process.poll() is None
             if alive and not overdue:
                 continue
             if alive:
-                _kill(under.process)
+                _kill(delivery.process)
             result = read_result(self.folder / name)
             if result is None:
                 why = f"it took longer than {self.timeout_s:.0f} s" if overdue else self._last_line(name)
-                result = Result(failed=[export_id for export_id, _ in under.request.rows], error=why)
-            del self._way[name]
-            home.append((name, result))
-        return home
+                result = Result(failed=[export_id for export_id, _ in delivery.request.rows], error=why)
+            del self._running[name]
+            results.append((name, result))
+        return results
 
     def applied(self, name: str, result: Result) -> None:
-        """The database knows: the files may go. After a failure the request stays, as a sign that some were sent."""
+        """The database is updated: remove the files. After a failure the request stays: some rows may be sent."""
         folder = self.folder / name
         (folder / RESULT).unlink(missing_ok=True)
         if not result.failed:
             (folder / REQUEST).unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End what is under way; it is sent again, after asking the sink what it has."""
-        for under in self._way.values():
-            if under.process.poll() is None:
-                _kill(under.process)
-        self._way.clear()
+        """End running deliveries; their rows are sent again, after a comparison with what the sink has."""
+        for delivery in self._running.values():
+            if delivery.process.poll() is None:
+                _kill(delivery.process)
+        self._running.clear()
 
     def _last_line(self, name: str) -> str:
         try:
             lines = (self.folder / name / LOG).read_text(errors="backslashreplace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1][:500] if lines else "the delivery ended without a word"
+        return (
+            lines[-1][:500] if lines else f"the delivery process ended without a result; see {self.folder / name / LOG}"
+        )
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -131,12 +142,12 @@ def _kill(process: subprocess.Popen) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    found = []
+    members = []
     for name in os.listdir("/proc"):
         try:
             stat = Path(f"/proc/{name}/stat").read_text(errors="replace") if name.isdigit() else ""
         except OSError:
             continue  # it ended while we looked
         if stat and int(stat.rpartition(")")[2].split()[3]) == leader:
-            found.append(int(name))
-    return found
+            members.append(int(name))
+    return members

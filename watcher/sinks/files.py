@@ -1,4 +1,7 @@
-"""Results as a file: JSON lines, CSV, Parquet. Each row once, whatever was cut short before."""
+"""Results as a text file: JSON lines or CSV. Each row once, also after a write that was cut short.
+
+Only whole lines count: a line without its line feed was cut short, is removed and written again.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,54 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from watcher.sinks.protocol import Row, SinkError, library
+from watcher.errors import DeliveryError
+from watcher.report.format import csv_cell
+from watcher.sinks.protocol import Row
+from watcher.sinks.row_identity import IDENTITY, Identity, exclusive, identity, ids_by_identity
 
 
 class _AppendedFile:
-    """A text file that grows by whole lines. A half line that a crash left is cut off before the next is written."""
+    """A text file that grows by whole lines. torn: the last `send` removed a line that had been cut short."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
+        self.torn = False
 
     def close(self) -> None:
         pass
 
     def already(self, rows: Sequence[Row]) -> set[int]:
-        wanted = {row["id"] for row in rows}
+        wanted = ids_by_identity(rows, self._as_written)
         try:
-            with open(self.path, encoding="utf-8", newline="") as file:
-                return wanted & set(self._ids(file))
+            with open(self.path, "rb") as file:
+                return {wanted[key] for key in self._identities(_whole_lines(file)) if key in wanted}
         except FileNotFoundError:
             return set()
 
     def send(self, rows: Sequence[Row]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(self.path, "a+b") as file:
-                end = _cut_half_line(file)
+            with open(self.path, "a+b") as file, exclusive(file.fileno()):
+                before = file.seek(0, os.SEEK_END)
+                end = _remove_torn_line(file)
+                self.torn = end < before
                 file.write(self._lines(rows, first=end == 0).encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise SinkError(
-                f"{self.path} cannot be written: {error.strerror or error}", hint="tried again later"
+            raise DeliveryError(
+                f"{self.path} cannot be written: {error.strerror or error}", hint="retried later"
             ) from None
 
-    def _ids(self, file: Any) -> list[int]:
+    def _as_written(self, value: Any) -> Any:
+        return value
+
+    def _identities(self, lines: Iterator[str]) -> Iterator[Identity]:
         raise NotImplementedError
 
     def _lines(self, rows: Sequence[Row], first: bool) -> str:
@@ -54,24 +66,28 @@ class _AppendedFile:
 class JsonLines(_AppendedFile):
     """One object with the columns of `results` on each line."""
 
-    def _ids(self, file: Any) -> list[int]:
-        found = []
-        for line in file:
+    def _identities(self, lines: Iterator[str]) -> Iterator[Identity]:
+        for line in lines:
             try:
-                found.append(int(json.loads(line)["id"]))
+                yield identity(json.loads(line))
             except (ValueError, KeyError, TypeError):
-                continue  # a half line, or somebody else's
-        return found
+                continue  # another program's line
 
     def _lines(self, rows: Sequence[Row], first: bool) -> str:
         return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 class Csv(_AppendedFile):
-    """A head, then one row for each result; a column that the file does not know yet is left out of it."""
+    """A head, then one row for each result; a column that an older file's head lacks is left out of that file."""
 
-    def _ids(self, file: Any) -> list[int]:
-        return [int(row["id"]) for row in csv.DictReader(file) if (row.get("id") or "").isdigit()]
+    def _as_written(self, value: Any) -> str:
+        cell = csv_cell(value)
+        return "" if cell is None else str(cell)
+
+    def _identities(self, lines: Iterator[str]) -> Iterator[Identity]:
+        for row in csv.DictReader(lines):
+            if all(row.get(key) is not None for key in IDENTITY):
+                yield identity(row)
 
     def _lines(self, rows: Sequence[Row], first: bool) -> str:
         head = list(rows[0]) if first else self._head()
@@ -79,70 +95,28 @@ class Csv(_AppendedFile):
         writer = csv.DictWriter(text, head, extrasaction="ignore", lineterminator="\n")
         if first:
             writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
         return text.getvalue()
 
     def _head(self) -> list[str]:
-        with open(self.path, encoding="utf-8", newline="") as file:
-            return next(csv.reader(file))
+        with open(self.path, encoding="utf-8", errors="backslashreplace", newline="") as file:
+            head = next(csv.reader(file))
+        missing = [key for key in IDENTITY if key not in head]
+        if missing:
+            raise DeliveryError(
+                f"{self.path} is not a file of results: its first line has no column {missing[0]}",
+                hint="set another `path` in [[sink]], or move this file away",
+            )
+        return head
 
 
-class Parquet:
-    """One table with the columns of `results`, written anew beside the old one and renamed over it."""
-
-    def __init__(self, name: str, path: Path) -> None:
-        self.name = name
-        self.path = path
-        self._arrow = library("pyarrow", "parquet")
-        self._files = library("pyarrow.parquet", "parquet")
-
-    def already(self, rows: Sequence[Row]) -> set[int]:
-        if not self.path.exists():
-            return set()
-        return {row["id"] for row in rows} & set(self._read().column("id").to_pylist())
-
-    def send(self, rows: Sequence[Row]) -> None:
-        """A row that the file has already is replaced."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        table = self._arrow.Table.from_pylist(list(rows), schema=self._schema(rows[0]))
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            if self.path.exists():
-                ids = self._arrow.array([row["id"] for row in rows], type=self._arrow.int64())
-                compute = library("pyarrow.compute", "parquet")
-                before = self._read()
-                kept = before.filter(compute.invert(compute.is_in(before.column("id"), value_set=ids)))
-                table = self._arrow.concat_tables([kept, table], promote_options="permissive")
-            self._files.write_table(table, temporary)
-            os.replace(temporary, self.path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise SinkError(f"{self.path} cannot be written: {error}", hint="tried again later") from None
-
-    def close(self) -> None:
-        pass
-
-    def _read(self) -> Any:
-        return self._files.read_table(self.path)
-
-    def _schema(self, row: Row) -> Any:
-        """Types by column, not by what the first rows happen to hold."""
-        arrow = self._arrow
-        return arrow.schema([(key, getattr(arrow, _type_of(key))()) for key in row])
+def _whole_lines(file: BinaryIO) -> Iterator[str]:
+    for line in file:
+        if line.endswith(b"\n"):
+            yield line.decode("utf-8", "backslashreplace")
 
 
-_FLOATS = ("loss", "ppl", "bits_per_byte", "loss_stderr", "load_seconds", "eval_seconds", "tokens_per_second")
-_TEXTS = ("run", "checkpoint", "eval_set", "dtype", "device", "note", "checkpoint_digest", "eval_digest")
-_MORE_TEXTS = ("evalcore_version", "torch_version", "saved_at", "evaluated_at")
-
-
-def _type_of(column: str) -> str:
-    if column in _FLOATS or column == "logged_val_loss":
-        return "float64"
-    return "string" if column in _TEXTS or column in _MORE_TEXTS else "int64"
-
-
-def _cut_half_line(file: Any) -> int:
+def _remove_torn_line(file: Any) -> int:
     """Leave the file ending in a line feed; returns its length in bytes."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:

@@ -1,4 +1,4 @@
-"""What every sink offers, and what they share: keys, the training axis, what to say of a loss that is not finite."""
+"""What every sink offers, and what they share: metric names, the training axis, remarks on unusual results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
-from watcher.errors import CkptwatchError, EnvironmentProblem
+from watcher.errors import EnvironmentProblem
 
 Row = dict[str, Any]  # a row of `results`
 AXIS = "train_step"
@@ -31,41 +31,49 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-class SinkError(CkptwatchError):
-    """A tracker or file that cannot be written now; tried again later."""
+def send_missing(sink: Sink, rows: Sequence[Row], *, unsure: bool) -> int:
+    """Send rows and close the sink; where unsure, only those that it does not have. Returns how many were sent."""
+    try:
+        present = sink.already(rows) if unsure else set()
+        missing = [row for row in rows if row["id"] not in present]
+        if missing:
+            sink.send(missing)
+        return len(missing)
+    finally:
+        sink.close()
 
 
 def metrics_of(row: Row, *, nan: bool) -> dict[str, float]:
     """`eval/<set>/loss|ppl|bits_per_byte` of one result. nan: whether the sink can take NaN for a loss that is none."""
-    found = {}
+    metrics = {}
     for measure in MEASURES:
         value = row[measure]
         if value is not None and math.isfinite(value):
-            found[f"eval/{row['eval_set']}/{measure}"] = float(value)
+            metrics[f"eval/{row['eval_set']}/{measure}"] = float(value)
     if nan and not row["finite"]:
-        found.setdefault(f"eval/{row['eval_set']}/loss", math.nan)
-    return found
+        metrics.setdefault(f"eval/{row['eval_set']}/loss", math.nan)
+    return metrics
 
 
 def remark(row: Row) -> str | None:
-    """What numbers cannot say of a result: a loss that is not finite, an unusual file, a missing step."""
-    said = []
+    """What numbers cannot express: a loss that is not finite, an unusual file, a missing step."""
+    remarks = []
     if not row["finite"]:
-        said.append("the loss is not finite")
+        remarks.append("the loss is not finite")
     elif row["ppl"] is None:
-        said.append("the perplexity is too large for a number")
+        remarks.append("the perplexity is too large for a number")
     if row["step"] is None:
-        said.append("nothing tells the training step")
+        remarks.append("the training step is unknown")
     if row["note"]:
-        said.append(row["note"])
-    return f"{row['checkpoint']} on {row['eval_set']}: {'; '.join(said)}" if said else None
+        remarks.append(row["note"])
+    return f"{row['checkpoint']} on {row['eval_set']}: {'; '.join(remarks)}" if remarks else None
 
 
 def by_run(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Rows grouped by training run, each in order of step."""
     for run in sorted({row["run"] for row in rows}):
-        mine = [row for row in rows if row["run"] == run]
-        yield run, sorted(mine, key=lambda row: (row["step"] is None, row["step"] or 0, row["id"]))
+        of_run = [row for row in rows if row["run"] == run]
+        yield run, sorted(of_run, key=lambda row: (row["step"] is None, row["step"] or 0, row["id"]))
 
 
 def library(module: str, extra: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""From a `[[sink]]` section to the sink: default places, and the module that is imported only when it is wanted."""
+"""From a `[[sink]]` section to the sink: default paths, and the sink's module, imported only when it is used."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FILE_NAMES = {
 
 def named(sections: Iterable[SinkSettings]) -> dict[str, SinkSettings]:
     """Name in the outbox -> section; the kind is the name where none is given. Raises ConfigError for a name twice."""
-    found: dict[str, SinkSettings] = {}
+    by_name: dict[str, SinkSettings] = {}
     for section in sections:
         name = section.name or section.kind
-        if name in found:
+        if name in by_name:
             raise ConfigError(f"two [[sink]] sections are named {name!r}", hint="give one of them a `name`")
-        found[name] = section
-    return found
+        by_name[name] = section
+    return by_name
 
 
 def make_sink(name: str, section: SinkSettings, folder: Path) -> Sink:
@@ -38,10 +38,12 @@ def make_sink(name: str, section: SinkSettings, folder: Path) -> Sink:
     if path.is_dir() and kind in FILE_NAMES:
         path = path / FILE_NAMES[kind]
     if kind in ("jsonl", "csv", "parquet"):
+        if kind == "parquet":
+            from watcher.sinks.parquet import Parquet
+
+            return Parquet(name, path)
         from watcher.sinks import files
 
-        if kind == "parquet":
-            return files.Parquet(name, path)
         return files.JsonLines(name, path) if kind == "jsonl" else files.Csv(name, path)
     if kind == "prometheus":
         from watcher.sinks.prometheus import PrometheusFile

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from watcher.domain.timestamps import seconds
 from watcher.sinks.protocol import Row, by_run, library, metrics_of, remark
+from watcher.sinks.row_identity import exclusive
 
 FOLDER = "ckptwatch"
 #: One file to which every delivery appends. TensorBoard takes its age from the name, so the name never changes.
@@ -17,13 +18,17 @@ FILE = "events.out.tfevents.1000000000.ckptwatch"
 
 
 class TensorBoard:
-    """folder: TensorBoard's log directory; curves go to `folder/<run>/ckptwatch`."""
+    """folder: TensorBoard's log directory; curves go to `folder/<run>/ckptwatch`.
+
+    torn: the last `send` removed a record that had been cut short.
+    """
 
     name: str
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
+        self.torn = False
         self._events = library("tensorboard.compat.proto.event_pb2", "tensorboard")
         self._summaries = library("tensorboard.compat.proto.summary_pb2", "tensorboard")
         self._tensors = library("tensorboard.compat.proto.tensor_pb2", "tensorboard")
@@ -48,9 +53,12 @@ class TensorBoard:
         for run, mine in by_run(rows):
             path = self._path(run)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _opened(path) as file:
+            with _opened(path) as file, exclusive(file.fileno()):
                 for _ in _records(file, self._crc):
                     pass  # to the end of the last whole record
+                whole = file.tell()
+                self.torn = file.seek(0, os.SEEK_END) > whole
+                file.seek(whole)
                 file.truncate()
                 if file.tell() == 0:
                     version = self._events.Event(wall_time=1e9, file_version="brain.Event:2")

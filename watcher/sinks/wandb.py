@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from watcher.sinks.protocol import AXIS, Row, SinkError, by_run, library, metrics_of, remark
+from watcher.errors import DeliveryError
+from watcher.sinks.protocol import AXIS, Row, by_run, library, metrics_of, remark
 
 ID_KEY = "ckptwatch/result"
 NOTE_KEY = "ckptwatch/note"  # not below eval/: W&B would give it the axis value of the row before
@@ -47,7 +48,7 @@ class Wandb:
                 self._send(run, mine)
             except self._wandb.Error as error:
                 hint = 'wandb login, or mode = "offline" in [[sink]]'
-                raise SinkError(f"W&B refused run {run}: {error}", hint=hint) from None
+                raise DeliveryError(f"W&B refused run {run}: {error}", hint=hint) from None
 
     def close(self) -> None:
         """W&B writes in a process of its own: only its end means that everything is on disk."""

@@ -5,8 +5,6 @@ Reads only. Never opens the database or a file itself: the Source does.
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Callable, Iterable
 from importlib.resources import files
@@ -21,6 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
+from watcher.report.format import JSON_TEXT_MAX, json_text
 from watcher.web import metrics, views, words
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
@@ -42,9 +41,17 @@ _MENU_OF = {"checkpoint": "checkpoints", "job": "queue"}  # where a page that is
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
-def create_app(source: Source, hosts: Iterable[str] = (), poll_s: float = 1.0) -> Starlette:
-    """hosts: names besides loopback's under which it may be asked for. poll_s: pause between looks for changes."""
-    site = _Site(source, Live(source.pulse, poll_s))
+OnError = Callable[[str, BaseException], None]
+
+
+def create_app(
+    source: Source, hosts: Iterable[str] = (), poll_s: float = 1.0, on_error: OnError = lambda path, error: None
+) -> Starlette:
+    """hosts: host names besides loopback's that requests may name. poll_s: seconds between checks for changes.
+
+    on_error: called with the path of a page that failed unexpectedly, and the exception.
+    """
+    site = _Site(source, Live(source.pulse, poll_s), on_error)
     routes = [Route("/static/{name}", site.static)]
     for name, (path, _, _) in PAGES.items():
         routes.append(Route(path, site.page(name)))
@@ -69,9 +76,10 @@ def create_app(source: Source, hosts: Iterable[str] = (), poll_s: float = 1.0) -
 class _Site:
     """The handlers, with what they share."""
 
-    def __init__(self, source: Source, live: Live) -> None:
+    def __init__(self, source: Source, live: Live, on_error: OnError) -> None:
         self.source = source
         self.live = live
+        self.on_error = on_error
         # A dictionary of what the package holds: no request can name any other file.
         folder = files("watcher.web") / "static"
         self._static = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
@@ -140,7 +148,12 @@ class _Site:
         return await in_thread(self._failed, request, 503, f"{error.cause}. {error.hint}")
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        return PlainTextResponse("this page failed; the daemon's log says why\n", 500)
+        """No template here: whatever failed may fail again in the frame of the page."""
+        self.on_error(request.url.path, error)
+        why = f"{type(error).__name__} in {request.url.path}; the traceback is in the log of `ckptwatch run` or `serve`"
+        if request.url.path.startswith("/api/") or request.query_params.get("format") == "json":
+            return _json({"error": why}, 500)
+        return PlainTextResponse(f"500: this page failed: {why}\n", 500)
 
     async def _content(self, name: str, request: Request) -> dict[str, Any]:
         build, ids = PAGES[name][2], [value for key, value in request.path_params.items() if key == "id"]
@@ -175,16 +188,5 @@ _FRESH = {"cache-control": "no-store"}
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    """Strict JSON: numbers that are not finite, and bytes, are null."""
-    text = json.dumps(_strict(value), ensure_ascii=False, allow_nan=False, default=str)
-    return Response(text, status, media_type="application/json", headers=_FRESH)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+    """Strict JSON, long texts cut."""
+    return Response(json_text(value, text_max=JSON_TEXT_MAX), status, media_type="application/json", headers=_FRESH)

@@ -176,13 +176,14 @@ def _running(source: Source) -> list[Row]:
 def _compared(source: Source, curves: list[Row], a: int, b: int, eval_set: str) -> Row:
     """Both runs on one set, at the newest steps that both have; differences paired by window where they are kept."""
     columns = {curve["run_id"]: curve["columns"] for curve in curves}
+    names = {curve["run_id"]: curve["run"] for curve in curves}
     mine = {step: at for at, step in enumerate(columns.get(a, {}).get("step", ()))}
     theirs = {step: at for at, step in enumerate(columns.get(b, {}).get("step", ()))}
     shared = sorted((step for step in mine.keys() & theirs.keys() if step is not None), reverse=True)
     rows = []
     for step in shared[:COMPARED_SHOWN]:
-        one = {key: values[mine[step]] for key, values in columns[a].items()}
-        other = {key: values[theirs[step]] for key, values in columns[b].items()}
+        one = {"run": names[a]} | {key: values[mine[step]] for key, values in columns[a].items()}
+        other = {"run": names[b]} | {key: values[theirs[step]] for key, values in columns[b].items()}
         found = compare_rows(one, other, source.windows)
         row = {"step": step, "a": one["loss"], "b": other["loss"], "difference": None, "stderr": None}
         if isinstance(found, Difference):

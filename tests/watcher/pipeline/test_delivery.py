@@ -148,13 +148,13 @@ def test_a_delivery_that_hangs_is_killed_with_what_it_started_and_told(database,
 
 
 def test_two_deliveries_to_one_sink_never_write_at_once(database, state, tmp_path):
-    from watcher.sinks.deliver import held
+    from watcher.sinks.delivery_folder import exclusive_delivery
 
     one = delivery(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
     database.result(400, 2.1)
-    with held(state.root / "sinks" / "jsonl"):
+    with exclusive_delivery(state.root / "sinks" / "jsonl"):
         run_until(one, lambda: states(database, "jsonl")[0][1] == 1)
-    assert "still at work" in states(database, "jsonl")[0][2]
+    assert "still running" in states(database, "jsonl")[0][2]
     assert not (tmp_path / "r.jsonl").exists()
 
 
@@ -253,3 +253,14 @@ def test_a_sink_added_later_gets_what_comes_and_backfill_gives_the_rest(database
         assert outbox.backfill(tx, "jsonl", "2026-01-01T00:00:00.000000Z") == 3
     run_until(one, lambda: one.idle(time.time()))
     assert [line["step"] for line in lines(tmp_path / "r.jsonl")] == [100, 200, 300]
+
+
+def test_a_line_that_was_cut_short_after_it_was_delivered_is_completed_with_the_next_result(database, state, tmp_path):
+    path = tmp_path / "r.csv"
+    one = delivery(database, state, [SinkSettings(kind="csv", path=path)])
+    first = database.result(400, 2.1)
+    run_until(one, lambda: states(database, "csv") == [("done", 0, None)])
+    os.truncate(path, path.stat().st_size - 30)  # as a power failure leaves it
+    second = database.result(500, 2.0)
+    run_until(one, lambda: states(database, "csv") == [("done", 1, None)] * 2)
+    assert sorted(int(line.split(",")[0]) for line in path.read_text().splitlines()[1:]) == [first, second]

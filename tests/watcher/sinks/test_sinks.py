@@ -13,7 +13,7 @@ import pytest
 from tests.support.database import small_run
 from watcher.errors import EnvironmentProblem
 from watcher.settings.schema import SinkSettings
-from watcher.sinks.deliver import send
+from watcher.sinks.protocol import send_missing as send
 from watcher.sinks.registry import make_sink, named
 from watcher.store.read.results import result_rows
 

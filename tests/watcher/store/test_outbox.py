@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.support.database import Database, small_run
 from watcher.domain.timestamps import iso
+from watcher.store import schema
 from watcher.store.write import outbox
 
 AT = iso(1_800_000_000.0)
@@ -22,7 +23,7 @@ def database(tmp_path) -> Iterator[Database]:
     made.close()
 
 
-def owed(database: Database, sink: str, at: str = AT) -> list[outbox.Owed]:
+def owed(database: Database, sink: str, at: str = AT) -> list[outbox.Export]:
     with database.store.read() as tx:
         return outbox.pending(tx, sink, 100, at)
 
@@ -148,3 +149,28 @@ def test_what_was_said_once_is_not_said_again(database):
         assert outbox.enqueue_once(tx, "alert-1", "stalled", 7, AT)
         assert not outbox.enqueue_once(tx, "alert-1", "stalled", 7, AT)
         assert outbox.enqueue_once(tx, "alert-2", "stalled", 7, AT)
+
+
+def test_a_result_that_commits_late_with_a_lower_id_is_found_by_the_next_sweep(database):
+    """On a server another daemon's transaction may hold id 4 while id 5 is committed and swept."""
+    adopt(database, "csv")
+    late, early = database.result(400, 2.1), database.result(500, 2.0)
+    with database.store.write() as tx:
+        held_back = dict(tx.execute(text("SELECT * FROM results WHERE id = :id"), {"id": late}).mappings().one())
+        tx.execute(text("DELETE FROM results WHERE id = :id"), {"id": late})
+    assert sweep(database, "csv") == 1
+    assert [export.subject_id for export in owed(database, "csv")] == [early]
+    with database.store.write() as tx:
+        tx.execute(schema.results.insert().values(held_back))
+    assert [sweep(database, "csv"), sweep(database, "csv")] == [1, 0]
+    assert sorted(export.subject_id for export in owed(database, "csv")) == [late, early]
+
+
+def test_the_newest_sent_rows_are_compared_again_after_a_torn_file(database):
+    adopt(database, "csv")
+    numbers = [database.result(step, 2.0) for step in (400, 500, 600)]
+    sweep(database, "csv")
+    with database.store.write() as tx:
+        outbox.mark_done(tx, [export.id for export in outbox.pending(tx, "csv", 10, AT)], AT)
+        assert outbox.send_again(tx, "csv", 2) == 2
+    assert [(export.subject_id, export.tries) for export in owed(database, "csv")] == [(n, 1) for n in numbers[1:]]

@@ -236,7 +236,8 @@ class Pages:
         """What every sink has still to get, has got and was given up."""
         return self._all(
             """SELECT sink, state, count(*) AS n, max(done_at) AS last_done_at, max(error) AS error
-               FROM exports WHERE kind <> 'from' AND sink <> 'alerts' GROUP BY sink, state ORDER BY sink, state"""
+               FROM exports WHERE kind NOT IN ('from', 'before') AND sink <> 'alerts'
+               GROUP BY sink, state ORDER BY sink, state"""
         )
 
     def facts(self) -> Row:

@@ -1,7 +1,8 @@
-"""Verbs on the outbox `exports`: what every sink has still to get. Rows follow from the tables, never from memory.
+"""The outbox `exports`: which rows each sink has still to get. It follows from the tables, never from memory.
 
-A sink is adopted with a mark of the newest result (kind `from`), so that it gets what comes after; `backfill` is for
-what came before. Whatever way a result came to be (recorded, copied), `sweep` finds it, once.
+A new sink starts at the newest result (kind `from`) and gets what comes after it; `backfill` adds what came before.
+`sweep` finds every result, recorded or copied, exactly once: it looks for results without a row in `exports`, because
+on a server a transaction with a lower id can commit later.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from watcher.store.schema import exports
 
 Row = dict[str, Any]
-FINAL = ("done", "gave_up")
-#: The tables behind each kind of row that a sink can be owed.
-_FOUND = {
+#: How far below the newest id a transaction can still be open. A larger number only costs time.
+OPEN_IDS_MAX = 10_000
+#: The tables behind each kind of failure.
+_FAILURES = {
     "failure": ("jobs", "state = 'failed'", "finished_at"),
     "file": ("candidates", "final = 1", "at"),
 }
@@ -28,8 +30,8 @@ _INSERT = """
 
 
 @dataclass(frozen=True)
-class Owed:
-    """One row for a sink: the export's id, how often it was tried, and the subject as a flat dict."""
+class Export:
+    """One row for a sink: its id, how often it was tried, and the subject as a flat dict."""
 
     id: int
     kind: str
@@ -39,17 +41,21 @@ class Owed:
 
 
 def adopt(tx: Connection, sinks: Iterable[str], at: str, failures: Sequence[str] = ()) -> None:
-    """Make new sinks known: they are owed what comes from now on. failures: those among them that get failures too."""
+    """Register new sinks: they get what comes from now on. failures: those among them that get failures too."""
     for sink in sinks:
         known = tx.execute(text("SELECT 1 FROM exports WHERE sink = :sink LIMIT 1"), {"sink": sink}).first()
         if known is not None:
             continue
-        newest = tx.execute(text("SELECT coalesce(max(id), 0) FROM results")).scalar_one()
-        mark = {"sink": sink, "kind": "from", "subject_id": newest, "state": "done", "enqueued_at": at, "done_at": at}
+        start = tx.execute(text("SELECT coalesce(max(id), 0) FROM results")).scalar_one()
+        if tx.dialect.name != "sqlite":  # a lower id may commit after this: name those that are there now
+            start = max(0, start - OPEN_IDS_MAX)
+            values = {"sink": sink, "kind": "before", "state": "done", "at": at}
+            tx.execute(text(_INSERT.format(source=f"results s WHERE s.id > {start:d}")), values)
+        mark = {"sink": sink, "kind": "from", "subject_id": start, "state": "done", "enqueued_at": at, "done_at": at}
         tx.execute(exports.insert().values(mark))
         if sink in failures:
-            for kind in _FOUND:
-                _enqueue_found(tx, sink, kind, "done", at)
+            for kind in _FAILURES:
+                _enqueue_failures(tx, sink, kind, "done", at)
 
 
 def signature(tx: Connection) -> tuple[Any, ...]:
@@ -62,16 +68,24 @@ def signature(tx: Connection) -> tuple[Any, ...]:
 
 
 def sweep(tx: Connection, sinks: Iterable[str], at: str, failures: Sequence[str] = ()) -> int:
-    """Enqueue every result that came after a sink's newest row, and for `failures` every failure. Returns how many."""
-    found = 0
+    """Enqueue every result that a sink has no row for, and for `failures` every failure. Returns how many."""
+    added = 0
     for sink in sinks:
-        newest = """(SELECT max(x.subject_id) FROM exports x WHERE x.sink = :sink AND x.kind IN ('result', 'from'))"""
-        query = _INSERT.format(source=f"results s WHERE s.id > {newest}")
-        values = {"sink": sink, "kind": "result", "state": "pending", "at": at}
-        found += tx.execute(text(f"{query} ON CONFLICT DO NOTHING"), values).rowcount
+        bounds = """SELECT (SELECT max(subject_id) FROM exports WHERE sink = :sink AND kind = 'from') AS first,
+                           (SELECT max(subject_id) FROM exports WHERE sink = :sink AND kind = 'result') AS newest"""
+        first, newest = tx.execute(text(bounds), {"sink": sink}).one()
+        if first is not None:
+            lowest = max(first, (newest or 0) - OPEN_IDS_MAX)
+            known = "SELECT 1 FROM exports x WHERE x.sink = :sink AND x.subject_id = s.id"
+            query = _INSERT.format(
+                source=f"""results s WHERE s.id > {lowest:d} AND NOT EXISTS ({known} AND x.kind = 'result')
+                           AND NOT EXISTS ({known} AND x.kind = 'before') ORDER BY s.id"""
+            )
+            values = {"sink": sink, "kind": "result", "state": "pending", "at": at}
+            added += tx.execute(text(f"{query} ON CONFLICT DO NOTHING"), values).rowcount
         if sink in failures:
-            found += sum(_enqueue_found(tx, sink, kind, "pending", at) for kind in _FOUND)
-    return found
+            added += sum(_enqueue_failures(tx, sink, kind, "pending", at) for kind in _FAILURES)
+    return added
 
 
 def enqueue(tx: Connection, sinks: Sequence[str], kind: str, subject_id: int, at: str) -> None:
@@ -83,17 +97,25 @@ def enqueue(tx: Connection, sinks: Sequence[str], kind: str, subject_id: int, at
 
 
 def enqueue_once(tx: Connection, sink: str, kind: str, subject_id: int, at: str) -> bool:
-    """Keep that this was said, as a row that is done. False where it had been said already."""
+    """Record, as a row that is done, that this alert was raised. False where it had been already."""
     query = """INSERT INTO exports (sink, kind, subject_id, state, tries, enqueued_at, done_at)
                VALUES (:sink, :kind, :subject, 'done', 0, :at, :at) ON CONFLICT DO NOTHING"""
     return tx.execute(text(query), {"sink": sink, "kind": kind, "subject": subject_id, "at": at}).rowcount == 1
 
 
 def backfill(tx: Connection, sink: str, at: str, since: str | None = None) -> int:
-    """Owe the sink every result that it was never owed, evaluated since then (all by default)."""
+    """Enqueue every result that the sink never got, evaluated since then (all by default)."""
     source = "results s WHERE (CAST(:since AS TEXT) IS NULL OR s.evaluated_at >= :since)"
     values = {"sink": sink, "kind": "result", "state": "pending", "at": at, "since": since}
     return tx.execute(text(f"{_INSERT.format(source=source)} ON CONFLICT DO NOTHING"), values).rowcount
+
+
+def send_again(tx: Connection, sink: str, newest: int) -> int:
+    """Make the sink's newest sent results pending, as tried once: they are compared with what the sink has."""
+    last = "SELECT id FROM exports WHERE sink = :sink AND kind = 'result' AND state = 'done' ORDER BY id DESC LIMIT :n"
+    query = f"""UPDATE exports SET state = 'pending', tries = 1, not_before = NULL, done_at = NULL
+                WHERE sink = :sink AND id IN (SELECT id FROM ({last}) AS newest)"""
+    return tx.execute(text(query), {"sink": sink, "n": newest}).rowcount
 
 
 def due(tx: Connection, sinks: Sequence[str], at: str) -> dict[str, int]:
@@ -103,18 +125,18 @@ def due(tx: Connection, sinks: Sequence[str], at: str) -> dict[str, int]:
     return {row[0]: row[1] for row in tx.execute(text(query), {"at": at}) if row[0] in sinks}
 
 
-def pending(tx: Connection, sink: str, limit: int, at: str) -> list[Owed]:
-    """What is to be sent next, oldest first, with its subject. A subject that is gone is left out."""
+def pending(tx: Connection, sink: str, limit: int, at: str) -> list[Export]:
+    """What to send next, oldest first, with its subject. A deleted subject is left out."""
     query = """SELECT * FROM exports WHERE sink = :sink AND state = 'pending'
                AND (not_before IS NULL OR not_before <= :at) ORDER BY id LIMIT :limit"""
     rows = tx.execute(text(query), {"sink": sink, "limit": limit, "at": at}).mappings().all()
     subjects = {kind: _subjects(tx, kind, [r["subject_id"] for r in rows if r["kind"] == kind]) for kind in _SUBJECT}
-    owed = []
+    ready = []
     for row in rows:
         subject = subjects.get(row["kind"], {}).get(row["subject_id"])
         if subject is not None:
-            owed.append(Owed(row["id"], row["kind"], row["subject_id"], row["tries"], subject))
-    return owed
+            ready.append(Export(row["id"], row["kind"], row["subject_id"], row["tries"], subject))
+    return ready
 
 
 def mark_done(tx: Connection, ids: Sequence[int], at: str) -> int:
@@ -151,38 +173,39 @@ def best_before(tx: Connection, row: Row, *, lower_step: bool) -> Row | None:
                 AND finite = 1 AND superseded = 0 AND id < :id {where} ORDER BY loss, step LIMIT 1"""
     if lower_step and row["step"] is None:
         return None
-    found = tx.execute(text(query), {key: row[key] for key in _KEYS if lower_step or key != "step"}).mappings().first()
-    return dict(found) if found is not None else None
+    values = {key: row[key] for key in _KEYS if lower_step or key != "step"}
+    best = tx.execute(text(query), values).mappings().first()
+    return dict(best) if best is not None else None
 
 
 _KEYS = ("run", "eval_set", "eval_digest", "id", "step")
 
 
 def place_of(tx: Connection, row: Row) -> Row | None:
-    """Where a result's checkpoint lies: the run's folder, name below it, fingerprint."""
+    """Where a result's checkpoint is: the run's folder, the name below it, the fingerprint."""
     query = """SELECT u.dir, c.path, c.raw_path, c.size_bytes, c.mtime_ns FROM checkpoints c
                JOIN runs u ON u.name = c.run
                WHERE c.run = :run AND c.path = :checkpoint AND c.digest = :checkpoint_digest"""
     keys = {key: row[key] for key in ("run", "checkpoint", "checkpoint_digest")}
-    found = tx.execute(text(query), keys).mappings().first()
-    return dict(found) if found is not None else None
+    place = tx.execute(text(query), keys).mappings().first()
+    return dict(place) if place is not None else None
 
 
 def last_saves(tx: Connection, run: str, limit: int = 20) -> list[Row]:
     """The newest checkpoints of a run, oldest first: id, path, saved_at."""
     query = "SELECT id, path, saved_at FROM checkpoints WHERE run = :run ORDER BY saved_at DESC, id DESC LIMIT :limit"
-    found = tx.execute(text(query), {"run": run, "limit": limit}).mappings().all()
-    return [dict(row) for row in reversed(found)]
+    newest_first = tx.execute(text(query), {"run": run, "limit": limit}).mappings().all()
+    return [dict(row) for row in reversed(newest_first)]
 
 
 def oldest_waiting(tx: Connection, runs: Sequence[str]) -> Row | None:
-    """The job of these runs that has waited longest; nobody evaluates what a run left that is watched no more."""
+    """The job of these runs that has waited longest; jobs of a run that is no longer watched do not count."""
     query = """SELECT j.id, j.run, c.path AS checkpoint, j.enqueued_at FROM jobs j
                JOIN checkpoints c ON c.id = j.checkpoint_id WHERE j.state = 'queued' AND j.run IN :runs
                ORDER BY j.enqueued_at LIMIT 1"""
     of_runs = text(query).bindparams(bindparam("runs", expanding=True))
-    found = tx.execute(of_runs, {"runs": list(runs)}).mappings().first()
-    return dict(found) if found is not None else None
+    job = tx.execute(of_runs, {"runs": list(runs)}).mappings().first()
+    return dict(job) if job is not None else None
 
 
 _SUBJECT = {
@@ -204,9 +227,9 @@ def _subjects(tx: Connection, kind: str, ids: list[int]) -> dict[int, Row]:
     return {row["id"]: dict(row) for row in tx.execute(text(query)).mappings()}
 
 
-def _enqueue_found(tx: Connection, sink: str, kind: str, state: str, at: str) -> int:
-    """Failures have no order of ids: a row for each that has none; one that failed again is owed again."""
-    table, where, when = _FOUND[kind]
+def _enqueue_failures(tx: Connection, sink: str, kind: str, state: str, at: str) -> int:
+    """A row for each failure that has none; one that failed again is pending again."""
+    table, where, when = _FAILURES[kind]
     values = {"sink": sink, "kind": kind, "state": state, "at": at}
     none_yet = "NOT EXISTS (SELECT 1 FROM exports x WHERE x.sink = :sink AND x.kind = :kind AND x.subject_id = s.id)"
     new = tx.execute(text(_INSERT.format(source=f"{table} s WHERE s.{where} AND {none_yet}")), values).rowcount
