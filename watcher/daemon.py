@@ -22,6 +22,7 @@ from watcher.log import Log
 from watcher.pipeline import facts, watching
 from watcher.pipeline.completion import Completion
 from watcher.pipeline.data_watch import DataWatch
+from watcher.pipeline.delivery import WORKER
 from watcher.pipeline.dispatch import Dispatch
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.orders import apply_inbox
@@ -99,7 +100,7 @@ class Daemon:
                 notifier.ping()
 
             isolation = Isolation(log)
-            deliveries = DeliveryProcesses(state.sinks)
+            deliveries = DeliveryProcesses(state.sinks, WORKER)
             undo.callback(deliveries.stop)
             wake = signals.wake
             tools = Tools(owned.store, state, log, isolation, wake, deliveries, report, patient=not once)
@@ -291,6 +292,6 @@ def _serve(settings: Settings, url: str, state: StateFolder, log: Log) -> Callab
     """The dashboard in a thread of this process, where `[web]` asks for it."""
     if not settings.web.enabled:
         return lambda: None
-    from watcher.web.start import open_dashboard
+    from watcher.pipeline.dashboard import open_dashboard
 
     return open_dashboard(settings.web, url, state, log)

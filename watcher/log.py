@@ -63,6 +63,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "healed": (0, "resumed: {reason}"),
     "overflow": (0, "{run}: the kernel dropped file events; scanning the folder"),
     "dashboard_failed": (0, "no dashboard: {reason}"),
+    "page_failed": (0, "page {path} failed: {error}"),
     "sink_failed": (0, "sink {sink}: {reason}"),
     "alert": (0, "alert       {text}"),
 }

@@ -17,10 +17,11 @@ from evalcore.messages import to_json
 from evalcore.progress import Progress
 from tests.support.database import Database
 from watcher.domain.timestamps import iso
+from watcher.log import Log
+from watcher.pipeline.dashboard import start_server
 from watcher.settings.schema import WebSettings
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
-from watcher.web.start import start_server
 
 RUNS = {"gpt-124m": (3.27, 1.05), "gpt-124m-lr6e-4": (3.22, 1.3)}
 SETS = {"fineweb": 0.0, "wikitext": 0.32}
@@ -90,11 +91,11 @@ def say_healthy(folder: StateFolder, **more) -> None:
 
 
 @contextmanager
-def dashboard(made: Training, **settings) -> Iterator[str]:
+def dashboard(made: Training, log: Log | None = None, **settings) -> Iterator[str]:
     """The real server in a thread, a daemon's lock held beside it. Gives the address without its last slash."""
     lock = Lock(made.state.lock)
     lock.take()
-    url, stop = start_server(WebSettings(port=0, **settings), made.url, made.state)
+    url, stop = start_server(WebSettings(port=0, **settings), made.url, made.state, log or Log(-1))
     try:
         yield url.rstrip("/")
     finally:

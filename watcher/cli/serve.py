@@ -18,15 +18,16 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
 
     Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
     """
+    from watcher.log import Log
+    from watcher.pipeline.dashboard import make_server
     from watcher.settings.load import load_settings
     from watcher.state.folder import StateFolder
-    from watcher.web.start import make_server
 
     settings = load_settings(flags.settings_file())
     given = {"host": host, "port": port, "allow_remote": True if allow_remote else None}
     web = settings.web.model_copy(update={key: value for key, value in given.items() if value is not None})
     url = database_url(flags, db)
-    server = make_server(web, url, StateFolder.of_database(url, settings.store.state_dir))
+    server = make_server(web, url, StateFolder.of_database(url, settings.store.state_dir), Log())
     if not flags.quiet:
         say(f"dashboard at {server.url} (Ctrl-C ends it)")
     return server.run()

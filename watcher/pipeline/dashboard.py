@@ -1,10 +1,12 @@
-"""The dashboard's wiring: its own read-only connections, the state folder, the settings -> a server.
+"""The dashboard's wiring: read-only connections of its own, the state folder, the settings -> a server.
 
-`ckptwatch serve` runs it alone; the daemon runs it in a thread.
+`ckptwatch serve` runs it alone; the daemon runs it in a thread. It stands here because it joins store, launch, log and
+web; pages and routes are in watcher/web/.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 
 from watcher.errors import EnvironmentProblem
@@ -19,8 +21,11 @@ from watcher.store.read.results import KeptWindows
 LOG_TAIL = 16_384  # characters
 
 
-def make_server(settings: WebSettings, url: str, state: StateFolder):
-    """A bound server that does not run yet. Raises ConfigError, EnvironmentProblem, NothingFound, StoreRefused."""
+def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
+    """A bound server that does not run yet; a page's unexpected error goes to the log.
+
+    Raises ConfigError, EnvironmentProblem, NothingFound, StoreRefused.
+    """
     try:
         from watcher.web.routes import create_app
         from watcher.web.server import Server, refuse_remote
@@ -32,24 +37,31 @@ def make_server(settings: WebSettings, url: str, state: StateFolder):
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)
     source = Source(Pages(store), state, lambda path: last_words(path, LOG_TAIL), KeptWindows(store))
-    return Server(create_app(source, (settings.host, *settings.allowed_hosts)), settings.host, settings.port)
+    hosts = (settings.host, *settings.allowed_hosts)
+    app = create_app(source, hosts, on_error=lambda path, error: _log_page_error(log, path, error))
+    return Server(app, settings.host, settings.port)
 
 
-def start_server(settings: WebSettings, url: str, state: StateFolder) -> tuple[str, Callable[[], None]]:
+def _log_page_error(log: Log, path: str, error: BaseException) -> None:
+    log.event("page_failed", path=path, error="".join(traceback.format_exception_only(error)).strip())
+    log.trace("".join(traceback.format_exception(error)))
+
+
+def start_server(settings: WebSettings, url: str, state: StateFolder, log: Log) -> tuple[str, Callable[[], None]]:
     """Serve in a thread of this process: (address, stop). Raises like make_server."""
-    server = make_server(settings, url, state)
+    server = make_server(settings, url, state, log)
     return server.url, server.start()
 
 
 def open_dashboard(settings: WebSettings, url: str, state: StateFolder, log: Log) -> Callable[[], None]:
-    """The daemon's dashboard, where it is wanted: returns what closes it. Raises ConfigError for a remote address.
+    """The daemon's dashboard, if `[web]` enables it: returns a function that closes it.
 
-    A port that is taken or a library that is missing costs the dashboard, not the daemon.
+    Raises ConfigError for a remote address. A taken port or a missing library costs the dashboard, not the daemon.
     """
     if not settings.enabled:
         return lambda: None
     try:
-        address, stop = start_server(settings, url, state)
+        address, stop = start_server(settings, url, state, log)
     except EnvironmentProblem as error:
         log.event("dashboard_failed", reason=f"{error.cause} ({error.hint})")
         return lambda: None

@@ -29,6 +29,7 @@ from watcher.store.read import results
 from watcher.store.write import outbox
 
 ALERTS = "alerts"  # the name under which the rules themselves take rows from the outbox
+WORKER = "watcher.pipeline.delivery_worker"  # the module that a delivery process runs
 BATCH = 500
 EVERY_S = 1.0
 TIMED_EVERY_S = 30.0

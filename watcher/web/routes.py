@@ -19,8 +19,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
-from watcher.report.format import JSON_TEXT_MAX, json_text
-from watcher.web import metrics, views, words
+from watcher.report import format
+from watcher.web import metrics, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
 from watcher.web.source import Source
@@ -90,9 +90,18 @@ class _Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("number", "count", "short_count", "size", "duration", "clock", "name", "short_digest"):
-            self._templates.filters[name] = getattr(words, name)
-        self._templates.filters["ago"] = lambda at: words.ago(at, time.time())
+        self._templates.filters |= {
+            "number": format.decimal,
+            "count": format.integer,
+            "short_count": format.short_integer,
+            "size": format.size,
+            "duration": format.duration,
+            "clock": format.clock,
+            "name": format.text,
+            "signed": format.signed,
+            "short_digest": format.short_digest,
+            "ago": lambda at: format.ago(at, time.time()),
+        }
 
     def page(self, name: str) -> Callable:
         async def show(request: Request) -> Response:
@@ -189,4 +198,6 @@ _FRESH = {"cache-control": "no-store"}
 
 def _json(value: Any, status: int = 200) -> Response:
     """Strict JSON, long texts cut."""
-    return Response(json_text(value, text_max=JSON_TEXT_MAX), status, media_type="application/json", headers=_FRESH)
+    return Response(
+        format.json_text(value, text_max=format.JSON_TEXT_MAX), status, media_type="application/json", headers=_FRESH
+    )

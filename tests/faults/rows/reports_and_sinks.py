@@ -2,4 +2,69 @@
 
 from __future__ import annotations
 
-ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {}
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    241: (
+        "P2",
+        "a CSV or JSONL file is cut off at every byte of its last row",
+        (
+            "test_a_write_cut_short_at_any_byte_is_completed_by_the_next_delivery",
+            "test_a_line_that_was_cut_short_after_it_was_delivered_is_completed_with_the_next_result",
+        ),
+    ),
+    242: (
+        "P2",
+        "two databases export into one CSV, JSONL or Parquet file",
+        (
+            "test_two_databases_export_into_one_file_and_no_row_is_lost_or_written_twice",
+            "test_two_processes_that_append_to_one_file_at_once_leave_every_line_whole",
+        ),
+    ),
+    243: (
+        "P2",
+        "a sink is called `alerts`, `../x` or `.hidden`",
+        ("test_a_sink_whose_name_is_taken_or_no_folder_is_refused",),
+    ),
+    244: (
+        "P2",
+        "on a server a result with a lower id commits after the sweep",
+        ("test_a_result_that_commits_late_with_a_lower_id_is_found_by_the_next_sweep",),
+    ),
+    245: (
+        "P17",
+        "names with `=`, ESC, BEL or a line feed reach a CSV file",
+        (
+            "test_a_cell_that_a_spreadsheet_would_evaluate_begins_with_an_apostrophe",
+            "test_hostile_names_reach_a_csv_file_as_text_on_one_line_and_are_recognised_again",
+            "test_numbers_and_plain_names_are_not_changed_in_csv",
+        ),
+    ),
+    246: (
+        "P15",
+        "one best link for several runs or sets",
+        (
+            "test_a_best_link_is_never_moved_by_the_loss_of_another_run_or_set",
+            "test_one_best_link_for_several_runs_or_sets_is_refused_with_the_remedy",
+            "test_a_set_that_was_redefined_starts_a_new_best",
+        ),
+    ),
+    247: (
+        "P13",
+        "two runs are compared and one shared step is NaN",
+        ("test_two_runs_are_compared_although_a_shared_step_is_not_finite",),
+    ),
+    248: (
+        "P21",
+        "a page raises an unforeseen error",
+        ("test_the_error_of_a_page_is_in_the_log_with_its_traceback_and_the_page_says_so",),
+    ),
+    249: (
+        "P17",
+        "a failure's reason of 3 MB on the page, in its JSON and in events",
+        ("test_a_reason_of_megabytes_costs_the_page_a_line", "test_a_text_of_megabytes_is_cut_and_says_by_how_much"),
+    ),
+    250: (
+        "P2",
+        "the file a sink names belongs to another program",
+        ("test_a_file_of_another_kind_is_not_written_into",),
+    ),
+}

@@ -220,7 +220,7 @@ def test_a_set_that_was_redefined_starts_a_new_best(folders):
 
 def test_one_best_link_for_several_runs_or_sets_is_refused_with_the_remedy(tmp_path):
     from watcher.errors import ConfigError
-    from watcher.settings.schema import load_settings
+    from watcher.settings.load import load_settings
 
     runs = "".join(f'[[run]]\nname = "{name}"\ndir = "{tmp_path}"\n' for name in ("a", "b"))
     sets = "".join(f'[[eval]]\nname = "{name}"\ndata = "{tmp_path}/{name}.npy"\n' for name in ("v", "w"))

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.support.database import Database, small_run
 from tests.support.waiting import wait_until
 from watcher.log import Log
-from watcher.pipeline.delivery import Delivery
+from watcher.pipeline.delivery import WORKER, Delivery
 from watcher.pipeline.isolation import Isolation
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.delivery_process import DeliveryProcesses
@@ -49,7 +49,7 @@ class Words(Log):
 
 
 def delivery(database: Database, state: StateFolder, sinks=(), alerts=(), boot: bool = True) -> Delivery:
-    log, deliveries = Words(), DeliveryProcesses(state.sinks)
+    log, deliveries = Words(), DeliveryProcesses(state.sinks, WORKER)
     made = Delivery(database.store, log, Isolation(log), sinks, alerts, ["gpt"], deliveries)
     if boot:
         made.adopt(time.time())

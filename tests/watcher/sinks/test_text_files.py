@@ -14,7 +14,8 @@ import pytest
 from tests.support.database import Database, small_run
 from watcher.errors import ConfigError, DeliveryError
 from watcher.report.format import csv_cell
-from watcher.settings.schema import SinkSettings, load_settings
+from watcher.settings.load import load_settings
+from watcher.settings.schema import SinkSettings
 from watcher.sinks.protocol import send_missing
 from watcher.sinks.registry import make_sink
 from watcher.store.read.results import result_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import urllib.error
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.training import Training, dashboard, say_healthy, training
+from watcher.log import Log
 from watcher.store import schema
 from watcher.web.routes import PAGES
 
@@ -175,3 +177,58 @@ def test_a_database_that_goes_away_is_told_and_not_a_crash(tmp_path):
         aside.rename(Path(made.url))
         assert get(address + "/")[0] == 200
     made.database.close()
+
+
+@pytest.fixture
+def small(tmp_path) -> Iterator[Training]:
+    one = training(tmp_path, points=3)
+    say_healthy(one.state)
+    yield one
+    one.database.close()
+
+
+def test_two_runs_are_compared_although_a_shared_step_is_not_finite(small):
+    for run in ("gpt-124m", "gpt-124m-lr6e-4"):
+        number = 9000
+        name = {"checkpoint": "nan.pt", "checkpoint_digest": f"sha256:nan-{run}"}
+        small.database.result(number, None if run == "gpt-124m" else 3.0, run, "fineweb", **name)
+    with dashboard(small) as address:
+        status, _, text = get(f"{address}/api/runs?a=1&b=2&set=fineweb")
+        row = json.loads(text)["comparison"]["rows"][0]
+        assert status == 200 and row["step"] == 9000 and row["difference"] is None
+        assert row["why"] == "the loss of gpt-124m at step 9000 is not finite"
+        assert row["why"] in get(f"{address}/runs?a=1&b=2&set=fineweb")[2]
+
+
+def test_the_error_of_a_page_is_in_the_log_with_its_traceback_and_the_page_says_so(small, monkeypatch):
+    from watcher.store.read.dashboard import Pages
+
+    def broken(*_: object) -> None:
+        raise KeyError("no such column")
+
+    monkeypatch.setattr(Pages, "eval_sets", broken)
+    stream = io.StringIO()
+    with dashboard(small, Log(stream=stream)) as address:
+        status, _, page = get(address + "/data")
+        assert status == 500 and "KeyError in /data" in page and "log of" in page
+        assert "KeyError" in json.loads(get(address + "/api/data")[2])["error"]
+        assert get(address + "/queue")[0] == 200
+    words = stream.getvalue()
+    assert "page /data failed: KeyError: 'no such column'" in words
+    assert "Traceback (most recent call last)" in words and "in broken" in words
+
+
+def test_a_reason_of_megabytes_costs_the_page_a_line(small):
+    huge = f"unknown tensor {'w' * 3_000_000}"
+    for step in range(5):
+        number = small.database.checkpoint(70_000 + step, "gpt-124m")
+        small.database.job(number, "failed", "gpt-124m", "fineweb", reason=huge)
+    small.database._insert(
+        schema.events, at="2026-01-01T00:00:00.000000Z", name="alert", detail=json.dumps({"text": huge})
+    )
+    with dashboard(small) as address:
+        for path in ("/queue", "/system", "/checkpoints", f"/checkpoints/{number}", f"/jobs/{number}"):
+            status, _, page = get(address + path)
+            assert status in (200, 404) and len(page) < 100_000, path
+            assert len(get(f"{address}{path}?format=json")[2]) < 250_000, path
+        assert "more characters" in get(address + "/queue")[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 
@@ -13,7 +12,7 @@ from watcher.domain.health import LockFacts, LockState
 from watcher.domain.timestamps import iso
 from watcher.errors import ConfigError
 from watcher.report.prometheus import Family, exposition
-from watcher.web import reproduce, words
+from watcher.web import reproduce
 from watcher.web.curves import series_of
 from watcher.web.health import judge
 from watcher.web.server import refuse_remote
@@ -124,18 +123,3 @@ def test_metric_labels_and_values_are_spelt_as_the_format_asks():
     assert exposition([family, Family("empty", "no samples")]) == (
         '# HELP m a help\\nin two lines\n# TYPE m gauge\nm{run="a\\"b\\\\c\\nd"} NaN\nm +Inf\n'
     )
-
-
-def test_numbers_and_times_are_written_for_people():
-    assert [words.number(None), words.number(3.14159), words.number(2e9)] == ["–", "3.1416", "2.000e+09"]
-    assert [words.short_count(124_475_904), words.short_count(999)] == ["124M", "999"]
-    assert [words.size(1_493_000_000), words.size(12)] == ["1.4 GiB", "12 B"]
-    assert [words.duration(0.004), words.duration(0.5), words.duration(75), words.duration(7300)] == [
-        "4 ms",
-        "0.5 s",
-        "75 s",
-        "2.0 h",
-    ]
-    assert words.ago(iso(NOW_S - 3600), NOW_S) == "60 min ago"
-    assert words.name("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb"
-    assert json.loads(json.dumps(words.count(1234567))) == "1\u202f234\u202f567"
