@@ -109,7 +109,7 @@ def _devices(flags: Globals) -> list[dict[str, Any]]:
     """The GPUs as the driver tells them; none are asked for where jobs run on the CPU only."""
     from dataclasses import asdict
 
-    from watcher.launch.devices import list_gpus
+    from watcher.launch.driver import list_gpus
     from watcher.settings.load import load_settings
 
     if load_settings(flags.settings_file()).launch.device == "cpu":

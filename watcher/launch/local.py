@@ -49,11 +49,11 @@ class LocalLauncher:
         given = {processes.MARK: plan.launch, "PYTHONUNBUFFERED": "1", **plan.env}
         if plan.threads is not None:
             given["OMP_NUM_THREADS"] = str(plan.threads)
-        given["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         if plan.device == "cpu":
             given["CUDA_VISIBLE_DEVICES"] = ""
         elif plan.devices:
             given["CUDA_VISIBLE_DEVICES"] = ",".join(plan.devices)
+            given["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # else CUDA counts indexes by speed
         shim = [sys.executable, "-I", "-S", os.fspath(SHIM), str(os.getpid()), str(plan.nice), "--"]
         reading, writing = os.pipe()
         try:

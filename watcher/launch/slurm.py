@@ -1,7 +1,7 @@
-"""Launches as Slurm jobs: sbatch submits, squeue tells; the launch folder on the shared disk carries the rest.
+"""Launches as Slurm jobs: sbatch submits, squeue gives the states; the launch folder on the shared disk holds the rest.
 
 A job outlives its daemon and is found again by its number, or by its name, which holds the launch: nothing is
-submitted twice. Slurm's own word on a job is second; the outcome files come first (dispatch.py reads them).
+submitted twice. Outcome files (read in pipeline/) come before what Slurm reports about a job.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from watcher.settings.schema import SlurmSettings
 
 POLL_S = 1.0
 COMMAND_TIMEOUT_S = 30.0
+REFUSAL_MAX = 2000  # characters of what sbatch printed
 LOG_SCRIPT = "logs.py"  # in the launch folder: the node need not have ckptwatch where the daemon has it
 #: Slurm's states in which a job may still do something.
 ALIVE = frozenset(
@@ -33,7 +34,7 @@ ALIVE = frozenset(
     | {"REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 )
 WAITING = frozenset({"PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"})
-#: What an end means. Taken away by the cluster: not the job's doing, so it is not charged, but not for ever either.
+#: What an end means. TAKEN_AWAY by the cluster is not the job's fault: it is not charged, up to a limit.
 CAUSES = {
     "TIMEOUT": Cause.TIMEOUT,
     "DEADLINE": Cause.TIMEOUT,
@@ -47,7 +48,7 @@ CAUSES = {
 
 @dataclass
 class SlurmLauncher:
-    """All jobs of one daemon. One squeue a second answers for every one of them."""
+    """All jobs of one daemon. At most one squeue per second, for all of them."""
 
     settings: SlurmSettings
     allowed_env: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class SlurmLauncher:
 
     def start(self, plan: LaunchPlan) -> Running:
         script = plan.folder.root / "job.sh"
-        script.write_text(script_of(plan, self.settings))
+        script.write_bytes(os.fsencode(script_of(plan, self.settings)))
         shutil.copyfile(logs.__file__, plan.folder.root / LOG_SCRIPT)
         given = {processes.MARK: plan.launch, "PYTHONUNBUFFERED": "1", **plan.env}
         env = job_environment(os.environ, (*self.allowed_env, "SLURM_CONF"), given)
@@ -69,10 +70,11 @@ class SlurmLauncher:
         done = _call(["sbatch", *arguments(plan, self.settings), os.fspath(script)], env)
         number = done.stdout.strip().partition(";")[0] if done.returncode == 0 else ""
         if not number.isdigit():
-            number = self._number_of(plan.launch) or ""  # it may have been taken although the answer got lost
+            number = self._number_of(plan.launch) or ""  # it may have been submitted although the answer was lost
         if not number:
-            raise CannotLaunch(f"sbatch: {(done.stderr or done.stdout).strip() or f'status {done.returncode}'}")
-        self._asked_s = -1e9  # what was asked before does not know of it
+            words = (done.stderr or done.stdout).strip()[-REFUSAL_MAX:] or f"status {done.returncode}"
+            raise CannotLaunch(f"sbatch: {words}")
+        self._asked_s = -1e9  # the last answer is older than the job
         return Running(plan, external_id=number, waiting=True)
 
     def poll(self, running: Running) -> Ended | None:
@@ -95,7 +97,7 @@ class SlurmLauncher:
             return Ended(0, f"Slurm job {job} ended with status 0", tail)
         if not state:
             cause = Cause.TAKEN_AWAY if status is None else Cause.ENDED
-            what = "Slurm does not know it any more" if status is None else f"it ended with status {status}"
+            what = "Slurm no longer lists it" if status is None else f"it ended with status {status}"
             return Ended(status, f"Slurm job {job}: {what}", tail, cause)
         words = f"Slurm job {job}: {state}" + (f" ({reason})" if reason not in ("", "None", state) else "")
         return Ended(status, words, tail, CAUSES.get(state, Cause.ENDED))
@@ -116,7 +118,7 @@ class SlurmLauncher:
     def find(self, plan: LaunchPlan, pid: int | None, pid_start: int | None, external_id: str | None) -> Running | None:
         """The job of an earlier daemon, whatever state it is in, or None where Slurm knows of none."""
         if not self._refresh(force=True):
-            return Running(plan, external_id=external_id)  # Slurm is away: `poll` will ask it again
+            return Running(plan, external_id=external_id)  # Slurm does not answer: `poll` asks again
         number = external_id or self._number_of(plan.launch)
         return Running(plan, external_id=number) if number in self._states else None
 
@@ -138,7 +140,7 @@ class SlurmLauncher:
         return self._names.get(name_of(launch)) if self._refresh(force=True) else None
 
     def _seen_again(self, job: str) -> bool:
-        """May it still turn up? A job just submitted need not be listed: three answers without it count."""
+        """May it still appear? A job just submitted need not be listed: it is gone after three answers without it."""
         return self._answers - self._missed.setdefault(job, self._answers) < 2
 
 
@@ -157,33 +159,45 @@ def arguments(plan: LaunchPlan, slurm: SlurmSettings) -> list[str]:
     }
     return [
         *("--parsable", "--no-requeue", f"--job-name={name_of(plan.launch)}", f"--chdir={plan.folder.root}"),
-        *(f"--output={plan.folder.log}", "--open-mode=append", f"--nodes={slurm.nodes}", "--ntasks-per-node=1"),
+        *(f"--output={_no_pattern(plan.folder.log)}", "--open-mode=append"),
+        *(f"--nodes={slurm.nodes}", "--ntasks-per-node=1"),
         f"--cpus-per-task={plan.nproc * (plan.threads or 1)}",
         *(f"--{name}={value}" for name, value in asked.items() if value is not None),
         *slurm.extra,
     ]
 
 
+def _no_pattern(path: Path) -> str:
+    """The path as --output takes it literally: `%j` and the like are replaced there, and so are backslashes."""
+    text = os.fspath(path)
+    if "\\" in text:
+        raise CannotLaunch(f"Slurm cannot write a log below a folder with a backslash in its name: {text}")
+    return text.replace("%", "%%")
+
+
 def script_of(plan: LaunchPlan, slurm: SlurmSettings) -> str:
     """The batch script: one torchrun on this node, or one on each that meet by c10d rendezvous on the first."""
     python = shlex.quote(os.fspath(plan.python or sys.executable))
-    folder = shlex.quote(os.fspath(plan.folder.root))
     torchrun = f"nice -n {plan.nice} {python} -m torch.distributed.run --nproc-per-node={plan.nproc} --max-restarts=0"
     if slurm.nodes > 1:
-        meet = f"--nnodes={slurm.nodes} --rdzv-backend=c10d --rdzv-id={plan.launch} --rdzv-endpoint=$first:$port"
+        meet = f'--nnodes={slurm.nodes} --rdzv-backend=c10d --rdzv-id={plan.launch} --rdzv-endpoint="$first:$port"'
         torchrun = f"srun --kill-on-bad-exit=1 {torchrun} {meet}"
     else:
         torchrun += f" {' '.join(meet_here(plan))}"
     no_gpu = 'export CUDA_VISIBLE_DEVICES=""\n' if plan.device == "cpu" else ""
     setup = "".join(f"{line}\n" for line in slurm.setup)
+    log = shlex.quote(os.fspath(plan.folder.log))
     return f"""#!/bin/bash
 # Written by ckptwatch for launch {plan.launch}.
+folder={shlex.quote(os.fspath(plan.folder.root))}
 status=1
-trap 'echo $status > {folder}/.ended.tmp; mv {folder}/.ended.tmp {folder}/ended' EXIT
+trap 'echo $status > "$folder/.ended.tmp"; mv "$folder/.ended.tmp" "$folder/ended"; rm -rf "$folder/tmp"' EXIT
 export OMP_NUM_THREADS={plan.threads or 1}
+export TMPDIR="$folder/tmp"  # on every node; torchrun leaves folders in it
+mkdir -p "$TMPDIR"
 {no_gpu}{setup}first=$(hostname)  # a batch script runs on the first of its nodes
 port=$((20000 + SLURM_JOB_ID % 20000))
-{python} -I -S {folder}/{LOG_SCRIPT} {shlex.quote(os.fspath(plan.folder.log))} {torchrun} -m evalcore.worker {folder}
+{python} -I -S "$folder/{LOG_SCRIPT}" {log} {torchrun} -m evalcore.worker "$folder"
 status=$?
 exit $status
 """
@@ -192,10 +206,10 @@ exit $status
 def _ended_status(plan: LaunchPlan) -> int | None:
     """The status that the batch script left; None where it did not come to its end."""
     try:
-        said = (plan.folder.root / "ended").read_text()
+        status = (plan.folder.root / "ended").read_text(errors="replace")
     except OSError:
         return None
-    return int(said) if re.fullmatch(r"\d+\s*", said) else None
+    return int(status) if re.fullmatch(r"\d{1,3}\s*", status) else None
 
 
 def _call(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

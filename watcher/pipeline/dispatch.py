@@ -20,7 +20,8 @@ from watcher.domain.job import AttemptEnd, Cause, RetryPolicy
 from watcher.domain.timestamps import iso
 from watcher.errors import StoreUnavailable
 from watcher.failpoints import failpoint
-from watcher.launch.devices import Choice, choose, list_gpus
+from watcher.launch.devices import Choice, DevicePool
+from watcher.launch.driver import list_gpus
 from watcher.launch.protocol import CannotLaunch, Launcher, LaunchPlan, Running
 from watcher.log import Log
 from watcher.pipeline.claiming import Claimer, Unavailable
@@ -84,6 +85,9 @@ class Dispatch:
     _not_before_s: float = 0.0
     _leases_due_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
+    _devices: DevicePool = field(
+        default_factory=lambda: DevicePool(list_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")), init=False
+    )
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.store, self.log)
@@ -253,9 +257,8 @@ class Dispatch:
         if s.device == "cpu" or s.executor != "local":
             return Choice(s.device)
         if self._choice is None or now_s - self._choice[0] > DEVICE_POLL_S or not self._choice[1].wait_for:
-            when = "free" if s.when == "after_training" else s.when
-            choice = choose(s.device, s.devices, s.nproc, s.reserve_bytes, when, s.fallback, list_gpus())
-            self._choice = (now_s, choice)
+            taken = {device for launch in self.live.values() for device in launch.running.plan.devices}
+            self._choice = (now_s, self._devices.choose(s, taken, now_s))
         return self._choice[1]
 
     def _wait_for_device(self, reason: str, now_s: float) -> None:

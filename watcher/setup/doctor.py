@@ -271,7 +271,7 @@ def _clock(now_s: float) -> Iterator[Finding]:
 
 
 def _devices(settings: Settings) -> Iterator[Finding]:
-    from watcher.launch.devices import list_gpus
+    from watcher.launch.driver import list_gpus
 
     if settings.launch.executor == "slurm":  # whose nodes have the devices, not this machine
         if sbatch := shutil.which("sbatch"):

@@ -30,4 +30,32 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a model configuration with dates, NaN, or nested 100,000 deep",
         ("test_a_model_configuration_file_is_checked_like_a_table",),
     ),
+    225: (
+        "P1",
+        "Slurm's batch script in folders with spaces, quotes, `$`, `%`, newlines and other bytes",
+        (
+            "test_the_batch_script_runs_in_a_folder_of_any_name",
+            "test_several_nodes_meet_at_a_quoted_address",
+            "test_a_folder_that_slurm_cannot_write_to_is_refused",
+        ),
+    ),
+    226: ("P9", "sbatch prints nine megabytes", ("test_a_flood_from_sbatch_is_bounded",)),
+    227: (
+        "P14",
+        "a busy GPU without nvidia-ml-py, two launches at once, the daemon's own CUDA_VISIBLE_DEVICES",
+        (
+            "test_a_gpu_that_a_process_uses_is_busy_without_nvml_too",
+            "test_a_gpu_whose_processes_are_hidden_is_busy_by_its_memory",
+            "test_a_launch_gets_the_freest_gpus_that_are_allowed_visible_and_not_taken",
+            "test_where_no_gpu_can_be_had_the_reason_is_given",
+        ),
+    ),
+    228: (
+        "P14",
+        "`when = after_training` while a trainer only restarts",
+        (
+            "test_after_training_waits_until_the_gpu_was_unused_for_minutes_and_not_only_between_two_runs",
+            "test_after_training_trusts_nothing_about_a_time_in_which_it_did_not_look",
+        ),
+    ),
 }

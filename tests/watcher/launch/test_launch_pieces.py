@@ -8,15 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from watcher.launch import processes
-from watcher.launch.devices import Choice, Gpu, choose, list_gpus
 from watcher.launch.environment import job_environment
 from watcher.launch.local import SHIM
 from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES, LogPump, last_words, read_log, tail_paths
-
-GIB = 1 << 30
 
 
 def test_a_job_sees_only_what_is_allowed_or_named() -> None:
@@ -39,54 +34,6 @@ def test_a_job_sees_only_what_is_allowed_or_named() -> None:
     }
     seen = job_environment(outer, ("MY_*",), {"CUDA_VISIBLE_DEVICES": "1"})
     assert set(seen) == {"PATH", "HOME", "CUDA_HOME", "LC_ALL", "HF_HOME", "MY_DATA", "CUDA_VISIBLE_DEVICES"}
-
-
-BUSY = Gpu("0", "GPU-a", 1 * GIB, 80 * GIB, (123,))
-FREE = Gpu("1", "GPU-b", 70 * GIB, 80 * GIB)
-SHARED = Gpu("2", "GPU-c", 30 * GIB, 80 * GIB, (456,))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "allowed", "nproc", "when", "fallback", "gpus", "choice"),
-    [
-        ("cpu", (), 1, "always", "wait", [FREE], Choice("cpu")),
-        ("auto", (), 1, "always", "wait", [], Choice("cpu")),
-        ("auto", (), 1, "always", "wait", [BUSY, SHARED, FREE], Choice("cuda", ("GPU-b",))),
-        ("cuda", (), 2, "always", "wait", [BUSY, SHARED, FREE], Choice("cuda", ("GPU-b", "GPU-c"))),
-        ("cuda", ("2",), 1, "always", "wait", [BUSY, SHARED, FREE], Choice("cuda", ("GPU-c",))),
-        ("cuda", ("GPU-c",), 1, "always", "wait", [BUSY, SHARED, FREE], Choice("cuda", ("GPU-c",))),
-        ("auto", (), 1, "always", "cpu", [BUSY], Choice("cpu")),
-        ("cuda", ("2",), 1, "free", "cpu", [SHARED, FREE], Choice("cpu")),
-    ],
-)
-def test_a_launch_gets_the_freest_allowed_gpus_or_its_fallback(
-    wanted, allowed, nproc, when, fallback, gpus, choice
-) -> None:
-    assert choose(wanted, allowed, nproc, 2 * GIB, when, fallback, gpus) == choice
-
-
-def test_below_the_reserve_nothing_is_launched_and_the_reason_is_told() -> None:
-    choice = choose("auto", (), 1, 2 * GIB, "always", "wait", [BUSY])
-    assert "2.0 GiB free needed; the freest has 1.0 GiB" in (choice.wait_for or "")
-
-
-@pytest.mark.parametrize("script", ["exit 1", "echo garbage, , ;", "sleep 60"])
-def test_a_broken_nvidia_smi_is_no_gpu_and_no_hang(tmp_path: Path, monkeypatch, script: str) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert list_gpus() == []
-
-
-def test_nvidia_smi_is_understood_where_nvml_is_not_installed(tmp_path: Path, monkeypatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, GPU-1234, 40536, 81559'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert list_gpus() == [Gpu("0", "GPU-1234", 40536 << 20, 81559 << 20)]
 
 
 def pumped(tmp_path: Path, data: bytes) -> Path:
