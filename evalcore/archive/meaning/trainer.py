@@ -8,7 +8,6 @@ from typing import Any
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.pickle.values import Foreign, TensorRef
 
-_FACTORY = "set model.factory to a function that builds the model"
 #: payload families that no evaluation can read as they are: what they are, and what to do
 REFUSALS = {
     "deepspeed": ("a DeepSpeed checkpoint", "consolidate it with the zero_to_fp32.py beside it, and give that file"),
@@ -69,7 +68,7 @@ def refuse_family(family: str, trainer: str | None, families: Iterable[str]) -> 
 
     families: those that are evaluated; one of them stands for itself, whoever wrote the file.
     """
-    if family in families and trainer in (None, "deepspeed", "litgpt", "composer"):
+    if family in (*families, "nanogpt-like") and trainer in (None, "deepspeed", "litgpt", "composer"):
         return
     name = family if family in REFUSALS else trainer if trainer in REFUSALS else None
     if name is not None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from tests.support import checkpoints as make
+from tests.support.references import NANO, ROSE, plain_gpt, tanh_gelu
 
 transformers = pytest.importorskip("transformers")
 TOKENS = torch.randint(0, 97, (2, 32), generator=torch.Generator().manual_seed(0))
@@ -102,47 +103,6 @@ def test_headless_gpt2_folder_is_tied(tmp_path):
     model.transformer.save_pretrained(tmp_path)
     with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
         assert (loaded.model(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
-
-
-def plain_gpt(state, heads, gelu, tokens, names):
-    """The same model written without any of our code: explicit mask, explicit softmax, one line per step."""
-    x = state[names["token"]][tokens] + state[names["position"]][: tokens.shape[1]]
-    width, length = x.shape[-1], tokens.shape[1]
-    mask = torch.full((length, length), float("-inf")).triu(1)
-
-    def norm(x, name):
-        return F.layer_norm(x, (width,), state[f"{name}.weight"], state.get(f"{name}.bias"), 1e-5)
-
-    def linear(x, name):
-        return F.linear(x, state[f"{name}.weight"], state.get(f"{name}.bias"))
-
-    layer = 0
-    while f"{names['block'].format(layer)}.{names['qkv']}.weight" in state:
-        block = names["block"].format(layer)
-        q, k, v = linear(norm(x, f"{block}.{names['ln1']}"), f"{block}.{names['qkv']}").split(width, dim=-1)
-        q, k, v = (t.unflatten(-1, (heads, width // heads)).transpose(1, 2) for t in (q, k, v))
-        weights = (q @ k.transpose(-1, -2) / (width // heads) ** 0.5 + mask).softmax(-1)
-        x = x + linear((weights @ v).transpose(1, 2).flatten(2), f"{block}.{names['out']}")
-        x = x + linear(
-            gelu(linear(norm(x, f"{block}.{names['ln2']}"), f"{block}.{names['up']}")), f"{block}.{names['down']}"
-        )
-        layer += 1
-    return norm(x, names["norm"]) @ state["lm_head.weight"].T
-
-
-ROSE = {
-    "token": "token_embedding.weight", "position": "position_embedding.weight", "block": "blocks.{}", "ln1": "ln1",
-    "ln2": "ln2", "qkv": "attn.qkv_proj", "out": "attn.out_proj", "up": "mlp.fc1", "down": "mlp.fc2", "norm": "ln_f",
-}  # fmt: skip
-NANO = {
-    "token": "transformer.wte.weight", "position": "transformer.wpe.weight", "block": "transformer.h.{}",
-    "ln1": "ln_1", "ln2": "ln_2", "qkv": "attn.c_attn", "out": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj",
-    "norm": "transformer.ln_f",
-}  # fmt: skip
-
-
-def tanh_gelu(x):
-    return F.gelu(x, approximate="tanh")
 
 
 @pytest.mark.parametrize(
