@@ -128,6 +128,8 @@ class Log:
         if level > self.verbosity or self._stream is None:
             return
         shown = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
+        if "run" in shown and "path" in shown:  # two runs have files of the same names
+            shown["path"] = f"{shown['run']}/{shown['path']}"
         words = template.format(**shown)
         self._write((f"{time.strftime('%H:%M:%S')} {words}" if self._stamped else words)[:2000])
 

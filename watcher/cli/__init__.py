@@ -13,8 +13,11 @@ import sys
 import click
 
 from watcher.cli.options import Globals, fail, say
-from watcher.errors import CkptwatchError, EnvironmentProblem
+from watcher.cli.unforeseen import as_error, refuse_deleted_folder
+from watcher.errors import CkptwatchError
 
+#: Words of a command line that needs no working folder.
+ANYWHERE = {"version", "completion", "--version", "--help", "-h"}
 #: verb -> module in watcher.cli that holds a click command of that name
 VERBS = {
     "init": "init",
@@ -68,9 +71,10 @@ class Verbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Start with:  ckptwatch eval CKPT --data FILE    or    ckptwatch run --dir DIR --data FILE",
 )
+@click.version_option(None, package_name="ckptwatch", message="ckptwatch %(version)s", help="Print the version.")
 @click.option("-c", "--config", "config_file", metavar="FILE", help="Settings file.  [default: ./ckptwatch.toml]")
-@click.option("-v", "--verbose", count=True, help="Say more (-vv: everything).")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
+@click.option("-v", "--verbose", count=True, help="Log more (-vv: everything).")
+@click.option("-q", "--quiet", is_flag=True, help="Log only problems.")
 @click.pass_context
 def root(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool) -> None:
     """Evaluate every checkpoint that a PyTorch trainer saves, exactly once, beside the training."""
@@ -78,7 +82,7 @@ def root(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool)
 
 
 def fill_closed_streams() -> None:
-    """Where 0, 1 or 2 was closed, the next file opened would take its number, and words would go into that file."""
+    """Where 0, 1 or 2 was closed, the next file opened would take its number and receive what is printed."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -89,19 +93,16 @@ def fill_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
-def refuse_deleted_folder() -> None:
-    """Every relative path, the default settings file and database among them, needs a working folder."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        raise EnvironmentProblem(f"the working folder cannot be used: {error.strerror}", hint="cd ~") from None
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 ok, 2 usage, and those of watcher.errors)."""
+    """Run the command line; returns the exit status (0 ok, 2 usage, and those of watcher.errors).
+
+    A reader of stdout that leaves early, such as `head`, is no error. An exception that no verb foresaw ends with 1.
+    """
     fill_closed_streams()
+    given, stdout = sys.argv[1:] if arguments is None else arguments, sys.stdout
     try:
-        refuse_deleted_folder()
+        if ANYWHERE.isdisjoint(given):
+            refuse_deleted_folder()
         status = root.main(args=arguments, prog_name="ckptwatch", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
@@ -117,5 +118,26 @@ def main(arguments: list[str] | None = None) -> int:
         fail(error)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a reader such as `head` has left
+        _discard_output()
         return 0
+    except SystemExit as ended:
+        broken_pipe = sys.stdout is not stdout  # click wraps the streams then, and gives no other sign
+        return 0 if broken_pipe else int(ended.code or 0)
+    except Exception as error:
+        shown = as_error(error)
+        fail(shown)
+        _discard_output()
+        return shown.exit_code
+
+
+def _discard_output() -> None:
+    """What a broken stdout did not take must not fail once more when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+        return
+    except (OSError, ValueError):
+        pass
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

@@ -20,7 +20,7 @@ from watcher.cli.options import Globals, db_option, examples, json_option, print
 )
 @click.argument("a")
 @click.argument("b")
-@click.option("--run", metavar="NAME", help="The run that two steps are of, where there are several.")
+@click.option("--run", metavar="NAME", help="The run of both steps, if the database has several.")
 @click.option("--eval-set", metavar="NAME", help="Only this set.")
 @json_option
 @db_option
@@ -28,12 +28,12 @@ from watcher.cli.options import Globals, db_option, examples, json_option, print
 def command(
     flags: Globals, a: str, b: str, run: str | None, eval_set: str | None, as_json: bool, db: str | None
 ) -> None:
-    """Say whether a difference is more than noise.
+    """Compare two checkpoints or two runs: the difference, its interval, its significance.
 
     A and B are two steps, two runs (compared at equal steps), or RUN@STEP and RUN@STEP.
 
     The difference is loss(B) - loss(A) in nats per token, taken window by window over the same targets, with its
-    95 % interval and two-sided p; that neighbouring windows may be alike is allowed for.
+    95 % interval and two-sided p. The interval accounts for correlation between neighbouring windows.
     """
     from watcher.report.curves import curves_of
     from watcher.report.names import expect
@@ -49,70 +49,83 @@ def command(
     sides = parse_side(a, runs), parse_side(b, runs)
     rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
     pairs = pair_up(*sides, curves_of(rows))
-    found = compare_all(pairs, questions.KeptWindows(store))
+    compared = compare_all(pairs, questions.KeptWindows(store))
     if as_json:
-        print_json([_plain(one) for one in found])
+        print_json([_plain(pair) for pair in compared])
         return
-    _show(found)
+    _show(compared)
 
 
-def _plain(one: Any) -> dict[str, Any]:
-    from watcher.report.comparison import Difference, verdict
+def _plain(pair: Any) -> dict[str, Any]:
+    from watcher.report.comparison import Difference
 
     keys = ("run", "step", "checkpoint", "loss", "loss_stderr")
-    said: dict[str, Any] = {"eval_set": one.eval_set}
-    said |= {"a": {key: one.a[key] for key in keys}, "b": {key: one.b[key] for key in keys}}
-    if isinstance(one.found, Difference):
-        said |= asdict(one.found) | {"significant": one.found.shows}
+    row: dict[str, Any] = {"eval_set": pair.eval_set}
+    row |= {"a": {key: pair.a[key] for key in keys}, "b": {key: pair.b[key] for key in keys}}
+    if isinstance(pair.found, Difference):
+        row |= asdict(pair.found) | {"significant": pair.found.shows}
     else:
-        said |= dict.fromkeys(("difference", "stderr", "low", "high", "p", "windows", "method", "significant"))
-    return said | {"verdict": verdict(one.found, *_names(one))}
+        row |= dict.fromkeys(("difference", "stderr", "low", "high", "p", "windows", "method", "significant"))
+    return row | {"verdict": _verdict(pair)}
 
 
-def _names(one: Any) -> tuple[str, str]:
+def _verdict(pair: Any) -> str:
+    from watcher.report.comparison import verdict
+
+    return verdict(pair.found, *_names(pair))
+
+
+def _names(pair: Any) -> tuple[str, str]:
     from watcher.domain.checkpoint import printable
 
-    if one.a["run"] == one.b["run"]:
-        return f"step {one.a['step']}", f"step {one.b['step']}"
-    if one.a["step"] == one.b["step"]:
-        return printable(one.a["run"]), printable(one.b["run"])
-    return tuple(f"{printable(row['run'])} at step {row['step']}" for row in (one.a, one.b))  # type: ignore[return-value]
+    if pair.a["run"] == pair.b["run"]:
+        return f"step {pair.a['step']}", f"step {pair.b['step']}"
+    if pair.a["step"] == pair.b["step"]:
+        return printable(pair.a["run"]), printable(pair.b["run"])
+    return tuple(f"{printable(row['run'])} at step {row['step']}" for row in (pair.a, pair.b))  # type: ignore[return-value]
 
 
-def _show(found: list[Any]) -> None:
+def _show(compared: list[Any]) -> None:
+    """The numbers as a table that may be cut to the terminal, then each verdict on a line of its own, whole."""
     from watcher.cli.showing import print_table
+    from watcher.domain.checkpoint import printable
     from watcher.report.columns import Column, integer, text_column
-    from watcher.report.comparison import Difference, verdict
+    from watcher.report.comparison import Difference
 
     def number(key: str, form: str) -> Any:
         return lambda row: form.format(row[key]) if row[key] is not None else "-"
 
     rows = []
-    for one in found:
-        row: dict[str, Any] = {"run": one.a["run"], "set": one.eval_set, "a": one.a, "b": one.b}
-        row |= (
-            asdict(one.found)
-            if isinstance(one.found, Difference)
-            else dict.fromkeys(("difference", "low", "high", "p"))
-        )
-        rows.append(row | {"verdict": verdict(one.found, *_names(one))})
-    several = len({(one.a["run"], one.b["run"]) for one in found}) > 1
+    for pair in compared:
+        row: dict[str, Any] = {"run": pair.a["run"], "set": pair.eval_set, "a": pair.a, "b": pair.b}
+        measured = isinstance(pair.found, Difference)
+        rows.append(row | (asdict(pair.found) if measured else dict.fromkeys(("difference", "low", "high", "p"))))
+    several = len({(pair.a["run"], pair.b["run"]) for pair in compared}) > 1
     columns = [
         *([text_column("run")] if several else []),
         text_column("set"),
         Column("A step", lambda row: integer(row["a"]["step"]), True),
-        Column("B step", lambda row: integer(row["b"]["step"]), True, optional=True),
-        Column("loss A", lambda row: number("loss", "{:.4f}")(row["a"]), True),
-        Column("loss B", lambda row: number("loss", "{:.4f}")(row["b"]), True),
+        Column("B step", lambda row: integer(row["b"]["step"]), True),
         Column("B - A", number("difference", "{:+.4f}"), True),
         Column("95 % from", number("low", "{:+.4f}"), True),
         Column("to", number("high", "{:+.4f}"), True),
-        Column("p", number("p", "{:.2g}"), True),
-        text_column("verdict"),
+        Column("p", lambda row: _p(row["p"]), True),
+        Column("loss A", lambda row: number("loss", "{:.4f}")(row["a"]), True, optional=True),
+        Column("loss B", lambda row: number("loss", "{:.4f}")(row["b"]), True, optional=True),
     ]
     print_table(columns, rows)
-    methods = {one.found.method for one in found if isinstance(one.found, Difference)}
+    click.echo()
+    for pair in compared:
+        click.echo(f"{printable(pair.eval_set)}: {_verdict(pair)}")
+    methods = {pair.found.method for pair in compared if isinstance(pair.found, Difference)}
     if "unpaired" in methods:
         say("note: no windows are kept for some of these; their interval is from the two standard errors, and too wide")
-    if len(found) > 5:
-        say(f"note: {len(found)} comparisons: about one in twenty is significant by chance alone")
+    if len(compared) > 5:
+        say(f"note: {len(compared)} comparisons: about one in twenty is significant by chance alone")
+
+
+def _p(value: float | None) -> str:
+    """Two digits, and a bound where more would pretend to a precision that no test has."""
+    if value is None:
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.2g}"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from watcher.cli.flags import evaluation_flags
-from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say
+from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say, usable_database
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
 from watcher.domain.checkpoint import printable
@@ -45,7 +45,7 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
         settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
     run_name = given.get("run_name") or folder.name or "run"
-    url = default_database(settings.store.url, folder)
+    url = usable_database(default_database(settings.store.url, folder))
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(flags.verbose if flags.verbose else -1)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as aside:

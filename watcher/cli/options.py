@@ -29,6 +29,9 @@ class Globals:
         from watcher.settings.schema import DEFAULT_FILE
 
         if self.config_file is not None:
+            if os.path.isdir(self.config_file):
+                inside = os.path.join(self.config_file, DEFAULT_FILE)
+                raise ConfigError(f"-c {self.config_file} is a folder, not a settings file", hint=f"-c {inside}")
             return Path(self.config_file)
         return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
 
@@ -48,16 +51,22 @@ def db_option(command: Callable) -> Callable:
 
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
     """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
-    from watcher.settings.database_url import database_url_problem
     from watcher.settings.load import load_settings
     from watcher.state.folder import default_database
 
     if db is not None:
-        if (problem := database_url_problem(db)) is not None:
-            raise ConfigError(f"--db: {problem}", hint="ckptwatch db path --db FILE")
-        return db
+        return usable_database(db, "--db")
     settings = load_settings(flags.settings_file())
-    return default_database(settings.store.url, watched or [run.dir for run in settings.run])
+    return usable_database(default_database(settings.store.url, watched or [run.dir for run in settings.run]))
+
+
+def usable_database(url: str, given_by: str = "the database") -> str:
+    """The URL. Raises ConfigError, before anything is created, for what can hold no results."""
+    from watcher.settings.database_url import database_url_problem
+
+    if (problem := database_url_problem(url)) is not None:
+        raise ConfigError(f"{given_by}: {problem}", hint="--db results.db, or [store] url in ckptwatch.toml")
+    return url
 
 
 def reading(flags: Globals, db: str | None):

@@ -22,10 +22,10 @@ def command() -> None:
 def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
     """Jobs that wait or run, next first."""
     from watcher.store.migrate import open_for_reading
-    from watcher.store.read.verdicts import view
+    from watcher.store.read import verdicts
 
     store = open_for_reading(database_url(flags, db))
-    rows = view(store, "failures" if failed else "queue")
+    rows = verdicts.failed(store) if failed else verdicts.queued(store)
     store.close()
     if as_json:
         print_json(rows)
@@ -33,9 +33,9 @@ def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
     for row in rows:
         name = printable(row["checkpoint"])
         if failed:
-            click.echo(
-                f"{row['run']}  {name}  {row['eval_set'] or '-'}  {row['kind']}: {printable(row['reason'] or '')}"
-            )
+            job = row["job"] if row["job"] is not None else "-"
+            reason = f"{row['kind']}: {printable(row['reason'] or '')}"
+            click.echo(f"{job:>6}  {row['run']}  {name}  {row['eval_set'] or '-'}  {reason}")
         else:
             due = f"  not before {row['not_before']}" if row["not_before"] else ""
             step = row["step"] if row["step"] is not None else "-"

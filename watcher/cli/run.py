@@ -13,7 +13,7 @@ import click
 
 from evalcore.progress import Progress
 from watcher.cli.flags import as_settings, evaluation_flags
-from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say
+from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say, usable_database
 from watcher.errors import ConfigError, NothingFound, SomeFailed
 
 #: What --dry-run says of a version that the database does not know, and of one that it does.
@@ -58,7 +58,7 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
         return
     if once:
         _refuse_missing(settings)
-    url = default_database(settings.store.url, [run.dir for run in settings.run])
+    url = usable_database(default_database(settings.store.url, [run.dir for run in settings.run]))
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
     daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))

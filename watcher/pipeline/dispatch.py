@@ -151,7 +151,9 @@ class Dispatch:
             current = next((t for t in launch.open.values() if t.cancelled and t.started_s is not None), None)
             if current is not None and launch.stopped is None:
                 launch.stop(Cause.RELEASED)
-                self.log.event("stopping", path=current.held.checkpoint.shown_path, eval_set=current.held.eval_set)
+                held = current.held
+                facts = {"run": held.checkpoint.run, "path": held.checkpoint.shown_path}
+                self.log.event("stopping", eval_set=held.eval_set, **facts)
 
     def _reap(self, launch: OpenLaunch, now_s: float) -> None:
         settings = self.settings

@@ -196,7 +196,7 @@ class Intake:
         )
         self._judged.add((path, verdict.reason))
         name = "irregular" if verdict.final else "incomplete"
-        self.log.event(name, path=verdict.path, kind=verdict.kind, reason=verdict.reason)
+        self.log.event(name, run=self.run.name, path=verdict.path, kind=verdict.kind, reason=verdict.reason)
 
     def _register(self) -> None:
         if not self._found:
@@ -230,16 +230,16 @@ class Intake:
 
     def _tell(self, found: SettledFile, checkpoint: NewCheckpoint, registered: Registered) -> None:
         if checkpoint.skipped and registered.new:
-            self.log.event("skipped", path=found.path, reason=checkpoint.skipped)
+            self.log.event("skipped", run=self.run.name, path=found.path, reason=checkpoint.skipped)
         elif registered.copied and not registered.enqueued:
-            self.log.event("copied", path=found.path)
+            self.log.event("copied", run=self.run.name, path=found.path)
         elif not registered.new and not registered.enqueued:
-            self.log.event("known", path=found.path)
+            self.log.event("known", run=self.run.name, path=found.path)
         else:
             size = f"{found.fingerprint.size_bytes / 1e6:.1f} MB"
             family = found.summary.family or "unknown model"
             facts = {"step": found.step.value, "step_source": found.step.source or "no step", "size": size}
-            self.log.event("settled", path=found.path, family=family, **facts)
+            self.log.event("settled", run=self.run.name, path=found.path, family=family, **facts)
 
     def _busy(self, phase: str, path: str, done: int, total: int) -> None:
         now_s = time.time()
@@ -259,10 +259,10 @@ class Intake:
         try:
             copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
         except NotPinned as error:
-            self.log.event("not_pinned", path=found.path, reason=str(error))
+            self.log.event("not_pinned", run=self.run.name, path=found.path, reason=str(error))
         else:
             checkpoints.keep_pinned(self.store, registered.id, os.fspath(copy))
-            self.log.event("pinned", path=found.path)
+            self.log.event("pinned", run=self.run.name, path=found.path)
 
 
 def as_checkpoint(found: SettledFile, path: str, skipped: str | None) -> NewCheckpoint:

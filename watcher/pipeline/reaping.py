@@ -82,7 +82,7 @@ class Reaper:
             launch.ever_started = True
             failpoint("after_started")
             checkpoint = task.held.checkpoint
-            facts = {"path": checkpoint.shown_path, "step": checkpoint.step}
+            facts = {"run": checkpoint.run, "path": checkpoint.shown_path, "step": checkpoint.step}
             self.log.event("evaluating", **facts, eval_set=task.held.eval_set)
         end = read_end(launch.folder, task.held.attempt)
         if end is not None:

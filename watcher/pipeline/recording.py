@@ -37,7 +37,7 @@ class Recorder:
         attempt, checkpoint = held.attempt, held.checkpoint
         now_s = time.time()
         now = iso(now_s)
-        facts = {"path": checkpoint.shown_path, "eval_set": held.eval_set}
+        facts = {"run": checkpoint.run, "path": checkpoint.shown_path, "eval_set": held.eval_set}
         measured = end.outcome.measurement if end.outcome else None
         if move.records and measured is not None:
             failpoint("before_record")

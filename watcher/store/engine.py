@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from watcher.errors import EnvironmentProblem, StoreUnavailable
+from watcher.errors import ConfigError, EnvironmentProblem, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 #: Before this release a WAL database that two connections write and checkpoint at once can be corrupted.
@@ -199,6 +199,9 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
 
 
 def _postgres(url: str, *, readonly: bool) -> Engine:
+    if make_url(url).get_backend_name() != "postgresql":
+        hint = "--db results.db, or --db postgresql+psycopg://user@host/name"
+        raise ConfigError(f"{shown_url(url)} is neither SQLite nor PostgreSQL", hint=hint)
     try:
         more = {"execution_options": {"postgresql_readonly": True}} if readonly else {}
         return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10}, **more)

@@ -20,7 +20,15 @@ from sqlalchemy.exc import DBAPIError
 import watcher
 from watcher.errors import NothingFound, StoreRefused
 from watcher.failpoints import failpoint
-from watcher.store.engine import Store, is_written_here, open_store, shown_url, sqlite_engine, sqlite_path, unavailable
+from watcher.store.engine import (
+    Store,
+    is_written_here,
+    open_store,
+    shown_url,
+    sqlite_engine,
+    sqlite_path,
+    unavailable,
+)
 from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
 

@@ -2,4 +2,17 @@
 
 from __future__ import annotations
 
-ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {}
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    261: ("P21", "the working folder was deleted", ("test_a_deleted_working_folder_is_named", "test_version_and_help_need_no_working_folder")),
+    262: ("P12", "database URLs that name no database: `sqlite://`, `://`, another engine", ("test_a_url_that_is_no_database_is_refused_before_anything_is_created", "test_another_database_engine_is_refused", "test_a_password_in_a_url_that_cannot_be_read_is_not_shown")),
+    263: ("P12", "a folder as database", ("test_a_folder_as_database_is_refused_with_a_name_for_the_file",)),
+    264: ("P22", "`~nosuchuser`; a user id without a home folder", ("test_the_home_of_an_unknown_user_in_the_settings_is_refused", "test_a_user_id_without_a_home_is_named_where_a_home_is_needed")),
+    265: ("P22", "a folder as settings file", ("test_a_folder_as_settings_file_is_refused_with_the_file_in_it",)),
+    266: ("P11", "stdout closed, full, or left by its reader", ("test_a_reader_of_stdout_that_leaves_early_is_no_error", "test_a_closed_stdout_is_no_error", "test_a_full_device_behind_stdout_is_named")),
+    267: ("P12", "text in a number column of `results`", ("test_text_in_a_number_column_is_refused_with_row_column_and_the_correction",)),
+    268: ("P12", "dropped views", ("test_verbs_do_not_need_the_views",)),
+    269: ("P21", "an exception that no verb foresaw", ("test_an_unforeseen_exception_is_one_sentence_and_its_traceback_is_in_a_file", "test_where_no_file_can_be_written_the_traceback_is_on_stderr")),
+    270: ("P21", "failed jobs that cannot be named", ("test_failed_jobs_are_listed_with_the_number_that_retry_and_logs_take",)),
+    271: ("P21", "two runs with files of one name", ("test_log_lines_of_two_runs_with_files_of_one_name_differ", "test_every_event_about_a_file_names_its_run")),
+    272: ("P21", "a verdict of `compare` wider than the terminal", ("test_the_verdict_is_whole_on_a_narrow_terminal",)),
+}  # fmt: skip

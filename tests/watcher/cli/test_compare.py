@@ -73,3 +73,17 @@ def test_a_diverged_side_and_another_definition_are_said_not_computed(ckptwatch,
     assert one["difference"] is None
     assert "not finite" in one["verdict"]
     assert "seq_len 64 and 128" in ckptwatch("compare", 100, 500, "--db", tmp_path / "r.db").out
+
+
+def test_the_verdict_is_whole_on_a_narrow_terminal(ckptwatch, tmp_path, monkeypatch):
+    from watcher.cli import showing
+
+    trained(tmp_path / "r.db", {"gpt-small-wide": {1000: 0.1, 2000: 0.0}, "gpt-small-deep": {1000: 0.2, 2000: 0.0}})
+    for width in (80, 40, 20):
+        monkeypatch.setattr(showing, "terminal_width", lambda width=width: width)
+        text = ckptwatch("compare", "gpt-small-wide@1000", "gpt-small-wide@2000", "--db", tmp_path / "r.db").out
+        assert "val: step 2000 is better" in text.splitlines(), width
+    table = ckptwatch("compare", 1000, 2000, "--run", "gpt-small-wide", "--db", tmp_path / "r.db").out
+    monkeypatch.setattr(showing, "terminal_width", lambda: 80)
+    assert "<0.001" in ckptwatch("compare", 1000, 2000, "--run", "gpt-small-wide", "--db", tmp_path / "r.db").out
+    assert "e-" not in table

@@ -47,7 +47,7 @@ class World:
             self.wake.clear()
 
     def queued(self) -> list[int]:
-        return sorted(row["step"] for row in verdicts.view(self.store, "queue"))
+        return sorted(row["step"] for row in verdicts.queued(self.store))
 
 
 @pytest.mark.parametrize(("backfill", "at_once"), [("all", [1, 2, 3]), ("latest", [3]), ("none", [])])

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from watcher.store.engine import Store
+from watcher.store.read.typed import result_dicts
 from watcher.store.schema import attempts, candidates, checkpoints, eval_sets, jobs, launches, results, runs, windows
 
 RESULT_COLUMNS = tuple(column.name for column in results.columns)
@@ -45,7 +46,7 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
         query = query.where(r.step <= last)
     query = query.order_by(r.run, r.eval_set, r.step.is_(None), r.step, r.saved_at, r.id)
     with store.read() as tx:
-        return [dict(row) for row in tx.execute(query).mappings()]
+        return result_dicts(store, tx.execute(query).mappings())
 
 
 def current_definitions(store: Store) -> set[tuple[str, str, str]]:
@@ -133,7 +134,7 @@ def last_results(store: Store, count: int) -> list[Row]:
     """The newest results, newest first."""
     query = select(results).order_by(results.c.evaluated_at.desc(), results.c.id.desc()).limit(count)
     with store.read() as tx:
-        return [dict(row) for row in tx.execute(query).mappings()]
+        return result_dicts(store, tx.execute(query).mappings())
 
 
 def failure_count(store: Store) -> int:

@@ -1,0 +1,32 @@
+"""Rows of `results` whose number columns hold numbers: SQLite keeps text in a REAL column where a user put it.
+
+Never repairs a row: a loss that somebody edited is theirs to correct.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Float, Integer, RowMapping
+
+from watcher.errors import StoreRefused
+from watcher.store.engine import Store
+from watcher.store.schema import results
+
+NUMBERS = tuple(column.name for column in results.columns if isinstance(column.type, (Float, Integer)))
+
+
+def result_dicts(store: Store, rows: Iterable[RowMapping]) -> list[dict[str, Any]]:
+    """The rows as dicts. Raises StoreRefused, with row and column, where a number column holds something else."""
+    checked, file = [dict(row) for row in rows], shlex.quote(str(store.path or store.url))
+    for row in checked:
+        for name in NUMBERS:
+            if not isinstance(row[name], (float, int, type(None))):
+                kind = "text" if isinstance(row[name], str) else type(row[name]).__name__
+                raise StoreRefused(
+                    f"results.{name} of the row with id {row['id']} holds the {kind} {row[name]!r:.60}, not a number",
+                    hint=f'sqlite3 {file} "UPDATE results SET {name} = NUMBER WHERE id = {row["id"]}"',
+                )
+    return checked
