@@ -79,9 +79,9 @@ def load(flags: Globals, given: dict[str, Any]):
         over.setdefault("store", {})["url"] = given["db"]
     names = {"backfill": "backfill", "settle_s": "settle_s", "ready_marker": "ready_marker", "run_name": "name"}
     run = {key: given[flag] for flag, key in names.items() if given.get(flag) is not None}
-    if given.get("folder"):
-        over["run"] = [{"dir": os.path.abspath(given["folder"]), **run}]
-    each: dict[str, dict[str, Any]] = {"run": {} if given.get("folder") else run, "eval": measure}
+    if (folder := given.get("folder")) is not None:
+        over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run}]
+    each: dict[str, dict[str, Any]] = {"run": {} if folder is not None else run, "eval": measure}
     return load_settings(flags.settings_file(), over, each)
 
 

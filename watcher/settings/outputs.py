@@ -17,7 +17,7 @@ class StoreSettings(Section):
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"url", "state_dir"})
 
-    url: str = Field(DEFAULT_DATABASE, description="A file, or any SQLAlchemy URL.")
+    url: str = Field(DEFAULT_DATABASE, description="A file, or the SQLAlchemy URL of a SQLite or PostgreSQL database.")
     state_dir: Path | None = Field(
         None, description="Lock, launches, logs, spool, token cache; `<database>.state` by default."
     )

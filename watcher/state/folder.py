@@ -14,7 +14,12 @@ from watcher.state import lock
 
 def user_state_folder() -> Path:
     """XDG_STATE_HOME/ckptwatch."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:  # a user id without a name, as in many containers
+        raise EnvironmentProblem(
+            f"no home folder is known for user {os.getuid()}", hint="set HOME, or name the database with --db FILE"
+        ) from None
     return Path(base) / "ckptwatch"
 
 

@@ -23,7 +23,10 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     223: (
         "P15",
         "no HOME for an unknown uid; folders and in-memory URLs as the database",
-        ("test_without_a_home_for_an_unknown_user_there_is_a_sentence_and_no_traceback",),
+        (
+            "test_without_a_home_for_an_unknown_user_there_is_a_sentence_and_no_traceback",
+            "test_the_default_database_of_a_user_without_a_home_is_refused_with_the_remedy",
+        ),
     ),
     224: (
         "P15",

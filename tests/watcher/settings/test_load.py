@@ -78,6 +78,8 @@ def refusal(settings):
         ({"more": '[store]\nurl = "sqlite://x.db"'}, "SQLite has no host: write sqlite:///x.db"),
         ({"more": '[store]\nurl = "://"'}, "store.url: '://' is no database URL"),
         ({"more": '[store]\nurl = "postgresql://"'}, "names no server"),
+        ({"more": '[store]\nurl = "postgresql+psycopg://h:abc/x"'}, "cannot be parsed: Port could not be cast"),
+        ({"more": '[store]\nurl = "mysql://h/x"'}, "mysql is not supported"),
         ({"more": '[store]\nurl = "."'}, "is a folder: name a file in it"),
         ({"more": '[store]\nurl = "sqlite:///~/x.db"'}, "`~` is not expanded"),
         ({"more": '[store]\nurl = "a\\u0000b"'}, "store.url: has a NUL byte"),
@@ -222,7 +224,14 @@ def test_the_variables_of_a_kubernetes_service_named_ckptwatch_are_no_settings(m
 
 @pytest.mark.parametrize(
     "arguments",
-    [["config", "show"], ["results", "--db", "."], ["results", "--db", "://"], ["status", "--db", "sqlite://"]],
+    [
+        ["config", "show"],
+        ["results", "--db", "."],
+        ["results", "--db", "://"],
+        ["status", "--db", "sqlite://"],
+        ["results", "--db", "foo://x"],
+        ["run", "--dir", "", "--data", "v.txt"],
+    ],
 )
 def test_without_a_home_for_an_unknown_user_there_is_a_sentence_and_no_traceback(tmp_path: Path, arguments) -> None:
     """As in a container that runs under an arbitrary number."""
@@ -238,3 +247,17 @@ def test_without_a_home_for_an_unknown_user_there_is_a_sentence_and_no_traceback
     )
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
     assert "error:" in done.stderr and "next:" in done.stderr
+
+
+def test_the_default_database_of_a_user_without_a_home_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Watched from within: the database would move to the user's state folder."""
+    code = (
+        "import os, sys; os.environ.pop('HOME', None); os.getuid = lambda: 54321\n"
+        "from watcher.cli import main; sys.exit(main(['run', '--dir', '.', '--data', 'v.txt', '--once']))"
+    )
+    (tmp_path / "v.txt").write_text("hello")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment.pop("XDG_STATE_HOME", None)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 7 and "no home folder is known for user 54321" in done.stderr, done.stderr
+    assert "--db FILE" in done.stderr
