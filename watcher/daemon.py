@@ -15,7 +15,7 @@ from typing import Any
 from watcher.detect.spool import Spool
 from watcher.domain.health import Facts, Pause, Paused
 from watcher.domain.timestamps import seconds
-from watcher.errors import StoreUnavailable
+from watcher.errors import CkptwatchError, StoreUnavailable
 from watcher.failpoints import failpoint
 from watcher.launch import processes
 from watcher.log import Log
@@ -63,7 +63,7 @@ class Daemon:
     reloading: Reloading
     stride_end: StrideEnd
     reload_settings: Callable[[], Settings] | None = None
-    stop_serving: Callable[[], None] = lambda: None
+    stop_serving: Callable[[], None] | None = None  # the dashboard, where there is one
     paused: Paused | None = None
     database_trouble: str | None = None
     data_watch: DataWatch = field(default_factory=DataWatch)
@@ -108,8 +108,9 @@ class Daemon:
             dispatch = Dispatch(owned.store, state, launching, processes.owner(), log, isolation)
             rescue(owned.store, state, dispatch)
             failpoint("after_rescue")
+            spool = Spool(state.spool, settings.store.spool_max_bytes)
             pinned = checkpoints.pinned_paths(owned.store)
-            Spool(state.spool, settings.store.spool_max_bytes).sweep(pinned)
+            isolation.run("sweeping the spool", time.monotonic(), partial(spool.sweep, pinned))
             watched = watching.begin(settings, tools, time.time())
             undo.callback(watched.stop)
             dispatch.use(watched.dispatch)
@@ -117,7 +118,11 @@ class Daemon:
                 watched.delivery.apply_leftovers(time.time())
             dirs = ", ".join(str(run.dir) for run in settings.run)
             log.event("daemon_started", dirs=dirs, database=shown_url(url))
-            stop_serving = _serve(settings, url, state, log) if not once else lambda: None
+            stop_serving: Callable[[], None] | None = None
+            if settings.web.enabled and not once:
+                from watcher.pipeline.dashboard import open_dashboard  # loads the web libraries
+
+                stop_serving = open_dashboard(settings.web, url, state, log)
             undo.pop_all()
         parts = (tools, owned, signals, notifier, publisher, dispatch, watched)
         after = (Completion(owned.store, once), Reloading(tools), StrideEnd(owned.store, log))
@@ -223,6 +228,11 @@ class Daemon:
                     pause_s = self._pause_s(time.monotonic())
                 except StoreUnavailable:
                     pause_s = 1.0  # the next tick meets it too, and logs it
+                except Exception as error:  # rows that a user edited, say
+                    if self.completion.once or isinstance(error, CkptwatchError):
+                        raise
+                    self.tools.isolation.note("looking for due jobs", error, time.monotonic())
+                    pause_s = IDLE_POLL_S
                 self.signals.wake.wait(pause_s)
         finally:
             self.stop()
@@ -252,7 +262,8 @@ class Daemon:
         self.notifier.stopping()
         self.watching.stop()
         self.tools.deliveries.stop()
-        self.stop_serving()
+        if self.stop_serving is not None:
+            self.stop_serving()
         deadline_s = time.monotonic() + STOP_GRACE_S
         at_once = self.signals.stops > 1
         if not at_once:
@@ -286,12 +297,3 @@ class Daemon:
         if waiting is not None and self.paused is None:
             pause_s = min(pause_s, max(seconds(waiting) - time.time(), 0.02) if waiting else 0.5)
         return pause_s
-
-
-def _serve(settings: Settings, url: str, state: StateFolder, log: Log) -> Callable[[], None]:
-    """The dashboard in a thread of this process, where `[web]` asks for it."""
-    if not settings.web.enabled:
-        return lambda: None
-    from watcher.pipeline.dashboard import open_dashboard
-
-    return open_dashboard(settings.web, url, state, log)

@@ -1,6 +1,6 @@
 """Named places where a test may kill or stop the daemon. Without CKPTWATCH_FAILPOINT in the environment: nothing.
 
-CKPTWATCH_FAILPOINT=name:kill9[:count] ends the process at the count-th arrival at that place.
+CKPTWATCH_FAILPOINT=name:kill9[:count] ends the process at the count-th time that place is reached.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import signal
 _wanted, _action, _left = "", "", 0
 
 
-def arm(said: str) -> None:
+def arm(text: str) -> None:
     """Set the place, as the environment variable would; an empty text disarms."""
     global _wanted, _action, _left
-    _wanted, _, rest = said.partition(":")
+    _wanted, _, rest = text.partition(":")
     _action, _, count = rest.partition(":")
     _left = int(count or 1)
 

@@ -206,6 +206,23 @@ def test_row_192_an_unforeseen_error_of_one_run_stops_neither_the_other_run_nor_
 
 
 @pytest.mark.short
+def test_row_192_a_single_pass_ends_when_a_part_fails_again_and_again(site):
+    here = site()
+    code = (
+        "from watcher.pipeline.intake import Intake\n"
+        "def tick(self, now_s): raise ValueError('made up')\n"
+        "Intake.tick = tick\n"
+        "from watcher.cli import main\nraise SystemExit(main())"
+    )
+    done = subprocess.run(
+        [PYTHON, "-c", code, *here.command("run", "--once")[3:]], cwd=here.root, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "run run failed 3 times: ValueError: made up" in done.stderr
+
+
+@pytest.mark.short
 def test_row_193_an_answer_that_cannot_be_recorded_costs_its_own_job_only(site):
     here = site(launch={"attempts": 2, "backoff_s": 0.05})
     write_tiny(here.folder / "step_1.pt", 1)
@@ -237,6 +254,49 @@ def test_row_196_an_order_that_cannot_be_carried_out_is_set_aside_and_the_next_o
     wait_until(lambda: (here.state / "paused").exists())
     assert [path.name for path in (here.state / "refused_orders").iterdir()] == ["00000000000000000001-1.json"]
     assert "order 00000000000000000001-1.json refused" in here.log()
+    assert here.stop() == 0
+
+
+def edit(here: Site, *statements: str) -> None:
+    """What a user does with the sqlite3 shell while the daemon runs."""
+    connection = sqlite3.connect(here.database, isolation_level=None, timeout=30)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.short
+def test_row_197_a_user_who_works_in_the_database_stops_nothing_and_loses_nothing(site):
+    here = site(launch={"attempts": 1, "linger_s": 0.0})
+    here.start()
+    write_tiny(here.folder / "step_1.pt", 1)
+    here.wait_for_results(1)
+    edit(
+        here,
+        "UPDATE results SET note = 'mine'",
+        "CREATE TABLE notes (text)",
+        "CREATE TRIGGER copied AFTER INSERT ON results BEGIN INSERT INTO notes VALUES (new.checkpoint); END",
+        "VACUUM",
+        "PRAGMA journal_mode = WAL",
+    )
+    write_tiny(here.folder / "step_2.pt", 2)
+    here.wait_for_results(2)
+    assert here.query("SELECT text FROM notes") == [("step_2.pt",)]
+    assert here.query("SELECT note FROM results WHERE checkpoint = 'step_1.pt'") == [("mine",)]
+    edit(
+        here,
+        "CREATE TRIGGER refused BEFORE INSERT ON results WHEN new.step = 3 BEGIN SELECT RAISE(ABORT, 'not this'); END",
+    )
+    write_tiny(here.folder / "step_3.pt", 3)
+    write_tiny(here.folder / "step_4.pt", 4)
+    assert sorted(here.wait_for_results(3)) == ["step_1.pt", "step_2.pt", "step_4.pt"]
+    here.wait_for_job("failed")
+    kind, reason = here.failures()["step_3.pt"]
+    assert kind == "protocol" and "not this" in reason
+    edit(here, "UPDATE jobs SET state = 'queued', not_before = 'tomorrow', finished_at = NULL WHERE state = 'failed'")
+    write_tiny(here.folder / "step_5.pt", 5)
+    here.wait_for_results(4)
+    here.assert_sound()
     assert here.stop() == 0
 
 

@@ -1,4 +1,4 @@
-"""The states of a job and what one attempt's end makes of it. Pure: no clock, no jitter, no database.
+"""The states of a job, and the transition at the end of an attempt. Pure: no clock, no randomness, no database.
 
     enqueue          claim            record
     ───────▶ queued ───────▶ running ────────▶ succeeded
@@ -7,8 +7,8 @@
                └────────────────┤  cancel
                                 └────────────▶ cancelled (superseded, skipped, by_user)
 
-A crash of the worker leaves `running` with an open attempt, which reap ends; a crash of the daemon likewise, which
-rescue ends at the next start.
+A crash of the worker leaves the job `running` with an open attempt, which the daemon ends when it reaps the launch. A
+crash of the daemon does too; the next start ends that attempt.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class State(StrEnum):
 class Cause(StrEnum):
     """Why an attempt is over, seen from the daemon.
 
-    ENDED: its worker is gone. TIMEOUT, STALLED: stopped for it. PROTOCOL: the answer could not be understood.
-    RELEASED: the daemon stops in good order, or the launch never began. ORPHANED: the daemon itself had died.
-    OOM: killed for memory. TAKEN_AWAY: the cluster took the machine: pre-empted, a node that failed, a job it lost.
+    ENDED: its worker exited. TIMEOUT: exceeded `launch.timeout_s`. STALLED: no progress for `launch.stall_s`.
+    PROTOCOL: the outcome file is invalid or cannot be recorded. RELEASED: the daemon stopped in good order, or the
+    launch never began. ORPHANED: the daemon died. OOM: killed for memory. TAKEN_AWAY: pre-empted, or the node failed.
     """
 
     ENDED = "ended"
@@ -63,7 +63,7 @@ class JobFacts:
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """What is known at the end of one attempt. started: the worker had begun on it (that is what is charged)."""
+    """One attempt's end as the daemon sees it. started: the worker had begun on it; only then it is charged."""
 
     cause: Cause
     started: bool
@@ -95,7 +95,7 @@ class Transition:
 
 
 def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: float) -> Transition:
-    """Decide what becomes of a running job. An outcome file is the truth, whatever else is known."""
+    """The next state of a running job. An outcome file overrides everything else."""
     if end.outcome is not None:
         return _after_outcome(job, end.outcome, policy, jitter)
     if end.cause is Cause.ORPHANED:
@@ -108,11 +108,11 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: f
         Cause.TIMEOUT: ("timeout", "it took longer than launch.timeout_s"),
         Cause.STALLED: ("timeout", "it made no progress for launch.stall_s"),
         Cause.OOM: ("oom", "it was killed for memory"),
-        Cause.PROTOCOL: ("protocol", "the worker's answer could not be understood"),
+        Cause.PROTOCOL: ("protocol", "the worker's outcome could not be used"),
         Cause.ENDED: ("crash", "the worker ended without an outcome"),
     }[end.cause]
     reason = f"{what}: {end.detail}" if end.detail else what
-    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB shows its last words", policy, jitter)
+    return _retry_or_fail(job, kind, reason, "ckptwatch logs JOB prints its log", policy, jitter)
 
 
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
@@ -141,7 +141,7 @@ def _retry_or_fail(
 
 
 def _after_orphaning(job: JobFacts, what: str) -> Transition:
-    """What is nobody's doing (the daemon's own death, say) charges nobody and waits for nothing, but not for ever."""
+    """Not the job's fault (the daemon died, say): uncharged, queued again at once, at most ORPHANED_MAX times."""
     if job.orphaned + 1 >= ORPHANED_MAX:
         reason = f"{what} {ORPHANED_MAX} times while this was evaluated"
         return Transition(State.FAILED, "orphaned", kind="crash", reason=reason, orphan=1)

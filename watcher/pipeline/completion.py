@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from watcher.domain.health import Pause, Paused
+from watcher.domain.health import Fault, Pause, Paused
 from watcher.domain.timestamps import iso
-from watcher.errors import EnvironmentProblem
+from watcher.errors import CkptwatchError, EnvironmentProblem
 from watcher.log import paused_words
 from watcher.pipeline.delivery import Delivery
 from watcher.pipeline.dispatch import Dispatch
@@ -21,6 +21,7 @@ from watcher.store.write import queue
 
 DELIVERY_GRACE_S = 30.0  # of a single pass, after the last evaluation
 LAUNCH_FAILURES_MAX = 3
+FAULTS_MAX = 3
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Completion:
         self, intakes: Sequence[Intake], dispatch: Dispatch, delivery: Delivery | None, paused: Paused | None
     ) -> bool:
         """Nothing to settle, to evaluate, to retry or to deliver. Raises EnvironmentProblem, StoreUnavailable."""
+        if self.once:
+            refuse_to_retry(dispatch.isolation.faults(time.monotonic()))
         if dispatch.live or not all(intake.idle() for intake in intakes):
             return False
         runs = [intake.run.name for intake in intakes]
@@ -59,6 +62,16 @@ class Completion:
         now_s = time.monotonic()
         self._quiet_since_s = self._quiet_since_s or now_s
         return delivery.idle(time.time()) or now_s - self._quiet_since_s > DELIVERY_GRACE_S
+
+
+def refuse_to_retry(faults: Sequence[Fault]) -> None:
+    """Raise where a part of the daemon fails again and again: a single pass would never end."""
+    for fault in faults:
+        if fault.failures >= FAULTS_MAX:
+            raise CkptwatchError(
+                f"{fault.part} failed {fault.failures} times: {fault.error}",
+                hint="the traceback is above; please report it, and run without this part meanwhile",
+            )
 
 
 def refuse_to_wait(dispatch: Dispatch) -> None:

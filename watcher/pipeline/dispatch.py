@@ -39,7 +39,7 @@ AHEAD = 2  # checkpoints that a launch holds besides the current one: it reads t
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
 DEVICE_POLL_S = 10.0
 WAIT_LOG_FIRST_S, WAIT_LOG_MAX_S = 60.0, 3600.0  # "waiting for a device" is logged at doubling intervals
-LINGER_MIN_S = 1.0  # small checkpoints end between two ticks: without it each few would cost a launch of their own
+LINGER_MIN_S = 1.0  # small checkpoints end between two ticks: without it, launches would be too many
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DispatchSettings:
 
 @dataclass
 class DeviceWait:
-    """Since when and why no launch can begin; when the log hears about it next (monotonic seconds)."""
+    """Since when and why no launch can begin; when it is logged next (monotonic seconds)."""
 
     reason: str
     since_s: float
@@ -143,7 +143,7 @@ class Dispatch:
                 launch.stop(Cause.RELEASED)
 
     def _stop_cancelled(self) -> None:
-        """Cancelled tasks are taken out of what is to come; a launch that evaluates one is stopped."""
+        """Take cancelled tasks out of the items of their launches; stop a launch that is evaluating one."""
         for launch in self.live.values():
             fenced = queue.fenced(self.store, list(launch.open))
             if new := [attempt for attempt in fenced if not launch.open[attempt].cancelled]:

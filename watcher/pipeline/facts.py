@@ -118,5 +118,5 @@ def _free_bytes(state: StateFolder) -> int:
     try:
         free = os.statvfs(state.root)
     except OSError:
-        return 1 << 60  # the folder was removed: that is a fault of its own
+        return 1 << 60  # the folder was removed, which the tick repairs
     return free.f_bavail * free.f_frsize

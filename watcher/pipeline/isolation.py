@@ -16,7 +16,7 @@ from watcher.domain.job import backoff_s
 from watcher.errors import CkptwatchError
 from watcher.log import Log
 
-FIRST_PAUSE_S = 2.0
+FIRST_PAUSE_S, PAUSE_MAX_S = 2.0, 300.0
 SHOWN_S = 3600.0  # a fault that is neither repeated nor healed leaves `status` this long after its retry was due
 
 
@@ -48,7 +48,7 @@ class Isolation:
         """Log a fault that was handled where it occurred, and show it in `status`."""
         before = self._faults.get(part)
         failures = before.failures + 1 if before is not None else 1
-        pause_s = backoff_s(FIRST_PAUSE_S, failures, 0.5)
+        pause_s = min(backoff_s(FIRST_PAUSE_S, failures, 0.5), PAUSE_MAX_S)
         summary = traceback.format_exception_only(error)[-1].strip()[:300]
         self._faults[part] = Fault(part, summary, failures, now_s + pause_s)
         trace = "".join(traceback.format_exception(error))

@@ -33,7 +33,7 @@ class OpenTask:
 class OpenLaunch:
     """A launch that runs. launcher: the one that started it, which a reload of the settings may have replaced.
 
-    fed: it gets further checkpoints. stopped: why it was told to end.
+    fed: it gets further checkpoints. stopped: why it is being ended.
     """
 
     running: Running

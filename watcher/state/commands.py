@@ -1,6 +1,6 @@
-"""Orders from the command line to a running daemon: one small file each, applied by `tick`, in order of arrival.
+"""Orders from the command line to a running daemon: one small file each in its inbox, in order of arrival.
 
-Where no daemon holds the lock, the command takes it and applies the order itself: there is one writer at any time.
+Only the files. pipeline/orders.py carries them out, in the daemon or, where none runs, in the command itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def send(inbox: Path, order: Order) -> Path:
 
 
 def take(inbox: Path) -> list[tuple[Path, Order]]:
-    """Orders that wait, oldest first; the caller removes each file once the order is applied. Junk is removed."""
+    """The waiting orders, oldest first; the caller removes each file once the order is applied.
+
+    Files that are no order are removed.
+    """
     orders = []
     try:
         names = sorted(name for name in os.listdir(inbox) if name.endswith(".json") and not name.startswith("."))
@@ -40,8 +43,8 @@ def take(inbox: Path) -> list[tuple[Path, Order]]:
     for name in names:
         path = inbox / name
         try:
-            said = json.loads(path.read_text())
-            order = Order(str(said["action"]), tuple(int(job) for job in said["jobs"]))
+            payload = json.loads(path.read_text())
+            order = Order(str(payload["action"]), tuple(int(job) for job in payload["jobs"]))
         except (OSError, ValueError, KeyError, TypeError):
             order = None
         if order is None or order.action not in ACTIONS:

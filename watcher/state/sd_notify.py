@@ -1,4 +1,4 @@
-"""sd_notify: tells systemd READY, STATUS, WATCHDOG, RELOADING and STOPPING. Silent where nobody listens."""
+"""systemd's notification protocol: READY, STATUS, WATCHDOG, RELOADING, STOPPING. Does nothing outside systemd."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 class Notifier:
-    """Speaks to $NOTIFY_SOCKET and takes it out of the environment, so that no job can speak for us."""
+    """Writes to $NOTIFY_SOCKET, and removes it from the environment so that no job can notify in the daemon's name."""
 
     def __init__(self) -> None:
         address = os.environ.pop("NOTIFY_SOCKET", "")
@@ -23,7 +23,7 @@ class Notifier:
         self._is_ready = False
 
     def ready(self) -> None:
-        """Said once, and once again after each reload."""
+        """Sent once, and once more after each reload."""
         if not self._is_ready:
             self._is_ready = True
             self._send("READY=1")
@@ -41,7 +41,7 @@ class Notifier:
             self._send(f"STATUS={text}")
 
     def ping(self) -> None:
-        """Called by the main loop itself: a wedged loop does not ping."""
+        """Called by the main loop, and between the steps of its long work: a loop that hangs does not ping."""
         now_s = time.monotonic()
         if self.watchdog_s is not None and now_s - self._pinged_s >= self.watchdog_s:
             self._pinged_s = now_s
@@ -54,4 +54,4 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
                 channel.sendto(message.encode(), self._address)
         except OSError:
-            self._address = ""  # systemd is gone: nobody to tell
+            self._address = ""  # systemd is gone

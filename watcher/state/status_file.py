@@ -1,4 +1,4 @@
-"""The daemon's status file (health.json): what it last said about itself, for `status`, the page and other readers.
+"""The daemon's status file (health.json): its last report, for `status`, the page and other readers.
 
 Only the format and the atomic write; who gathers the facts is watcher/pipeline/facts.py.
 """

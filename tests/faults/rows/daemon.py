@@ -19,4 +19,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     194: ("P14", "orders from a folder without the settings file, to a daemon with a chosen state folder", ("test_the_state_folder_is_the_running_daemons_then_the_chosen_then_the_one_beside",)),
     195: ("P21", "a state folder that is a file; a deleted working folder", ()),
     196: ("P21", "an order that cannot be carried out", ()),
+    197: ("P12", "a user's edits, VACUUM, WAL switch, own tables and triggers while the daemon runs", ()),
 }  # fmt: skip
