@@ -19,7 +19,7 @@ from evalcore.archive.meaning.foreign_files import refuse_by_first_bytes, refuse
 from evalcore.archive.pickle.machine import Pickled, unpickle
 from evalcore.archive.pickle.numpy_values import number_of_array
 from evalcore.archive.pickle.rebuild import is_foreign
-from evalcore.archive.pickle.values import InertObject, TensorRef
+from evalcore.archive.pickle.values import InertObject, StorageRef, TensorRef
 
 _SCALAR_CODES = {
     "float64": "<d", "float32": "<f", "float16": "<e", "int64": "<q", "int32": "<i", "int16": "<h",
@@ -51,12 +51,11 @@ class Payload:
         if isinstance(value, InertObject):
             number = number_of_array(value)
             return value if number is None else number
-        if not isinstance(value, TensorRef) or value.numel != 1 or self.directory is None:
+        if not isinstance(value, TensorRef) or value.numel != 1:
             return value
-        entry = self.directory.entries.get(f"data/{value.storage.key}")
-        if entry is None or entry.size > 4096 or entry.size != value.storage.size_bytes:
+        data = self._small_storage(file, value.storage)
+        if data is None:
             return value
-        data = read_entry(file, self.directory, entry)
         at = value.offset * (value.size_bytes // max(value.numel, 1))
         code = _SCALAR_CODES.get(value.dtype)
         if value.dtype == "bfloat16":
@@ -66,6 +65,16 @@ class Payload:
         else:
             return value
         return -number if value.negative else number
+
+    def _small_storage(self, file: OpenFile, storage: StorageRef) -> bytes | None:
+        """The storage's bytes where it has at most 4,096 and as many as described, else None."""
+        if self.directory is not None:
+            entry = self.directory.entries.get(f"data/{storage.key}")
+            if entry is None or entry.size > 4096 or entry.size != storage.size_bytes:
+                return None
+            return read_entry(file, self.directory, entry)
+        at, size = self.legacy.offsets.get(storage.key, (0, -1)) if self.legacy is not None else (0, -1)
+        return file.read(at, size) if size <= 4096 and size == storage.size_bytes else None
 
 
 def identify(file: OpenFile) -> Directory | Legacy:

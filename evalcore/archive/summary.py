@@ -33,13 +33,18 @@ class Probe:
 
 @dataclass(frozen=True)
 class Summary:
-    """What one checkpoint says of itself.
+    """The metadata of one checkpoint, each text and list of it bounded.
 
-    step_source: "payload:<key>" or "sidecar:<file>:<key>". parameters: elements of the chosen state dict's unique
-    storages. tensors: (name, dtype, shape) of it. states: names of all state dicts found, the chosen one first.
+    format: zip, legacy, or a kind of folder. digest: `sha256:...` (Directory.digest). size_bytes: of the file.
+    step: optimizer steps. step_source: "payload:<key>" or "sidecar:<file>:<key>". trainer: the program that wrote it.
+    config: plain values. config_class: the class it was pickled as. config_source: where it was read.
+    parameters: elements of the chosen state dict, shared ones once, at most 2^63 - 1.
+    tensors: (name, dtype, shape) of that state dict. states: names of all state dicts, the chosen one first.
+    logged_val_loss: nats per token, as the trainer logged it. tokens_seen: tokens trained on.
     foreign: classes and functions named in the file that are neither tensors nor plain containers; none was called.
-    unverified: there are no checksums to hold the content against. sidecars: (name, `sha256:...` of the values used) of
-    the files beside the checkpoint that the configuration comes from. assumed: what the file leaves open, `name=value`.
+    keys: of the payload. unverified: there are no checksums to check the content by. note: what is unusual.
+    sidecars: (name, `sha256:...` of the values used) of the files beside it that the configuration comes from.
+    assumed: what the file leaves open, `name=value`.
     """
 
     format: str
@@ -205,13 +210,14 @@ def notes_of(reading: Reading) -> list[str]:
 
 
 def _step(reading: Reading, resolve: Any) -> tuple[int | None, str | None]:
-    found = step_in(reading.payload.root, reading.trainer, resolve)
-    if found is not None:
-        return found[0], f"payload:{found[1]}"
+    """(step, source). A key that may hold a planned total comes last, after the sidecar files."""
+    if step := step_in(reading.payload.root, reading.trainer, resolve, planned=False):
+        return step[0], f"payload:{step[1]}"
     for car in reading.sidecars:
         if car.name in OF_THE_MODEL:
             continue
-        found = step_in(car.values, None, lambda value: value)
-        if found is not None:
-            return found[0], f"sidecar:{shown(car.name)}:{found[1]}"
+        if step := step_in(car.values, None, lambda value: value, planned=False):
+            return step[0], f"sidecar:{shown(car.name)}:{step[1]}"
+    if step := step_in(reading.payload.root, reading.trainer, resolve):
+        return step[0], f"payload:{step[1]}"
     return None, None

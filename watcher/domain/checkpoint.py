@@ -1,11 +1,17 @@
-"""What a checkpoint is to the daemon: Fingerprint, Step and the step that a name tells, which paths count. Pure."""
+"""What a checkpoint is to the daemon: its Fingerprint, and which paths count as checkpoints. Pure."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from watcher.domain.step import STEP_MAX, Step, choose_step, step_from_name
+
+__all__ = [
+    "HUGGING_FACE", "HUGGING_FACE_FILES", "STEP_MAX", "Fingerprint", "NamePattern", "Step", "choose_step", "printable",
+    "step_from_name", "stored",
+]  # fmt: skip
 
 #: Files a trainer writes beside its model: optimizer, scheduler, random state, temporary names.
 IGNORED_NAMES = (
@@ -32,19 +38,6 @@ IGNORED_NAMES = (
 #: OLMo-core's `train/rank0.pt`: one rank's trainer state, not a model.
 IGNORED_PATHS = ("train/rank[0-9]*.pt", "*/train/rank[0-9]*.pt")
 
-_NAMED_STEPS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"(?:global[-_]?)?step[-_=]?(\d+)",
-        r"iter(?:ation)?[-_=]?(\d+)",
-        r"(?<![a-z])ba(\d+)",
-        r"checkpoint[-_=](\d+)",
-        r"(?<![a-z])(?:ckpt|model|state|it)[-_=](\d+)",
-    )
-)
-_LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)", re.DOTALL)
-STEP_MAX = 2**63 - 1
-
 
 class Fingerprint(NamedTuple):
     """What one stat tells of a file's version."""
@@ -54,32 +47,6 @@ class Fingerprint(NamedTuple):
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """A training step and where it was read (`payload:iter_num`, `name`, `name:last number`); None "" if unknown."""
-
-    value: int | None
-    source: str
-
-
-def step_from_name(path: str) -> Step:
-    """The step that a path tells: file name before folders, named patterns before the stem's last number."""
-    parts = [part for part in path.split("/") if part]
-    for part in reversed(parts):
-        for pattern in _NAMED_STEPS:
-            if found := pattern.findall(part):
-                return _bounded(found[-1], "name")
-    stem = parts[-1].rsplit(".", 1)[0] if parts else ""
-    if last := _LAST_NUMBER.search(stem):
-        return _bounded(last.group(1), "name:last number")
-    return Step(None, "")
-
-
-def choose_step(payload: Step, name: Step) -> Step:
-    """The payload's step stands before the name's."""
-    return payload if payload.value is not None else name
 
 
 #: A checkpoint of Hugging Face's kind is a folder, and may be written file by file for minutes: it is not watched.
@@ -130,11 +97,6 @@ def printable(path: str) -> str:
 def stored(path: str) -> str:
     """A path as the database keeps it: text as it is, undecodable bytes (surrogates) as visible `\\udcXX` escapes."""
     return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _bounded(digits: str, source: str) -> Step:
-    value = int(digits[:20])
-    return Step(value, source) if value <= STEP_MAX else Step(None, "")
 
 
 def _any_of(patterns) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""How far training was, as the checkpoint itself says: step, logged loss, tokens seen. Names of files are not ours."""
+"""How far training was, as the checkpoint's own keys tell: step, logged loss, tokens seen. Never reads file names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 from evalcore.archive.pickle.values import InertObject
 
 _STEP_KEYS = (
-    "step", "iter_num", "iteration", "global_step", "global_steps", "steps", "step_count", "train_state.step",
-    "meta.step", "trainer_state.global_step", "steps_run", "train_step", "num_steps", "iter", "it", "extra.step",
+    "step", "iter_num", "iteration", "global_step", "global_steps", "step_count", "train_state.step",
+    "meta.step", "trainer_state.global_step", "steps_run", "train_step", "it", "extra.step",
 )  # fmt: skip
+#: hold the step in some trainers and the planned number of steps in others: used where there is no other key
+_PLANNED_KEYS = ("iter", "steps", "num_steps")
 _FIRST_FOR = {"litgpt": "step_count", "nanogpt": "iter_num", "lightning": "global_step", "megatron": "iteration"}
 _LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_val_loss", "extra.val_loss")
 _TOKEN_KEYS = (
@@ -20,10 +22,13 @@ _MAX_LOSS = 1 << 53  # an integer beyond it is no loss, and one of 400 digits is
 Resolve = Callable[[Any], Any]
 
 
-def step_in(values: Any, trainer: str | None, resolve: Resolve) -> tuple[int, str] | None:
-    """(step, key) by the first of the usual keys that holds a whole number at or above 0. resolve: tensor -> number."""
+def step_in(values: Any, trainer: str | None, resolve: Resolve, *, planned: bool = True) -> tuple[int, str] | None:
+    """(step, key) by the first of the usual keys that holds a whole number at or above 0.
+
+    resolve: tensor or array of one element -> number. planned: whether keys count that often hold a planned total.
+    """
     first = _FIRST_FOR.get(trainer or "")
-    for key in ((first,) if first else ()) + _STEP_KEYS:
+    for key in ((first,) if first else ()) + _STEP_KEYS + (_PLANNED_KEYS if planned else ()):
         number = _whole(resolve(_at(values, key)))
         if number is not None:
             return number, key

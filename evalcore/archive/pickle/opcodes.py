@@ -15,7 +15,7 @@ from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.pickle.rebuild import call, make_object
 from evalcore.archive.pickle.stack import Stack, damaged
 from evalcore.archive.pickle.tensors import storage_of
-from evalcore.archive.pickle.values import InertObject, Name, OrderedMapping, StorageRef, TensorRef
+from evalcore.archive.pickle.values import InertObject, InertTensor, Name, OrderedMapping, StorageRef, TensorRef
 
 Op = Callable[[Stack], None]
 
@@ -200,10 +200,10 @@ def _name_of(value: Any) -> str:
 def _build(m: Stack) -> None:
     state = m.top.pop()
     target = m.top[-1]
+    if isinstance(target, (TensorRef, InertTensor)):  # torch would replace the tensor's values by those of the state
+        raise ArchiveError("unsafe", "the pickle sets the state of a tensor, which torch.save never writes")
     if isinstance(target, InertObject):
         target.state = state
-    elif isinstance(target, TensorRef):  # torch would replace the tensor's values by those of the state
-        raise ArchiveError("unsafe", "the pickle sets the state of a tensor, which torch.save never writes")
     elif isinstance(target, OrderedMapping):
         if not isinstance(state, dict):
             raise damaged("the attributes of a mapping are no mapping")

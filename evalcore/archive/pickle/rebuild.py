@@ -18,7 +18,7 @@ from evalcore.archive.pickle.tensors import (
     tensor_of,
     typed_of,
 )
-from evalcore.archive.pickle.values import ITEM_BYTES, InertObject, Name, OrderedMapping
+from evalcore.archive.pickle.values import ITEM_BYTES, InertObject, InertTensor, Name, OrderedMapping
 
 _COUNTER, _DEFAULT_MAPPING = "collections.Counter", "collections.defaultdict"
 _MAPPINGS = {"collections.OrderedDict", "builtins.dict", "__builtin__.dict", _COUNTER, _DEFAULT_MAPPING}
@@ -77,7 +77,7 @@ def call(stack: Stack, function: Any, args: Any) -> Any:
         return number
     if _is_torch_constant(name):
         raise damaged(f"it calls {shown(name)}, which is no function")
-    return InertObject(name, args)
+    return InertTensor(name, args) if name.startswith("torch._utils._rebuild_") else InertObject(name, args)
 
 
 def make_object(cls: Any, args: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.pickle.values import InertObject, Name, OrderedMapping, StorageRef, TensorRef
+from evalcore.archive.pickle.values import InertObject, InertTensor, Name, OrderedMapping, StorageRef, TensorRef
 
 _MAX_KEY = (1 << 61) - 2  # integers from the hash modulus on can be made to collide
 
@@ -98,15 +98,15 @@ class Stack:
         """Set keys and values, which alternate in `items`, on a mapping or on an object that was not made."""
         if len(items) % 2:
             raise damaged("a key has no value")
-        if isinstance(target, InertObject):
+        if isinstance(target, InertObject) and not isinstance(target, InertTensor):
             if target.items is None:
                 target.items = {}
             target = target.items
         if isinstance(target, dict):
             for i in range(0, len(items), 2):
                 target[self.key_of(items[i])] = items[i + 1]
-        elif isinstance(target, (TensorRef, Name)):
-            what = "a tensor" if isinstance(target, TensorRef) else shown(target.text)
+        elif isinstance(target, (TensorRef, InertTensor, Name)):
+            what = shown(target.text) if isinstance(target, Name) else "a tensor"
             raise ArchiveError("unsafe", f"the pickle sets an item on {what}, which no saving program does")
         else:
             raise damaged("an item is set on something that is no mapping")
@@ -136,13 +136,13 @@ class Stack:
 
     def extend(self, target: Any, items: list[Any]) -> None:
         """Append to a list or to an object that was not made."""
-        if isinstance(target, InertObject):
+        if isinstance(target, InertObject) and not isinstance(target, InertTensor):
             if target.appended is None:
                 target.appended = []
             target = target.appended
         if isinstance(target, list):
             target.extend(items)
-        elif isinstance(target, TensorRef):
+        elif isinstance(target, (TensorRef, InertTensor)):
             raise ArchiveError("unsafe", "the pickle appends to a tensor, which no saving program does")
         else:
             raise damaged("an item is appended to something that is no list")

@@ -11,7 +11,15 @@ from typing import Any
 
 from evalcore.archive.errors import ArchiveError, shown
 from evalcore.archive.pickle.stack import damaged
-from evalcore.archive.pickle.values import ITEM_BYTES, STORAGE_DTYPES, InertObject, Name, StorageRef, TensorRef
+from evalcore.archive.pickle.values import (
+    ITEM_BYTES,
+    STORAGE_DTYPES,
+    InertObject,
+    InertTensor,
+    Name,
+    StorageRef,
+    TensorRef,
+)
 
 #: rebuild function -> how many arguments it takes
 TENSOR_FUNCTIONS = {
@@ -63,7 +71,7 @@ def storage_of(pid: Any, id_length: int) -> StorageRef | InertObject:
     return StorageRef(key, dtype, numel * ITEM_BYTES[dtype])
 
 
-def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertObject:
+def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertTensor:
     """The result of one of TENSOR_FUNCTIONS. Raises ArchiveError `corrupt` or `shape` where torch would fail."""
     if len(args) not in TENSOR_FUNCTIONS[name]:
         raise damaged("a tensor is rebuilt from the wrong number of arguments")
@@ -74,7 +82,7 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertObject:
         module, _, attribute = args[6].text.rpartition(".") if isinstance(args[6], Name) else ("", "", "")
         dtype = attribute if module == "torch" else None
     if isinstance(storage, InertObject):
-        return InertObject(name, args)
+        return InertTensor(name, args)
     if not isinstance(storage, StorageRef) or dtype is None:
         raise damaged("a tensor lacks its storage or dtype")
     if not isinstance(shape, tuple) or not isinstance(stride, tuple) or len(shape) != len(stride):
@@ -90,7 +98,7 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertObject:
         raise damaged("a tensor of a newer dtype requires gradients, which torch cannot load")
     metadata = args[7 if third else 6] if len(args) == max(TENSOR_FUNCTIONS[name]) and len(args) > 4 else None
     if dtype not in ITEM_BYTES:  # less than one byte per element
-        return InertObject(f"torch.{dtype} tensor", args)
+        return InertTensor(f"torch.{dtype} tensor", args)
     tensor = TensorRef(storage, dtype, offset, shape, stride)
     _demand_sizes(tensor)
     return _with_metadata(tensor, metadata) if metadata else tensor
@@ -102,7 +110,7 @@ def parameter_of(name: str, args: tuple[Any, ...]) -> Any:
         raise damaged("a parameter is rebuilt from the wrong number of arguments")
     tensor = args[0]
     if isinstance(tensor, InertObject):
-        return InertObject(name, args)
+        return InertTensor(name, args)
     if not isinstance(tensor, TensorRef):
         raise damaged("a parameter is made of something that is no tensor")
     _demand_gradient(args[1], tensor.dtype)
@@ -122,24 +130,24 @@ def typed_of(args: tuple[Any, ...]) -> Any:
     elif function.text in PARAMETER_FUNCTIONS:
         tensor = parameter_of(function.text, inner)
     else:
-        return InertObject(TYPED_FUNCTION, args)
+        return InertTensor(TYPED_FUNCTION, args)
     if cls.text not in _PLAIN_TYPES or isinstance(tensor, InertObject):  # what a subclass means is not known here
-        return InertObject(cls.text, args)
+        return InertTensor(cls.text, args)
     _demand_harmless(state)
     return tensor
 
 
-def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertObject:
+def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertTensor:
     """torch's neg and conj bits. Other entries belong to other devices: such a tensor stays inert."""
     if not isinstance(metadata, dict) or not all(bit is True for bit in metadata.values()):
         raise damaged("a tensor's metadata is no mapping of flags that are set")  # torch sets one that is False too
     if not metadata.keys() <= {"neg", "conj"}:
-        return InertObject("tensor with metadata", (tensor, metadata))
+        return InertTensor("tensor with metadata", (tensor, metadata))
     conjugate, negative = "conj" in metadata, "neg" in metadata
     if conjugate and not tensor.dtype.startswith("complex"):
         raise damaged("a tensor that is not complex is conjugated")
     if (conjugate or negative) and tensor.dtype not in _NEGATED:  # torch has no values for it either
-        return InertObject(f"negated {tensor.dtype} tensor", (tensor, metadata))
+        return InertTensor(f"negated {tensor.dtype} tensor", (tensor, metadata))
     return replace(tensor, negative=negative, conjugate=conjugate)
 
 

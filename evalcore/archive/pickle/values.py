@@ -78,6 +78,12 @@ class InertObject:
         return f"<{self.class_name[:120]} object>"
 
 
+class InertTensor(InertObject):
+    """A tensor that is not read as weights: sparse, quantised, nested, of a subclass, of a dtype below one byte."""
+
+    __slots__ = ()
+
+
 Foreign = InertObject
 
 

@@ -88,6 +88,27 @@ def test_numpy_scalars_count_as_numbers(tmp_path):
     assert (told.step, told.logged_val_loss, told.foreign) == (77, 2.5, [])
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_step_in_a_tensor_or_array_of_one_element_is_one(tmp_path, legacy):
+    import numpy as np
+
+    for value in (torch.tensor(77), torch.tensor([77.0]), np.array(77), np.array([77], dtype=np.int32), np.float64(77)):
+        torch.save({"a.weight": torch.ones(2), "model": {"b.weight": torch.ones(2)}, "step": value},
+                   tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)  # fmt: skip
+        assert summarise(tmp_path / "a.pt").step == 77, value
+    torch.save({"model": {"b.weight": torch.ones(2)}, "step": np.arange(3)}, tmp_path / "a.pt")
+    assert summarise(tmp_path / "a.pt").step is None
+
+
+def test_a_key_that_may_hold_a_planned_total_comes_after_every_other(tmp_path):
+    torch.save({"model": {"b.weight": torch.ones(2)}, "steps": 100_000, "global_step": 7}, tmp_path / "a.pt")
+    assert summarise(tmp_path / "a.pt").step_source == "payload:global_step"
+    torch.save({"model": {"b.weight": torch.ones(2)}, "steps": 100_000}, tmp_path / "b.pt")
+    assert summarise(tmp_path / "b.pt").step_source == "payload:steps"
+    (tmp_path / "b.json").write_text('{"step": 8, "num_steps": 100000}')
+    assert (summarise(tmp_path / "b.pt").step, summarise(tmp_path / "b.pt").step_source) == (8, "sidecar:b.json:step")
+
+
 @pytest.mark.parametrize("value", [True, -1, 1 << 64, "5", float("nan"), 2.5, [1], None])
 def test_a_step_that_is_no_whole_number_is_no_step(tmp_path, value):
     assert summarise(make.save_rosellm(tmp_path / "a.pt", step=value)).step is None

@@ -15,4 +15,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     110: ("P17", "an integer of 400 digits as val_loss", ("test_an_integer_of_hundreds_of_digits_is_no_loss_no_step_and_no_error", "test_an_integer_longer_than_its_bound_is_refused")),
     111: ("P17", "a lone surrogate in a tensor's name; a name of 3 MB", ("test_tensor_names_that_cannot_be_printed_or_stored_are_refused_in_a_short_sentence", "test_whatever_a_file_is_full_of_its_summary_can_be_stored_and_stays_small")),
     112: ("P16 P17", "random structures and crafted pickles, against torch's safe loader", ("test_two_thousand_random_files_are_read_as_torch_reads_them_or_refused", "test_the_memory_of_reading_random_files_does_not_grow", "test_the_fuzzer_sees_a_difference_where_there_is_one")),
+    113: ("P15", "names with sizes, losses, dates, seeds, versions and shards in them", ("test_a_name_tells_the_step_and_nothing_else_for_it",)),
+    114: ("P15", "the planned number of steps under `steps`, `num_steps` or `iter`", ("test_a_planned_total_in_the_payload_gives_way_to_the_names_number_and_says_why", "test_a_key_that_may_hold_a_planned_total_comes_after_every_other")),
+    115: ("P15", "a step in a tensor or array of one element", ("test_a_step_in_a_tensor_or_array_of_one_element_is_one",)),
 }  # fmt: skip

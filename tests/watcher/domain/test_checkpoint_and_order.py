@@ -6,45 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.domain.checkpoint import NamePattern, Step, choose_step, printable, step_from_name, stored
+from watcher.domain.checkpoint import NamePattern, printable, stored
 from watcher.domain.order import fill_order, wanted
-
-STEPS = {
-    "model_05000.pt": 5000,
-    "state_step001750.pt": 1750,
-    "model_000700.pt": 700,
-    "step-00000040/lit_model.pth": 40,
-    "epoch=3-step=1000.ckpt": 1000,
-    "checkpoint-500/pytorch_model.bin": 500,
-    "step_100/model.pt": 100,
-    "step1000-unsharded/model.pt": 1000,
-    "iter_0005000/mp_rank_00/model_optim_rng.pt": 5000,
-    "global_step30/mp_rank_00_model_states.pt": 30,
-    "ep0-ba12-rank0.pt": 12,
-    "ckpt_200.pt": 200,
-    "it-7.pt": 7,
-    "iteration_12.pt": 12,
-    "minigpt_000020.pt": 20,
-    "ckpt500.pt": 500,
-    "gpt2-124M-step=00010.pt": 10,
-    "Step_77.PT": 77,
-}
-
-
-@pytest.mark.parametrize(("path", "step"), STEPS.items())
-def test_the_step_of_names_that_real_trainers_write(path: str, step: int) -> None:
-    assert step_from_name(path).value == step
-
-
-def test_a_name_without_a_number_has_no_step_and_a_huge_number_is_none() -> None:
-    assert step_from_name("ckpt.pt") == Step(None, "")
-    assert step_from_name(f"model_{10**30}.pt").value is None
-    assert step_from_name("minigpt_000020.pt").source == "name:last number"
-
-
-def test_the_payloads_step_stands_before_the_names() -> None:
-    assert choose_step(Step(7, "payload:step"), Step(9, "name")).value == 7
-    assert choose_step(Step(None, ""), Step(9, "name")).value == 9
 
 
 @pytest.mark.parametrize(
