@@ -12,6 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from evalcore.data_digest import FORMATS, TOKEN_DTYPES
 from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from evalcore.measure.evaluate import EvalResult
     from evalcore.measure.process_group import ProcessGroup
 
-#: As in evalcore.data, which loads numpy: the first acts of this process come before that.
-FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
-TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
 

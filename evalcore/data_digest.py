@@ -9,6 +9,9 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 
+#: What a file can be declared to be (`format`), and the types of ids in a token file without a header.
+FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
+TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 #: Stamp of a file that is not there or cannot be looked at.
 ABSENT = "absent"
 _KINDS = (

@@ -14,9 +14,8 @@ from evalcore.data.errors import DataError
 from evalcore.data.foreign import refuse_download, refuse_folder, refuse_foreign
 from evalcore.data.text_files import read_text
 from evalcore.data.token_files import read_bin, read_npy, read_raw
-from evalcore.data_digest import kind_of_name
+from evalcore.data_digest import FORMATS, kind_of_name
 
-FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
 _HEAD_BYTES = 4096
 
 

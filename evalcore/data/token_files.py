@@ -14,8 +14,8 @@ from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.evidence import against_uint16
 from evalcore.data.foreign import LLMC_FOREIGN
+from evalcore.data_digest import TOKEN_DTYPES
 
-TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 _LLMC = {20240520: ("uint16", 2), 20240801: ("uint32", 4)}
 _LLMC_HEADER_BYTES = 1024
 _SMALL_BYTES = 4096  # of a .bin: too little evidence of its own where train.bin says more

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from evalcore.data.errors import DataError
 
 #: GPT-2's pre-tokeniser, for ranks files that bring no pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+EOS_TEXTS = ("<|endoftext|>", "<|end_of_text|>")
 SPECIAL = -1  # bytes of a special token: it stands for no text
 BYTES_NAMES = {"bytes": None, "bytes+eos": 256}
 
@@ -80,8 +82,9 @@ class TiktokenTokenizer:
 
     def __post_init__(self) -> None:
         self.vocab_size = self.encoding.n_vocab
-        special = self.encoding._special_tokens
-        self.eos_id = special.get("<|endoftext|>", special.get("<|end_of_text|>"))
+        special = self.encoding.special_tokens_set
+        eos = next((text for text in EOS_TEXTS if text in special), None)
+        self.eos_id = None if eos is None else self.encoding.encode_single_token(eos)
 
     def encode(self, text: str) -> np.ndarray:
         if hasattr(self.encoding, "encode_to_numpy"):
@@ -90,8 +93,11 @@ class TiktokenTokenizer:
 
     def id_bytes(self) -> np.ndarray:
         table = np.full(self.vocab_size, SPECIAL, dtype=np.int32)
-        for token, rank in self.encoding._mergeable_ranks.items():
-            table[rank] = len(token)
+        special = {self.encoding.encode_single_token(text) for text in self.encoding.special_tokens_set}
+        for index in range(self.vocab_size):
+            if index not in special:
+                with contextlib.suppress(KeyError):  # some vocabularies have gaps
+                    table[index] = len(self.encoding.decode_single_token_bytes(index))
         return table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from watcher.cli.flags import FORMATS, TOKEN_DTYPES
+from evalcore.data_digest import FORMATS, TOKEN_DTYPES
 from watcher.cli.options import Globals, db_option, json_option, print_json
 from watcher.errors import CheckpointUnreadable, NothingFound
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
-FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
+from evalcore.data_digest import FORMATS, TOKEN_DTYPES
+
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
     click.option("--data", "data", multiple=True, metavar="PATH", help="Data: .npy .bin .txt .jsonl; may be repeated."),
