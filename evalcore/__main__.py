@@ -29,12 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed_memory()
     if "RANK" in os.environ:
         die_with_parent()
-    said = parser().parse_args(arguments)
-    if not said.data:
-        missing = "--val-data" if said.data_mode == "text" else "--val-npy"
+    options = parser().parse_args(arguments)
+    if not options.data:
+        missing = "--val-data" if options.data_mode == "text" else "--val-npy"
         return _fail(EXIT_USAGE, f"{missing} names no file", f"give {missing} FILE, or --data FILE")
     try:
-        return _evaluate(said)
+        return _evaluate(options)
     except KeyboardInterrupt:
         return 130
 
@@ -76,30 +76,34 @@ def parser() -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     def parse_args(self, *arguments: Any, **more: Any) -> Any:  # type: ignore[override]
-        said = super().parse_args(*arguments, **more)
-        if said.data is None:
-            said.data = said.val_data if said.data_mode == "text" else said.val_npy
-            said.format = said.format or ("text" if said.data_mode == "text" else "auto")
-        if said.no_amp:
-            said.dtype = "float32"
-        elif said.bf16 and said.dtype == "auto":
-            said.dtype = "bfloat16"
-        return said
+        options = super().parse_args(*arguments, **more)
+        if options.data is None:
+            options.data = options.val_data if options.data_mode == "text" else options.val_npy
+            options.format = options.format or ("text" if options.data_mode == "text" else "auto")
+        if options.no_amp:
+            options.dtype = "float32"
+        elif options.bf16 and options.dtype == "auto":
+            options.dtype = "bfloat16"
+        return options
 
 
-def _evaluate(said: argparse.Namespace) -> int:
-    from evalcore.measure.process_group import start_process_group
+def _evaluate(options: argparse.Namespace) -> int:
+    from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
     from evalcore.worker.evaluate_item import failure_of
 
     try:
-        group = start_process_group(said.device, join_s=said.join_s)
+        group = start_process_group(options.device, join_s=options.join_s)
     except (RuntimeError, ValueError) as error:
         hint = getattr(error, "hint", "give --device cpu, or check torchrun's environment: env | grep -E 'RANK|WORLD'")
         return _fail(EXIT_ENVIRONMENT, str(error), hint)
     try:
-        return _measure(said, group)
+        return _measure(options, group)
+    except ProcessGroupBroken as error:
+        _fail(EXIT_ENVIRONMENT, str(error), "the messages of the other ranks say what happened to them")
+        sys.stderr.flush()
+        os._exit(EXIT_ENVIRONMENT)  # taking the group down in order would wait for the ranks that are gone
     except Exception as error:
-        failure = failure_of(error, said.checkpoint_path)
+        failure = failure_of(error, options.checkpoint_path)
         if failure[0] == "crash":
             raise
         return _report(failure, group)
@@ -107,7 +111,7 @@ def _evaluate(said: argparse.Namespace) -> int:
         group.close()
 
 
-def _measure(said: argparse.Namespace, group: ProcessGroup) -> int:
+def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.loading.checkpoint import load_checkpoint
     from evalcore.measure.evaluate import evaluate
     from evalcore.measure.selfcheck import selfcheck
@@ -116,34 +120,34 @@ def _measure(said: argparse.Namespace, group: ProcessGroup) -> int:
 
     eval_set = EvalSetSpec(
         "data",
-        tuple(said.data),
-        said.format or "auto",
-        said.tokenizer_name,
-        max_tokens=said.max_tokens,
-        text_field=said.text_field,
-        token_dtype=said.token_dtype,
+        tuple(options.data),
+        options.format or "auto",
+        options.tokenizer_name,
+        max_tokens=options.max_tokens,
+        text_field=options.text_field,
+        token_dtype=options.token_dtype,
     )
-    stream, failure = open_together(group, eval_set, said.cache_dir)
+    stream, failure = open_together(group, eval_set, options.cache_dir)
     if failure is not None or stream is None:
-        missing = not any(os.path.lexists(path) for path in said.data)
+        missing = not any(os.path.lexists(path) for path in options.data)
         return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
-    loaded = load_checkpoint(said.checkpoint_path, device=str(group.device))
+    loaded = load_checkpoint(options.checkpoint_path, device=str(group.device))
     settings: dict[str, Any] = {
-        "seq_len": said.seq_len,
-        "stride": said.stride,
-        "dtype": said.dtype,
+        "seq_len": options.seq_len,
+        "stride": options.stride,
+        "dtype": options.dtype,
         "context_length": loaded.context_length,
         "vocab_size": loaded.vocab_size,
         "group": group,
     }
-    result = evaluate(loaded.model, stream, batch_size=said.batch_size, **settings)
-    check = selfcheck(loaded.model, stream, result, **settings) if said.selfcheck else None
+    result = evaluate(loaded.model, stream, batch_size=options.batch_size, **settings)
+    check = selfcheck(loaded.model, stream, result, **settings) if options.selfcheck else None
     if group.is_main:
-        _print(said, loaded, result, check.sentence if check else None)
+        _print(options, loaded, result, check.sentence if check else None)
     return EXIT_FAILED if check is not None and not check.ok else 0
 
 
-def _print(said: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:
+def _print(options: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:
     note = "; ".join(filter(None, (*loaded.notes, result.note, check, loaded.contradiction(result.loss))))
     print(f"tokens: {result.tokens}")
     if result.bits_per_byte is not None:
@@ -152,8 +156,8 @@ def _print(said: argparse.Namespace, loaded: LoadedModel, result: EvalResult, ch
         print(f"note: {note}")
     print(f"avg_loss: {result.loss}")
     print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
-    if said.json:
-        fields = vars(result) | {"step": loaded.step, "checkpoint": said.checkpoint_path, "note": note or None}
+    if options.json:
+        fields = vars(result) | {"step": loaded.step, "checkpoint": options.checkpoint_path, "note": note or None}
         plain = {key: _plain(value) for key, value in fields.items() if not key.startswith("window_")}
         print(json.dumps(plain, allow_nan=False))
 

@@ -58,7 +58,7 @@ def look(path: str, options: argparse.Namespace, reporter: ProgressReporter) -> 
     """One file: the fields of Sniffed, and for `stats` also targets and windows."""
 
     def report(phase: str, done: int, total: int) -> None:
-        reporter.beat(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
+        reporter.report(phase, eval_set=Path(path).name, done=done, total=total, unit="bytes")
 
     tokenizer = options.tokenizer
     declared = {

@@ -1,5 +1,4 @@
-"""What the bytes of a header-less token file say about its token type: uint16 is assumed only where nothing speaks
-against it.
+"""Evidence of the token type in the bytes of a token file without a header: uint16 is assumed only without any.
 
 Owns the patterns. Reads the whole file up to 64 MiB, evenly spaced blocks of a larger one; never decides for the user.
 """
@@ -31,10 +30,10 @@ class Evidence:
 
 
 def against_uint16(path: Path, size: int) -> Evidence | None:
-    """What speaks against reading these bytes as little-endian uint16 ids, or None. Raises OSError."""
+    """Evidence against reading these bytes as little-endian uint16 ids, or None. Raises OSError."""
     blocks = _sample(path, size)
     if all(not block.any() for block in blocks):
-        return None  # never filled: the stream's own check says so for every type
+        return None  # never filled: refused for every type when the stream is opened
     if size >= _MIN_TEXT_BYTES and all(_is_text(block, number > 0) for number, block in enumerate(blocks)):
         return Evidence(None, "its bytes are UTF-8 text")
     if size % 2:

@@ -1,6 +1,6 @@
 """Data formats that we recognise by name and do not read, each answered in one sentence.
 
-Owns the sentences. Never reads more than the first bytes of a file, never follows what a file says.
+Owns the sentences. Never reads more than the first bytes of a file, never follows its content.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _COMPRESSED = {b"\x28\xb5\x2f\xfd": (".jsonl.zst", ".ndjson.zst"), b"\x1f\x8b\x0
 
 
 def refuse_folder(path: Path) -> None:
-    """Always raises DataError: says which kind of data folder this is, or how to name its files."""
+    """Always raises DataError, with the kind of data folder or how to name its files."""
     if _json_has(path / "index.json", "shards"):
         raise DataError(f"{path} is a MosaicML MDS folder, which is not read", _TOKENISE)
     if _json_has(path / "index.json", "chunks"):

@@ -38,7 +38,7 @@ class HuggingFaceTokenizer:
             ) from None
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
-            self._said: dict[str, Any] = json.loads(content)
+            self._content: dict[str, Any] = json.loads(content)
         except Exception as error:  # the library raises bare Exception on anything it cannot parse
             raise DataError(f"{path} is not a tokenizer.json: {error}", "save it again") from None
         self.name = name
@@ -54,10 +54,10 @@ class HuggingFaceTokenizer:
 
     @property
     def _byte_level(self) -> bool:
-        before = self._said.get("pre_tokenizer") or {}
+        before = self._content.get("pre_tokenizer") or {}
         steps = before.get("pretokenizers") or [before]
         levels = [step for step in steps if step.get("type") == "ByteLevel"]
-        return bool(levels) and not levels[0].get("add_prefix_space") and not self._said.get("normalizer")
+        return bool(levels) and not levels[0].get("add_prefix_space") and not self._content.get("normalizer")
 
     @property
     def _spaced(self) -> bool:
@@ -65,8 +65,8 @@ class HuggingFaceTokenizer:
 
         Any other normalizer changes the text itself, so that an id's length would say nothing of the text's bytes.
         """
-        model = self._said.get("model") or {}
-        whole = self._said.get("normalizer") or {}
+        model = self._content.get("model") or {}
+        whole = self._content.get("normalizer") or {}
         steps = whole.get("normalizers") or ([whole] if whole else [])
         plain = all(
             step.get("type") == "Prepend"
@@ -83,7 +83,7 @@ class HuggingFaceTokenizer:
         table = np.full(max(self.vocab_size, 1 + max(vocab.values())), -1, dtype=np.int32)
         for token, index in vocab.items():
             table[index] = len(token) if self._byte_level else _written_bytes(token)
-        for added in self._said.get("added_tokens") or []:
+        for added in self._content.get("added_tokens") or []:
             table[added["id"]] = -1 if added.get("special") else len(added["content"].encode())
         return table
 
@@ -95,15 +95,15 @@ class HuggingFaceTokenizer:
     def _find_eos(self, config: Path) -> int | None:
         names = list(_EOS_NAMES)
         try:
-            said = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
+            eos = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
         except (OSError, ValueError, AttributeError):
-            said = None
-        if isinstance(said, dict):
-            said = said.get("content")
-        if isinstance(said, str):
-            names.insert(0, said)
-        found = (self._tokenizer.token_to_id(name) for name in names)
-        return next((index for index in found if index is not None), None)
+            eos = None
+        if isinstance(eos, dict):
+            eos = eos.get("content")
+        if isinstance(eos, str):
+            names.insert(0, eos)
+        indices = (self._tokenizer.token_to_id(name) for name in names)
+        return next((index for index in indices if index is not None), None)
 
 
 def _written_bytes(token: str) -> int:

@@ -19,24 +19,24 @@ class Meta:
 
 
 def read_meta(path: Path) -> Meta | None:
-    """What the file says, or None where it is absent or is not a character table."""
+    """The file's character table, or None where it is absent or holds something else."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None
         content = path.read_bytes()
     except OSError:
         return None
-    said = _inert(content)
-    if not isinstance(said, dict) or not isinstance(said.get("itos"), dict):
+    table = _inert(content)
+    if not isinstance(table, dict) or not isinstance(table.get("itos"), dict):
         return None
-    texts = {key: text for key, text in said["itos"].items() if type(key) is int and isinstance(text, str)}
+    texts = {key: text for key, text in table["itos"].items() if type(key) is int and isinstance(text, str)}
     if not texts or min(texts) < 0 or max(texts) >= 1 << 20:
         return None
     vocab_size = max(texts) + 1
-    table = np.full(vocab_size, -1, dtype=np.int32)
+    id_bytes = np.full(vocab_size, -1, dtype=np.int32)
     for key, text in texts.items():
-        table[key] = len(text.encode("utf-8", "surrogatepass"))
-    return Meta(vocab_size, table)
+        id_bytes[key] = len(text.encode("utf-8", "surrogatepass"))
+    return Meta(vocab_size, id_bytes)
 
 
 def _inert(content: bytes) -> object:

@@ -24,7 +24,7 @@ class TokenStream:
     """One eval set's tokens in order.
 
     parts: 1-D integer arrays, memory-mapped where they come from files. id_bytes: int32 (V,), the number of text
-    bytes that each id stands for, -1 for special tokens; None where nothing tells. document_starts: int64, the
+    bytes that each id stands for, -1 for special tokens; None where they are unknown. document_starts: int64, the
     position of the first token of each document; None where they are not known. prefix_bytes: how many of the first
     token's bytes the tokenizer has put before each document's text. tokenizer: its name. bytes_declared: the ids
     were not made here, and the tokenizer is only declared to be theirs.

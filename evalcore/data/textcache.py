@@ -1,6 +1,6 @@
 """Text tokenised once per tokenizer and content, kept as a raw token file beside its document starts.
 
-Owns the cache folder's names and their atomic writing; bounded memory. Never changes what the tokenizer says.
+Owns the cache folder's names and their atomic writing; bounded memory. Never changes a token.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TokenisedText:
 
 
 def default_cache_dir() -> Path:
-    """Where tokenised text is kept when nobody says otherwise."""
+    """Where tokenised text is kept by default."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "ckptwatch" / "tokens"
 
@@ -60,17 +60,17 @@ def tokenised(
     field = None if set(kinds) == {"text"} else text_field
     key = json.dumps([_VERSION, tokenizer.identity, content_digest, kinds, field])
     for limit in dict.fromkeys((None, max_tokens)):  # a whole one serves every max_tokens
-        found = _load(folder, _name(key, limit))
-        if found is not None:
-            return found
+        cached = _load(folder, _name(key, limit))
+        if cached is not None:
+            return cached
     name = _name(key, max_tokens)
     _write(folder, name, files, tokenizer, text_field, max_tokens, report or (lambda phase, done, total: None))
-    found = _load(folder, name)
-    if found is None:
+    cached = _load(folder, name)
+    if cached is None:
         raise DataError(
-            f"the token cache {folder} lost what was just written to it", "check the disk, or say cache_dir"
+            f"the token cache {folder} lost what was just written to it", "check the disk, or give --cache-dir"
         )
-    return found
+    return cached
 
 
 def _name(key: str, limit: int | None) -> str:
@@ -87,19 +87,21 @@ def _writable(folder: Path) -> Path:
     fallback = Path(tempfile.gettempdir()) / f"ckptwatch-tokens-{os.getuid()}"
     fallback.mkdir(mode=0o700, exist_ok=True)
     if fallback.stat().st_uid != os.getuid():
-        raise DataError(f"the token cache {fallback} belongs to somebody else", "say cache_dir")
+        raise DataError(f"the token cache {fallback} belongs to another user", "give --cache-dir")
     return fallback
 
 
 def _load(folder: Path, name: str) -> TokenisedText | None:
     """What is there under this name, if it is whole: sizes must agree with the description, written last."""
     try:
-        said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        tokens = np.memmap(folder / f"{name}.tokens", dtype=said["dtype"], mode="r", shape=(said["n_tokens"],))
+        description = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tokens = np.memmap(
+            folder / f"{name}.tokens", dtype=description["dtype"], mode="r", shape=(description["n_tokens"],)
+        )
         starts = np.fromfile(folder / f"{name}.documents", dtype=np.int64)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return TokenisedText(tokens, starts) if len(starts) == said["n_documents"] else None
+    return TokenisedText(tokens, starts) if len(starts) == description["n_documents"] else None
 
 
 def _write(
@@ -130,8 +132,8 @@ def _write(
         np.array(starts, dtype=np.int64).tofile(folder / f".{name}.{os.getpid()}.documents")
         (folder / f".{name}.{os.getpid()}.documents").replace(folder / f"{name}.documents")
         Path(out.name).replace(folder / f"{name}.tokens")
-    said = {"dtype": dtype, "n_tokens": total, "n_documents": len(starts), "tokenizer": tokenizer.name}
-    write_atomically(folder / f"{name}.json", json.dumps(said))
+    description = {"dtype": dtype, "n_tokens": total, "n_documents": len(starts), "tokenizer": tokenizer.name}
+    write_atomically(folder / f"{name}.json", json.dumps(description))
 
 
 def _pieces(

@@ -18,7 +18,7 @@ from evalcore.data_digest import TOKEN_DTYPES
 
 _LLMC = {20240520: ("uint16", 2), 20240801: ("uint32", 4)}
 _LLMC_HEADER_BYTES = 1024
-_SMALL_BYTES = 4096  # of a .bin: too little evidence of its own where train.bin says more
+_SMALL_BYTES = 4096  # of a .bin: too little evidence of its own where train.bin has more
 
 
 def read_npy(path: Path, size: int) -> DataFile:

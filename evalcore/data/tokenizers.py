@@ -45,7 +45,7 @@ class Tokenizer(Protocol):
         """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
 
     def id_bytes(self) -> np.ndarray | None:
-        """int32 (vocab_size,): bytes of text per id, -1 for special tokens; None where an id alone does not tell."""
+        """int32 (vocab_size,): bytes of text per id, -1 for special tokens; None where ids have no fixed length."""
 
 
 @dataclass
@@ -163,9 +163,9 @@ def _ranks_settings(path: Path) -> dict[str, Any]:
     if not beside.exists():
         return {}
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        settings = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{beside} is not JSON: {error}", "it may hold pattern and special_tokens") from None
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise DataError(f"{beside} is not a JSON object", "it may hold pattern and special_tokens")
-    return found
+    return settings

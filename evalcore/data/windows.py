@@ -29,9 +29,12 @@ def plan_windows(n_tokens: int, seq_len: int, stride: int | None = None) -> list
     """Windows over n_tokens tokens (n_tokens - 1 targets): window k starts at k * stride, the last may be short."""
     stride = seq_len if stride is None else stride
     if seq_len < 1:
-        raise DataError(f"seq_len is {seq_len}; it must be at least 1", "say seq_len = 1024, for example")
+        raise DataError(f"seq_len is {seq_len}; it must be at least 1", "give --seq-len 1024, for example")
     if not 1 <= stride <= seq_len:
-        raise DataError(f"stride {stride} is not between 1 and seq_len {seq_len}", "targets would be left out")
+        raise DataError(
+            f"stride {stride} is not between 1 and seq_len {seq_len}",
+            "give a --stride between the two, or leave it out",
+        )
     n_targets = n_tokens - 1
     if n_targets < 1:
         raise DataError(f"the stream has {n_tokens} tokens; at least 2 are needed", "name a longer file")

@@ -106,7 +106,6 @@ def _load(
         wrapped = factory.build(spec, config or {}, tensors, device)
         model: nn.Module = wrapped
         family, vocab_size, context_length = "factory", wrapped.vocab_size, wrapped.context_length
-        notes += wrapped.notes
     else:
         plan = plan_of(reading, state)
         model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, file.size)

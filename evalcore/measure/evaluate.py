@@ -136,7 +136,7 @@ def _resolve_seq_len(seq_len: int | None, context_length: int | None) -> int:
     if context_length is not None and seq_len > context_length:
         raise DataError(
             f"seq_len {seq_len} is longer than the model's {context_length} positions",
-            f"say seq_len = {context_length} or less",
+            f"give --seq-len {context_length} or less (`seq_len` in the settings)",
             kind="shape",
         )
     return seq_len

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 #: Rows and columns of one head tile on a CPU: its logits (8 MiB) stay in the cache for the passes that follow.
 CHUNK_TOKENS = 1024
 TILE_COLUMNS = 2048
-#: On CUDA a few large kernels beat many small ones; memory bounds the tile there.
+#: On CUDA a few large kernels are faster than many small ones; memory bounds the tile there.
 CUDA_CHUNK_TOKENS = 4096
 CUDA_TILE_COLUMNS = 65536
 
@@ -45,23 +45,23 @@ def target_nats(
     wanted = targets.reshape(-1)  # (N,)
     nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
     wide = hidden.is_cuda and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype)
-    room = None if wide else torch.empty(min(chunk_tokens, len(wanted)) * tile, device=hidden.device)
+    buffer = None if wide else torch.empty(min(chunk_tokens, len(wanted)) * tile, device=hidden.device)
     for start in range(0, len(wanted), chunk_tokens):
         rows = slice(start, start + chunk_tokens)
-        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, room)
+        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, buffer)
     return nats.reshape(targets.shape)
 
 
 def _chunk_nats(
-    hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, room: torch.Tensor | None
+    hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, buffer: torch.Tensor | None
 ) -> torch.Tensor:
-    """One chunk: an online log-sum-exp over the tiles, less the target's logit. `room`: where every tile is put."""
+    """One chunk: an online log-sum-exp over the tiles, less the target's logit. buffer: reused for every tile."""
     vocab = head.weight.shape[0]
     target_logit = torch.zeros(len(wanted), dtype=torch.float32, device=hidden.device)
     parts = []
     for start in range(0, vocab, tile):
         stop = min(start + tile, vocab)
-        logits = _logits(hidden, head, start, stop, room)  # (n, stop - start), float32
+        logits = _logits(hidden, head, start, stop, buffer)  # (n, stop - start), float32
         # the very logit that the sum contains, so that nats are never negative; no `nonzero`: it would wait for the GPU
         column = (wanted - start).clamp_(0, stop - start - 1)
         inside = (wanted >= start) & (wanted < stop)
@@ -78,12 +78,12 @@ def _log_sum_exp_in_place(logits: torch.Tensor) -> torch.Tensor:
     return logits.sub_(top).exp_().sum(dim=1).log_().add_(top.squeeze(1))
 
 
-def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, room: torch.Tensor | None) -> torch.Tensor:
+def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, buffer: torch.Tensor | None) -> torch.Tensor:
     weight = head.weight[start:stop]
-    if room is None:
+    if buffer is None:
         logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
     else:
-        logits = room[: len(hidden) * (stop - start)].view(len(hidden), stop - start)
+        logits = buffer[: len(hidden) * (stop - start)].view(len(hidden), stop - start)
         if hidden.dtype == torch.float32:
             torch.mm(hidden, weight.t(), out=logits)
         else:
@@ -94,9 +94,9 @@ def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, room: torch
 @functools.cache
 def _wide_mm_works(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether this torch multiplies half-width matrices into float32 logits on this device (2.8 and later do)."""
-    one = torch.ones(16, 16, dtype=dtype, device=device)
+    probe = torch.ones(16, 16, dtype=dtype, device=device)
     try:
-        return torch.mm(one, one, out_dtype=torch.float32).dtype == torch.float32
+        return torch.mm(probe, probe, out_dtype=torch.float32).dtype == torch.float32
     except (TypeError, RuntimeError):
         return False
 

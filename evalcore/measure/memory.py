@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 _CPU_TOKENS = (2048, 4096)  # a large model is busy with 2,048 tokens; a tiny one is overhead below 4,096
-_CPU_LANE_TOKENS = 16384  # many cores each want a window, as long as all of them together stay small
+_CPU_PARALLEL_TOKENS = 16384  # many cores each want a window, as long as all of them together stay small
 _CUDA_TOKENS = 32768
 _CUDA_SAMPLE_TOKENS = 4096  # one head chunk: what a pass takes grows evenly from there
 _CUDA_SHARE = 0.7  # of the free memory: a trainer on the same device must not run out of it
@@ -35,7 +35,7 @@ def auto_batch_size(model: Any, device: torch.device, seq_len: int, vocab_size: 
     else:
         parameters = sum(p.numel() for p in model.parameters()) if hasattr(model, "parameters") else 0
         tokens = min(max(10**11 // max(parameters, 1), _CPU_TOKENS[0]), _CPU_TOKENS[1])
-        tokens = max(tokens, min(torch.get_num_threads() * seq_len, _CPU_LANE_TOKENS))
+        tokens = max(tokens, min(torch.get_num_threads() * seq_len, _CPU_PARALLEL_TOKENS))
     if vocab_size is not None:
         tokens = min(tokens, _LOGITS_BYTES // (4 * vocab_size))
     return max(1, tokens // seq_len)

@@ -137,7 +137,7 @@ def pick_device(wanted: str, local_rank: int) -> torch.device:
 
 def _init_group(group: ProcessGroup, timeout: timedelta, join_s: float | None) -> None:
     if os.environ.get("LOCAL_WORLD_SIZE") == str(group.world_size) and Path("/sys/class/net/lo").exists():
-        # one machine: gloo need not find out under which name and interface the world knows it
+        # one machine: gloo need not look up the host's name and interface
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = join_store(group.rank, group.world_size, join_s)
     ranks: dict[str, Any] = {"store": store, "rank": group.rank, "world_size": group.world_size, "timeout": timeout}

@@ -1,4 +1,4 @@
-"""How nats come out of a model, whichever of its faces it shows: hidden states and a head, or logits.
+"""How nats come out of a model, by its hidden states and head, or by its logits.
 
 Owns the adapters and the dtype. Never cuts a stream, never sums.
 """
@@ -31,7 +31,7 @@ class Scorer:
         self.largest_id = largest_id
         self.makes_logits = not (hasattr(model, "hidden") and hasattr(model, "head"))
         self._head: Head | None = None
-        self._lanes: BatchThreadPool | None = None
+        self._pool: BatchThreadPool | None = None
         self._logits: Callable[..., Any] = getattr(model, "logits", model)
         self._wants_targets = False
 
@@ -51,20 +51,20 @@ class Scorer:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower),
-                self._side_by_side() as self._lanes,
+                self._thread_pool() as self._pool,
             ):
                 if not self.makes_logits:
                     weight, bias = self.model.head()
                     self._head = Head(weight, bias).cast(self.dtype)
                 yield
         finally:
-            self._head = self._lanes = None
+            self._head = self._pool = None
             for parameter in frozen:
                 parameter.requires_grad_(False)
             if was_training:
                 self.model.train()
 
-    def _side_by_side(self) -> contextlib.AbstractContextManager[BatchThreadPool | None]:
+    def _thread_pool(self) -> contextlib.AbstractContextManager[BatchThreadPool | None]:
         """A thread pool where it pays and is safe: float32 on a CPU, in a model that keeps nothing between calls."""
         threads = torch.get_num_threads()
         fit = self.device.type == "cpu" and self.dtype == torch.float32 and threads > 1
@@ -75,8 +75,8 @@ class Scorer:
 
     def nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
         """tokens, targets (B, T) on the device -> nats (B, T - skip), float32."""
-        if self._lanes is not None and len(tokens) >= self._lanes.count:
-            return self._lanes.run(self._nats, (tokens, targets), skip)
+        if self._pool is not None and len(tokens) >= self._pool.count:
+            return self._pool.run(self._nats, (tokens, targets), skip)
         return self._nats(tokens, targets, skip)
 
     def _nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
@@ -116,7 +116,7 @@ class Scorer:
 
 
 def is_stateless(model: Any) -> bool:
-    """Whether the model says that several threads may call it at once, as every family of ours does."""
+    """Whether the model declares that several threads may call it at once, as every built-in family does."""
     return bool(getattr(model, "stateless", False))
 
 
@@ -124,14 +124,14 @@ def _as_logits(answer: Any) -> torch.Tensor:
     """A tensor as it is; the `logits` of an output object or dict; the first tensor of a tuple with 3 dimensions."""
     if isinstance(answer, torch.Tensor):
         return answer
-    found = answer.get("logits") if isinstance(answer, dict) else getattr(answer, "logits", None)
-    if isinstance(found, torch.Tensor):
-        return found
+    logits = answer.get("logits") if isinstance(answer, dict) else getattr(answer, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
     parts = answer if isinstance(answer, (tuple, list)) else ()
     tensors = [part for part in parts if isinstance(part, torch.Tensor)]
     wide = [part for part in tensors if part.dim() == 3]
     if not tensors:
-        raise DataError(f"the model answered {type(answer).__name__}, in which no logits are found", kind="unsupported")
+        raise DataError(f"the model returned {type(answer).__name__}, which holds no logits", kind="unsupported")
     return wide[0] if wide else tensors[0]
 
 

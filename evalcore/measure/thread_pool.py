@@ -1,4 +1,4 @@
-"""Windows side by side on a CPU: each lane is a thread that computes its own windows on one core.
+"""Windows in parallel on a CPU: each thread computes whole windows on one core.
 
 A matrix product that is split over the cores waits for its slowest part at every layer; whole windows never wait for
 each other: the same bits, for a little less work on a quiet machine and far less beside a busy trainer (`bench lanes`).
@@ -20,7 +20,7 @@ class BatchThreadPool:
     def __init__(self, count: int) -> None:
         self.count = count
         # torch keeps the number of threads of an operation per thread: the caller's own number stays
-        self._pool = ThreadPoolExecutor(count, "lane", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(count, "batch", initializer=torch.set_num_threads, initargs=(1,))
 
     def __enter__(self) -> BatchThreadPool:
         return self

@@ -30,8 +30,6 @@ class LogitsModel(nn.Module):
         self.inner = inner
         self.vocab_size = vocab_size
         self.context_length = context_length
-        unknown = "the context length of the model is not known: set seq_len, or windows are 1024 tokens"
-        self.notes = [] if context_length is not None else [unknown]
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) whatever the model gives: a tensor, a tuple that begins with it, or an object with it."""

@@ -48,7 +48,7 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
 
     rank = int(os.environ.get("RANK", "0"))
     reporter = ProgressReporter(partial(write_progress, folder.progress) if rank == 0 else None)
-    reporter.beat("importing", force=True)
+    reporter.report("importing", force=True)
     import torch
 
     if spec.threads:
@@ -66,7 +66,7 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
     evaluator = ItemEvaluator(spec, group, launch_io, reporter)
     try:
         for item in _items(launch_io, group):
-            evaluator.appraise(item)
+            evaluator.evaluate_item(item)
     except (
         ProcessGroupBroken
     ) as error:  # no outcome: the attempt in hand is charged by its started mark, the rest is not
@@ -79,20 +79,20 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
 
 
 def _items(launch_io: LaunchFolderIO, group: ProcessGroup) -> Iterator[Item]:
-    """The same items in the same order on every rank: rank 0 decides and tells."""
+    """The same items in the same order on every rank: rank 0 takes them and broadcasts."""
     from evalcore.measure.process_group import ProcessGroupBroken
 
     while True:
         try:
-            said = group.broadcast(launch_io.next() if group.is_main else None)
+            message = group.broadcast(launch_io.next() if group.is_main else None)
         except ProcessGroupBroken:
             if group.is_main or not launch_io.folder.closed.exists():
                 raise
-            return  # rank 0 had nothing more to say and was quicker to leave
-        if said is None:
+            return  # rank 0 closed the launch and left first
+        if message is None:
             return
-        if said:
-            yield from_json(Item, said)
+        if message:
+            yield from_json(Item, message)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class ItemEvaluator:
         self._streams: dict[str, TokenStream] = {}
         self._last: LoadedModel | None = None
 
-    def appraise(self, item: Item) -> None:
+    def evaluate_item(self, item: Item) -> None:
         """Answer every task of the item; whatever is wrong with it costs this item alone."""
         group = self._group
         if not item.tasks:
@@ -74,7 +74,7 @@ class ItemEvaluator:
         first = item.tasks[0]
 
         def report(done: int, total: int) -> None:
-            self._reporter.beat("loading", first.attempt, done=done, total=total, unit="bytes")
+            self._reporter.report("loading", first.attempt, done=done, total=total, unit="bytes")
 
         try:
             with self._reporter.while_working("loading", first.attempt):
@@ -113,7 +113,7 @@ class ItemEvaluator:
         try:
             result = self._evaluate(task, eval_set, loaded, stream)
             measurement = measurement_of(result, loaded, load_seconds)
-        except Exception as error:  # evaluate has told all ranks already
+        except Exception as error:  # evaluate has shared it with all ranks
             return failure_of(error, eval_set.name), None
         if not all(group.gather(still_same(loaded))):
             return ("superseded", "the file changed while it was evaluated", None), None
@@ -123,7 +123,7 @@ class ItemEvaluator:
 
     def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
         def progressed(done: int, total: int) -> None:
-            self._reporter.beat("evaluating", task.attempt, task.eval_set, done, total, "windows")
+            self._reporter.report("evaluating", task.attempt, task.eval_set, done, total, "windows")
             failpoint("mid_eval", self._group.rank)
 
         settings: dict[str, Any] = {
@@ -138,8 +138,8 @@ class ItemEvaluator:
         result = evaluate(loaded.model, stream, batch_size=self._spec.batch_size, **settings)
         if not self._spec.selfcheck:
             return result
-        found = selfcheck(loaded.model, stream, result, **settings)
-        return replace(result, note="; ".join(filter(None, (result.note, found.sentence))))
+        check = selfcheck(loaded.model, stream, result, **settings)
+        return replace(result, note="; ".join(filter(None, (result.note, check.sentence))))
 
     def _open(self, task: Task, eval_set: EvalSetSpec) -> tuple[TokenStream | None, Failure | None]:
         """The stream of an eval set, opened once per launch."""
@@ -147,7 +147,7 @@ class ItemEvaluator:
             return self._streams[eval_set.name], None
 
         def report(phase: str, done: int, total: int) -> None:
-            self._reporter.beat(phase, task.attempt, task.eval_set, done, total, "bytes")
+            self._reporter.report(phase, task.attempt, task.eval_set, done, total, "bytes")
 
         with self._reporter.while_working("opening data", task.attempt, task.eval_set):
             stream, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
@@ -184,14 +184,14 @@ def open_together(
         if failure is None and first_turn == (group.local_rank == 0):
             try:
                 stream = open_stream(eval_set, cache_dir=cache_dir, report=report)
-            except Exception as error:  # told to the other ranks, which would wait for ever otherwise
+            except Exception as error:  # shared below: the other ranks would wait for this one
                 failure = failure_of(error, eval_set.name)
         failure = first_failure(group.gather(failure))
     return (None, failure) if failure is not None else (stream, None)
 
 
 def failure_of(error: BaseException, where: str) -> Failure:
-    """The kind, reason and hint of an error; what was not foreseen is a crash with the end of its traceback."""
+    """The kind, reason and hint of an error; any other error is a crash with the end of its traceback."""
     if isinstance(error, (CheckpointError, DataError)):
         return error.kind, error.reason, error.hint
     if isinstance(error, FileNotFoundError):
@@ -209,12 +209,12 @@ def failure_of(error: BaseException, where: str) -> Failure:
 def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float) -> Measurement:
     """What the results table keeps of one evaluation."""
     names = Measurement.__dataclass_fields__.keys() & EvalResult.__dataclass_fields__.keys()
-    said: dict[str, Any] = {name: getattr(result, name) for name in names}
-    said["window_nats"] = tuple(result.window_nats.tolist())
-    said["window_targets"] = tuple(result.window_targets.tolist())
-    said["note"] = "; ".join(filter(None, (*loaded.notes, result.note, loaded.contradiction(result.loss)))) or None
+    values: dict[str, Any] = {name: getattr(result, name) for name in names}
+    values["window_nats"] = tuple(result.window_nats.tolist())
+    values["window_targets"] = tuple(result.window_targets.tolist())
+    values["note"] = "; ".join(filter(None, (*loaded.notes, result.note, loaded.contradiction(result.loss)))) or None
     return Measurement(
-        **said,
+        **values,
         load_seconds=load_seconds,
         step=loaded.step,
         step_source=loaded.step_source,

@@ -14,9 +14,9 @@ VARIABLE = "CKPTWATCH_WORKER_FAILPOINT"
 
 
 def failpoint(name: str, rank: int = 0) -> None:
-    """Do what the environment says for this place, if it says anything."""
-    for said in os.environ.get(VARIABLE, "").split(","):
-        place, _, action = said.partition(":")
+    """Act as the environment variable asks for this place; nothing without it."""
+    for entry in os.environ.get(VARIABLE, "").split(","):
+        place, _, action = entry.partition(":")
         place, _, wanted = place.partition("@")
         if place == name and int(wanted or 0) == rank:
             _act(action)

@@ -13,7 +13,7 @@ from evalcore.launch_folder import LaunchFolder, write_atomically
 from evalcore.messages import ContractError, Item, Outcome, from_json, to_json
 
 _POLL_S = 0.2
-_NEWS_S = 30.0  # the other ranks hear from a lingering rank 0 well inside a collective's timeout
+_BROADCAST_S = 30.0  # a lingering rank 0 broadcasts well within the timeout of the collective that the others wait in
 
 
 class LaunchFolderIO:
@@ -45,7 +45,7 @@ class LaunchFolderIO:
 
     def next(self) -> str | None:
         """The next item as JSON; an empty text while still lingering; None at the end, with `closed` written before."""
-        patience_s = min(max(self._linger_s - self._lingered_s, 0.0), _NEWS_S)
+        patience_s = min(max(self._linger_s - self._lingered_s, 0.0), _BROADCAST_S)
         item = self.take(patience_s)
         self._lingered_s = 0.0 if item else self._lingered_s + patience_s
         if item is None:

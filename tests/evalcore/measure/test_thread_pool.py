@@ -45,12 +45,12 @@ def watched(stateless: bool) -> Watched:
 
 
 @pytest.mark.parametrize("batch_size", [3, 4, 7, None])
-def test_lanes_give_the_very_bits_of_one_thread(batch_size):
+def test_threads_give_the_very_bits_of_one(batch_size):
     side_by_side, alone = watched(True), watched(False)
     loss = evaluate(side_by_side, TOKENS, seq_len=64, stride=40, batch_size=batch_size).loss
     assert loss == evaluate(alone, TOKENS, seq_len=64, stride=40, batch_size=batch_size).loss
-    lanes = {name for name, threads in side_by_side.seen if threads == 1}
-    assert len(lanes) == 3 and "MainThread" not in lanes
+    pool_threads = {name for name, threads in side_by_side.seen if threads == 1}
+    assert len(pool_threads) == 3 and "MainThread" not in pool_threads
     assert alone.seen == {("MainThread", 3)}
 
 
@@ -72,13 +72,13 @@ def test_a_model_of_somebody_else_is_never_called_by_two_threads():
     assert callers == {"MainThread"}
 
 
-def test_afterwards_the_caller_has_its_threads_and_the_lanes_are_gone():
+def test_afterwards_the_caller_has_its_threads_and_the_pool_is_gone():
     evaluate(decoder(), TOKENS, seq_len=64)
     assert torch.get_num_threads() == 3
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
-def test_what_a_lane_raises_comes_out_when_all_have_ended():
+def test_what_a_thread_raises_comes_out_when_all_have_ended():
     ended = []
 
     def work(rows):
@@ -87,6 +87,6 @@ def test_what_a_lane_raises_comes_out_when_all_have_ended():
             raise torch.OutOfMemoryError("no room")
         return rows
 
-    with BatchThreadPool(3) as lanes, pytest.raises(torch.OutOfMemoryError, match="no room"):
-        lanes.run(work, [torch.arange(7)])
+    with BatchThreadPool(3) as pool_threads, pytest.raises(torch.OutOfMemoryError, match="no room"):
+        pool_threads.run(work, [torch.arange(7)])
     assert sorted(ended) == [2, 2, 3]
