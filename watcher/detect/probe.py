@@ -18,6 +18,7 @@ from watcher.detect.events import FolderWatch
 from watcher.detect.observation import Irregular, look, version_key
 from watcher.detect.scan import ScanReport
 from watcher.detect.settle import Candidate, Settler, same_file
+from watcher.detect.writer import is_open_for_writing
 from watcher.domain.checkpoint import Fingerprint, NamePattern, Step, choose_step, printable, step_from_name
 from watcher.domain.ready_marker import ReadyMarker
 
@@ -172,12 +173,24 @@ class FolderProber:
             reason = f"reading its structure failed unexpectedly: {type(error).__name__}: {printable(str(error)[:300])}"
             yield from self._wait(candidate, now_s, "unreadable", reason, otherwise="unsupported")
             return
+        if self._is_still_written(candidate, now_s):
+            yield from self._wait(candidate, now_s, "incomplete", "a process still has it open for writing, or mapped")
+            return
         if look(self.root, path, self.pattern.matches) != candidate.fingerprint:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
         self._hand_on(path, candidate.fingerprint)
         yield settled_file(path, candidate.fingerprint, summary)
+
+    def _is_still_written(self, candidate: Candidate, now_s: float) -> bool:
+        """A complete file is not waited for beyond the time that an incomplete one gets: a handle may be leaked."""
+        if self._marker is not None or not self.patient or self.settler.given_up(candidate, now_s):
+            return False
+        try:
+            return is_open_for_writing(os.path.join(self.root, candidate.path)) is True
+        except OSError:
+            return False  # gone or unreadable now: the stat that follows tells
 
     def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
         self._done[version_key(path, fingerprint)] = same_file(fingerprint)

@@ -48,4 +48,14 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "`--once` on a file whose ready marker never comes",
         ("test_a_single_pass_does_not_wait_for_a_marker_that_never_comes",),
     ),
+    208: (
+        "P3",
+        "the last write goes through a shared mapping, which changes no time",
+        (
+            "test_a_last_write_through_a_mapping_comes_before_the_file_is_taken",
+            "test_a_writer_is_seen_by_its_handle_or_its_mapping_and_a_reader_is_not",
+            "test_a_handle_that_is_never_closed_delays_a_complete_file_no_longer_than_an_incomplete_one",
+            "test_the_question_leaves_no_lease_and_no_signal_behind",
+        ),
+    ),
 }
