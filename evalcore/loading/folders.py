@@ -1,6 +1,6 @@
 """A Hugging Face folder as a live model: our own GPT-2 and Llama, any other type through transformers.
 
-Runs no code from the folder (trust_remote_code stays off). Owns nothing about files: archive/folders.py does.
+Runs no code from the folder (trust_remote_code stays off). Which files count is decided in archive/meaning/folders.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from evalcore.archive.meaning.folders import Folder, read_folder
 from evalcore.archive.pickle.values import StorageRef
 from evalcore.loading.build import build_and_fill
 from evalcore.loading.model import LoadedModel
+from evalcore.loading.planning import demand_known_family
 from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import FAMILIES, factory, plan_model
-from evalcore.models.plan import CheckpointError
+from evalcore.models.plan import CheckpointError, Plan
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def load_folder(
     path: str, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str, expect_digest: str | None
 ) -> LoadedModel:
     """Load the model of a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
-    folder = read_folder(path)
+    demand_known_family(spec)
+    folder = read_folder(path, spec.config)
     try:
         if expect_digest is not None and folder.digest != expect_digest:
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
@@ -73,7 +75,7 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         model, read_bytes = build_and_fill(plan, folder.state.tensors, records, device, reuse, folder.size_bytes)
     else:
         family = folder.family
-        model, read_bytes = _through_transformers(folder, records, device)
+        model, read_bytes = _through_transformers(folder, spec, records, device)
     if verify == "all":
         used = {ref.storage.key for ref in folder.state.tensors.values()}
         read_bytes += records.check(lambda key: key not in used)
@@ -83,10 +85,17 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         vocab_size=model.vocab_size, parameters=folder.state.parameters, step=folder.step,
         step_source="sidecar:trainer_state.json:global_step" if folder.step is not None else None,
         logged_val_loss=None, tokens_seen=None,
-        notes=["unverified: the weights carry no checksums"] if folder.unverified else [],
+        notes=_notes(folder, spec, plan),
         digest=folder.digest, read_bytes=read_bytes, size_bytes=folder.size_bytes, plan=plan, files=folder.shards,
         records=records,
     )  # fmt: skip
+
+
+def _notes(folder: Folder, spec: ModelSpec, plan: Plan | None) -> list[str]:
+    notes = ["unverified: the weights carry no checksums"] if folder.unverified else []
+    if spec.config:
+        notes.append("configuration from [model] config")
+    return notes + (plan.notes if plan is not None else [])
 
 
 def _records(folder: Folder) -> Records:
@@ -98,7 +107,7 @@ def _records(folder: Folder) -> Records:
     return ShardRecords(RangeRecords(folder.ranges), zips)
 
 
-def _through_transformers(folder: Folder, records: Records, device: str) -> tuple[nn.Module, int]:
+def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, device: str) -> tuple[nn.Module, int]:
     """A model type that is not ours: built by transformers from its configuration alone, filled by our reader."""
     model_type = str(folder.config.get("model_type"))[:40]
     try:
@@ -107,7 +116,10 @@ def _through_transformers(folder: Folder, records: Records, device: str) -> tupl
         reason = f"a Hugging Face model of the type {model_type} needs transformers"
         raise CheckpointError("unsupported", reason, "pip install 'ckptwatch[hf]'") from None
     try:
-        config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+        more = {name: value for name, value in (spec.config or {}).items() if name != "family"}
+        config = transformers.AutoConfig.from_pretrained(
+            folder.path, trust_remote_code=False, local_files_only=True, **more
+        )
         with torch.device("meta"):
             meta_model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from evalcore.archive.errors import shown
 from evalcore.archive.meaning.config import nameless_config
-from evalcore.archive.meaning.family import FAMILIES, lacks_config_hint
+from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, lacks_config_hint
 from evalcore.archive.meaning.prefixes import is_copy
 from evalcore.archive.meaning.state_dicts import State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_parts
@@ -16,21 +16,12 @@ from evalcore.messages import ModelSpec
 from evalcore.models import plan_model
 from evalcore.models.plan import CheckpointError, Plan
 
-_TWO_FIT = (
-    "the names and the configuration fit nanoGPT (exact GELU) as well as build-nanogpt and minGPT (tanh GELU): they"
-    " differ in their GELU, and so in the loss"
-)
-_SAY_WHICH = (
-    'say family = "nanogpt" (exact GELU), "build-nanogpt" or "mingpt" (tanh GELU) in [model] config or by'
-    " --model-config FILE"
-)
-
 
 def usable_state(reading: Reading, spec: ModelSpec) -> State:
     """The chosen state dict, of plain tensors only. Raises CheckpointError where the file has none or hides objects."""
     demand_known_family(spec)
     if spec.factory is None:
-        refuse_family(reading.family, reading.trainer, FAMILIES)
+        refuse_family(reading.family, reading.trainer, (*FAMILIES, *AMBIGUOUS))
         refuse_parts(reading.payload.root, reading.trainer)
     if reading.payload.legacy is not None and reading.payload.foreign:
         reason = f"the file, in the format without checksums, names {', '.join(reading.payload.foreign[:5])}"
@@ -54,14 +45,15 @@ def demand_known_family(spec: ModelSpec) -> None:
 
 def plan_of(reading: Reading, state: State) -> Plan:
     """The plan of the recognised family, with the configuration and what had to be assumed."""
-    if reading.config is None and reading.family in (*FAMILIES, "nanogpt-like"):
+    if reading.config is None and reading.family in (*FAMILIES, *AMBIGUOUS):
         nameless = nameless_config(reading.payload.root)
         reason = f"the file holds a state dict ({reading.family}) but no model configuration"
         if nameless is not None:
             reason += f": its {nameless} was pickled without the names of its fields"
         raise CheckpointError("unsupported", reason, lacks_config_hint(reading.family))
-    if reading.family == "nanogpt-like":
-        raise CheckpointError("unsupported", _TWO_FIT, _SAY_WHICH)
+    if reading.family in AMBIGUOUS:
+        reason, answer = AMBIGUOUS[reading.family]
+        raise CheckpointError("unsupported", reason, f"say {answer} in [model] config, or by --model-config FILE")
     values = reading.config.values if reading.config is not None else {}
     return plan_model(reading.family, {**reading.assumed, **values}, state.tensors)
 

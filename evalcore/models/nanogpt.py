@@ -49,7 +49,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
         up="transformer.h.0.mlp.c_fc.weight",
     )  # fmt: skip
     bias = flag(config, "bias", "transformer.ln_f.bias" in state)
-    declared = all(flag(config, name, True) for name in TYING)
+    declared = all(flag(config, name, family != "mingpt") for name in TYING)
     shape = DecoderShape(
         vocab_size=sizes.vocab_size,
         positions=sizes.positions,

@@ -1,6 +1,6 @@
 """Which model family a state dict holds, by names, shapes and configuration; and what had to be assumed for it.
 
-A family is named only by what is there, never by what is absent: where two fit, it is `nanogpt-like` and the user is
+A family is named only by what is there, never by what is absent: where two fit, it is one of AMBIGUOUS and the user is
 asked. FORMATS: one row per family.
 """
 
@@ -18,8 +18,18 @@ from evalcore.archive.meaning.trainer import REFUSALS
 FAMILIES = (
     "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "hf-gpt2", "hf-llama",
 )  # fmt: skip
-#: the same names, different GELUs
-GPT2_NAMED = ("nanogpt", "build-nanogpt", "mingpt")
+#: names that several families share: what those are, and what to say to tell them apart
+AMBIGUOUS = {
+    "nanogpt-like": (
+        "the names and the configuration fit nanoGPT (exact GELU) as well as build-nanogpt and minGPT (tanh GELU): they"
+        " differ in their GELU, and so in the loss",
+        'family = "nanogpt", "build-nanogpt" or "mingpt"',
+    ),
+    "llama-like": (
+        "the names fit Llama, Mistral, Gemma and other models of transformers, and no model_type says which it is",
+        'model_type = "llama" (or another)',
+    ),
+}
 _BUILD_NANOGPT_FIELDS = {"block_size", "vocab_size", "n_layer", "n_head", "n_embd"}
 _MINGPT_FIELDS = {"embd_pdrop", "resid_pdrop", "attn_pdrop", "block_size"}
 
@@ -48,7 +58,9 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
     if "wte.weight" in keys and "wpe.weight" in keys:
         return "hf-gpt2"
     if any(key.endswith("embed_tokens.weight") for key in keys) and any(".self_attn.q_proj." in key for key in keys):
-        model_type = config.get("model_type", "llama")
+        model_type = config.get("model_type")
+        if model_type is None:
+            return "llama-like"
         return "hf-llama" if model_type == "llama" else f"hf-{shown(str(model_type), 40)}"
     if trainer in REFUSALS:
         return str(trainer)
@@ -68,8 +80,9 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
 def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: str | None) -> str:
     """nanoGPT (exact GELU) and build-nanogpt and minGPT (tanh GELU) share their names: what else is there decides."""
     orientation = _c_attn_is_transposed(state)
-    if orientation or (orientation is None and config.get("model_type") == "gpt2"):
-        return "hf-gpt2"
+    model_type = config.get("model_type")
+    if orientation or (orientation is None and model_type == "gpt2"):
+        return "hf-gpt2" if model_type in (None, "gpt2") else f"hf-{shown(str(model_type), 40)}"
     if trainer == "nanogpt" or "bias" in config or not any(key.endswith("ln_1.bias") for key in state.tensors):
         return "nanogpt"
     if config.keys() >= _MINGPT_FIELDS:
@@ -105,7 +118,7 @@ def assumption_note(field: str, value: Any) -> str:
 def lacks_config_hint(family: str) -> str:
     """What to give through `[model] config` where the file has no configuration at all."""
     fields = {
-        "nanogpt-like": 'family = "nanogpt" (exact GELU), "build-nanogpt" or "mingpt" (tanh GELU), and n_head',
+        "nanogpt-like": f"{AMBIGUOUS['nanogpt-like'][1]}, and n_head",
         "nanogpt": "n_head (and bias, where it has biases)",
         "build-nanogpt": "n_head",
         "mingpt": "n_head",

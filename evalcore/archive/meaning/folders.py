@@ -64,15 +64,19 @@ class Folder:
             file.close()
 
 
-def read_folder(path: str) -> Folder:
-    """Understand a Hugging Face folder. Raises ArchiveError `unsupported` naming any other kind, OSError."""
+def read_folder(path: str, settings: dict[str, Any] | None = None) -> Folder:
+    """Understand a Hugging Face folder. settings: `[model] config`, laid over config.json or given in its place.
+
+    Raises ArchiveError `unsupported` naming any other kind, OSError.
+    """
     names = sorted(os.listdir(path))
     weights = _weight_files(path, set(names))
-    if "config.json" not in names or not weights:
+    if not weights or ("config.json" not in names and not settings):
         raise _other_kind(path, names, bool(weights))
-    config = read_values(os.path.join(path, "config.json"))
-    if config is None:
+    own = read_values(os.path.join(path, "config.json")) if "config.json" in names else {}
+    if own is None:
         raise ArchiveError("corrupt", "the folder's config.json is no JSON object")
+    config = {**own, **(settings or {})}
     trainer = read_values(os.path.join(path, "trainer_state.json")) or {}
     found = step_in(trainer, "lightning", lambda value: value)
     folder = Folder(path, config, State("", {}, {}), "", "", 0, found[0] if found else None)
@@ -108,8 +112,9 @@ def _weight_files(path: str, names: set[str]) -> list[str]:
 def _read_shards(folder: Folder, names: list[str]) -> None:
     state = hashlib.sha256(b"ckptwatch folder 1\n")
     tensors: dict[str, TensorRef] = {}
-    with OpenFile(os.path.join(folder.path, "config.json")) as config:
-        state.update(digest_of_bytes(config).encode())
+    if os.path.exists(config_path := os.path.join(folder.path, "config.json")):
+        with OpenFile(config_path) as config:
+            state.update(digest_of_bytes(config).encode())
     for number, name in enumerate(names):
         file = OpenFile(os.path.join(folder.path, name))
         folder.shards.append(file)
@@ -137,8 +142,8 @@ def _read_shards(folder: Folder, names: list[str]) -> None:
 
 def _other_kind(path: str, names: list[str], weights: bool) -> ArchiveError:
     if weights:
-        hint = "put the model's config.json beside them"
-        return ArchiveError("unsupported", "the folder holds safetensors weights without a config.json", hint)
+        hint = "put the model's config.json beside them, or give it through [model] config or --model-config FILE"
+        return ArchiveError("unsupported", "the folder holds weights without a config.json", hint)
     metadata = read_values(os.path.join(path, "metadata.json")) if "metadata.json" in names else None
     if metadata is not None and "is_temporary" in metadata:
         return ArchiveError("unsupported", "it is a levanter checkpoint (TensorStore)", _TO_HF)

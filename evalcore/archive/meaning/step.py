@@ -37,7 +37,7 @@ def step_in(values: Any, trainer: str | None, resolve: Resolve, *, planned: bool
 
 def logged_val_loss_in(values: Any, trainer: str | None, resolve: Resolve) -> float | None:
     """The validation loss that the trainer wrote into the file; nanoGPT's is its best so far."""
-    for key in _LOSS_KEYS + (("best_val_loss",) if trainer == "nanogpt" else ()):
+    for key in _LOSS_KEYS + (("best_val_loss",) if trainer in ("nanogpt", "llama2c") else ()):
         value = resolve(_at(values, key))
         if type(value) is float or (type(value) is int and abs(value) < _MAX_LOSS):
             return float(value)

@@ -66,9 +66,9 @@ def trainer_of(root: Any, names: Iterable[str]) -> str | None:
 def refuse_family(family: str, trainer: str | None, families: Iterable[str]) -> None:
     """Raise ArchiveError `unsupported` where family or trainer is known and cannot be evaluated as it is.
 
-    families: those that are evaluated; one of them stands for itself, whoever wrote the file.
+    families: those that are evaluated, or asked about; one of them stands for itself, whoever wrote the file.
     """
-    if family in (*families, "nanogpt-like") and trainer in (None, "deepspeed", "litgpt", "composer"):
+    if family in families and trainer in (None, "deepspeed", "litgpt", "composer"):
         return
     name = family if family in REFUSALS else trainer if trainer in REFUSALS else None
     if name is not None:

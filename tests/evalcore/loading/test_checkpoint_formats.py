@@ -1,6 +1,7 @@
 """Every format of the wild that cannot be evaluated as it is: one sentence on what it is, and what to do."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -188,3 +189,59 @@ def test_names_shared_by_two_trainers_want_the_family_where_the_file_does_not_te
     for family in ("nanogpt", "build-nanogpt"):
         assert load_checkpoint(path, spec=ModelSpec(config={**sizes, "family": family})).family == family
     assert load_checkpoint(path, spec=ModelSpec(config={**sizes, "bias": True})).family == "nanogpt"
+
+
+def test_weights_in_a_folder_without_config_json_take_the_configuration_of_the_settings(tmp_path):
+    torch.save(make.nanogpt_state(), tmp_path / "pytorch_model.bin")  # as DeepSpeed's zero_to_fp32.py leaves it
+    error = answer(tmp_path)
+    assert "weights without a config.json" in error.reason and "--model-config FILE" in error.hint
+    alone = load_checkpoint(tmp_path / "pytorch_model.bin", spec=ModelSpec(config=make.NANOGPT))
+    folder = load_checkpoint(tmp_path, spec=ModelSpec(config=make.NANOGPT))
+    tokens = torch.arange(24).reshape(2, 12)
+    assert torch.equal(folder.model(tokens), alone.model(tokens))
+    assert "configuration from [model] config" in folder.notes
+
+
+def test_a_folder_s_configuration_is_corrected_by_the_settings(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"n_layer": 1, "n_head": 2, "n_embd": 16, "vocab_size": 64, "n_positions": 32}
+    for inverse in (False, True):
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(**sizes, scale_attn_by_inverse_layer_idx=inverse, layer_norm_epsilon=1e-2)
+        transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / str(inverse))
+    tokens = torch.arange(24).reshape(2, 12)
+    plain = load_checkpoint(tmp_path / "False").model(tokens)
+    other = load_checkpoint(tmp_path / "False", spec=ModelSpec(config={"layer_norm_epsilon": 1e-5})).model(tokens)
+    assert not torch.equal(plain, other)
+    fixed = load_checkpoint(tmp_path / "True", spec=ModelSpec(config={"scale_attn_by_inverse_layer_idx": False}))
+    assert torch.equal(fixed.model(tokens), plain)
+
+
+def test_names_of_llama_without_a_model_type_are_asked_about(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.LlamaConfig(**sizes, vocab_size=64, max_position_embeddings=32)
+    fields = {name: value for name, value in config.to_dict().items() if name != "model_type"}
+    torch.save({"model": transformers.LlamaForCausalLM(config).state_dict(), "config": fields}, tmp_path / "a.pt")
+    error = answer(tmp_path / "a.pt")
+    assert "Gemma" in error.reason and "model_type" in error.hint
+    assert load_checkpoint(tmp_path / "a.pt", spec=ModelSpec(config={"model_type": "llama"})).family == "hf-llama"
+
+
+def test_a_factory_s_context_is_read_from_nested_yaml_and_from_the_model_and_its_absence_is_noted(tmp_path):
+    (tmp_path / "contextual.py").write_text(
+        "import torch\nclass M(torch.nn.Module):\n    def __init__(self, config, state):\n        super().__init__()\n"
+        "        self.w = torch.nn.Parameter(state['w.weight'])\n        self.config = config.get('own')\n"
+        "    def forward(self, t):\n        t.view(-1)\n        return self.w[t]\n"
+        "def build(config, state):\n    return M(config, state)\n"
+    )
+    torch.save({"w.weight": torch.eye(8)}, tmp_path / "model.pt")
+    spec = ModelSpec(factory="contextual:build", python_path=(str(tmp_path),))
+    loaded = load_checkpoint(tmp_path / "model.pt", spec=spec)
+    assert loaded.context_length is None and any("context length" in note for note in loaded.notes)
+    strided = torch.arange(40).reshape(4, 10).remainder(8)[:, :5]  # windows of a stream are such views
+    assert loaded.model.logits(strided).shape == (4, 5, 8)
+    (tmp_path / "config.yaml").write_text("run: x\nmodel:\n  d_model: 8\n  n_layers: 1\n  max_sequence_length: 64\n")
+    with_yaml = load_checkpoint(tmp_path / "model.pt", spec=spec)
+    assert (with_yaml.context_length, with_yaml.notes) == (64, [])
+    sys.path.remove(str(tmp_path))
