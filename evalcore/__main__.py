@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evalcore.loading.checkpoint import LoadedModel
     from evalcore.measure.evaluate import EvalResult
     from evalcore.measure.process_group import ProcessGroup
+    from evalcore.messages import ModelSpec
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
@@ -69,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     out.add_argument("--cache-dir", help="where tokenised text is kept")
     out.add_argument("--join-s", type=float, help="seconds to wait for other ranks (default: 300 in torchrun, else 60)")
+    out.add_argument("--model-config", metavar="FILE", help="JSON: corrects the checkpoint's configuration")
+    out.add_argument("--model-state", metavar="NAME", help="which state dict of the file: model, ema, ...")
+    out.add_argument("--model-factory", metavar="PKG.MOD:FUNC", help="your own model: factory(config, state)")
+    out.add_argument("--python-path", action="append", default=[], metavar="DIR", help="folder with the factory's code")
     out.add_argument("--json", action="store_true", help="one JSON object as the last line")
     out.add_argument("--selfcheck", action="store_true", help="evaluate again another way and compare")
     return out
@@ -131,7 +136,7 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     if failure is not None or stream is None:
         missing = not any(os.path.lexists(path) for path in options.data)
         return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
-    loaded = load_checkpoint(options.checkpoint_path, device=str(group.device))
+    loaded = load_checkpoint(options.checkpoint_path, spec=_model_spec(options), device=str(group.device))
     settings: dict[str, Any] = {
         "seq_len": options.seq_len,
         "stride": options.stride,
@@ -145,6 +150,25 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     if group.is_main:
         _print(options, loaded, result, check.sentence if check else None)
     return EXIT_FAILED if check is not None and not check.ok else 0
+
+
+def _model_spec(options: argparse.Namespace) -> ModelSpec:
+    """The model's settings. Raises CheckpointError where --model-config is no JSON object."""
+    from evalcore.messages import ModelSpec
+    from evalcore.models.plan import CheckpointError
+
+    config = None
+    if options.model_config is not None:
+        try:
+            with open(options.model_config, encoding="utf-8") as file:
+                config = json.load(file)
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                "unsupported", f"--model-config {options.model_config} cannot be read: {error}"
+            ) from None
+        if not isinstance(config, dict):
+            raise CheckpointError("unsupported", f"--model-config {options.model_config} holds no JSON object")
+    return ModelSpec(options.model_factory, config, options.model_state, tuple(options.python_path))
 
 
 def _print(options: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:

@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from evalcore.__main__ import main
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.evaluate import evaluate
-from tests.support.checkpoints import save_rosellm
+from tests.support.checkpoints import save_nanogpt, save_rosellm
 from tests.support.launches import ROOT
 from tests.support.models import tokens_for
 from tests.support.tokenizers import save_ranks
@@ -179,3 +180,28 @@ def test_the_text_of_another_field_is_read_by_flag(tmp_path, checkpoint, capsys)
     assert main(command) == 5 and "--text-field story" in capsys.readouterr().err
     assert main([*command, "--text-field", "story"]) == 0
     assert _json_of(capsys)["bytes"] == len(PROSE) + len("The end.") - 1
+
+
+def test_the_model_flags_complete_and_correct_the_checkpoint(tmp_path):
+    save_nanogpt(tmp_path / "a.pt")
+    payload = torch.load(tmp_path / "a.pt", weights_only=True)
+    payload["model_args"]["n_head"] = "many"
+    torch.save(payload, tmp_path / "a.pt")
+    (tmp_path / "fix.json").write_text('{"n_head": 2}')
+    (tmp_path / "v.bin").write_bytes(bytes(range(60)) * 4)
+    common = [
+        sys.executable,
+        "-m",
+        "evalcore",
+        "--json",
+        "--device",
+        "cpu",
+        "--checkpoint-path",
+        str(tmp_path / "a.pt"),
+    ]
+    common += ["--data", str(tmp_path / "v.bin"), "--token-dtype", "uint8"]
+    refused = subprocess.run(common, capture_output=True, text=True)
+    assert refused.returncode == 8 and "n_head" in refused.stderr and "--model-config FILE" in refused.stderr
+    done = subprocess.run([*common, "--model-config", str(tmp_path / "fix.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "configuration from [model] config" in json.loads(done.stdout.splitlines()[-1])["note"]

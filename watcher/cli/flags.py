@@ -30,7 +30,7 @@ _FLAGS = (
     click.option("--batch-size", metavar="N|auto", help="Windows per forward pass.  [default: auto]"),
     click.option("--model-factory", metavar="PKG.MOD:FUNC", help="Your own model: factory(config, state)."),
     click.option("--python-path", multiple=True, type=_FOLDER, metavar="DIR", help="Where the factory's code lies."),
-    click.option("--model-config", metavar="FILE", help="Configuration for checkpoints that hold none."),
+    click.option("--model-config", metavar="FILE", help="Corrects the checkpoint's own configuration (JSON, TOML)."),
     click.option("--model-state", metavar="NAME", help="Which state dict of the file: model, ema, ..."),
 )
 

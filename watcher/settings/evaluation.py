@@ -21,7 +21,7 @@ class ModelSettings(Section):
 
     factory: str | None = Field(None, description="`package.module:function`, called as factory(config, state).")
     config: Path | dict[str, Any] | None = Field(
-        None, description="A JSON or TOML file, or a table, for checkpoints that hold no configuration."
+        None, description="A JSON or TOML file, or a table; completes and corrects the checkpoint's own."
     )
     state: str | None = Field(None, description="Which state dict of the file to evaluate: `model`, `ema`, ...")
     python_path: tuple[Path, ...] = Field((), description="Folders that hold the factory's code.")
