@@ -36,8 +36,8 @@ def command(
     95 % interval and two-sided p. The interval accounts for correlation between neighbouring windows.
     """
     from watcher.report.curves import curves_of
-    from watcher.report.names import expect
-    from watcher.report.sides import compare_all, pair_up, parse_side
+    from watcher.report.lookup import expect
+    from watcher.report.pairs import compare_pairs, matching_pairs, parse_selection
     from watcher.store.read import results as questions
 
     store = reading(flags, db)
@@ -46,10 +46,10 @@ def command(
         expect("run", run, runs)
     if eval_set is not None:
         expect("eval set", eval_set, sets)
-    sides = parse_side(a, runs), parse_side(b, runs)
+    selections = parse_selection(a, runs), parse_selection(b, runs)
     rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
-    pairs = pair_up(*sides, curves_of(rows))
-    compared = compare_all(pairs, questions.KeptWindows(store))
+    pairs = matching_pairs(*selections, curves_of(rows))
+    compared = compare_pairs(pairs, questions.KeptWindows(store))
     if as_json:
         print_json([_plain(pair) for pair in compared])
         return
@@ -62,8 +62,8 @@ def _plain(pair: Any) -> dict[str, Any]:
     keys = ("run", "step", "checkpoint", "loss", "loss_stderr")
     row: dict[str, Any] = {"eval_set": pair.eval_set}
     row |= {"a": {key: pair.a[key] for key in keys}, "b": {key: pair.b[key] for key in keys}}
-    if isinstance(pair.found, Difference):
-        row |= asdict(pair.found) | {"significant": pair.found.shows}
+    if isinstance(pair.result, Difference):
+        row |= asdict(pair.result) | {"significant": pair.result.significant}
     else:
         row |= dict.fromkeys(("difference", "stderr", "low", "high", "p", "windows", "method", "significant"))
     return row | {"verdict": _verdict(pair)}
@@ -72,7 +72,7 @@ def _plain(pair: Any) -> dict[str, Any]:
 def _verdict(pair: Any) -> str:
     from watcher.report.comparison import verdict
 
-    return verdict(pair.found, *_names(pair))
+    return verdict(pair.result, *_names(pair))
 
 
 def _names(pair: Any) -> tuple[str, str]:
@@ -89,43 +89,34 @@ def _show(compared: list[Any]) -> None:
     """The numbers as a table that may be cut to the terminal, then each verdict on a line of its own, whole."""
     from watcher.cli.showing import print_table
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import Column, integer, text_column
+    from watcher.report.columns import Column, text_column
     from watcher.report.comparison import Difference
-
-    def number(key: str, form: str) -> Any:
-        return lambda row: form.format(row[key]) if row[key] is not None else "-"
+    from watcher.report.format import decimal, integer, p_value, signed
 
     rows = []
     for pair in compared:
         row: dict[str, Any] = {"run": pair.a["run"], "set": pair.eval_set, "a": pair.a, "b": pair.b}
-        measured = isinstance(pair.found, Difference)
-        rows.append(row | (asdict(pair.found) if measured else dict.fromkeys(("difference", "low", "high", "p"))))
+        measured = isinstance(pair.result, Difference)
+        rows.append(row | (asdict(pair.result) if measured else dict.fromkeys(("difference", "low", "high", "p"))))
     several = len({(pair.a["run"], pair.b["run"]) for pair in compared}) > 1
     columns = [
         *([text_column("run")] if several else []),
         text_column("set"),
         Column("A step", lambda row: integer(row["a"]["step"]), True),
         Column("B step", lambda row: integer(row["b"]["step"]), True),
-        Column("B - A", number("difference", "{:+.4f}"), True),
-        Column("95 % from", number("low", "{:+.4f}"), True),
-        Column("to", number("high", "{:+.4f}"), True),
-        Column("p", lambda row: _p(row["p"]), True),
-        Column("loss A", lambda row: number("loss", "{:.4f}")(row["a"]), True, optional=True),
-        Column("loss B", lambda row: number("loss", "{:.4f}")(row["b"]), True, optional=True),
+        Column("B - A", lambda row: signed(row["difference"]), True),
+        Column("95 % from", lambda row: signed(row["low"]), True),
+        Column("to", lambda row: signed(row["high"]), True),
+        Column("p", lambda row: p_value(row["p"]), True),
+        Column("loss A", lambda row: decimal(row["a"]["loss"]), True, optional=True),
+        Column("loss B", lambda row: decimal(row["b"]["loss"]), True, optional=True),
     ]
     print_table(columns, rows)
     click.echo()
     for pair in compared:
         click.echo(f"{printable(pair.eval_set)}: {_verdict(pair)}")
-    methods = {pair.found.method for pair in compared if isinstance(pair.found, Difference)}
+    methods = {pair.result.method for pair in compared if isinstance(pair.result, Difference)}
     if "unpaired" in methods:
         say("note: no windows are kept for some of these; their interval is from the two standard errors, and too wide")
     if len(compared) > 5:
         say(f"note: {len(compared)} comparisons: about one in twenty is significant by chance alone")
-
-
-def _p(value: float | None) -> str:
-    """Two digits, and a bound where more would pretend to a precision that no test has."""
-    if value is None:
-        return "-"
-    return "<0.001" if value < 0.001 else f"{value:.2g}"

@@ -83,7 +83,7 @@ def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], gi
 
 def _show(files: list[dict[str, Any]], as_json: bool) -> None:
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import size
+    from watcher.report.format import size
     from watcher.report.tables import as_facts
 
     if as_json:

@@ -93,7 +93,7 @@ def _plain(out: Path, survey: Any, data: list[Path], sniffed: dict[str, dict[str
 
 def _show(survey: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import size
+    from watcher.report.format import size
 
     where = printable(str(survey.dir))
     say(

@@ -59,7 +59,8 @@ def describe(path: str, state: str | None = None) -> dict[str, Any]:
 def _show(facts: dict[str, Any], every: bool) -> None:
     from watcher.cli.showing import print_table
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import Column, integer, size, text_column
+    from watcher.report.columns import Column, text_column
+    from watcher.report.format import integer, size
     from watcher.report.tables import as_facts
 
     source = f"  ({facts['step_source']})" if facts["step_source"] else ""

@@ -25,7 +25,7 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
 
     The log of the newest launch that had it; `queue list` and `queue list --failed` tell the jobs' numbers.
     """
-    from watcher.report.names import nearest_number
+    from watcher.report.lookup import nearest_number
     from watcher.store.read import results as questions
 
     store = reading(flags, db)

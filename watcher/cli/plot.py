@@ -40,7 +40,7 @@ def command(
     With their 95 % band (here as bars, up to 30 points in all), the trainer's own logged loss (dashed), and the best
     point marked.
     """
-    from watcher.report.series import VALUES, series_of
+    from watcher.report.plot_series import VALUES, series_of
 
     curves, notes = read_curves(flags, db, runs, sets)
     if as_json:
@@ -51,10 +51,12 @@ def command(
         raise NothingFound(f"no result has {VALUES[y]} by {x}", hint="ckptwatch plot --by step, or ckptwatch results")
     if out is None:
         from watcher.cli.showing import in_colour
-        from watcher.report import terminal
+        from watcher.report import plot_terminal
 
         space = shutil.get_terminal_size((80, 24))
-        click.echo(terminal.draw(series, x, y, space.columns, min(space.lines - 2, 30), log=log, colour=in_colour()))
+        click.echo(
+            plot_terminal.draw(series, x, y, space.columns, min(space.lines - 2, 30), log=log, colour=in_colour())
+        )
     else:
         _write(series, x, y, Path(out), log)
     for words in notes:
@@ -67,7 +69,7 @@ def command(
 def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...]) -> tuple[list, list[str]]:
     """The standing curves of these runs and sets with their best points; and what must be said about them."""
     from watcher.report.curves import curves_of, mixtures
-    from watcher.report.names import expect
+    from watcher.report.lookup import expect
     from watcher.store.read import results as questions
 
     store = reading(flags, db)
@@ -102,14 +104,14 @@ def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
         raise UsageError(f"--out {out}: the suffix says what to draw", hint="curve.png, curve.svg or curve.html")
     try:
         if out.suffix == ".html":
-            from watcher.report.page import render
+            from watcher.report.plot_page import render
 
             title = "ckptwatch: " + ", ".join(dict.fromkeys(one.name for one in series))
             temporary = out.with_name(f".{out.name}.{os.getpid()}")
             temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
             os.replace(temporary, out)
         else:
-            from watcher.report.plots import save
+            from watcher.report.plot_image import save
 
             save(series, x, y, out, log=log)
     except OSError as error:

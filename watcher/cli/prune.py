@@ -34,7 +34,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     Never touched: the newest of a run; what waits or runs, is pinned, has no result or no step; what is not the very
     file that was evaluated, or no plain file. Results stay in the database.
     """
-    from watcher.report.names import expect
+    from watcher.report.lookup import expect
     from watcher.report.pruning import decide, parse_keep
     from watcher.store.read import results as questions
 
@@ -95,7 +95,8 @@ def _delete(line: dict[str, Any]) -> dict[str, Any]:
 def _show(plan: list[dict[str, Any]], applied: bool) -> None:
     from watcher.cli.showing import print_table
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import Column, integer, size, text_column
+    from watcher.report.columns import Column, text_column
+    from watcher.report.format import integer, size
 
     def verdict(line: dict[str, Any]) -> str:
         if line["keep"] is not None:

@@ -38,7 +38,7 @@ def command(
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
     earlier definition of a set, are in it too, and say so.
     """
-    from watcher.report.names import expect, parse_steps
+    from watcher.report.lookup import expect, parse_steps
     from watcher.store.read import results as questions
 
     steps = parse_steps(step) if step is not None else (None, None)
@@ -61,9 +61,9 @@ def command(
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
     """Print result rows in one of the formats; words about them go to stderr. current: the definitions of the sets."""
     from watcher.cli.showing import print_table
-    from watcher.report import curves, formats
+    from watcher.report import curves
     from watcher.report.columns import result_columns
-    from watcher.report.tables import as_markdown
+    from watcher.report.tables import as_csv, as_jsonl, as_markdown
     from watcher.store.read.results import RESULT_COLUMNS
 
     table = [
@@ -73,9 +73,9 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
     if form == "json":
         print_json(rows)
     elif form == "jsonl":
-        click.echo(formats.as_jsonl(rows))
+        click.echo(as_jsonl(rows))
     elif form == "csv":
-        click.echo(formats.as_csv(RESULT_COLUMNS, rows))
+        click.echo(as_csv(RESULT_COLUMNS, rows))
     elif form == "md":
         click.echo(as_markdown(result_columns(table), table))
     else:

@@ -84,7 +84,7 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
 
 def _from_store(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     from watcher.cli.options import reading
-    from watcher.report import status
+    from watcher.report.running import lag_s, queue_eta_s
     from watcher.store.read import results as questions
 
     store = reading(flags, db)
@@ -96,8 +96,8 @@ def _from_store(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
         return {
             "queue": counts,
             "running": running,
-            "lag_s": status.lag_s(questions.oldest_queued_at(store), now_s),
-            "eta_s": status.queue_eta_s(counts.get("queued", 0), running, recent, launches),
+            "lag_s": lag_s(questions.oldest_queued_at(store), now_s),
+            "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
             "failures": questions.failure_count(store),
             "last_results": recent[:5],
         }
@@ -120,7 +120,7 @@ def _devices(flags: Globals) -> list[dict[str, Any]]:
 def _measured(job: dict[str, Any], now_s: float) -> dict[str, Any]:
     """The job with its progress, from the files of its launch."""
     from evalcore.launch_folder import LaunchFolder
-    from watcher.report.status import with_progress
+    from watcher.report.running import with_progress
 
     if job["folder"] is None:
         return with_progress(job, None, now_s)
@@ -145,7 +145,8 @@ def _clears() -> bool:
 def _show(facts: dict[str, Any]) -> None:
     from watcher.cli.showing import painted, print_table
     from watcher.domain.checkpoint import printable
-    from watcher.report.columns import Column, duration, integer, result_columns, size, text_column
+    from watcher.report.columns import Column, result_columns, text_column
+    from watcher.report.format import duration, integer, size
     from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
 

@@ -40,14 +40,14 @@ class Difference:
     method: str
 
     @property
-    def shows(self) -> bool:
-        """Can this set tell the two apart?"""
+    def significant(self) -> bool:
+        """At 95 %: zero is outside the interval."""
         return self.p < 1 - CONFIDENCE
 
 
 @dataclass(frozen=True)
 class NotComparable:
-    """Why there is no difference to speak of."""
+    """Why the two cannot be compared."""
 
     why: str
 
@@ -59,8 +59,8 @@ def compare_rows(a: Row, b: Row, windows: Windows) -> Difference | NotComparable
             return NotComparable(f"the loss of {_name(row)} is not finite")
     unlike = [key for key in MEASURED_ALIKE if a[key] != b[key]]
     if unlike:
-        said = ", ".join(f"{key} {_short(a[key])} and {_short(b[key])}" for key in unlike)
-        return NotComparable(f"they were not measured alike: {said}")
+        differing = ", ".join(f"{key} {_short(a[key])} and {_short(b[key])}" for key in unlike)
+        return NotComparable(f"they were measured differently: {differing}")
     left, right = windows.get(a["id"]), windows.get(b["id"])
     if left and right and list(left[1]) == list(right[1]) and len(left[0]) >= 2:
         return paired(left[0], right[0], left[1])
@@ -109,15 +109,15 @@ def _difference(value: float, stderr: float, freedom: float, windows: int, metho
     return Difference(value, stderr, value - critical * stderr, value + critical * stderr, p, windows, method)
 
 
-def verdict(found: Difference | NotComparable, a: str, b: str) -> str:
-    """One sentence for a person. a, b: names of the two sides."""
-    if isinstance(found, NotComparable):
-        return f"cannot be compared: {found.why}"
-    if found.difference == 0 and found.stderr == 0:
+def verdict(result: Difference | NotComparable, a: str, b: str) -> str:
+    """The comparison in one sentence. a, b: what the two are called."""
+    if isinstance(result, NotComparable):
+        return f"cannot be compared: {result.why}"
+    if result.difference == 0 and result.stderr == 0:
         return f"{a} and {b} are the same on every window"
-    if not found.shows:
-        return "no difference that this set can show"
-    return f"{b if found.difference < 0 else a} is better"
+    if not result.significant:
+        return "no significant difference on this set"
+    return f"{b if result.difference < 0 else a} is better"
 
 
 def _name(row: Row) -> str:

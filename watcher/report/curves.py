@@ -29,13 +29,13 @@ class Curve:
         return f"{self.run} / {self.eval_set}"
 
     def with_best(self, windows: Windows) -> Curve:
-        found = best_within_noise(self.rows, windows)
-        return Curve(self.run, self.eval_set, self.rows, found.row if found else None)
+        best = best_within_noise(self.rows, windows)
+        return Curve(self.run, self.eval_set, self.rows, best.row if best else None)
 
 
 @dataclass(frozen=True)
 class Best:
-    """row: the earliest that cannot be told from `lowest`. difference: lowest to row (None where they are one)."""
+    """row: the earliest not significantly worse than `lowest`. difference: lowest to row; None: the same row."""
 
     row: Row
     lowest: Row
@@ -82,9 +82,9 @@ def best_within_noise(rows: Sequence[Row], windows: Windows) -> Best | None:
     for row in finite:
         if row is lowest:
             break
-        found = compare_rows(lowest, row, windows)
-        if not isinstance(found, NotComparable) and not found.shows:
-            return Best(row, lowest, found)
+        difference = compare_rows(lowest, row, windows)
+        if not isinstance(difference, NotComparable) and not difference.significant:
+            return Best(row, lowest, difference)
     return Best(lowest, lowest, None)
 
 
@@ -93,13 +93,13 @@ def best_of_each(rows: Sequence[Row], windows: Windows) -> list[Best]:
     grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         grouped[(row["run"], row["eval_set"])].append(row)
-    found = []
+    bests = []
     for _, group in sorted(grouped.items()):
         group.sort(key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"]))
         best = best_within_noise(group, windows)
         if best is not None:
-            found.append(best)
-    return found
+            bests.append(best)
+    return bests
 
 
 def is_training_set(name: str) -> bool:
@@ -130,18 +130,18 @@ def mixtures(rows: Sequence[Row]) -> list[str]:
             continue
         for key in (*RESOLVED, "eval_digest"):
             ways[(row["run"], row["eval_set"])][key].add(row[key])
-    said = []
+    sentences = []
     for (run, name), values in sorted(ways.items()):
         if len(values["eval_digest"]) > 1:
-            said.append(
+            sentences.append(
                 f"{run} / {name} was redefined: rows of {len(values['eval_digest'])} definitions are not one curve"
             )
             continue
         for key in RESOLVED:
             if len(values[key]) > 1:
                 mixed = ", ".join(sorted(map(str, values[key])))
-                said.append(f"{run} / {name} was measured with different {key}: {mixed}")
-    return said
+                sentences.append(f"{run} / {name} was measured with different {key}: {mixed}")
+    return sentences
 
 
 def _gap(train: Row, other: Row) -> Gap:

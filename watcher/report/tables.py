@@ -1,15 +1,17 @@
-"""Columns and rows as text: a table that fits the terminal, aligned plain text in a pipe, Markdown.
+"""Rows as text: a table that fits the terminal, aligned plain text in a pipe, Markdown, CSV, JSON lines.
 
-Owns no meaning; columns.py says what a cell is.
+What a cell of a table holds is decided in columns.py. CSV and JSON lines keep all digits of a number.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from typing import Any
 
 from watcher.report.columns import Column, Row
+from watcher.report.format import csv_cell, json_text
 
 MIN_NAME = 12
 
@@ -32,8 +34,21 @@ def as_markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return "\n".join([line([column.head for column in columns]), rule, *body])
 
 
+def as_jsonl(rows: Sequence[Row]) -> str:
+    return "\n".join(map(json_text, rows))
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """RFC 4180 with a head line; an empty cell is NULL. Texts that spreadsheets would evaluate are escaped."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([csv_cell(row[column]) for column in columns] for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
 def as_facts(facts: dict[str, Any], indent: str = "") -> str:
-    """Names and values under one another."""
+    """One line for each name and value."""
     wide = max(map(len, facts), default=0)
     return "\n".join(f"{indent}{name:<{wide}}  {value}" for name, value in facts.items())
 
@@ -72,9 +87,9 @@ def _fitted(columns: Sequence[Column], rows: Sequence[Row], width: int, colour: 
 
 
 def _layout(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:
-    """Which columns fit, and how wide: numbers stay whole, names share what is left.
+    """Which columns fit, and how wide: numbers stay whole, names share the remaining width.
 
-    Where it is too narrow for all, the optional ones go first and then the last ones: half a number is none.
+    Where it is too narrow for all, optional columns are dropped first and then the last ones.
     """
     kept = list(columns)
     while True:

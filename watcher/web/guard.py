@@ -1,6 +1,6 @@
-"""What may come in, and what every answer says to the browser: methods, Host, Origin, paths, sizes, headers.
+"""Checks every request (method, Host, Origin, path, size) and sets the security headers of every response.
 
-Stands before the application; knows nothing of pages.
+ASGI middleware in front of the application; it knows no pages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADERS = (
 
 
 class Guard:
-    """ASGI middleware. hosts: further names under which this server may be asked for."""
+    """ASGI middleware. hosts: further Host names that requests may carry."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
         self._app = app
@@ -51,17 +51,17 @@ class Guard:
 
     def _why_refused(self, scope: Scope) -> tuple[int, str] | None:
         if scope["method"] not in ("GET", "HEAD"):
-            return 405, "this dashboard only shows; it takes GET and HEAD"
+            return 405, "the dashboard is read-only: GET and HEAD only"
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         if len(raw_path) + len(scope["query_string"]) > URL_MAX_BYTES:
             return 414, f"the address is longer than {URL_MAX_BYTES} bytes"
         path = scope["path"]
         if any(sign in path for sign in ("\0", "\\")) or ".." in path.split("/"):
-            return 400, "the path is not one of this dashboard's"
+            return 400, "invalid path"
         headers = [(key.lower(), value) for key, value in scope["headers"]]
         hosts = [value for key, value in headers if key == b"host"]
-        if len(hosts) != 1 or not self._knows(hosts[0].decode("latin-1")):
-            return 403, "unknown Host; add it to [web] allowed_hosts if this name is yours"
+        if len(hosts) != 1 or not self._is_known(hosts[0].decode("latin-1")):
+            return 403, "unknown Host; if this name is yours, add it to [web] allowed_hosts"
         origin = next((value.decode("latin-1") for key, value in headers if key == b"origin"), None)
         if origin is not None and (urlsplit(origin).hostname or "") not in self._hosts:
             return 403, "requests from another site are refused"
@@ -69,7 +69,7 @@ class Guard:
             return 413, "a request with a body is refused"
         return None
 
-    def _knows(self, host: str) -> bool:
+    def _is_known(self, host: str) -> bool:
         try:
             return (urlsplit(f"//{host}").hostname or "") in self._hosts
         except ValueError:

@@ -14,13 +14,13 @@ from watcher.report.progress import words
 class Health:
     """state: one of watcher.domain.health.HealthState. reasons: sentences, the worst first.
 
-    ready: has scanned once. work: what the daemon itself does that takes long (hashing data, scanning).
+    ready: has scanned once. work: the daemon's own long work (hashing data, scanning).
     """
 
     state: str
     reasons: tuple[str, ...]
     ready: bool
-    said_at: str | None
+    heartbeat_at: str | None
     work: tuple[str, ...] = ()
 
     @property
@@ -28,17 +28,19 @@ class Health:
         return self.state in ("ok", "starting")
 
     def as_json(self) -> dict[str, Any]:
-        said = {"reasons": list(self.reasons), "work": list(self.work), "said_at": self.said_at}
-        return {"ok": self.ok, "state": self.state, **said}
+        more = {"reasons": list(self.reasons), "work": list(self.work), "heartbeat_at": self.heartbeat_at}
+        return {"ok": self.ok, "state": self.state, **more}
 
 
-def judge(said: dict[str, Any] | None, lock: LockFacts, database: str | None, now_s: float) -> Health:
-    """said: the daemon's status file; database: why it cannot be read, if so."""
-    said = said or {}
-    at = said.get("at") if isinstance(said.get("at"), str) else None
-    runs = [run for run in said.get("runs") or [] if isinstance(run, dict)]
+def page_health(status: dict[str, Any] | None, lock: LockFacts, database: str | None, now_s: float) -> Health:
+    """status: the daemon's status file; database: why it cannot be read, if so."""
+    status = status or {}
+    at = status.get("at") if isinstance(status.get("at"), str) else None
+    runs = [run for run in status.get("runs") or [] if isinstance(run, dict)]
     held = lock.state is LockState.HELD
     ready = held and database is None and any(run.get("last_scan_age_s") is not None for run in runs)
-    health = judge_from_outside(said, lock, now_s, database)
-    work = tuple(words(one, now_s) for one in said.get("work") or [] if isinstance(one, dict)) if held else ()
+    health = judge_from_outside(status, lock, now_s, database)
+    work = (
+        tuple(words(record, now_s) for record in status.get("work") or [] if isinstance(record, dict)) if held else ()
+    )
     return Health(str(health.state), tuple(map(sentence, health.reasons)), ready, at, work)

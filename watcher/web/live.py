@@ -11,12 +11,12 @@ STREAMS_MAX = 64
 KEEPALIVE_S = 15.0
 T = TypeVar("T")
 
-#: All queries and rendering. Few threads: each has a memory arena of its own, and the daemon is to stay small.
+#: All queries and rendering. Few threads: each has a memory arena of its own, and the daemon must stay small.
 _THREADS = ThreadPoolExecutor(3, thread_name_prefix="dashboard")
 
 
 async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
-    """Run what blocks beside the event loop."""
+    """Run a blocking call outside the event loop."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, call, *arguments)
 
 

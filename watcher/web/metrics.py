@@ -20,15 +20,15 @@ def families(source: Source, now_s: float) -> list[Family]:
 
 
 def _health(source: Source, now_s: float) -> list[Family]:
-    health, said = source.health(), source.said() or {}
+    health, status = source.health(), source.status_file() or {}
     up = Family("ckptwatch_up", "1 while a daemon holds the lock.")
     up.add(int(health.state != "down"))
-    healthy = Family("ckptwatch_healthy", "1 where nothing needs a person's eye; /healthz tells the reasons.")
+    healthy = Family("ckptwatch_healthy", "1 where no action is needed; /healthz gives the reasons.")
     healthy.add(int(health.ok))
     scan = Family("ckptwatch_scan_age_seconds", "Time since the last finished scan of a run's folder.")
     dropped = Family("ckptwatch_event_overflows_total", "File events that the kernel dropped.", "counter")
-    silent_s = max(0.0, now_s - seconds(said["at"])) if said.get("at") else 0.0
-    for run in said.get("runs") or []:
+    silent_s = max(0.0, now_s - seconds(status["at"])) if status.get("at") else 0.0
+    for run in status.get("runs") or []:
         age_s = run.get("last_scan_age_s")
         scan.add(age_s + silent_s if age_s is not None else None, run=run.get("name"))
         dropped.add(run.get("overflows"), run=run.get("name"))
@@ -42,7 +42,7 @@ def _work(source: Source, now_s: float) -> list[Family]:
         jobs.add(counts.get(state, 0), state=state)
     waiting = Family("ckptwatch_oldest_waiting_seconds", "Age of the oldest waiting job; 0 where none waits.")
     waiting.add(max(0.0, now_s - seconds(waiting_at)) if waiting_at else 0.0)
-    checkpoints = Family("ckptwatch_checkpoints", "Registered checkpoints, older versions of a file aside.")
+    checkpoints = Family("ckptwatch_checkpoints", "Registered checkpoints, without older versions of a file.")
     results = Family("ckptwatch_results", "Rows in the table results.")
     newest = Family("ckptwatch_newest_checkpoint_seconds", "When the newest checkpoint was saved, Unix time.")
     for run in source.pages.runs():

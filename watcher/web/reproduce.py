@@ -1,4 +1,4 @@
-"""The command that measures one result again, word for word. Pure."""
+"""The command line that reproduces one result. Pure."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def command(checkpoint: Row, spec_json: str, result: Row | None = None) -> str:
     for flag, value in (
         ("--tokenizer", spec.get("tokenizer")),
         ("--seq-len", resolved.get("seq_len") or spec.get("seq_len")),
-        ("--stride", _other_than(resolved.get("stride") or spec.get("stride"), resolved.get("seq_len"))),
+        ("--stride", _unless_default(resolved.get("stride") or spec.get("stride"), resolved.get("seq_len"))),
         ("--max-tokens", spec.get("max_tokens")),
-        ("--dtype", resolved.get("dtype") or _other_than(spec.get("dtype"), "auto")),
+        ("--dtype", resolved.get("dtype") or _unless_default(spec.get("dtype"), "auto")),
         ("--device", str(resolved["device"]).split(":")[0].split(" ")[0] if resolved.get("device") else None),
-        ("--nproc", _other_than(resolved.get("world_size"), 1)),
+        ("--nproc", _unless_default(resolved.get("world_size"), 1)),
         ("--batch-size", resolved.get("batch_size")),
     ):
         if value is not None:
@@ -42,5 +42,5 @@ def _quoted(word: str) -> str:
     return "$'" + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + "'"
 
 
-def _other_than(value: Any, usual: Any) -> Any:
-    return None if value == usual else value
+def _unless_default(value: Any, default: Any) -> Any:
+    return None if value == default else value

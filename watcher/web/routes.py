@@ -150,7 +150,7 @@ class _Site:
 
     async def refused(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return await in_thread(self._failed, request, status, "There is no such page here.")
+        return await in_thread(self._failed, request, status, "There is no such page.")
 
     async def trouble(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, CkptwatchError)

@@ -1,4 +1,4 @@
-"""Where pages get their facts: the database's questions, the daemon's health file, progress and logs of launches.
+"""Where pages get their facts: queries, the daemon's status file, progress and logs of launches.
 
 Paths come from the database and the state folder only, never from a request, and must lie in the state folder.
 """
@@ -17,14 +17,14 @@ from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
 from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
-from watcher.web.health import Health, judge
+from watcher.web.health import Health, page_health
 
 FILE_MAX_BYTES = 1 << 20
 Row = dict[str, Any]
 
 
 class Readings(Protocol):
-    """The questions that watcher.store.read.dashboard answers."""
+    """The queries of watcher.store.read.dashboard."""
 
     def pulse(self) -> str: ...
     def stamp(self) -> str: ...
@@ -55,7 +55,7 @@ class Readings(Protocol):
 
 @dataclass
 class Source:
-    """read_log: a launch folder's log file -> its last words, escaped. windows: by result, for paired differences."""
+    """read_log: a launch folder's log file -> its end, escaped. windows: by result, for paired differences."""
 
     pages: Readings
     state: StateFolder
@@ -63,8 +63,8 @@ class Source:
     windows: Windows = field(default_factory=dict[int, Any])
     _pulse: tuple[str, str] = ("", "")
 
-    def said(self) -> Row | None:
-        """What the daemon last wrote of its health; None where it never did."""
+    def status_file(self) -> Row | None:
+        """What the daemon wrote last; None where it never did."""
         return _read_object(self.state.health)
 
     def health(self) -> Health:
@@ -73,7 +73,7 @@ class Source:
             self.pages.oldest_waiting_at()  # can the database be read?
         except CkptwatchError as error:
             trouble = error.cause
-        return judge(self.said(), lock_facts(self.state.lock, now_s), trouble, now_s)
+        return page_health(self.status_file(), lock_facts(self.state.lock, now_s), trouble, now_s)
 
     def pulse(self) -> str:
         """Changes when something new could be shown; the database is asked only when its files have changed."""
@@ -83,18 +83,18 @@ class Source:
                 self._pulse = (stamp, self.pages.pulse())
         except CkptwatchError as error:
             self._pulse = ("", error.cause)
-        health = self.said() or {}
-        progress = [self.progress(launch.get("folder")) for launch in health.get("launches") or []]
-        spoken = (
-            health.get("state"),
-            health.get("reasons"),
+        status = self.status_file() or {}
+        progress = [self.progress(launch.get("folder")) for launch in status.get("launches") or []]
+        shown = (
+            status.get("state"),
+            status.get("reasons"),
             [p and (p.get("phase"), p.get("done")) for p in progress],
-            health.get("work"),
+            status.get("work"),
         )
-        return f"{self._pulse[1]}|{spoken}|{is_held(self.state.lock)}"
+        return f"{self._pulse[1]}|{shown}|{is_held(self.state.lock)}"
 
     def progress(self, folder: str | None) -> Row | None:
-        """How far a running launch is, as its worker last wrote it."""
+        """The progress that the launch's worker wrote last."""
         inside = self._launch(folder)
         return _read_object(inside.progress) if inside else None
 
@@ -112,7 +112,7 @@ class Source:
 def _read_object(path: Path) -> Row | None:
     try:
         with open(path, "rb") as file:
-            said = json.loads(file.read(FILE_MAX_BYTES))
+            value = json.loads(file.read(FILE_MAX_BYTES))
     except (OSError, ValueError):
         return None
-    return said if isinstance(said, dict) else None
+    return value if isinstance(value, dict) else None

@@ -14,10 +14,10 @@ from typing import Any
 from watcher.domain.timestamps import seconds
 from watcher.report.comparison import Difference, compare_rows
 from watcher.report.progress import amount, share
-from watcher.report.status import of_job
+from watcher.report.running import progress_of_job
 from watcher.store.read.dashboard import CHART_COLUMNS, COMPARED_COLUMNS
 from watcher.web import reproduce
-from watcher.web.curves import series_of
+from watcher.web.chart_data import series_of
 from watcher.web.source import Row, Source
 
 PER_PAGE = 50
@@ -49,9 +49,9 @@ def overview(source: Source, query: Query) -> Row:
 def runs(source: Source, query: Query) -> Row:
     """All runs with their numbers by set; with `a`, `b` (run ids) and `set` the two beside each other by step."""
     pages = source.pages
-    found = pages.runs()
+    all_runs = pages.runs()
     standing = {(row["run"], row["eval_set"]): row for row in pages.latest()}
-    for run in found:
+    for run in all_runs:
         run["ignored"] = _object(run["ignored"])
         run["sets"] = [
             {"best": row, "latest": standing.get((row["run"], row["eval_set"]))}
@@ -60,7 +60,7 @@ def runs(source: Source, query: Query) -> Row:
         ]
     a, b = whole(query, "a"), whole(query, "b")
     sets = sorted({row["eval_set"] for row in standing.values()})
-    content: Row = {"runs": found, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
+    content: Row = {"runs": all_runs, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
     if a is not None and b is not None:
         chosen = query.get("set") or (sets or [""])[0]
         content["comparison"] = _compared(source, pages.curves((a, b), chosen, COMPARED_COLUMNS), a, b, chosen)
@@ -114,9 +114,9 @@ def job(source: Source, query: Query, job_id: int) -> Row:
     row = source.pages.job(job_id)
     if row is None:
         raise NoSuchThing(f"there is no job number {job_id}")
-    for one in row["tries"]:
-        one["log"] = source.log_tail(one["folder"])
-        del one["token"]
+    for attempt in row["tries"]:
+        attempt["log"] = source.log_tail(attempt["folder"])
+        del attempt["token"]
     return row
 
 
@@ -138,7 +138,7 @@ def system(source: Source, query: Query) -> Row:
         "database": pages.facts(),
         "state_folder": str(source.state.root),
         "disk": disk._asdict() if disk else None,
-        "daemon": source.said(),
+        "daemon": source.status_file(),
         "sinks": pages.exports(),
         "launches": launches,
         "events": [{**event, "detail": _object(event["detail"])} for event in pages.events(30)],
@@ -160,7 +160,7 @@ def results(source: Source, query: Query) -> Row:
 
 
 def whole(query: Query, key: str) -> int | None:
-    """A query value as an integer; what is none is as if it were not there."""
+    """A query value as an integer; None where it is missing or not an integer."""
     value = query.get(key, "")
     return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
 
@@ -168,42 +168,42 @@ def whole(query: Query, key: str) -> int | None:
 def _running(source: Source) -> list[Row]:
     rows = source.pages.running()
     for row in rows:
-        mine = of_job(source.progress(row["folder"]), row["attempt"])
-        row["progress"] = {"phase": mine["phase"], "share": share(mine), "amount": amount(mine)}
+        progress = progress_of_job(source.progress(row["folder"]), row["attempt"])
+        row["progress"] = {"phase": progress["phase"], "share": share(progress), "amount": amount(progress)}
     return rows
 
 
 def _compared(source: Source, curves: list[Row], a: int, b: int, eval_set: str) -> Row:
-    """Both runs on one set, at the newest steps that both have; differences paired by window where they are kept."""
+    """Both runs on one set, at the newest shared steps; differences are paired by window where windows are kept."""
     columns = {curve["run_id"]: curve["columns"] for curve in curves}
     names = {curve["run_id"]: curve["run"] for curve in curves}
-    mine = {step: at for at, step in enumerate(columns.get(a, {}).get("step", ()))}
-    theirs = {step: at for at, step in enumerate(columns.get(b, {}).get("step", ()))}
-    shared = sorted((step for step in mine.keys() & theirs.keys() if step is not None), reverse=True)
+    places_a = {step: at for at, step in enumerate(columns.get(a, {}).get("step", ()))}
+    places_b = {step: at for at, step in enumerate(columns.get(b, {}).get("step", ()))}
+    shared = sorted((step for step in places_a.keys() & places_b.keys() if step is not None), reverse=True)
     rows = []
     for step in shared[:COMPARED_SHOWN]:
-        one = {"run": names[a]} | {key: values[mine[step]] for key, values in columns[a].items()}
-        other = {"run": names[b]} | {key: values[theirs[step]] for key, values in columns[b].items()}
-        found = compare_rows(one, other, source.windows)
-        row = {"step": step, "a": one["loss"], "b": other["loss"], "difference": None, "stderr": None}
-        if isinstance(found, Difference):
-            row |= {"difference": found.difference, "stderr": found.stderr, "shows": found.shows}
-            row |= {"method": found.method, "why": None}
+        left = {"run": names[a]} | {key: values[places_a[step]] for key, values in columns[a].items()}
+        right = {"run": names[b]} | {key: values[places_b[step]] for key, values in columns[b].items()}
+        result = compare_rows(left, right, source.windows)
+        row = {"step": step, "a": left["loss"], "b": right["loss"], "difference": None, "stderr": None}
+        if isinstance(result, Difference):
+            row |= {"difference": result.difference, "stderr": result.stderr, "significant": result.significant}
+            row |= {"method": result.method, "why": None}
         else:
-            row |= {"shows": False, "method": None, "why": found.why}
+            row |= {"significant": False, "method": None, "why": result.why}
         rows.append(row)
-    left = {"only_a": len(mine) - len(shared), "only_b": len(theirs) - len(shared)}
-    return {"set": eval_set, "rows": rows, "steps": len(shared), **left}
+    unshared = {"only_a": len(places_a) - len(shared), "only_b": len(places_b) - len(shared)}
+    return {"set": eval_set, "rows": rows, "steps": len(shared), **unshared}
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in ("ckptwatch", "torch", "starlette", "uvicorn", "sqlalchemy"):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def _object(text: str | None) -> Any:

@@ -30,7 +30,7 @@ def test_two_steps_are_compared_window_by_window(ckptwatch, tmp_path):
     assert one["low"] < -0.1 < one["high"] < 0
     assert one["verdict"] == "step 200 is better"
     text = ckptwatch("compare", 200, 300, "--db", tmp_path / "r.db").out
-    assert "no difference that this set can show" in text
+    assert "no significant difference on this set" in text
 
 
 def test_two_runs_are_compared_at_the_steps_both_have(ckptwatch, tmp_path):

@@ -130,7 +130,7 @@ def test_inspect_tells_step_configuration_and_tensors(ckptwatch, tmp_path):
     embedding = next(tensor for tensor in facts["tensors"] if tensor["name"] == "token_embedding.weight")
     assert embedding == {"name": "token_embedding.weight", "dtype": "float32", "shape": [64, 16]}
     text = ckptwatch("inspect", tmp_path / "ckpt.pt").out
-    assert "1234  (payload:step)" in text
+    assert "1,234  (payload:step)" in text
     assert "more (--all shows them)" in text
 
 

@@ -20,7 +20,7 @@ from tests.support.database import small_run
 from watcher.domain.health import LockFacts, LockState, judge_from_outside
 from watcher.domain.timestamps import iso
 from watcher.report.progress import bar
-from watcher.report.status import queue_eta_s, with_progress
+from watcher.report.running import queue_eta_s, with_progress
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
 from watcher.store.schema import jobs
@@ -172,7 +172,7 @@ def test_the_time_left_is_what_the_windows_to_come_take():
     assert with_progress(job, said, 120.0)["eta_s"] == pytest.approx(60.0)
     assert with_progress(job, said, 130.0)["eta_s"] == pytest.approx(50.0)
     other = with_progress(job, {**said, "attempt": 4}, 120.0)
-    assert (other["eta_s"], other["phase"]) == (None, "waiting in its launch")
+    assert (other["eta_s"], other["phase"]) == (None, "assigned, not started")
     before = with_progress(job, asdict(Progress("importing")), 120.0)
     assert (before["phase"], before["share"], before["progress"]) == ("importing", None, "")
     recent = [{"load_seconds": 1.0, "eval_seconds": 9.0}]

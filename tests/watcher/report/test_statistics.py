@@ -75,7 +75,7 @@ def test_p_below_5_percent_says_the_same_as_an_interval_without_zero():
     chance = random.Random(7)
     for _ in range(200):
         found = paired(*_windows(chance, 20, chance.gauss(0, 0.03)))
-        assert found.shows == (not found.low <= 0 <= found.high)
+        assert found.significant == (not found.low <= 0 <= found.high)
 
 
 def test_pairing_finds_a_small_difference_that_standard_errors_alone_hide():
@@ -85,8 +85,8 @@ def test_pairing_finds_a_small_difference_that_standard_errors_alone_hide():
     spread = math.sqrt(sum((x - sum(a) / total * n) ** 2 for x, n in zip(a, targets, strict=True))) / total
     without = unpaired(sum(a) / total, sum(b) / total, spread, spread)
     assert with_pairs.difference == pytest.approx(without.difference)
-    assert with_pairs.shows
-    assert not without.shows
+    assert with_pairs.significant
+    assert not without.significant
     assert without.stderr > 5 * with_pairs.stderr
 
 

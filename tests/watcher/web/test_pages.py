@@ -60,9 +60,9 @@ def test_the_overview_shows_the_newest_result_and_the_best(url, made):
     assert twin["running"][0]["progress"] == {
         "phase": "evaluating",
         "share": 361 / 1024,
-        "amount": "361/1024 windows",
+        "amount": "361/1,024 windows",
     }
-    assert "361/1024 windows" in page
+    assert "361/1,024 windows" in page
 
 
 def test_a_checkpoint_page_tells_the_command_that_measures_it_again(url):
@@ -107,7 +107,7 @@ def test_two_runs_are_compared_at_the_steps_that_both_have_paired_by_window(url,
     assert [row["step"] for row in compared["rows"]] == [7777, 1000, 500]
     assert (compared["steps"], compared["only_a"], compared["only_b"]) == (3, 8, 0)
     paired, unpaired = compared["rows"][:2]
-    assert paired["method"] == "paired" and paired["shows"] and paired["difference"] == pytest.approx(-3 / 128)
+    assert paired["method"] == "paired" and paired["significant"] and paired["difference"] == pytest.approx(-3 / 128)
     assert unpaired["method"] == "unpaired"
     assert unpaired["difference"] == pytest.approx(unpaired["b"] - unpaired["a"])
     assert "paired" in get(url + "/runs?a=1&b=2&set=fineweb")[2]

@@ -13,8 +13,8 @@ from watcher.domain.timestamps import iso
 from watcher.errors import ConfigError
 from watcher.report.prometheus import Family, exposition
 from watcher.web import reproduce
-from watcher.web.curves import series_of
-from watcher.web.health import judge
+from watcher.web.chart_data import series_of
+from watcher.web.health import page_health
 from watcher.web.server import refuse_remote
 
 NOW_S = 1_800_000_000.0
@@ -23,7 +23,7 @@ SCANNED = {"at": iso(NOW_S - 1), "state": "ok", "reasons": [], "runs": [{"name":
 
 
 def test_a_daemon_that_spoke_a_moment_ago_is_healthy_and_ready():
-    health = judge(SCANNED, HELD, None, NOW_S)
+    health = page_health(SCANNED, HELD, None, NOW_S)
     assert (health.ok, health.state, health.ready) == (True, "ok", True)
 
 
@@ -39,13 +39,13 @@ def test_a_daemon_that_spoke_a_moment_ago_is_healthy_and_ready():
     ],
 )
 def test_health_goes_bad_with_a_reason(said, lock, database, state, word):
-    health = judge(said, lock, database, NOW_S)
+    health = page_health(said, lock, database, NOW_S)
     assert health.state == state and not health.ok
     assert any(word in reason for reason in health.reasons)
 
 
 def test_a_daemon_is_not_ready_before_its_first_scan():
-    assert not judge({**SCANNED, "runs": [{"name": "r", "last_scan_age_s": None}]}, HELD, None, NOW_S).ready
+    assert not page_health({**SCANNED, "runs": [{"name": "r", "last_scan_age_s": None}]}, HELD, None, NOW_S).ready
 
 
 def curve(count: int) -> dict:

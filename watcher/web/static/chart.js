@@ -1,9 +1,10 @@
-// The loss curve: uPlot over /api/curves. Several runs and sets, error band, best marked, the trainer's own dashed.
+// The loss curve: uPlot over /api/curves. Several runs and sets, 95 % band, lowest loss marked, logged loss dashed.
 "use strict";
 (() => {
   const box = document.getElementById("chart");
   if (!box) return;
   const chips = document.getElementById("chips"), readout = document.getElementById("readout");
+  const BAND_SIGMAS = 1.959963984540054; // 95 % of a normal distribution
   const wanted = { x: "step", y: "linear", band: true, logged: true };
   const hidden = new Set();
   let series = [], plot = null, asked = "";
@@ -21,7 +22,7 @@
   }
 
   function short(value) {
-    if (value == null) return "–";
+    if (value == null) return "-";
     for (const [size, unit] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
       if (Math.abs(value) >= size) return `${+(value / size).toPrecision(3)}${unit}`;
     }
@@ -40,7 +41,7 @@
   function band(one, i, sign) {
     const loss = one.loss[i], error = one.stderr[i];
     if (!wanted.band || loss == null || error == null) return null;
-    const edge = loss + sign * error;
+    const edge = loss + sign * BAND_SIGMAS * error;
     return wanted.y === "log" && edge <= 0 ? null : edge;
   }
 
@@ -79,11 +80,11 @@
       axes: [xAxis, { ...axis, size: 56, values: figures }],
       cursor: { points: { size: 7 }, drag: { x: true, y: false } },
       legend: { show: false },
-      hooks: { draw: [(u) => mark(u, shown, tables)], setCursor: [(u) => tell(u, shown)] },
+      hooks: { draw: [(u) => mark(u, shown, tables)], setCursor: [(u) => showValues(u, shown)] },
     };
   }
 
-  // A ring around each best, a triangle at the top edge where a loss is not finite.
+  // A ring around each lowest loss, a triangle at the top edge where a loss is not finite.
   function mark(u, shown, tables) {
     const context = u.ctx, ratio = devicePixelRatio || 1;
     context.save();
@@ -114,11 +115,11 @@
     context.restore();
   }
 
-  function tell(u, shown) {
+  function showValues(u, shown) {
     const i = u.cursor.idx;
     readout.replaceChildren();
     if (i == null || !u.data[0].length) {
-      readout.append("○ marks the best; ▾ a loss that is not finite. Drag to zoom, double click to go back.");
+      readout.append("○ lowest loss; ▾ loss not finite. Drag to zoom, double-click to reset.");
       return;
     }
     const x = u.data[0][i];
@@ -129,9 +130,9 @@
       if (loss == null && own == null) return;
       const high = u.data[3 + 4 * n][i];
       readout.append("   ", text("span", "●", `k${series.indexOf(one) % 8}`), ` ${label(one)} `);
-      readout.append(text("b", loss == null ? "–" : loss.toFixed(4)));
-      if (high != null) readout.append(` ±${(high - loss).toFixed(4)}`);
-      if (own != null) readout.append(` (trainer ${own.toFixed(4)})`);
+      readout.append(text("b", loss == null ? "-" : loss.toFixed(4)));
+      if (high != null) readout.append(` ±${(high - loss).toFixed(4)} (95 %)`);
+      if (own != null) readout.append(` (logged ${own.toFixed(4)})`);
     });
   }
 
@@ -155,7 +156,7 @@
       chip.append(text("span", last == null ? "not finite" : last.toFixed(4), "last"));
       if (one.mixed) {
         chip.append(text("span", "mixed", "tag"));
-        chip.title = `not all points were measured alike: ${one.resolved.join("; ")}`;
+        chip.title = `points were measured differently: ${one.resolved.join("; ")}`;
       }
       return chip;
     }));

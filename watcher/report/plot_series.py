@@ -1,4 +1,4 @@
-"""Curves as numbers to draw: x, y, error band, the trainer's own logged loss, the best point, what diverged. Pure."""
+"""Curves as numbers to draw: x, y, 95 % band, the loss logged by the trainer, the best point, diverged steps. Pure."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Series:
 
 def series_of(curves: Sequence[Curve], x: str = "step", y: str = "loss") -> list[Series]:
     """x: a key of AXES, y: a key of VALUES. Curves that have nothing on these axes are left out."""
-    found = [_one(curve, x, y) for curve in curves]
-    return [one for one in found if one.xs or one.diverged]
+    every = [_series(curve, x, y) for curve in curves]
+    return [series for series in every if series.xs or series.diverged]
 
 
-def _one(curve: Curve, x: str, y: str) -> Series:
+def _series(curve: Curve, x: str, y: str) -> Series:
     start_s = min((seconds(row["saved_at"]) for row in curve.rows), default=0.0)
     placed = [(at, row) for row in curve.rows if (at := _x_of(row, x, start_s)) is not None]
     placed.sort(key=lambda pair: pair[0])
@@ -70,8 +70,8 @@ def _x_of(row: Row, x: str, start_s: float) -> float | None:
 def _band(row: Row, y: str) -> tuple[float, float] | None:
     if row["loss_stderr"] is None or y == "bits_per_byte":
         return None
-    failpoint = BAND_SIGMAS * row["loss_stderr"]
-    low, high = row["loss"] - failpoint, row["loss"] + failpoint
+    half_width = BAND_SIGMAS * row["loss_stderr"]
+    low, high = row["loss"] - half_width, row["loss"] + half_width
     if y == "loss":
         return low, high
     return math.exp(low), math.exp(min(high, 700.0))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from watcher.errors import EnvironmentProblem
-from watcher.report.series import AXES, VALUES, Series
+from watcher.report.plot_series import AXES, VALUES, Series
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from watcher.errors import EnvironmentProblem
-from watcher.report.series import AXES, VALUES, Series
+from watcher.report.plot_series import AXES, VALUES, Series
 
 
 def save(series: Sequence[Series], x: str, y: str, out: Path, *, log: bool) -> None:

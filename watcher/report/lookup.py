@@ -1,4 +1,4 @@
-"""Names that a person typed against the names that exist: the nearest valid one where there is no such thing."""
+"""Names and steps from the command line, looked up among those that exist; an error names the nearest valid one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `compare A B` means: two steps of a run, two runs at equal steps, or RUN@STEP on either side. Pure."""
+"""Which pairs of results `compare A B` compares: two steps of a run, two runs at equal steps, or RUN@STEP. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from watcher.errors import NothingFound, UsageError
 from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
 from watcher.report.curves import Curve
-from watcher.report.names import expect, expect_step
+from watcher.report.lookup import expect, expect_step
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side: a run, a step, or both. None: not said."""
+class Selection:
+    """What A or B names: a run, a step, or both. None: not given."""
 
     run: str | None
     step: int | None
@@ -28,31 +28,31 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedPair:
     """One pair of results on one set."""
 
     eval_set: str
     a: Row
     b: Row
-    found: Difference | NotComparable
+    result: Difference | NotComparable
 
 
-def parse_side(text: str, runs: Sequence[str]) -> Side:
+def parse_selection(text: str, runs: Sequence[str]) -> Selection:
     """A run's name, a step, or RUN@STEP. A run whose name is a number goes before a step. Raises NothingFound."""
     if text in runs:
-        return Side(text, None)
+        return Selection(text, None)
     if text.isdigit():
-        return Side(None, int(text))
+        return Selection(None, int(text))
     run, at, step = text.rpartition("@")
     if at and step.isdigit():
         expect("run", run, runs)
-        return Side(run, int(step))
+        return Selection(run, int(step))
     expect("run", text, runs)
     raise AssertionError("unreachable")  # expect has raised
 
 
-def pair_up(a: Side, b: Side, curves: Sequence[Curve]) -> list[tuple[str, Row, Row]]:
-    """(set, row of a, row of b) for everything that both sides have. Raises NothingFound or UsageError.
+def matching_pairs(a: Selection, b: Selection, curves: Sequence[Curve]) -> list[tuple[str, Row, Row]]:
+    """(set, row of a, row of b) for every set and step that both have. Raises NothingFound or UsageError.
 
     Two runs without steps are paired at every step that both have; a step without a run means the only run there is.
     """
@@ -63,36 +63,36 @@ def pair_up(a: Side, b: Side, curves: Sequence[Curve]) -> list[tuple[str, Row, R
     pairs = []
     for left in curves:
         for right in curves:
-            if left.eval_set != right.eval_set or not (_is(left, a) and _is(right, b)):
+            if left.eval_set != right.eval_set or not (_selects(left, a) and _selects(right, b)):
                 continue
             if a.step is not None and a.run is None and b.run is None and left.run != right.run:
                 continue
             pairs += [(left.eval_set, x, y) for x, y in _rows(left, right, a, b)]
     if not pairs:
-        _say_what_is_missing(a, b, curves)
+        _raise_what_is_missing(a, b, curves)
     return pairs
 
 
-def compare_all(pairs: Sequence[tuple[str, Row, Row]], windows: Windows) -> list[Compared]:
-    return [Compared(name, x, y, compare_rows(x, y, windows)) for name, x, y in pairs]
+def compare_pairs(pairs: Sequence[tuple[str, Row, Row]], windows: Windows) -> list[ComparedPair]:
+    return [ComparedPair(name, x, y, compare_rows(x, y, windows)) for name, x, y in pairs]
 
 
-def _is(curve: Curve, side: Side) -> bool:
-    return side.run is None or curve.run == side.run
+def _selects(curve: Curve, selection: Selection) -> bool:
+    return selection.run is None or curve.run == selection.run
 
 
-def _rows(left: Curve, right: Curve, a: Side, b: Side) -> list[tuple[Row, Row]]:
+def _rows(left: Curve, right: Curve, a: Selection, b: Selection) -> list[tuple[Row, Row]]:
     lefts, rights = ({row["step"]: row for row in curve.rows} for curve in (left, right))
     if a.step is None or b.step is None:
         return [(lefts[step], rights[step]) for step in lefts if step in rights]
     return [(lefts[a.step], rights[b.step])] if a.step in lefts and b.step in rights else []
 
 
-def _say_what_is_missing(a: Side, b: Side, curves: Sequence[Curve]) -> None:
-    for side in (a, b):
-        steps = sorted({row["step"] for curve in curves if _is(curve, side) for row in curve.rows})
-        if side.step is not None:
-            expect_step(side.step, steps)
+def _raise_what_is_missing(a: Selection, b: Selection, curves: Sequence[Curve]) -> None:
+    for selection in (a, b):
+        steps = sorted({row["step"] for curve in curves if _selects(curve, selection) for row in curve.rows})
+        if selection.step is not None:
+            expect_step(selection.step, steps)
         elif not steps:
-            raise NothingFound(f"{side} has no results with a step", hint="ckptwatch results")
+            raise NothingFound(f"{selection} has no results with a step", hint="ckptwatch results")
     raise NothingFound(f"{a} and {b} share no eval set and step", hint="ckptwatch results shows what there is")

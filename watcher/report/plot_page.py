@@ -1,4 +1,4 @@
-"""Curves as one HTML file that holds everything: data, drawing, style. Opens offline, asks nothing of anybody."""
+"""Curves as one HTML file with data, script and style in it. It opens offline and makes no request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from html import escape
 from importlib import resources
 
-from watcher.report.series import AXES, VALUES, Series
+from watcher.report.plot_series import AXES, VALUES, Series
 
 
 def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -> str:
@@ -16,5 +16,5 @@ def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -
     data = {"series": [asdict(one) for one in series], "x": AXES[x], "y": VALUES[y], "log": log}
     # `<` is written as an escape: nothing in the data can end the script element
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
-    template = resources.files("watcher.report").joinpath("page.html").read_text(encoding="utf-8")
+    template = resources.files("watcher.report").joinpath("plot_page.html").read_text(encoding="utf-8")
     return template.replace("@TITLE@", escape(title)).replace("@DATA@", text)
