@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -85,7 +84,9 @@ def db_flag(url: str) -> str:
 
 def print_json(value: Any) -> None:
     """Strict JSON on stdout: non-finite numbers are null."""
-    click.echo(json.dumps(_strict(value), indent=2, ensure_ascii=False, default=str))
+    from watcher.report.format import json_text
+
+    click.echo(json_text(value, indent=2))
 
 
 def say(words: str) -> None:
@@ -102,13 +103,3 @@ def fail(error: CkptwatchError) -> None:
         say(f"  tried: {error.tried}")
     if error.hint:
         say(f"  next:  {error.hint}")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return value

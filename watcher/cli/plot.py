@@ -51,6 +51,7 @@ def command(
         raise NothingFound(f"no result has {VALUES[y]} by {x}", hint="ckptwatch plot --by step, or ckptwatch results")
     if out is None:
         from watcher.cli.showing import in_colour
+        from watcher.report import plot_terminal
 
         space = shutil.get_terminal_size((80, 24))
         click.echo(

@@ -31,12 +31,14 @@ def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: s
 
     Exit status: 0 healthy, 10 no daemon, 11 stalled, 12 degraded, paused or not readable (and why).
     """
+    from watcher.report.format import json_text
+
     while True:
         facts = gather(flags, db, time.time())
         if as_json and not watch:
             print_json(facts)
         elif as_json:
-            click.echo(json.dumps(facts, ensure_ascii=False))
+            click.echo(json_text(facts))
         else:
             if watch and _clears():
                 click.clear()
