@@ -17,7 +17,7 @@ from watcher.domain.health import Pause, Paused, Problem, Reason
 EVENTS: dict[str, tuple[int, str]] = {
     "daemon_started": (1, "watching {dirs}; results in {database}"),
     "daemon_stopped": (1, "stopped: {reason}"),
-    "settings_reloaded": (1, "the settings and data in use are the new ones"),
+    "settings_reloaded": (1, "settings reloaded: the new settings and data are in use"),
     "data_changed": (0, "validation data changed: {files}; hashing it again, then evaluating on the new content"),
     "settings_refused": (0, "settings not reloaded, the old ones stay: {reason}"),
     "settings_wait": (0, "settings not reloaded yet, the old ones stay meanwhile: {reason}"),

@@ -166,7 +166,7 @@ def test_row_90_a_late_answer_of_a_fenced_attempt_is_rejected(site):
     wait_until(lambda: here.query("SELECT 1 FROM attempts WHERE started_at IS NOT NULL"))
     assert here.cli("queue", "cancel", "1").returncode == 0
     wait_until(lambda: here.jobs()[0][1] == "cancelled")
-    wait_until(lambda: "a late answer" in here.log())
+    wait_until(lambda: "a late outcome" in here.log())
     wait_until(lambda: here.query("SELECT 1 FROM attempts WHERE outcome IS NOT NULL"))
     assert here.results() == {}
     assert here.jobs() == [("step_1.pt", "cancelled", "by_user", 0, 0)]
