@@ -1,4 +1,4 @@
-# The front door. `make` alone prints what there is.
+# `make` without a target lists the targets.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -8,26 +8,26 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
 
-help: ## what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-setup: $(STAMP) ## .venv with ckptwatch, all extras and what the tests need
+setup: $(STAMP) ## create .venv with ckptwatch, all extras and the test tools
 
 $(STAMP): pyproject.toml constraints/cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q --upgrade-strategy only-if-needed -c constraints/cpu.txt -e '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP) ## a GPT trains, ckptwatch evaluates beside it: about a minute and a half
+demo: $(STAMP) ## train a small GPT and evaluate its checkpoints: about 90 seconds
 	$(VENV)/bin/ckptwatch demo --dir .demo
 
-test: $(STAMP) ## the tests: no GPU, no network
+test: $(STAMP) ## run the tests (no GPU, no network)
 	$(RUN) -m pytest
 
-faults: $(STAMP) ## the fault matrix: real files, processes, mounts, signals (needs root for some rows)
+faults: $(STAMP) ## run the fault matrix: files, processes, mounts, signals (some rows need root)
 	$(RUN) -m pytest -m faults tests/faults
 
-check: $(STAMP) ## ruff, types, generated pages current
+check: $(STAMP) ## ruff, mypy, and that generated pages are current
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -45,22 +45,22 @@ JOBS ?= 10000
 soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JOBS=10000)
 	$(RUN) -m tests.faults.soak $(JOBS)
 
-bench: $(STAMP) ## every benchmark of bench/README.md on this machine
+bench: $(STAMP) ## run every benchmark of bench/README.md
 	$(RUN) -m bench
 
 bench-gpu: ## the core's benchmark on one CUDA device; needs torch, numpy, tiktoken only
 	$(PYTHON) bench/gpu.py
 
-docs: $(STAMP) ## generate the reference and build the site into site/
+docs: $(STAMP) ## generate the reference and build the site in site/
 	$(RUN) -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
 
-test-systemd test-image test-slurm test-postgres: test-%: $(STAMP) ## an engine for real: installs its Debian packages, needs root
+test-systemd test-image test-slurm test-postgres: test-%: $(STAMP) ## test against a real engine; installs its Debian packages, needs root
 	bash tests/engines/install.sh $*
 	$(RUN) -m pytest -m $* tests/engines
 
-test-browser: $(STAMP) ## the dashboard in a real Chromium
+test-browser: $(STAMP) ## test the dashboard in Chromium
 	$(RUN) -m pytest -m browser tests/browser
 
-clean: ## remove what make made
+clean: ## remove what make created
 	rm -rf $(VENV) .demo site build *.egg-info

@@ -45,7 +45,7 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """Loads a verb's module when it is asked for; offers the nearest verb for an unknown one."""
+    """Imports a verb's module on use; suggests the nearest verb for an unknown one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -77,7 +77,7 @@ class Verbs(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="Log only problems.")
 @click.pass_context
 def root(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool) -> None:
-    """Evaluate every checkpoint that a PyTorch trainer saves, exactly once, beside the training."""
+    """Evaluate every checkpoint that a PyTorch trainer saves, exactly once, outside the training process."""
     ctx.obj = Globals(config_file, verbose, quiet)
 
 

@@ -1,4 +1,4 @@
-"""`ckptwatch compare`: is the difference of two checkpoints, or of two runs, more than noise?"""
+"""`ckptwatch compare`: the difference of two checkpoints or runs, with its interval and significance."""
 
 from __future__ import annotations
 
@@ -117,6 +117,6 @@ def _show(compared: list[Any]) -> None:
         click.echo(f"{printable(pair.eval_set)}: {_verdict(pair)}")
     methods = {pair.result.method for pair in compared if isinstance(pair.result, Difference)}
     if "unpaired" in methods:
-        say("note: no windows are kept for some of these; their interval is from the two standard errors, and too wide")
+        say("note: no per-window sums are stored for some of these; the interval from standard errors is too wide")
     if len(compared) > 5:
         say(f"note: {len(compared)} comparisons: about one in twenty is significant by chance alone")

@@ -1,4 +1,4 @@
-"""`ckptwatch completion`: the lines that teach a shell to complete verbs and flags."""
+"""`ckptwatch completion`: shell completion of verbs and flags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOW = {
 def command(ctx: click.Context, shell: str | None) -> None:
     """Print the completion script for a shell.
 
-    By default for the one in $SHELL.
+    The default is the shell in $SHELL.
     """
     name = shell or os.path.basename(os.environ.get("SHELL", ""))
     kind = get_completion_class(name)

@@ -1,4 +1,4 @@
-"""`ckptwatch config`: the settings in force, whether a file is right, and every key there is."""
+"""`ckptwatch config`: print the effective settings, validate a file, print every key."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from watcher.errors import ConfigError
 
 @click.group("config", epilog="Example:  ckptwatch config validate")
 def command() -> None:
-    """The settings: show, validate, schema."""
+    """Settings: show, validate, schema."""
 
 
 @command.command("show", epilog="Example:  ckptwatch -c my.toml config show")
 @json_option
 @click.pass_obj
 def show(flags: Globals, as_json: bool) -> None:
-    """Print the settings in force: the file with CKPTWATCH_* over it, defaults filled in, secrets masked."""
+    """Print the effective settings: file, then CKPTWATCH_* variables, with defaults; secrets masked."""
     from watcher.settings.load import load_settings
     from watcher.settings.masking import shown
     from watcher.settings.template import as_toml
@@ -34,7 +34,7 @@ def show(flags: Globals, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def validate(flags: Globals, file: str | None, as_json: bool) -> None:
-    """Check the settings file: every problem at once, exit status 3 where there is one."""
+    """Check the settings file and print every problem; exit status 3 if there is one."""
     from pathlib import Path
 
     from watcher.settings.load import load_settings
@@ -48,12 +48,12 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
             print_json({"file": str(where), "valid": False, "problems": error.cause.splitlines()[1:] or [error.cause]})
         raise
     absent = [
-        f"[[run]] {run.name}: the folder {run.dir} is not there yet" for run in settings.run if not run.dir.is_dir()
+        f"[[run]] {run.name}: the folder {run.dir} does not exist yet" for run in settings.run if not run.dir.is_dir()
     ]
     if not settings.run:
         absent.append("no [[run]]: nothing is watched")
     if not settings.eval:
-        absent.append("no [[eval]]: nothing is measured")
+        absent.append("no [[eval]]: nothing is evaluated")
     if as_json:
         print_json({"file": str(where), "valid": True, "problems": [], "warnings": absent})
         return
@@ -69,7 +69,7 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
 @click.option("--toml", "as_toml_", is_flag=True, help="As a commented TOML file with every key and its default.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON schema (the default).")
 def schema_(as_toml_: bool, as_json: bool) -> None:
-    """Print every key with its meaning and default."""
+    """Print every key with its description and default."""
     from watcher.settings.template import full_toml, schema
 
     if as_toml_ and not as_json:

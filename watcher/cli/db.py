@@ -1,4 +1,4 @@
-"""`ckptwatch db`: where the database is, is it sound, bring it to this version's schema, copy it."""
+"""`ckptwatch db`: locate, check, migrate, back up and copy the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command() -> None:
 @db_option
 @click.pass_obj
 def path_(flags: Globals, as_json: bool, db: str | None) -> None:
-    """Print the database's path (or URL) alone."""
+    """Print the database's path (or URL)."""
     from watcher.store.engine import sqlite_path
 
     url = database_url(flags, db)
@@ -37,7 +37,7 @@ def path_(flags: Globals, as_json: bool, db: str | None) -> None:
 @db_option
 @click.pass_obj
 def check(flags: Globals, as_json: bool, db: str | None) -> None:
-    """Check every page, every reference and the schema. Changes nothing; exit status 7 where something is wrong."""
+    """Check every page, every reference and the schema. Changes nothing; exit status 7 on a problem."""
     from watcher.report.tables import as_facts
     from watcher.store.maintenance import check as look_over
     from watcher.store.maintenance import is_sound
@@ -49,8 +49,8 @@ def check(flags: Globals, as_json: bool, db: str | None) -> None:
         click.echo(as_facts(facts))
     if not is_sound(facts):
         older = facts.get("integrity") == "ok" and facts.get("schema") != facts.get("newest_schema")
-        hint = "ckptwatch db migrate" if older else "restore a backup, or begin a new database with --db FILE"
-        raise StoreRefused(f"the database {facts.get('database', '')} is not as it should be", hint=hint)
+        hint = "ckptwatch db migrate" if older else "restore a backup, or start a new database with --db FILE"
+        raise StoreRefused(f"the database {facts.get('database', '')} failed the check", hint=hint)
 
 
 @command.command("migrate", epilog="Example:  ckptwatch db migrate")
@@ -58,7 +58,7 @@ def check(flags: Globals, as_json: bool, db: str | None) -> None:
 @db_option
 @click.pass_obj
 def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
-    """Bring the database to this version's schema, after a copy. The daemon does so by itself when it starts."""
+    """Migrate the database to this version's schema, after a backup. The daemon does this when it starts."""
     from watcher.cli.showing import state_folder
     from watcher.pipeline.ownership import own_database
     from watcher.store.engine import sqlite_path
@@ -67,7 +67,7 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
     url = database_url(flags, db)
     file = sqlite_path(url)
     if file is not None and not file.exists():
-        raise NothingFound(f"there is no database at {file}", hint="`ckptwatch run` makes one")
+        raise NothingFound(f"there is no database at {file}", hint="ckptwatch run creates one")
     own_database(url, state_folder(flags, db)).close()  # migrates it, with one writer at any time
     facts = look_over(url)
     if as_json:
@@ -82,20 +82,20 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
 @db_option
 @click.pass_obj
 def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> None:
-    """Write a consistent copy, also while the daemon runs; beside the database unless FILE is given."""
+    """Write a consistent copy, even while the daemon runs; FILE defaults to a name beside the database."""
     from watcher.store.engine import sqlite_path
     from watcher.store.maintenance import back_up_to, backup_name
     from watcher.store.migrate import refuse_unless_ours
 
     source = sqlite_path(database_url(flags, db))
     if source is None:
-        raise UsageError("a database server has its own backup", hint="pg_dump")
+        raise UsageError("backup is for SQLite databases", hint="pg_dump")
     if not source.exists():
-        raise NothingFound(f"there is no database at {source}", hint="ckptwatch db path says where it is looked for")
+        raise NothingFound(f"there is no database at {source}", hint="ckptwatch db path prints the expected path")
     refuse_unless_ours(source, whole=False)
     copy = Path(file) if file is not None else backup_name(source)
     if copy.exists():
-        raise UsageError(f"{copy} exists already", hint="give a name that is free")
+        raise UsageError(f"{copy} exists already", hint="give another FILE")
     back_up_to(source, copy)
     if as_json:
         print_json({"backup": str(copy), "bytes": copy.stat().st_size})
@@ -109,7 +109,7 @@ def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> N
 @db_option
 @click.pass_obj
 def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
-    """Copy the whole history into another, empty database: from SQLite to PostgreSQL, say. No daemon may run."""
+    """Copy everything into another, empty database, e.g. from SQLite to PostgreSQL. No daemon may run."""
     import time
 
     from watcher.cli.showing import state_folder

@@ -1,4 +1,4 @@
-"""`ckptwatch demo`: a small GPT trains for a minute while the daemon evaluates what it saves."""
+"""`ckptwatch demo`: a small GPT trains for a minute while the daemon evaluates its checkpoints."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MARK = ".ckptwatch-demo"
 
 
 @click.command("demo", epilog="Example:  ckptwatch demo --steps 120")
-@click.option("--dir", "folder", default="ckptwatch-demo", show_default=True, metavar="DIR", help="Where it plays.")
+@click.option("--dir", "folder", default="ckptwatch-demo", show_default=True, metavar="DIR", help="Working directory.")
 @click.option("--steps", type=click.IntRange(1), default=240, show_default=True, help="Training steps.")
 @click.option("--save-every", type=click.IntRange(1), default=30, show_default=True, help="Steps between checkpoints.")
 @click.pass_obj
 def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
-    """Train a small GPT and watch it being evaluated: about a minute and a half, no data or GPU needed."""
+    """Train a small GPT and evaluate its checkpoints meanwhile: about 90 seconds, no data or GPU needed."""
     import evalcore
     from watcher.cli import main
     from watcher.daemon import Daemon
@@ -44,8 +44,8 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
             "store": {"url": database},
         },
     )
-    say(f"A GPT of 0.6 M parameters trains in a process of its own; it saves to {checkpoints}")
-    say("in place, not atomically, and keeps its last two files. ckptwatch watches beside it.\n")
+    say(f"A GPT of 0.6 M parameters trains in a separate process and saves to {checkpoints}")
+    say("in place, not atomically, and keeps its last two files. ckptwatch evaluates them meanwhile.\n")
     trainer = DemoTrainer(texts / "train.txt", checkpoints, steps, save_every)
     ended_s: list[float] = []
 
@@ -65,17 +65,17 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     if daemon.signals.stops:
         raise click.exceptions.Exit(130)
     if trainer.ended():
-        raise CkptwatchError("the demo's trainer failed", hint="its error stands above; ckptwatch doctor")
+        raise CkptwatchError("the demo's trainer failed", hint="see its error above; ckptwatch doctor")
     for verb in (["results", "--db", database], ["plot", "--db", database]):
         say("")
         main(verb)
-    say(f"\nThe results are in {database}; ask it anything:")
+    say(f"\nThe results are in {database}:")
     say(f"  sqlite3 {database} 'SELECT step, loss, ppl FROM results ORDER BY step'")
-    say("Next, your own:  ckptwatch run --dir YOUR_CHECKPOINTS --data YOUR_VALIDATION_SET")
+    say("Next, your own run:  ckptwatch run --dir YOUR_CHECKPOINTS --data YOUR_VALIDATION_SET")
 
 
 def _empty(root: Path) -> None:
-    """A folder of the demo's own is made anew; any other that is not empty is left alone."""
+    """Recreate a folder that an earlier demo made; refuse any other folder that is not empty."""
     if root.exists():
         if not (root / MARK).exists() and any(root.iterdir()):
             raise UsageError(f"{root} is not empty and was not made by the demo", hint="ckptwatch demo --dir ANOTHER")

@@ -1,4 +1,4 @@
-"""`ckptwatch doctor`: is this machine fit, and what to do where it is not."""
+"""`ckptwatch doctor`: checks of this machine, each with its fix."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "red"}
 @db_option
 @click.pass_obj
 def command(flags: Globals, as_json: bool, db: str | None) -> None:
-    """Examine this machine and say what to do.
+    """Check this machine and print fixes.
 
     Python, torch, SQLite, file systems, inotify, permissions, clock, disk, GPUs, extras.
-    Exit status 7 where something keeps ckptwatch from working.
+    Exit status 7 if a problem prevents ckptwatch from working.
     """
     from watcher.cli.showing import painted, state_folder
     from watcher.domain.checkpoint import printable
@@ -29,18 +29,18 @@ def command(flags: Globals, as_json: bool, db: str | None) -> None:
     from watcher.setup.doctor import examine
 
     settings = load_settings(flags.settings_file())
-    found = examine(settings, database_url(flags, db), state_folder(flags, db), time.time())
+    findings = examine(settings, database_url(flags, db), state_folder(flags, db), time.time())
     if as_json:
-        print_json([asdict(finding) for finding in found])
+        print_json([asdict(finding) for finding in findings])
     else:
-        wide = max(len(finding.check) for finding in found)
-        for finding in found:
+        wide = max(len(finding.check) for finding in findings)
+        for finding in findings:
             level = painted(f"{finding.level:<7}", COLOURS[finding.level])
             click.echo(f"{level}  {printable(finding.check):<{wide}}  {printable(finding.words)}")
             if finding.fix:
                 click.echo(f"{'':7}  {'':<{wide}}  -> {printable(finding.fix)}")
-    problems = [finding for finding in found if finding.level == "problem"]
+    problems = [finding for finding in findings if finding.level == "problem"]
     if problems:
         raise EnvironmentProblem(f"{len(problems)} problem(s): {problems[0].words}", hint=problems[0].fix)
     if not as_json:
-        say("nothing keeps ckptwatch from working")
+        say("no problems found")

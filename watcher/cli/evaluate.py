@@ -1,4 +1,4 @@
-"""`ckptwatch eval`: evaluate given checkpoints now, print the numbers, keep them in the database."""
+"""`ckptwatch eval`: evaluate given checkpoints now, print the numbers, store them in the database."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 @evaluation_flags
 @db_option
 @click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the checkpoint's folder]")
-@click.option("--selfcheck", is_flag=True, help="Evaluate twice, with another batch size, and compare.")
+@click.option("--selfcheck", is_flag=True, help="Evaluate twice, with different batch sizes, and compare.")
 @json_option
 @click.pass_obj
 def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, **given: Any) -> None:
-    """Evaluate checkpoints now: loss, perplexity, bits per byte, and how they compare."""
+    """Evaluate checkpoints now: loss, perplexity, bits per byte, and the gap to the best of the run."""
     from watcher.log import Log
     from watcher.pipeline.evaluate_once import evaluate_files, read_all
     from watcher.pipeline.ownership import own_database
@@ -52,7 +52,7 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
         try:
             owned, kept = own_database(url, state), url
         except LockHeld as held:
-            say(f"a daemon ({held.holder}) holds {url}: the results are not kept there")
+            say(f"a daemon ({held.holder}) holds {url}: results are printed, not stored")
             kept, url = "", os.path.join(aside, "aside.db")
             owned = own_database(url, StateFolder.beside(url))
         line = ProgressLine()
@@ -85,7 +85,7 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
             f"{row['eval_seconds']:.1f} s, {row['tokens_per_second']:.0f} tokens/s"
         )
         if row["logged_val_loss"] is not None:
-            click.echo(f"  the trainer itself logged {row['logged_val_loss']:.4f}")
+            click.echo(f"  logged by the trainer: {row['logged_val_loss']:.4f}")
         if (other := others.get(row["id"])) and row["loss"] is not None:
             gap = row["loss"] - other["loss"]
             word = "above" if gap > 0 else "below"
@@ -94,7 +94,7 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
         if row["note"]:
             click.echo(f"  note: {row['note']}")
     if kept and rows:
-        say(f"kept in {shown_url(kept)}:  ckptwatch results {db_flag(kept)}")
+        say(f"stored in {shown_url(kept)}:  ckptwatch results {db_flag(kept)}")
 
 
 def _raise_for(failed: list[dict[str, Any]]) -> None:
@@ -107,4 +107,4 @@ def _raise_for(failed: list[dict[str, Any]]) -> None:
         cause += f" (and {len(failed) - 1} more)"
     kinds = {failure["kind"] for failure in failed}
     error = CheckpointUnreadable if kinds <= UNREADABLE_KINDS else SomeFailed
-    raise error(cause, hint=first["hint"] or "ckptwatch inspect CKPT tells what the file holds")
+    raise error(cause, hint=first["hint"] or "ckptwatch inspect CKPT shows what the file contains")

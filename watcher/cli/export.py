@@ -1,4 +1,4 @@
-"""`ckptwatch export`: results to a file or tracker, at once, without the daemon."""
+"""`ckptwatch export`: send results to a file or tracker now, without the daemon."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 )
 @click.argument("sink")
 @click.option(
-    "--since", metavar="T|STEP", help="Only results of this step on, or evaluated since this time (ISO 8601)."
+    "--since", metavar="T|STEP", help="Only results from this step on, or evaluated since this time (ISO 8601)."
 )
 @click.option("--run", help="Only this run.")
 @click.option("--eval-set", "--set", "eval_set", metavar="NAME", help="Only this set.")
-@click.option("--path", type=click.Path(path_type=Path), help="File or folder to write.")
+@click.option("--path", type=click.Path(path_type=Path), help="File or folder to write to.")
 @click.option("--url", help="Tracking server or store.")
 @click.option("--project", help="W&B or trackio project, MLflow experiment.")
 @click.option("--entity", help="W&B entity.")
@@ -36,7 +36,7 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 @click.pass_obj
 def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str | None, **given: Any) -> None:
     """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
-    trackio or prometheus. What the sink has already is not sent again."""
+    trackio or prometheus. Results that the sink already has are not sent again."""
     from watcher.settings.load import load_settings
     from watcher.sinks.delivery_folder import exclusive_delivery
     from watcher.sinks.protocol import send_missing
@@ -69,7 +69,10 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
     if as_json:
         print_json({"sink": sink, "results": len(rows), "sent": sent, "where": where})
     elif not flags.quiet:
-        say(f"{sent} of {len(rows)} results sent to {where}" + ("" if sent == len(rows) else "; it had the others"))
+        say(
+            f"{sent} of {len(rows)} results sent to {where}"
+            + ("" if sent == len(rows) else "; it already had the others")
+        )
 
 
 def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:

@@ -12,26 +12,40 @@ from evalcore.data_digest import FORMATS, TOKEN_DTYPES
 
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
-    click.option("--data", "data", multiple=True, metavar="PATH", help="Data: .npy .bin .txt .jsonl; may be repeated."),
+    click.option(
+        "--data", "data", multiple=True, metavar="PATH", help="Validation data: .npy .bin .txt .jsonl; repeatable."
+    ),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window."),
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),
-    click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Only the first N tokens of each set."),
-    click.option("--tokenizer", metavar="NAME|FILE|bytes", help="For text, and for bits per byte of token files."),
+    click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Use only the first N tokens of each set."),
+    click.option(
+        "--tokenizer", metavar="NAME|FILE|bytes", help="Tokenizer of text data, and for bits per byte of token files."
+    ),
     click.option("--token-dtype", type=click.Choice(TOKEN_DTYPES), help="Type of ids in token files without a header."),
     click.option("--format", type=click.Choice(FORMATS), help="What the data files are.  [default: auto]"),
     click.option("--text-field", metavar="NAME", help="Field of JSON documents that holds the text.  [default: text]"),
-    click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="Where to evaluate.  [default: auto]"),
-    click.option("--nproc", type=click.IntRange(1), metavar="N", help="Processes: one for each GPU, or CPU ranks."),
+    click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), help="Device.  [default: auto]"),
+    click.option(
+        "--nproc", type=click.IntRange(1), metavar="N", help="Number of processes: one per GPU, or CPU ranks."
+    ),
     click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
         help="auto: float32 on CPU, bfloat16 on CUDA.",
     ),
     click.option("--batch-size", metavar="N|auto", help="Windows per forward pass.  [default: auto]"),
-    click.option("--model-factory", metavar="PKG.MOD:FUNC", help="Your own model: factory(config, state)."),
-    click.option("--python-path", multiple=True, type=_FOLDER, metavar="DIR", help="Where the factory's code lies."),
-    click.option("--model-config", metavar="FILE", help="Corrects the checkpoint's own configuration (JSON, TOML)."),
-    click.option("--model-state", metavar="NAME", help="Which state dict of the file: model, ema, ..."),
+    click.option("--model-factory", metavar="PKG.MOD:FUNC", help="Custom model: factory(config, state)."),
+    click.option(
+        "--python-path",
+        multiple=True,
+        type=_FOLDER,
+        metavar="DIR",
+        help="Folder to import the factory from; repeatable.",
+    ),
+    click.option(
+        "--model-config", metavar="FILE", help="Corrects or replaces the checkpoint's configuration (JSON, TOML)."
+    ),
+    click.option("--model-state", metavar="NAME", help="State dict to evaluate: model, ema, ..."),
 )
 
 
@@ -42,7 +56,7 @@ def evaluation_flags(command: Callable) -> Callable:
 
 
 def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags as nested settings: [[eval]] for each --data, [launch], [model]; what was not given is left out."""
+    """The flags as nested settings: [[eval]] for each --data, [launch], [model]; options not given are left out."""
     names = ("seq_len", "stride", "max_tokens", "tokenizer", "dtype", "token_dtype", "format", "text_field")
     measure = {name: flags[name] for name in names if flags.get(name) is not None}
     launch = {name: flags[name] for name in ("device", "nproc") if flags.get(name) is not None}

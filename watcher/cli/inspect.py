@@ -1,8 +1,9 @@
-"""`ckptwatch inspect`: what a checkpoint says of itself, read as inert data, without torch."""
+"""`ckptwatch inspect`: a checkpoint's metadata, read as inert data, without torch."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -16,13 +17,13 @@ SHOWN_TENSORS = 12
 
 @click.command("inspect", epilog=examples("ckptwatch inspect ckpt.pt", "ckptwatch inspect ckpt.pt --json | jq .config"))
 @click.argument("checkpoint", metavar="CKPT")
-@click.option("--state", metavar="NAME", help="Which of several state dicts to look at: model, ema, ...")
+@click.option("--state", metavar="NAME", help="State dict to show: model, ema, ...")
 @click.option("--all", "every", is_flag=True, help="Show every tensor.")
 @json_option
 def command(checkpoint: str, state: str | None, every: bool, as_json: bool) -> None:
-    """Show what a checkpoint says of itself.
+    """Show a checkpoint's metadata: step, configuration, tensors.
 
-    Step, configuration, tensors. Nothing in the file is executed, no weights are read.
+    Nothing in the file is executed; no weights are read.
     """
     facts = describe(checkpoint, state)
     if as_json:
@@ -45,7 +46,7 @@ def describe(path: str, state: str | None = None) -> dict[str, Any]:
         hint = error.hint or "ckptwatch inspect reads .pt files of torch.save and Hugging Face folders"
         raise CheckpointUnreadable(f"{shown}: {error.kind}: {error.reason}", hint=hint) from None
     except OSError as error:
-        hint = "look at its permissions with `ls -l`, and at the disk"
+        hint = f"ls -l {shlex.quote(path)}"
         raise CheckpointUnreadable(f"{shown} cannot be read: {error.strerror}", hint=hint) from None
     facts = asdict(summary)
     payload = Step(summary.step, summary.step_source or "")
@@ -64,7 +65,7 @@ def _show(facts: dict[str, Any], every: bool) -> None:
     from watcher.report.tables import as_facts
 
     source = f"  ({facts['step_source']})" if facts["step_source"] else ""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "path": facts["path"],
         "format": facts["format"] + (" (no checksums)" if facts["unverified"] else ""),
         "family": facts["family"] + (f", saved by {facts['trainer']}" if facts["trainer"] else ""),
@@ -78,7 +79,7 @@ def _show(facts: dict[str, Any], every: bool) -> None:
         "note": facts["note"],
         "digest": facts["digest"],
     }
-    click.echo(as_facts({key: printable(str(value)) for key, value in said.items() if value not in (None, "")}))
+    click.echo(as_facts({key: printable(str(value)) for key, value in fields.items() if value not in (None, "")}))
     if facts["config"]:
         click.echo("config")
         click.echo(as_facts({key: printable(str(value))[:200] for key, value in facts["config"].items()}, "  "))

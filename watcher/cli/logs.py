@@ -1,4 +1,4 @@
-"""`ckptwatch logs`: what the worker of a job printed, escaped; followed until the job is over."""
+"""`ckptwatch logs`: a job's worker log, escaped; followed until the job ends."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FINAL = ("succeeded", "failed", "cancelled")
 
 @click.command("logs", epilog=examples("ckptwatch logs 12", "ckptwatch logs 12 -f"))
 @click.argument("job", type=int)
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the job is over.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
 @json_option
 @db_option
 @click.pass_obj
 def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | None) -> None:
-    """Print what the worker of a job said.
+    """Print a job's worker log.
 
-    The log of the newest launch that had it; `queue list` and `queue list --failed` tell the jobs' numbers.
+    It is the log of the job's newest launch. `queue list` and `queue list --failed` show job numbers.
     """
     from watcher.report.lookup import nearest_number
     from watcher.store.read import results as questions
@@ -47,10 +47,12 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
         row = newer
     if row["folder"] is not None and not shown:
         say(
-            "the log is empty so far" if row["state"] not in FINAL else "the worker printed nothing, or its log is gone"
+            "the log is empty so far"
+            if row["state"] not in FINAL
+            else "the worker printed nothing, or its log was deleted"
         )
     if row["reason"]:
-        say(f"job {job} is {row['state']}: {row['kind'] or 'tried before'}: {row['reason']}")
+        say(f"job {job} is {row['state']}: {row['kind'] or 'last attempt'}: {row['reason']}")
 
 
 def _log_of(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What verbs share: global flags, --json and --db, opening the settings and the store, words on stderr."""
+"""What verbs share: global flags, --json and --db, opening settings and store, messages on stderr."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def json_option(command: Callable) -> Callable:
 
 
 def db_option(command: Callable) -> Callable:
-    return click.option("--db", metavar="FILE", help="The database: a file or an SQLAlchemy URL.")(command)
+    return click.option("--db", metavar="FILE", help="Database: a file or an SQLAlchemy URL.")(command)
 
 
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
@@ -90,7 +90,7 @@ def print_json(value: Any) -> None:
 
 
 def say(words: str) -> None:
-    """Words for the person, on stderr."""
+    """A message on stderr."""
     click.echo(words, err=True)
 
 

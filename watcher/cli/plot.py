@@ -1,4 +1,4 @@
-"""`ckptwatch plot`: the curve in the terminal, or as a picture, or as one page that opens anywhere."""
+"""`ckptwatch plot`: curves in the terminal, as an image, or as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
         "ckptwatch plot --value ppl --log --out ppl.png",
     ),
 )
-@click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing here.")
+@click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing in the terminal.")
 @click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]")
 @click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]")
 @click.option("--value", "y", type=click.Choice(["loss", "ppl", "bits_per_byte"]), default="loss", show_default=True)
 @click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
-              help="What runs to the right.")  # fmt: skip
-@click.option("--log", is_flag=True, help="A logarithmic scale.")
+              help="X axis.")  # fmt: skip
+@click.option("--log", is_flag=True, help="Logarithmic Y axis.")
 @json_option
 @db_option
 @click.pass_obj
@@ -35,10 +35,10 @@ def command(
     flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str, x: str, log: bool,
     as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
-    """Draw the curves, here or as a picture or page.
+    """Draw loss curves in the terminal, or write an image or HTML page.
 
-    With their 95 % band (here as bars, up to 30 points in all), the trainer's own logged loss (dashed), and the best
-    point marked.
+    Shows the 95 % interval (in the terminal as bars, up to 30 points in all), the loss logged by the trainer (dashed)
+    and the best point.
     """
     from watcher.report.plot_series import VALUES, series_of
 
@@ -63,11 +63,11 @@ def command(
         say(f"note: {words}")
     for one in series:
         if one.diverged:
-            say(f"note: {one.name} is not finite at {', '.join(f'{at:g}' for at in one.diverged[:10])}")
+            say(f"note: {one.name} has no finite value at {', '.join(f'{at:g}' for at in one.diverged[:10])}")
 
 
 def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...]) -> tuple[list, list[str]]:
-    """The standing curves of these runs and sets with their best points; and what must be said about them."""
+    """The standing curves of these runs and sets with their best points; and notes on them."""
     from watcher.report.curves import curves_of, mixtures
     from watcher.report.lookup import expect
     from watcher.store.read import results as questions
@@ -83,8 +83,8 @@ def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tup
     curves = curves_of(rows)
     if not curves:
         without = sum(row["step"] is None for row in rows)
-        cause = f"none of the {without} result(s) has a step" if without else "there are no results to draw"
-        raise NothingFound(cause, hint="ckptwatch status says what is queued or failed")
+        cause = f"none of the {without} result(s) has a step" if without else "there are no results"
+        raise NothingFound(cause, hint="ckptwatch status shows what is queued or failed")
     windows = questions.KeptWindows(store)
     return [curve.with_best(windows) for curve in curves], mixtures(rows)
 
@@ -101,7 +101,7 @@ def _plain(curve) -> dict[str, Any]:
 
 def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
     if out.suffix not in (".png", ".svg", ".html"):
-        raise UsageError(f"--out {out}: the suffix says what to draw", hint="curve.png, curve.svg or curve.html")
+        raise UsageError(f"--out {out}: unknown suffix", hint="curve.png, curve.svg or curve.html")
     try:
         if out.suffix == ".html":
             from watcher.report.plot_page import render
@@ -115,5 +115,5 @@ def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
 
             save(series, x, y, out, log=log)
     except OSError as error:
-        raise EnvironmentProblem(f"{out} cannot be written: {error.strerror}", hint="name another file") from None
+        raise EnvironmentProblem(f"{out} cannot be written: {error.strerror}", hint="--out with another path") from None
     say(f"written: {out}")

@@ -1,4 +1,4 @@
-"""`ckptwatch queue`: see what waits and what failed; retry, cancel, bump, pause, resume."""
+"""`ckptwatch queue`: list queued, running and failed jobs; retry, cancel, bump, pause, resume."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from watcher.errors import LockHeld, NothingFound
 
 @click.group("queue", epilog=examples("ckptwatch queue list --failed", "ckptwatch queue retry 12"))
 def command() -> None:
-    """What waits, what runs, what failed; and what to do about it."""
+    """List and change jobs: list, retry, cancel, bump, pause, resume."""
 
 
 @command.command("list", epilog="Example:  ckptwatch queue list --json")
-@click.option("--failed", is_flag=True, help="Failed jobs and irregular files instead.")
+@click.option("--failed", is_flag=True, help="List failed jobs and rejected files instead.")
 @json_option
 @db_option
 @click.pass_obj
 def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
-    """Jobs that wait or run, next first."""
+    """List queued and running jobs, next first."""
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import verdicts
 
@@ -41,24 +41,24 @@ def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
             step = row["step"] if row["step"] is not None else "-"
             click.echo(f"{row['job']:>6}  {row['state']:<8}  {row['run']}  {name}  step {step}  {row['eval_set']}{due}")
     if not rows:
-        say("nothing failed" if failed else "the queue is empty")
+        say("no failures" if failed else "the queue is empty")
 
 
 def _verb(name: str, about: str) -> None:
     @command.command(name, help=about, epilog=f"Example:  ckptwatch queue {name} 12")
     @click.argument("jobs", nargs=-1, type=int)
-    @click.option("--all", "every", is_flag=True, help="Every job that this can be done to.")
+    @click.option("--all", "every", is_flag=True, help="All jobs in a state that allows it.")
     @db_option
     @click.pass_obj
     def verb(flags: Globals, jobs: tuple[int, ...], every: bool, db: str | None) -> None:
         if not jobs and not every:
-            raise click.UsageError("name a job (see `ckptwatch queue list`), or give --all")
+            raise click.UsageError("give job numbers (see `ckptwatch queue list`) or --all")
         _order(flags, db, name, jobs, every)
 
 
 for _name, _about in (
     ("retry", "Queue failed or cancelled jobs again."),
-    ("cancel", "Cancel jobs that wait or run."),
+    ("cancel", "Cancel queued or running jobs."),
     ("bump", "Evaluate these jobs next."),
 ):
     _verb(_name, _about)
@@ -68,7 +68,7 @@ for _name, _about in (
 @db_option
 @click.pass_obj
 def pause(flags: Globals, db: str | None) -> None:
-    """Claim nothing more; what runs is finished."""
+    """Stop starting jobs; running ones finish."""
     _order(flags, db, "pause", (), False)
 
 
@@ -76,15 +76,15 @@ def pause(flags: Globals, db: str | None) -> None:
 @db_option
 @click.pass_obj
 def resume(flags: Globals, db: str | None) -> None:
-    """Go on after a pause."""
+    """Start jobs again after `pause`."""
     _order(flags, db, "resume", (), False)
 
 
-_FOR = {"bump": "jobs that wait", "cancel": "jobs that wait or run", "retry": "jobs that failed or were cancelled"}
+_FOR = {"bump": "queued jobs", "cancel": "queued or running jobs", "retry": "failed or cancelled jobs"}
 
 
 def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], every: bool) -> None:
-    """Hand the order to the daemon, or carry it out where none runs."""
+    """Send the order to the daemon, or apply it if none runs."""
     from watcher.cli.showing import state_folder
     from watcher.pipeline.orders import apply_order
     from watcher.pipeline.ownership import own_database

@@ -1,4 +1,4 @@
-"""`ckptwatch results`: the table of results, whole or filtered, for people and for programs."""
+"""`ckptwatch results`: the table of results, complete or filtered, for people and for programs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from watcher.errors import NothingFound
         "ckptwatch results --step 1000:2000", "ckptwatch results --best", "ckptwatch results --format csv > results.csv"
     ),
 )
-@click.option("--best", is_flag=True, help="Of each run and set: the earliest step that is as good as the lowest loss.")
+@click.option(
+    "--best", is_flag=True, help="Per run and set: the earliest step whose loss equals the lowest within noise."
+)
 @click.option("--run", help="Only this run.")
 @click.option("--eval-set", metavar="NAME", help="Only this eval set.")
 @click.option("--step", metavar="A:B", help="Only these steps: 1000, 1000:2000, 1000: or :2000.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv", "md"]), default="table", show_default=True,
-    help="How to print.",
+    help="Output format.",
 )  # fmt: skip
 @json_option
 @db_option
@@ -31,12 +33,10 @@ def command(
     flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, form: str, as_json: bool,
     db: str | None,
 ) -> None:  # fmt: skip
-    """Print the table of results.
-
-    One row per checkpoint and eval set.
+    """Print results: one row per checkpoint and eval set.
 
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
-    earlier definition of a set, are in it too, and say so.
+    earlier definition of an eval set, are included and marked.
     """
     from watcher.report.lookup import expect, parse_steps
     from watcher.store.read import results as questions
@@ -51,7 +51,7 @@ def command(
     wanted = questions.Wanted(run, eval_set, steps, standing=best)
     rows = questions.result_rows(store, wanted)
     if not rows:
-        raise NothingFound("there are no such results", hint="ckptwatch status says what is queued or failed")
+        raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")
     if best:
         show_best(store, rows, "json" if as_json else form)
     else:
@@ -59,7 +59,7 @@ def command(
 
 
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
-    """Print result rows in one of the formats; words about them go to stderr. current: the definitions of the sets."""
+    """Print result rows in one of the formats; notes go to stderr. current: the definitions of the sets."""
     from watcher.cli.showing import print_table
     from watcher.report import curves
     from watcher.report.columns import result_columns
@@ -85,7 +85,7 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
 
 
 def show_best(store: Any, rows: list[dict], form: str) -> None:
-    """Best within noise of each run and set; the lowest loss, where that is another row, is named on stderr."""
+    """Best within noise of each run and set; stderr names the lowest loss where that is another row."""
     from watcher.domain.checkpoint import printable
     from watcher.report import curves
     from watcher.report.comparison import CONFIDENCE
@@ -93,17 +93,21 @@ def show_best(store: Any, rows: list[dict], form: str) -> None:
 
     found = curves.best_of_each(rows, KeptWindows(store))
     if not found:
-        raise NothingFound("no loss is finite, so none is best", hint="ckptwatch results shows them all")
+        raise NothingFound("no result has a finite loss", hint="ckptwatch results shows all of them")
     show_results([best.row for best in found], form)
     for best in found:
         where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}"
         if best.difference is None:
-            say(f"{where}: step {best.row['step']} has the lowest loss; no earlier step is as good within the noise")
+            say(f"{where}: step {best.row['step']} has the lowest loss; no earlier step equals it within noise")
             continue
-        how = "over the same windows" if best.difference.method == "paired" else "from standard errors: no windows kept"
+        how = (
+            "over the same windows"
+            if best.difference.method == "paired"
+            else "from standard errors: no per-window sums stored"
+        )
         say(
             f"{where}: the lowest loss is {best.lowest['loss']:.4f} at step {best.lowest['step']}, but step "
-            f"{best.row['step']} is as good within the noise ({best.difference.difference:+.4f} nats, "
+            f"{best.row['step']} equals it within noise ({best.difference.difference:+.4f} nats, "
             f"p = {best.difference.p:.2f} > {1 - CONFIDENCE:.2f}, {how})"
         )
     for gap in curves.gaps_of(rows):

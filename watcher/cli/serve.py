@@ -1,4 +1,4 @@
-"""`ckptwatch serve`: the dashboard, apart from the daemon."""
+"""`ckptwatch serve`: the dashboard in a process of its own, with or without a daemon."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from watcher.cli.options import Globals, database_url, db_option, examples, say
 
 @click.command("serve", epilog=examples("ckptwatch serve --port 8745          # then open http://127.0.0.1:8745/"))
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: 8745]")
-@click.option("--allow-remote", is_flag=True, help="Listen on another address than loopback (there are no passwords).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one.  [default: 8745]")
+@click.option("--allow-remote", is_flag=True, help="Allow a --host other than loopback; there is no authentication.")
 @db_option
 @click.pass_obj
 def command(flags: Globals, host: str | None, port: int | None, allow_remote: bool, db: str | None) -> int:
-    """Show the results in a browser: live curves, checkpoints, queue, failures. Reads only.
+    """Serve the dashboard: live curves, checkpoints, queue, failures. Read-only.
 
-    Beside pages: /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
+    Also /api/results, /metrics for Prometheus, /healthz, /readyz; every page as JSON with ?format=json.
     """
     from watcher.log import Log
     from watcher.pipeline.dashboard import make_server
@@ -29,5 +29,5 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
     url = database_url(flags, db)
     server = make_server(web, url, StateFolder.of_database(url, settings.store.state_dir), Log())
     if not flags.quiet:
-        say(f"dashboard at {server.url} (Ctrl-C ends it)")
+        say(f"dashboard at {server.url} (Ctrl-C stops it)")
     return server.run()

@@ -1,4 +1,4 @@
-"""`ckptwatch service`: the systemd unit for this installation, printed or put in its place. Starts nothing."""
+"""`ckptwatch service`: print or install a systemd unit for this installation. Starts nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SYSTEM_CONFIG = Path("/etc/ckptwatch/ckptwatch.toml")
 
 @click.group("service", epilog="Example:  ckptwatch -c /etc/ckptwatch/ckptwatch.toml service print --as ada")
 def command() -> None:
-    """A systemd unit for the daemon: print it, or install it."""
+    """Print or install a systemd unit for the daemon."""
 
 
 def unit_options(command: Any) -> Any:
     for option in (
-        click.option("--user", "for_user", is_flag=True, help="For your own systemd (`systemctl --user`)."),
+        click.option("--user", "for_user", is_flag=True, help="Unit of the user manager (`systemctl --user`)."),
         click.option("--as", "as_user", metavar="USER", help="Run as this user, e.g. the one who trains."),
     ):
         command = option(command)
@@ -46,19 +46,19 @@ def print_(flags: Globals, for_user: bool, as_user: str | None, as_json: bool) -
 
 @command.command("install", epilog="Example:  ckptwatch service install --user")
 @unit_options
-@click.option("--force", is_flag=True, help="Replace a unit that is there and differs.")
+@click.option("--force", is_flag=True, help="Replace an existing unit that differs.")
 @click.pass_obj
 def install(flags: Globals, for_user: bool, as_user: str | None, force: bool, as_json: bool) -> None:
-    """Write the unit to its place, and say how to start it."""
+    """Install the unit and print the command that starts it."""
     unit, file, config = _unit(flags, for_user, as_user)
     text = unit.text()
     if file.exists() and file.read_text() != text and not force:
-        raise UsageError(f"{file} is there already and differs", hint="look at it, then add --force")
+        raise UsageError(f"{file} exists and differs", hint="compare them, then add --force")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     except PermissionError as error:
-        hint = "call it with sudo, or use your own systemd: ckptwatch service install --user"
+        hint = "use sudo, or the user manager: ckptwatch service install --user"
         raise UsageError(f"{file} cannot be written: {error.strerror}", hint=hint) from None
     manager = "systemctl --user" if for_user else "systemctl"
     start = f"{manager} daemon-reload && {manager} enable --now {file.name}"
@@ -69,15 +69,15 @@ def install(flags: Globals, for_user: bool, as_user: str | None, force: bool, as
     if not config.exists():
         say(f"write your settings to {config} first: ckptwatch init")
     say(f"start it:     {start}")
-    say(f"look at it:   {manager} status {file.name};  journalctl {'--user ' * for_user}-u {file.name} -f")
+    say(f"check it:     {manager} status {file.name};  journalctl {'--user ' * for_user}-u {file.name} -f")
     if for_user:
-        say("to go on after you log out:  loginctl enable-linger")
+        say("to keep it running after logout:  loginctl enable-linger")
 
 
 def _unit(flags: Globals, for_user: bool, as_user: str | None) -> tuple[Unit, Path, Path]:
     """The unit, where it belongs, and the settings file that it names."""
     if for_user and as_user:
-        raise UsageError("--user is your own systemd, which runs as you", hint="leave out --as")
+        raise UsageError("the user manager runs services as you", hint="omit --as or --user")
     if as_user is not None:
         try:
             pwd.getpwnam(as_user)

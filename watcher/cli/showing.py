@@ -1,4 +1,4 @@
-"""What printing verbs share: is stdout a terminal, how wide, in colour; and the state folder beside the database."""
+"""What printing verbs share: terminal width and colour, tables, a progress line, the state folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> No
 
 
 class ProgressLine:
-    """One line on a terminal that is written over, ten times a second at most; nothing where stderr is no terminal.
+    """One line that is overwritten at most ten times a second; silent where stderr is no terminal.
 
     No escape sequences, so that NO_COLOR and the plainest terminal are served as well.
     """
@@ -53,7 +53,7 @@ class ProgressLine:
         self._write(line[:room])
 
     def end(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._shown:
             self._write("")
             click.echo("\r", nl=False, err=True)

@@ -13,7 +13,7 @@ from watcher.cli.options import json_option, print_json
 @click.command("version", epilog="Example:  ckptwatch version --json")
 @json_option
 def command(as_json: bool) -> None:
-    """The versions of ckptwatch, Python and the libraries it stands on."""
+    """Print the versions of ckptwatch, Python and the main libraries."""
     names = ("ckptwatch", "torch", "numpy", "tiktoken", "watchdog", "SQLAlchemy")
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in names:

@@ -1,6 +1,6 @@
-"""What `init` finds: checkpoints in a folder, validation data nearby; and the ckptwatch.toml that says so.
+"""Discovery for `init`: checkpoints in a folder, validation data nearby, and the ckptwatch.toml for them.
 
-Looks and writes text; never touches the folder. The file itself is written by the caller.
+Reads only; the caller writes the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BYTEWISE_VOCABULARIES = (256, 257)  # ids that are bytes, perhaps with an end of
 
 
 @dataclass
-class Survey:
+class Discovery:
     """What a folder holds. include: the globs that find it. readable: facts of the newest file that could be read."""
 
     dir: Path
@@ -35,25 +35,25 @@ class Survey:
     trouble: str | None = None
 
 
-def look_at(folder: Path) -> Survey:
-    """Find checkpoints in the folder, or else below it, and read what the newest one says of itself."""
-    found = Survey(folder)
+def look_at(folder: Path) -> Discovery:
+    """Find checkpoints in the folder, or else below it, and read the metadata of the newest."""
+    discovery = Discovery(folder)
     if not folder.is_dir():
-        found.trouble = "the folder is not there yet; the daemon waits for it"
-        return found
-    names = _candidates(folder, NamePattern(("*.pt",)), found)
+        discovery.trouble = "the folder does not exist yet; the daemon waits for it"
+        return discovery
+    names = _candidates(folder, NamePattern(("*.pt",)), discovery)
     if not names:
-        names = _candidates(folder, NamePattern(("**/*.pt",)), found)
-        found.include = ("**/*.pt",) if names else ("*.pt",)
-    found.files, found.bytes = len(names), sum(size for _, size, _ in names)
+        names = _candidates(folder, NamePattern(("**/*.pt",)), discovery)
+        discovery.include = ("**/*.pt",) if names else ("*.pt",)
+    discovery.files, discovery.bytes = len(names), sum(size for _, size, _ in names)
     names.sort(key=lambda entry: entry[2], reverse=True)
     for name, _, _ in names[:3]:  # the newest may be half written
-        found.newest = found.newest or name
-        found.readable, trouble = _read(folder, name)
-        if found.readable is not None:
+        discovery.newest = discovery.newest or name
+        discovery.readable, trouble = _read(folder, name)
+        if discovery.readable is not None:
             break
-        found.trouble = found.trouble or trouble
-    return found
+        discovery.trouble = discovery.trouble or trouble
+    return discovery
 
 
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
@@ -72,31 +72,31 @@ def data_nearby(folders: Sequence[Path]) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def compose(survey: Survey, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
-    """The text of ckptwatch.toml. base: the folder it will lie in. kinds: data path -> text, npy, ... where known."""
+def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
+    """The text of ckptwatch.toml. base: the folder of the file. kinds: data path -> text, npy, ... where known."""
     lines = [
         "# ckptwatch: evaluate every checkpoint that the trainer saves. Start with:  ckptwatch run",
         "# Paths are relative to this file. Every key with its default:  ckptwatch config schema --toml",
         "",
         "[[run]]",
-        f"name = {toml_value(survey.dir.absolute().name or 'run')}",
-        f"dir = {toml_value(path_from(survey.dir, base))}   # {_said_of(survey)}",
-        f"include = {toml_value(survey.include)}",
-        "# settle_s = 2.0                # a file must be unchanged so long before it is read",
-        '# order = "newest"              # or "oldest", or "fill": coarse to fine over a backlog',
-        "# every = 1                     # only steps that are a multiple of this, and the newest",
-        '# backfill = "all"              # or "latest", "none": what of the files already there',
+        f"name = {toml_value(discovery.dir.absolute().name or 'run')}",
+        f"dir = {toml_value(path_from(discovery.dir, base))}   # {_count_words(discovery)}",
+        f"include = {toml_value(discovery.include)}",
+        "# settle_s = 2.0                # seconds without a change before a file is read",
+        '# order = "newest"              # or "oldest", or "fill": coarse to fine through a backlog',
+        "# every = 1                     # only steps that are a multiple of this, plus the newest",
+        '# backfill = "all"              # or "latest", "none": which existing files to evaluate',
     ]
     names: list[str] = []
     for file in data:
         same = sum(name == file.stem or name.startswith(f"{file.stem}-") for name in names)
         names.append(f"{file.stem}-{same + 1}" if same else file.stem)
         lines += ["", "[[eval]]", f"name = {toml_value(names[-1])}", f"data = {toml_value(path_from(file, base))}"]
-        lines += _measure_lines(survey, kinds.get(str(file)))
+        lines += _measure_lines(discovery, kinds.get(str(file)))
     if not data:
         lines += [
             "",
-            "# What to measure on: name a file (.npy, .bin, .txt, .jsonl) and remove the three #",
+            "# Validation data: set `data` to a file (.npy, .bin, .txt, .jsonl) and uncomment these three lines",
             "# [[eval]]",
         ]
         lines += ['# name = "val"', '# data = "val.npy"']
@@ -104,8 +104,8 @@ def compose(survey: Survey, data: Sequence[Path], base: Path, kinds: dict[str, s
         "",
         "[launch]",
         'device = "auto"                 # "cpu" leaves the GPUs to the trainer',
-        "nproc = 1                       # processes: one for each GPU, or CPU ranks",
-        '# when = "always"               # or "free", "after_training": beside a trainer on the same GPU',
+        "nproc = 1                       # processes: one per GPU, or CPU ranks",
+        '# when = "always"               # or "free", "after_training": while a trainer uses the same GPU',
         "",
         "[store]",
         'url = "ckptwatch.db"            # SQLite: sqlite3 -readonly ckptwatch.db "SELECT step, loss FROM results"',
@@ -116,8 +116,8 @@ def compose(survey: Survey, data: Sequence[Path], base: Path, kinds: dict[str, s
     return "\n".join(lines) + "\n"
 
 
-def _measure_lines(survey: Survey, kind: str | None) -> list[str]:
-    config = (survey.readable or {}).get("config") or {}
+def _measure_lines(discovery: Discovery, kind: str | None) -> list[str]:
+    config = (discovery.readable or {}).get("config") or {}
     context = next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None)
     lines = [
         f"# seq_len = {min(context or 1024, 1024):<4}               # by default the model's context, at most 1024"
@@ -126,33 +126,33 @@ def _measure_lines(survey: Survey, kind: str | None) -> list[str]:
         bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
         name = '"bytes"' if bytewise else '"gpt2" '
         lines.append(
-            f'tokenizer = {name}             # the one it was trained with: a tiktoken name, "bytes", or a file'
+            f'tokenizer = {name}             # the tokenizer used in training: a tiktoken name, "bytes", or a file'
         )
     else:
-        lines.append('# tokenizer = "gpt2"            # makes bits per byte known')
-    return [*lines, "# max_tokens = 1000000          # only the first so many"]
+        lines.append('# tokenizer = "gpt2"            # needed for bits per byte')
+    return [*lines, "# max_tokens = 1000000          # use only the first N tokens"]
 
 
-def _said_of(survey: Survey) -> str:
-    if survey.files == 0:
-        return "no checkpoint there yet"
-    return f"{survey.files} checkpoint(s) when this was written"
+def _count_words(discovery: Discovery) -> str:
+    if discovery.files == 0:
+        return "no checkpoint yet"
+    return f"{discovery.files} checkpoint(s) when this was written"
 
 
-def _candidates(folder: Path, pattern: NamePattern, found: Survey) -> list[tuple[str, int, float]]:
-    """(relative path, bytes, mtime) of every file that the pattern takes; what it leaves aside is counted."""
+def _candidates(folder: Path, pattern: NamePattern, discovery: Discovery) -> list[tuple[str, int, float]]:
+    """(relative path, bytes, mtime) of every file that the pattern takes; ignored ones are counted."""
     names: list[tuple[str, int, float]] = []
-    found.ignored = {}
+    discovery.ignored = {}
     for path, entry in _entries(folder, pattern.recursive):
         if not pattern.included(path):
             if is_hugging_face(os.path.dirname(entry.path), entry.name, in_folder=not pattern.recursive):
-                found.ignored[HUGGING_FACE] = found.ignored.get(HUGGING_FACE, 0) + 1
+                discovery.ignored[HUGGING_FACE] = discovery.ignored.get(HUGGING_FACE, 0) + 1
             continue
         if not entry.is_file():
             continue
         why = pattern.why_ignored(path)
         if why is not None:
-            found.ignored[why] = found.ignored.get(why, 0) + 1
+            discovery.ignored[why] = discovery.ignored.get(why, 0) + 1
             continue
         try:
             status = entry.stat(follow_symlinks=True)

@@ -1,13 +1,13 @@
-"""The systemd units as text: one for the system, one instance per training user, one for the user's own manager. Pure.
+"""systemd units as text: for the system manager, per training user, or for the user manager. Pure.
 
-`deploy/*.service` are what this gives with its defaults; `ckptwatch service print` fills in the real paths.
+`deploy/*.service` are the defaults; `ckptwatch service print` fills in the real paths.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What a unit of the system manager takes away. CUDA needs writable and executable memory, real devices and
+#: Restrictions for a unit of the system manager. CUDA needs writable and executable memory, real devices and
 #: AF_NETLINK (NCCL and gloo list the interfaces): those stay. `systemd-analyze security` gives 1.5 for the rest.
 _HARDENING = """\
 UMask=0077
@@ -29,7 +29,7 @@ DevicePolicy=closed
 DeviceAllow=char-nvidia* rw
 RemoveIPC=yes
 """
-#: What the user's own manager can take away without any privilege.
+#: Restrictions that a user manager can apply without privileges.
 _HARDENING_FOR_ALL = """\
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictNamespaces=yes
@@ -47,8 +47,8 @@ SystemCallErrorNumber=EPERM
 class Unit:
     """What differs between units. writable: folders besides the state.
 
-    command: the program and its leading arguments; config: the settings file; both as a unit spells them (`spelled`).
-    user: None for a user that systemd makes up (DynamicUser), who can read only what everybody can.
+    command: program and leading arguments; config: the settings file; both escaped for unit files (`spelled`).
+    user: None for a DynamicUser, which can read only world-readable files.
     """
 
     command: str = "/opt/ckptwatch/bin/ckptwatch"
@@ -86,22 +86,22 @@ ExecReload=/bin/kill -HUP $MAINPID
 StateDirectoryMode=0750
 WorkingDirectory={place}
 {home}EnvironmentFile=-/etc/default/ckptwatch
-# A loop that is stuck leaves its stack in the journal when the watchdog's SIGABRT comes.
+# On the watchdog's SIGABRT the daemon writes its stack to the journal.
 Environment=PYTHONFAULTHANDLER=1
 
 # The first scan of a large folder, and the digests of large validation sets, come before READY.
 TimeoutStartSec=15min
 WatchdogSec=2min
 TimeoutAbortSec=10
-# SIGTERM to the daemon, which ends its jobs and gives them back; whatever is left is killed.
+# SIGTERM to the daemon, which stops its jobs and requeues them; remaining processes are killed.
 KillMode=mixed
 TimeoutStopSec=30
 Restart=on-failure
 RestartSec=2
-# 2: wrong use, 3: wrong settings. Neither heals by itself.
+# 2: usage error, 3: invalid settings. A restart fixes neither.
 RestartPreventExitStatus=2 3
 SuccessExitStatus=130
-# A job that the kernel kills for memory is the job's trouble, not the daemon's.
+# If the kernel kills a job for memory, the daemon keeps running.
 OOMPolicy=continue
 LimitCORE=0
 

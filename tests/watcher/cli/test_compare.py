@@ -51,7 +51,7 @@ def test_where_no_windows_are_kept_the_standard_errors_serve_and_that_is_said(ck
     said = ckptwatch("compare", 100, 300, "--db", tmp_path / "r.db")
     assert said.status == 0
     assert "step 300 is better" in said.out
-    assert "no windows are kept" in said.err
+    assert "no per-window sums are stored" in said.err
 
 
 def test_steps_and_runs_that_are_not_there_get_the_nearest(ckptwatch, tmp_path):

@@ -30,7 +30,7 @@ def test_a_right_file_is_said_to_be_right_and_a_missing_folder_is_a_note(ckptwat
     said = ckptwatch("config", "validate")
     assert said.status == 0
     assert "1 run(s), 1 eval set(s), no problems" in said.err
-    assert "is not there yet" in said.err
+    assert "does not exist yet" in said.err
     assert ckptwatch("config", "show", "--json").json["run"][0]["dir"] == str(tmp_path / "ck")
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.checkpoints import save_rosellm
 from watcher.settings.load import load_settings
 from watcher.setup.discover import look_at
-from watcher.setup.doctor import release_of
+from watcher.setup.software import release_of
 
 
 def a_run(tmp_path):
@@ -30,7 +30,7 @@ def test_init_finds_checkpoints_and_data_and_writes_a_file_that_loads(ckptwatch,
     said = ckptwatch("init", "out", "--yes")
     assert said.status == 0
     assert "2 checkpoint(s)" in said.err
-    assert "1 left aside: built-in ignore list" in said.err
+    assert "1 ignored: built-in ignore list" in said.err
     assert "rosellm, 8,096 parameters, step 20 (payload:step)" in said.err
     assert "3,000 tokens" in said.err
     settings = load_settings(tmp_path / "ckptwatch.toml")
@@ -66,8 +66,8 @@ def test_init_finds_checkpoints_in_subfolders_and_names_sets_apart(ckptwatch, tm
 def test_init_before_training_began_writes_what_is_known(ckptwatch, tmp_path):
     said = ckptwatch("init", 'a "quoted" # folder', "--yes")
     assert said.status == 0
-    assert "not there yet" in said.err
-    assert "no validation data was found" in said.err
+    assert "does not exist yet" in said.err
+    assert "no validation data found" in said.err
     assert load_settings(tmp_path / "ckptwatch.toml").run[0].dir == tmp_path / 'a "quoted" # folder'
     assert ckptwatch("init", "out", "--data", "none.npy", "--force").status == 4
 
@@ -115,9 +115,9 @@ def test_doctor_names_missing_data_a_future_file_and_a_python_that_cannot_run(ck
         file.write('\n[[sink]]\nkind = "jsonl"\npath = "x.jsonl"\n')
     said = ckptwatch("doctor")
     assert said.status == 7
-    assert "val.npy is not there" in said.out
+    assert "val.npy does not exist" in said.out
     assert "in the future" in said.out
-    assert "-> let NTP set the clocks" in said.out
+    assert "-> synchronise the clocks" in said.out
 
 
 def test_hugging_face_folders_are_named_as_not_watched_with_the_command_that_works(ckptwatch, tmp_path):
@@ -127,15 +127,15 @@ def test_hugging_face_folders_are_named_as_not_watched_with_the_command_that_wor
         (tmp_path / folder / "model.safetensors").touch()
     np.save(tmp_path / "val.npy", np.arange(3000, dtype=np.uint16))
     said = ckptwatch("init", "out", "--yes")
-    assert "2 left aside: Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it" in said.err
+    assert "2 ignored: Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it" in said.err
     notes = [one for one in ckptwatch("doctor", "--json").json if one["level"] == "note" and "Hugging" in one["words"]]
-    assert notes[0]["words"].startswith("2 of Hugging Face's kind")
+    assert notes[0]["words"].startswith("2 Hugging Face checkpoint(s)")
     assert notes[0]["fix"] == "ckptwatch eval FOLDER --data FILE evaluates one"
     assert "2 ignored: Hugging Face: not watched" in ckptwatch("run", "--dry-run").out
     command = [sys.executable, "-m", "watcher.cli", "run", "--once", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 4
-    assert "next:  what lies there is Hugging Face's, which is not watched: ckptwatch eval FOLDER" in done.stderr
+    assert "next:  Hugging Face folders are not watched; evaluate one: ckptwatch eval FOLDER" in done.stderr
 
 
 def test_doctor_says_where_the_ranks_of_a_tokenizer_are_not_on_this_machine(ckptwatch, tmp_path, monkeypatch):
@@ -164,9 +164,9 @@ def test_doctor_looks_for_sbatch_not_for_gpus_where_jobs_are_slurms(ckptwatch, t
     monkeypatch.setenv("PATH", str(tmp_path))
     said = ckptwatch("doctor")
     assert said.status == 7
-    assert "no sbatch on PATH" in said.out
+    assert "sbatch is not on PATH" in said.out
     (tmp_path / "sbatch").touch(mode=0o755)
-    assert f"jobs are Slurm's: {tmp_path / 'sbatch'}" in ckptwatch("doctor").out.replace("\n", " ")
+    assert f"jobs run in Slurm: {tmp_path / 'sbatch'}" in ckptwatch("doctor").out.replace("\n", " ")
 
 
 def test_doctor_loads_no_torch(tmp_path):
@@ -212,7 +212,7 @@ def test_data_that_is_missing_is_4_and_that_is_no_data_is_8(ckptwatch, tmp_path)
     assert ckptwatch("data", "sniff", "picture.png").status == 0
     said = ckptwatch("data", "stats", "picture.png")
     assert said.status == 8
-    assert "cannot be measured on" in said.err
+    assert "cannot be evaluated on" in said.err
 
 
 @pytest.mark.slow

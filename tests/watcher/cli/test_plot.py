@@ -52,7 +52,7 @@ def test_several_curves_carry_letters_and_what_diverged_is_said(ckptwatch, tmp_p
     two_runs(tmp_path / "r.db").close()
     said = ckptwatch("plot", "--db", tmp_path / "r.db")
     assert re.search(r"A  gpt / val .*\n  B  wide", said.out)
-    assert "is not finite at 300" in said.err
+    assert "has no finite value at 300" in said.err
     assert "logged by the trainer" in said.out
 
 

@@ -49,5 +49,5 @@ def test_a_job_that_is_not_there_or_not_in_the_right_state_is_said_to_be(ckptwat
     said = ckptwatch("queue", "bump", 999, "--db", tmp_path / "r.db")
     assert (said.status, "there is no job 999" in said.err) == (4, True)
     said = ckptwatch("queue", "bump", done, "--db", tmp_path / "r.db")
-    assert (said.status, f"job {done} is succeeded: bump is for jobs that wait" in said.err) == (4, True)
+    assert (said.status, f"job {done} is succeeded: bump is for queued jobs" in said.err) == (4, True)
     assert ckptwatch("queue", "retry", "--db", tmp_path / "r.db").status == 2

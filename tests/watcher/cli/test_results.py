@@ -121,7 +121,7 @@ def test_best_is_the_earliest_within_noise_and_names_the_lowest(ckptwatch, tmp_p
     said = ckptwatch("results", "--best", "--json", "--db", tmp_path / "r.db")
     assert said.json[0]["step"] == 200
     if lowest["step"] != 200:
-        assert f"at step {lowest['step']}, but step 200 is as good" in said.err
+        assert f"at step {lowest['step']}, but step 200 equals it" in said.err
 
 
 def test_best_tells_the_generalisation_gap_where_a_set_is_named_train(ckptwatch, tmp_path):

@@ -8,7 +8,8 @@ import subprocess
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
 from watcher.cli.options import Globals, db_flag
-from watcher.cli.run import has_ended, load
+from watcher.cli.run import load
+from watcher.pipeline.run_end import has_ended
 
 
 def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):

@@ -64,7 +64,7 @@ def test_a_healthy_daemon_is_status_0_and_tells_queue_and_results(ckptwatch, tmp
         text = ckptwatch("status", "--db", tmp_path / "r.db").out
         assert f"daemon     ok, pid {os.getpid()}" in text
         assert "1 queued, 0 running, 3 succeeded" in text
-        assert "gpt: /training/gpt (3 file(s), 2 ignored, last scan took 10 ms)" in text
+        assert "gpt: /training/gpt (3 file(s), 2 ignored, last scan 10 ms)" in text
 
 
 def test_no_daemon_is_10_stalled_11_degraded_12_each_with_its_reason(ckptwatch, tmp_path):
@@ -160,8 +160,8 @@ def test_what_the_daemon_itself_is_long_at_is_told(ckptwatch, tmp_path):
     hashing = Progress("hashing", 1 << 30, 4 << 30, "bytes", "val", since=time.time() - 10, at=time.time())
     with daemon_of(tmp_path / "r.db", work=[asdict(scan), asdict(hashing)]):
         said = ckptwatch("status", "--db", tmp_path / "r.db")
-        assert "at work    scanning gpt: 51,234 files\n" in said.out
-        assert "at work    hashing val: 1.0 GiB of 4.0 GiB, 30 s left" in said.out
+        assert "working    scanning gpt: 51,234 files\n" in said.out
+        assert "working    hashing val: 1.0 GiB of 4.0 GiB, 30 s left" in said.out
         assert ckptwatch("status", "--json", "--db", tmp_path / "r.db").json["work"][0]["done"] == 51_234
 
 

@@ -1,0 +1,91 @@
+"""Everything `status` shows as one object: lock, status file, queue, running jobs, last results. Reads only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evalcore.launch_folder import LaunchFolder
+from watcher.domain.health import EXIT_DEGRADED, judge_from_outside
+from watcher.errors import EnvironmentProblem, NothingFound
+from watcher.launch.driver import list_gpus
+from watcher.log import sentence
+from watcher.report.running import lag_s, queue_eta_s, with_progress
+from watcher.settings.masking import without_password
+from watcher.state.folder import StateFolder
+from watcher.state.lock import lock_facts
+from watcher.store.migrate import open_for_reading
+from watcher.store.read import results as questions
+
+Row = dict[str, Any]
+#: What is shown of a database that cannot be read.
+NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": []}
+
+
+def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
+    """The object of `status --json`. device: `[launch] device`; GPUs are listed unless it is "cpu"."""
+    report = read_json(folder.health)
+    lock = lock_facts(folder.lock, now_s)
+    health = judge_from_outside(report, lock, now_s)
+    alive = report if report is not None and lock.pid is not None and report.get("pid") == lock.pid else {}
+    facts: Row = {
+        "state": str(health.state),
+        "exit_code": health.exit_code,
+        "reasons": [sentence(reason) for reason in health.reasons],
+        "pid": lock.pid,
+        "started_at": alive.get("started_at"),
+        "heard_at": alive.get("at"),
+        "runs": alive.get("runs", []),
+        "work": alive.get("work", []),
+        "launches": alive.get("launches", []),
+        "database": without_password(url),
+        "state_dir": str(folder.root),
+        "devices": [asdict(gpu) for gpu in list_gpus()] if device != "cpu" else [],
+    }
+    try:
+        facts |= _rows(url, now_s)
+    except NothingFound:
+        facts |= NO_ROWS | {"failures": 0}
+    except EnvironmentProblem as problem:
+        facts["reasons"].append(problem.cause)
+        if health.ok:
+            facts |= {"state": "degraded", "exit_code": EXIT_DEGRADED}
+        facts |= NO_ROWS | {"failures": None}
+    return facts
+
+
+def _rows(url: str, now_s: float) -> Row:
+    store = open_for_reading(url)
+    try:
+        counts = questions.queue_counts(store)
+        running = [_with_progress(job, now_s) for job in questions.running_jobs(store)]
+        recent = questions.last_results(store, 20)
+        launches = len({job["launch"] for job in running})
+        return {
+            "queue": counts,
+            "running": running,
+            "lag_s": lag_s(questions.oldest_queued_at(store), now_s),
+            "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
+            "failures": questions.failure_count(store),
+            "last_results": recent[:5],
+        }
+    finally:
+        store.close()
+
+
+def _with_progress(job: Row, now_s: float) -> Row:
+    """The job with its progress, from the files of its launch."""
+    if job["folder"] is None:
+        return with_progress(job, None, now_s)
+    return with_progress(job, read_json(LaunchFolder(Path(job["folder"])).progress), now_s)
+
+
+def read_json(path: Path) -> Row | None:
+    """A small object that another process rewrites; None where it is absent or incomplete."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
