@@ -55,4 +55,4 @@ def kind_of_name(name: str, declared: str = "auto") -> str:
     """
     if declared != "auto":
         return declared
-    return next((kind for suffix, kind in _KINDS if name.endswith(suffix)), "other")
+    return next((kind for suffix, kind in _KINDS if name.lower().endswith(suffix)), "other")

@@ -125,9 +125,9 @@ def _are_ids(value: Any) -> bool:
 
 
 def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
-    if path.name.endswith(".gz"):
+    if path.name.lower().endswith(".gz"):
         return gzip.open(raw, "rt", encoding="utf-8", newline="\n")
-    if path.name.endswith(".zst"):
+    if path.name.lower().endswith(".zst"):
         try:
             import zstandard
         except ImportError:

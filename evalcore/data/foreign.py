@@ -33,6 +33,7 @@ _HEADS = (
     (b"\x89HDF", "an HDF5 file", _TOKENISE),
     (b"SQLite format 3\x00", "an SQLite database", _TOKENISE),
     (b"%PDF-", "a PDF file", "save its text as UTF-8 .txt"),
+    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch file of the older format", "name a data file"),
     (b"GGUF", "a GGUF model file", "name a data file"),
 )
 _COMPRESSED = {b"\x28\xb5\x2f\xfd": (".jsonl.zst", ".ndjson.zst"), b"\x1f\x8b\x08": (".jsonl.gz", ".ndjson.gz")}
@@ -64,10 +65,10 @@ def refuse_download(path: Path, head: bytes) -> None:
 def refuse_foreign(path: Path, head: bytes) -> None:
     """Raise DataError if the first bytes are of a format that we know and do not read."""
     for magic, name, advice in _HEADS:
-        if head.startswith(magic) and not (magic in _COMPRESSED and path.name.endswith(_COMPRESSED[magic])):
+        if head.startswith(magic) and not (magic in _COMPRESSED and path.name.lower().endswith(_COMPRESSED[magic])):
             raise DataError(f"{path} is {name}, which is not read as data", advice)
     index = path.with_suffix(".idx")
-    if path.suffix == ".bin" and index.is_file() and _first_bytes(index, 9) == b"MMIDIDX\x00\x00":
+    if path.suffix.lower() == ".bin" and index.is_file() and _first_bytes(index, 9) == b"MMIDIDX\x00\x00":
         raise DataError(f"{path} is a Megatron data set (its index is {index.name}), which is not read", _TOKENISE)
 
 

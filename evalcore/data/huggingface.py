@@ -47,6 +47,7 @@ class HuggingFaceTokenizer:
         self.eos_id = self._find_eos(path.with_name("tokenizer_config.json"))
         self.whole_text = not self._byte_level
         self.prefix_bytes = self._count_prefix()
+        self.notes: tuple[str, ...] = ()
 
     def encode(self, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -109,6 +109,7 @@ def _open_text(
         tokenizer=tokenizer.name,
         label=_label(files),
     )
+    stream.notes.extend(tokenizer.notes)
     if stream.id_bytes is None:
         stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} has no fixed number of bytes per id")
     return stream
@@ -137,7 +138,7 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
 
 def meta_of(file: DataFile) -> Meta | None:
     """nanoGPT's meta.pkl beside a `.bin` without a header: what its ids stand for. None where there is none."""
-    if file.kind not in ("bin", "raw") or file.offset_bytes or file.path.suffix != ".bin":
+    if file.kind not in ("bin", "raw") or file.offset_bytes or file.path.suffix.lower() != ".bin":
         return None
     return read_meta(file.path.with_name("meta.pkl"))
 

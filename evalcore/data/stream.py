@@ -5,6 +5,7 @@ Owns reading and the facts of a stream (length, largest id, bytes per id, docume
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,6 +89,13 @@ class TokenStream:
             raise DataError(f"{self.label or 'the stream'} has no tokens", "name a file with data in it")
         self._id_range = low, high
         return low, high
+
+    def checksum(self) -> int:
+        """CRC-32 of the tokens in use as int64; one pass in blocks."""
+        crc = 0
+        for start in range(0, self.n_tokens, _SCAN_TOKENS):
+            crc = zlib.crc32(self.read(start, min(start + _SCAN_TOKENS, self.n_tokens)).data, crc)
+        return crc
 
     def know_bytes(self, id_bytes: np.ndarray | None, tokenizer: str) -> None:
         """Take a tokenizer's bytes per id, unless ids beyond it show that the tokens are another one's."""

@@ -14,11 +14,12 @@ from evalcore.data.errors import DataError
 
 AS_TEXT = "--format text (`format` in the settings) measures it as it is"
 _LINE_BYTES = 16 << 20
+_WHOLE_BYTES = 16 << 20
 
 
 def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile:
     """A file whose content is text. head: its first bytes; kind: by its name, or as declared."""
-    is_compressed = path.name.endswith((".gz", ".zst"))
+    is_compressed = path.name.lower().endswith((".gz", ".zst"))
     if not is_compressed and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 8):
         raise DataError(f"{path} is UTF-16 text", f"convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt")
     if kind == "other" and not is_utf8(head):
@@ -62,19 +63,31 @@ def _json_kind(path: Path, is_named_json: bool) -> str | None:
         line = b""
         while not line.strip() and (line := file.readline(_LINE_BYTES)):
             pass
-        has_more = bool(file.read(1))
+        rest = file.read(_WHOLE_BYTES)
+    has_more = bool(rest.strip())
     start = line.removeprefix(b"\xef\xbb\xbf").strip()
     try:
         value = json.loads(start) if start.startswith((b"{", b"[", b'"')) else None
     except (ValueError, RecursionError):  # a value over several lines, or a line that is no JSON
         if is_named_json:
             return {b"[": "json", b"{": "object"}.get(start[:1])
-        return "json" if start.startswith((b'[{"', b'["')) and b'"' in start[3:] and start.endswith(b",") else None
+        return _whole_kind(line + rest)
     if isinstance(value, dict):
         return "jsonl"
     if isinstance(value, list) and (is_named_json or _holds_documents(value)):
         return "jsonl" if has_more else "json"
     return "jsonl" if isinstance(value, str) and is_named_json else None
+
+
+def _whole_kind(content: bytes) -> str | None:
+    """json or object where all of the content is one JSON value; None for prose, and for what is too long to try."""
+    if len(content) > _WHOLE_BYTES or content.lstrip()[:1] not in (b"{", b"["):
+        return None
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return "object" if isinstance(value, dict) else "json" if _holds_documents(value) else None
 
 
 def _holds_documents(values: list[Any]) -> bool:

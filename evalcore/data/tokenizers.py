@@ -24,6 +24,12 @@ from evalcore.data.errors import DataError
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 EOS_TEXTS = ("<|endoftext|>", "<|end_of_text|>")
 SPECIAL = -1  # bytes of a special token: it stands for no text
+#: SHA-256 of the published ranks files, which hold no pattern: GPT-2's, and those with another pattern.
+_GPT2_RANKS = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+_OTHER_PATTERN = {
+    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": "cl100k_base",
+    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d": "o200k_base",
+}
 BYTES_NAMES = {"bytes": None, "bytes+eos": 256}
 
 
@@ -31,7 +37,7 @@ class Tokenizer(Protocol):
     """name: as given. identity: changes when any id could. eos_id: put after each text file, None where there is none.
 
     whole_text: the text of a document must be encoded in one piece. prefix_bytes: bytes of a document's first id that
-    are not in its text.
+    are not in its text. notes: what was assumed, for the result's note.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Tokenizer(Protocol):
     eos_id: int | None
     whole_text: bool
     prefix_bytes: int
+    notes: tuple[str, ...]
 
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
@@ -56,6 +63,7 @@ class ByteTokenizer:
     eos_id: int | None
     whole_text: bool = False
     prefix_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.identity = self.name
@@ -79,6 +87,7 @@ class TiktokenTokenizer:
     identity: str
     whole_text: bool = False
     prefix_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.vocab_size = self.encoding.n_vocab
@@ -150,12 +159,22 @@ def _from_ranks(path: Path) -> TiktokenTokenizer:
     if sorted(ranks.values()) != list(range(len(ranks))) or not all(bytes([b]) in ranks for b in range(256)):
         raise DataError(f"tokenizer file {path} lacks some byte or rank", "every byte and every rank must occur once")
     settings = _ranks_settings(path)
+    digest = hashlib.sha256(content).hexdigest()
+    notes: tuple[str, ...] = ()
+    if "pattern" not in settings and digest in _OTHER_PATTERN:
+        encoding_name = _OTHER_PATTERN[digest]
+        raise DataError(
+            f"{path} holds the ranks of {encoding_name}, but neither its pattern nor its special tokens",
+            f"give --tokenizer {encoding_name}, or write pattern and special_tokens into {path.name}.json beside it",
+        )
+    if digest != _GPT2_RANKS and not {"pattern", "special_tokens"} <= set(settings):
+        notes = (f"tokenizer {path.name}: GPT-2's pattern and end of text assumed where {path.name}.json has none",)
     special = settings.get("special_tokens") or {"<|endoftext|>": len(ranks)}
     encoding = tiktoken.Encoding(
         path.stem, pat_str=settings.get("pattern") or GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=special
     )
-    digest = hashlib.sha256(content + json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return TiktokenTokenizer(str(path), encoding, identity=f"ranks:{digest}")
+    identity = hashlib.sha256(content + json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return TiktokenTokenizer(str(path), encoding, identity=f"ranks:{identity}", notes=notes)
 
 
 def _ranks_settings(path: Path) -> dict[str, Any]:

@@ -28,11 +28,15 @@ class RanksDisagree(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What must be the same on every rank for the sum over ranks to mean anything."""
+    """What must be the same on every rank for the sum over ranks to mean anything.
+
+    checksum: of the tokens: a trainer that passes each rank its own shard would mix windows of unlike data.
+    """
 
     tokens: int
     smallest_id: int
     largest_id: int
+    checksum: int
     windows: int
     seq_len: int
     stride: int

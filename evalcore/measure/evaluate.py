@@ -92,7 +92,13 @@ def evaluate(
         if vocab_size is not None:
             stream.check_vocabulary(vocab_size)
             stream = stream.for_vocabulary(vocab_size)
-        plan, windows = _plan(stream, seq_len, stride, resolve_dtype(dtype, group.device), context_length)
+        elif stream.id_range[0] < 0:
+            raise DataError(
+                f"token id {stream.id_range[0]} in {stream.label} is negative", "check --token-dtype", "shape"
+            )
+        checksum = stream.checksum() if group.world_size > 1 else 0
+        dtype = resolve_dtype(dtype, group.device)
+        plan, windows = _plan(stream, checksum, seq_len, stride, dtype, context_length)
         scorer = Scorer(model, group.device, plan.dtype, chunk_tokens, plan.largest_id)
         auto = memory.auto_batch_size(model, group.device, plan.seq_len, vocab_size if scorer.makes_logits else None)
         wanted = min(auto, -(-len(windows) // group.world_size)) if batch_size is None else batch_size
@@ -120,6 +126,7 @@ def evaluate(
 
 def _plan(
     stream: TokenStream,
+    checksum: int,
     seq_len: int | None,
     stride: int | None,
     dtype: str,
@@ -127,7 +134,7 @@ def _plan(
 ) -> tuple[Plan, list[Window]]:
     seq_len = _resolve_seq_len(seq_len, context_length)
     windows = plan_windows(stream.n_tokens, seq_len, stride)
-    return Plan(stream.n_tokens, *stream.id_range, len(windows), seq_len, stride or seq_len, dtype), windows
+    return Plan(stream.n_tokens, *stream.id_range, checksum, len(windows), seq_len, stride or seq_len, dtype), windows
 
 
 def _resolve_seq_len(seq_len: int | None, context_length: int | None) -> int:

@@ -1,6 +1,7 @@
 """Data is never measured as what it is not: each disguise is refused with a remedy, and the remedy works."""
 
 import gzip
+import hashlib
 import json
 import pickle
 import re
@@ -8,9 +9,10 @@ import re
 import numpy as np
 import pytest
 
-from evalcore.data import DataError, open_stream, sniff
+from evalcore.data import DataError, open_stream, sniff, tokenizers
 from evalcore.data.evidence import against_uint16
 from evalcore.messages import EvalSetSpec
+from tests.support.tokenizers import save_ranks
 
 CHARACTERS = np.random.default_rng(1).integers(0, 65, 1000)
 LARGE_IDS = np.random.default_rng(2).integers(0, 70_000, 600)
@@ -242,3 +244,44 @@ def test_meta_pkl_of_other_data_gives_no_bytes_per_token(tmp_path):
     assert open_stream(tmp_path / "val.bin").target_bytes(np.array([1, 2])).tolist() == [2, 2]
     CHARACTERS.astype("<u4").tofile(tmp_path / "val.bin")  # the same, whatever the type of the ids
     assert open_stream(EvalSetSpec("v", (str(tmp_path / "val.bin"),), token_dtype="uint32")).id_bytes is not None
+
+
+@pytest.mark.parametrize(("name", "words"), [("VAL.CSV", "table"), ("VAL.JSON", "token ids"), ("VAL.BIN", "uint32")])
+def test_names_in_capitals_are_read_by_the_same_rules(tmp_path, name, words):
+    contents = {"VAL.CSV": b"id,text\n1,a\n", "VAL.JSON": b'[{"ids": [1, 2]}]', "VAL.BIN": CHARACTERS.astype("<u4")}
+    (tmp_path / name).write_bytes(bytes(contents[name]))
+    assert words in refusal(tmp_path / name, tokenizer="bytes")
+
+
+@pytest.mark.parametrize("name", ["notebook.ipynb", "stories.txt", "stories"])
+def test_json_over_several_lines_is_no_prose_under_any_name(tmp_path, name):
+    (tmp_path / name).write_text(json.dumps([{"text": story} for story in STORIES], indent=1))
+    assert "JSON array" in refusal(tmp_path / name, tokenizer="bytes")
+    (tmp_path / name).write_text(json.dumps({"cells": STORIES}, indent=1))
+    assert "JSON object" in refusal(tmp_path / name, tokenizer="bytes")
+
+
+def test_a_pytorch_file_of_the_older_format_is_no_token_file(tmp_path):
+    import torch
+
+    torch.save({"a": torch.ones(50)}, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert "PyTorch" in refusal(tmp_path / "pytorch_model.bin")
+    torch.save({"a": torch.ones(50)}, tmp_path / "model.bin")
+    assert "zip archive" in refusal(tmp_path / "model.bin")
+
+
+def test_a_ranks_file_without_its_pattern_says_what_was_assumed(tmp_path, monkeypatch):
+    ranks = save_ranks(tmp_path / "own.tiktoken", "".join(STORIES), merges=20)
+    (tmp_path / "val.txt").write_text(STORIES[0])
+    stream = open_stream(tmp_path / "val.txt", tokenizer=str(ranks), cache_dir=tmp_path / "cache")
+    assert stream.notes == [
+        "tokenizer own.tiktoken: GPT-2's pattern and end of text assumed where own.tiktoken.json has none"
+    ]
+    settings = {"pattern": tokenizers.GPT2_PATTERN, "special_tokens": {"<|endoftext|>": 300}}
+    (tmp_path / "own.tiktoken.json").write_text(json.dumps(settings))
+    assert open_stream(tmp_path / "val.txt", tokenizer=str(ranks), cache_dir=tmp_path / "cache").notes == []
+    (tmp_path / "own.tiktoken.json").unlink()
+    digest = hashlib.sha256(ranks.read_bytes()).hexdigest()
+    monkeypatch.setitem(tokenizers._OTHER_PATTERN, digest, "cl100k_base")
+    with pytest.raises(DataError, match="give --tokenizer cl100k_base, or write pattern and special_tokens"):
+        tokenizers.build_tokenizer(str(ranks))

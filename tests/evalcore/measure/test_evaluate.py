@@ -232,3 +232,9 @@ def test_windows_of_a_model_with_unknown_context_are_named_in_the_note():
 def test_a_batch_of_no_windows_is_refused(batch_size):
     with pytest.raises(DataError, match="at least 1"):
         evaluate(SmallModel(), TOKENS, batch_size=batch_size)
+
+
+def test_negative_ids_are_refused_where_the_vocabulary_is_unknown_too():
+    with pytest.raises(DataError, match="-1 in the given tokens is negative") as caught:
+        evaluate(LogitsModel("tensor", SmallModel()), np.append(TOKENS[:99].astype(np.int64), -1), seq_len=8)
+    assert caught.value.kind == "shape"

@@ -65,7 +65,7 @@ class OneOfTwo:
         return [value, self.other]
 
 
-PLAN = Plan(1001, 0, 255, 16, 64, 64, "float32")
+PLAN = Plan(1001, 0, 255, 7, 16, 64, 64, "float32")
 
 
 def test_the_smallest_batch_of_any_rank_is_everybodys():
@@ -73,12 +73,43 @@ def test_the_smallest_batch_of_any_rank_is_everybodys():
 
 
 def test_ranks_that_see_other_data_are_refused_by_what_differs():
-    other = Plan(1001, 0, 99, 16, 64, 64, "bfloat16")
+    other = Plan(1001, 0, 99, 7, 16, 64, 64, "bfloat16")
     with pytest.raises(
         RanksDisagree, match="largest_id 255 on rank 0, 99 on rank 1; dtype float32 on rank 0"
     ) as caught:
         agreed_batch_size(OneOfTwo((None, (8, other))), None, 8, PLAN)
     assert failure_of(caught.value, "val")[0] == "protocol"
+
+
+SHARD_EACH = """
+import os, sys, numpy as np, torch, torch.distributed as dist
+import evalcore
+from tests.support.models import SmallModel, tokens_for
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+own = tokens_for(2000)[rank * 1000 : rank * 1000 + 1000]
+own[:2] = 0, 255
+try:
+    evalcore.evaluate(SmallModel(), own, seq_len=64, group=evalcore.current_group())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_trainer_that_gives_each_rank_its_own_shard_is_refused(tmp_path, port):
+    """Same length, same smallest and largest id: the sum over ranks would mix windows of unlike data."""
+    (tmp_path / "shards.py").write_text(SHARD_EACH)
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "shards.py")],
+            env={**os.environ, **where, "RANK": str(rank)},
+            stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for rank in ranks:
+        assert "RanksDisagree the ranks do not measure the same: checksum" in rank.communicate(timeout=120)[0]
 
 
 @pytest.mark.parametrize(("counts", "words"), [((1, 0, 1), "window 1 was scored 0 times"), ((1, 1, 2), "2 times")])

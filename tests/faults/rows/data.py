@@ -91,4 +91,22 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a model whose context is not known",
         ("test_windows_of_a_model_with_unknown_context_are_named_in_the_note",),
     ),
+    155: (
+        "P15",
+        "a trainer that gives each rank its own shard",
+        ("test_a_trainer_that_gives_each_rank_its_own_shard_is_refused",),
+    ),
+    156: (
+        "P15",
+        "a tokenizer's ranks without their pattern",
+        ("test_a_ranks_file_without_its_pattern_says_what_was_assumed",),
+    ),
+    157: (
+        "P15",
+        "a notebook, JSON under another name, weights as data",
+        (
+            "test_json_over_several_lines_is_no_prose_under_any_name",
+            "test_a_pytorch_file_of_the_older_format_is_no_token_file",
+        ),
+    ),
 }
