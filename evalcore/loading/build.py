@@ -55,7 +55,7 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
     """Names and shapes of the file against the model's. Raises CheckpointError `shape` listing up to five of each."""
     missing = [source.key for source in plan.weights.values() if source.key not in state]
     used = {source.key for source in plan.weights.values()} | {plan.tied_head}
-    extra = [key for key in state if key not in used and not is_derived(key)]
+    extra = [key for key in state if key not in used and not _is_computed(key, state[key])]
     wrong = []
     for name, source in plan.weights.items():
         if source.key in state:
@@ -72,6 +72,11 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
     if told:
         reason = f"the state dict does not fit a {plan.family} model of its configuration; " + "; ".join(told)
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
+
+
+def _is_computed(name: str, tensor: TensorRef) -> bool:
+    """Whether the tensor is a mask or a table; a vector named like a mask is a learned bias."""
+    return is_derived(name) and not (name.endswith(("attn.bias", "attention.bias")) and len(tensor.shape) == 1)
 
 
 def _demand_floats(state: Mapping[str, TensorRef]) -> None:

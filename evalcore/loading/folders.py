@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from evalcore.archive.meaning.folders import Folder, read_folder
+from evalcore.archive.meaning.state_dicts import is_derived
 from evalcore.archive.pickle.values import StorageRef
 from evalcore.loading.build import build_and_fill
 from evalcore.loading.model import LoadedModel
@@ -131,20 +132,24 @@ def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, dev
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
     tensors, read_bytes = read_tensors(records, folder.state.tensors)
     try:
-        inner, told = type(meta_model).from_pretrained(
+        inner, report = type(meta_model).from_pretrained(
             None, config=config, state_dict=tensors, output_loading_info=True
         )
     except RuntimeError as error:
         reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights") from error
-    _demand_all(told)
+    _demand_all(report)
     return factory.wrap(inner.float().to(device), folder.config, device), read_bytes
 
 
-def _demand_all(told: dict[str, Any]) -> None:
-    """transformers fills what is missing with random numbers: none may be."""
-    for field, what in (("missing_keys", "missing"), ("mismatched_keys", "of the wrong shape")):
-        names = sorted(str(name) for name in told.get(field, ()))
+def _demand_all(report: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers, and drops what it does not know: neither may be."""
+    for field, what in (
+        ("missing_keys", "missing"),
+        ("mismatched_keys", "of the wrong shape"),
+        ("unexpected_keys", "unknown"),
+    ):
+        names = sorted(str(name) for name in report.get(field, ()) if not is_derived(str(name)))
         if names:
             reason = f"the weights do not fit config.json; {len(names)} {what}: {', '.join(names[:5])}"
             raise CheckpointError("shape", reason, "check that config.json belongs to these weights")

@@ -12,7 +12,7 @@ from typing import Any
 from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.plan import From, Plan, Shaped, is_tied
-from evalcore.models.sizes import COMMON, sizes_of
+from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, refuse_unknown
 
 _TOP = {
@@ -44,11 +44,11 @@ _QKV_BIAS = {
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: n_heads at least; emb_dim, n_layers, context_length, vocab_size and qkv_bias are checked where given."""
-    refuse_unknown("llms-from-scratch", config, {*COMMON, "qkv_bias", "drop_rate"})
     sizes = sizes_of(
         config, state, embedding="tok_emb.weight", positions="pos_emb.weight", blocks=r"trf_blocks\.(\d+)\.",
         up="trf_blocks.0.ff.layers.0.weight", first_heads="n_heads",
     )  # fmt: skip
+    refuse_unknown("llms-from-scratch", config, {*COMMON, "qkv_bias", "drop_rate"} | as_here(config, sizes, True))
     qkv_bias = flag(config, "qkv_bias", "trf_blocks.0.att.W_query.bias" in state)
     shape = DecoderShape(
         vocab_size=sizes.vocab_size,

@@ -13,7 +13,7 @@ from typing import Any
 from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.plan import From, Plan, Shaped, is_tied
-from evalcore.models.sizes import COMMON, sizes_of
+from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, refuse_unknown
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
@@ -43,12 +43,12 @@ def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, st
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "nanogpt") -> Plan:
     """family: nanogpt, build-nanogpt or mingpt; the configuration's own activation goes before the family's."""
-    refuse_unknown(family, config, COMMON)
     sizes = sizes_of(
         config, state, embedding=_EMBEDDING, positions="transformer.wpe.weight", blocks=r"transformer\.h\.(\d+)\.",
         up="transformer.h.0.mlp.c_fc.weight",
     )  # fmt: skip
     bias = flag(config, "bias", "transformer.ln_f.bias" in state)
+    refuse_unknown(family, config, COMMON | as_here(config, sizes, bias))
     declared = all(flag(config, name, family != "mingpt") for name in TYING)
     shape = DecoderShape(
         vocab_size=sizes.vocab_size,

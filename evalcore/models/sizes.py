@@ -19,6 +19,17 @@ COMMON = frozenset(name for names in SIZES.values() for name in names) | {
     *ACTIVATION, *EPSILON, *TYING, "bias", "model_type", "family", "mlp_ratio", "expansion_factor",
 }  # fmt: skip
 _PADDED_MAX = 512
+_BIASES = ("use_bias", "qkv_bias", "attention_bias", "attn_bias", "mlp_bias", "linear_bias")
+_KV_HEADS = ("n_kv_head", "n_kv_heads", "num_kv_heads", "num_key_value_heads")
+_ALWAYS = ("pre_norm", "prenorm", "norm_first", "causal", "is_causal")
+#: what every GPT-2 shaped family does, said in words
+_WORDS = {
+    ("norm", "norm_type", "norm_layer", "normalization"): ("layernorm", "layer_norm", "ln"),
+    ("pos_emb", "pos_encoding", "pos_embedding", "positional_encoding", "position_encoding", "pos_type",
+     "position_embedding_type"): ("learned", "learnable", "absolute", "learned_absolute"),
+    ("attn_type", "attention_type"): ("causal", "full", "mha", "softmax"),
+    ("mlp_type", "ffn_type"): ("mlp", "standard", "gelu"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,17 @@ def sizes_of(
 
 
 _CHECK = "check that the configuration belongs to this checkpoint"
+
+
+def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[str]:
+    """Fields that say in other words what a GPT-2 shaped decoder does anyway."""
+    known = {name for name in _BIASES if config.get(name) is bias}
+    known |= {name for name in _KV_HEADS if config.get(name) == sizes.heads}
+    known |= {name for name in _ALWAYS if config.get(name) is True}
+    known |= {name for name in ("head_dim", "head_size") if config.get(name) == sizes.width // sizes.heads}
+    return known | {
+        name for names, values in _WORDS.items() for name in names if str(config.get(name)).lower() in values
+    }
 
 
 def _names(size: str, first: str) -> list[str]:

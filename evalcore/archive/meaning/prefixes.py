@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from evalcore.archive.meaning.state_dicts import State
+from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State
 from evalcore.archive.pickle.values import TensorRef
 
 #: the token embedding of every family that is known: what stands before it is the prefix
@@ -15,10 +15,14 @@ _EMBEDDING = re.compile(
     r"^((?:[^.]+\.)*?)"
     r"(?:transformer\.wte|model\.embed_tokens|token_embedding|tok_embeddings|tok_emb|embed_tokens|wte)\.weight$"
 )
-_COPY = re.compile(r"ema|shadow|swa|average|avg|teacher|target|reference|ref_model|old_|frozen", re.IGNORECASE)
+_COPY = re.compile(
+    r"(?:^|[^a-z])(?:ema|shadow|swa|avg|average|averaged|teacher|target|reference|ref|old|frozen)(?:$|[^a-z])",
+    re.IGNORECASE,
+)
 #: counters and sums of metrics: no model multiplies by them
 _METRIC = re.compile(
-    r"metric|acc|loss|ppl|perplexity|total|count|sum|n_averaged|num_|decay|step|correct|confmat|auroc|f1|bpb|criterion",
+    r"(?:^|[._])(?:metrics?|acc|accuracy|loss|ppl|perplexity|total|count|counts|n_averaged|num_\w+|correct|confmat|auroc|"
+    r"f1|bpb|criterion|mean_value|sum|steps?)(?:$|[._])",
     re.IGNORECASE,
 )
 
@@ -32,9 +36,13 @@ def models_in(states: dict[str, State]) -> dict[str, State]:
 
 
 def likeliest_first(states: dict[str, State]) -> dict[str, State]:
-    """Models that are known by their names before others, copies (EMA) after the rest; otherwise as they stand."""
-    ordered = sorted(states, key=lambda name: (not has_known_names(states[name]), is_copy(name)))
-    return {name: states[name] for name in ordered}
+    """The usual names first, copies (EMA) last; between names that say nothing, models that are known first."""
+
+    def order(name: str) -> tuple[bool, bool, bool]:
+        usual = name.rpartition(".")[2] in MODEL_KEYS
+        return is_copy(name), not usual, not usual and not has_known_names(states[name])
+
+    return {name: states[name] for name in sorted(states, key=order)}
 
 
 def is_copy(name: str) -> bool:
@@ -73,5 +81,6 @@ def _separated(name: str, state: State) -> dict[str, State]:
 
 def _split_rest(rest: dict[str, TensorRef]) -> tuple[dict[str, TensorRef], tuple[str, ...]]:
     """What stands beside the models: (what may belong to the first, the names of metrics that are left aside)."""
-    aside = tuple(key for key, tensor in rest.items() if len(tensor.shape) <= 1 and _METRIC.search(key))
+    with_matrices = {key.partition(".")[0] for key, tensor in rest.items() if len(tensor.shape) > 1}
+    aside = tuple(key for key in rest if key.partition(".")[0] not in with_matrices and _METRIC.search(key))
     return {key: tensor for key, tensor in rest.items() if key not in aside}, aside

@@ -93,6 +93,10 @@ def test_another_model_type_goes_through_transformers(tmp_path):
     with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
         assert (loaded.family, loaded.context_length, loaded.vocab_size) == ("hf-gpt_neox", 32, 97)
         assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    state = {**model.state_dict(), "gpt_neox.layers.0.attention.q_norm.weight": torch.ones(8)}
+    transformers.GPTNeoXForCausalLM.save_pretrained(model, tmp_path / "more", state_dict=state)
+    with pytest.raises(CheckpointError, match="1 unknown"):  # transformers itself would drop it with a warning
+        load_checkpoint(tmp_path / "more")
     (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "hidden_size": 64}))
     with pytest.raises(CheckpointError, match="do not fit"):
         load_checkpoint(tmp_path)

@@ -88,7 +88,8 @@ def test_a_field_of_the_configuration_that_the_family_does_not_have_is_refused_b
 
 @pytest.mark.parametrize(
     "harmless",
-    [{"dropout": 0.2, "init_std": 0.02}, {"use_rope": False, "n_kv_head": None, "window_size": 0}, {"flash": True},
+    [{"n_kv_head": 2, "head_dim": 8, "use_bias": True, "norm_type": "LayerNorm", "pos_emb": "learned", "causal": True},
+     {"dropout": 0.2, "init_std": 0.02}, {"use_rope": False, "n_kv_head": None, "window_size": 0}, {"flash": True},
      {"pad_token_id": 3, "dtype": "bfloat16"}, {"mlp_ratio": 4}, {"tie_weights": True}, {"moe": False, "scale": 1.0}],
 )  # fmt: skip
 def test_fields_that_change_no_forward_pass_are_no_obstacle(tmp_path, harmless):
@@ -148,6 +149,10 @@ def test_a_tensor_beside_the_model_that_may_be_a_part_of_it_is_never_dropped(tmp
     state = {f"model.{k}": v for k, v in big_state().items()}
     adapter = save_lightning(tmp_path / "a.ckpt", {**state, "projection.weight": torch.zeros(16, 16)}, make.NANOGPT)
     assert "1 unknown: projection.weight" in refusal(adapter).reason
+    biased = save_nano(tmp_path / "c.pt", {**big_state(), "transformer.h.0.attn.bias": torch.zeros(16)})
+    assert "1 unknown: transformer.h.0.attn.bias" in refusal(biased).reason  # a vector is no causal mask
+    metric_like = {**state, "aux_loss.weight": torch.zeros(4, 4), "aux_loss.total": torch.zeros(4)}
+    assert "2 unknown" in refusal(save_lightning(tmp_path / "d.ckpt", metric_like, make.NANOGPT)).reason
     scale = save_lightning(tmp_path / "b.ckpt", {**state, "logit_scale": torch.tensor(2.0)}, make.NANOGPT)
     assert "1 unknown: logit_scale" in refusal(scale).reason
 
@@ -173,6 +178,15 @@ def test_a_known_model_is_taken_before_another_network_of_the_same_file(tmp_path
     torch.save({"critic": critic, "generator": big_state(), "config": make.NANOGPT}, tmp_path / "a.pt")
     loaded = assert_computes(tmp_path / "a.pt", plain_gpt(big_state(), 2, F.gelu, TOKENS, NANO))
     assert "also in the file: critic" in loaded.notes
+
+
+def test_a_frozen_gpt_beside_the_model_does_not_take_its_place(tmp_path):
+    """The usual name goes before names that are known: a factory gets the trainer's own model."""
+    torch.save(
+        {"helper": big_state(), "model": {"mix.weight": torch.zeros(3, 3)}, "config": {"dim": 3}}, tmp_path / "a.pt"
+    )
+    assert summarise(tmp_path / "a.pt").states == ["model", "helper"]
+    assert "no known family" in refusal(tmp_path / "a.pt").reason
 
 
 def test_a_padded_vocabulary_is_scored_over_all_its_rows_with_a_note(tmp_path):

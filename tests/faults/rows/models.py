@@ -17,4 +17,8 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     132: ("P15", "DeepSpeed's module, whole below stage 3 and a part above", ("test_deepspeed_below_stage_3_holds_the_whole_model",)),
     133: ("P15", "minGPT; LLMs-from-scratch without a configuration", ("test_mingpt_s_configuration_and_names_mean_the_tanh_gelu", "test_llms_from_scratch_needs_only_its_heads_said")),
     134: ("P2", "sidecar, factory code or [model] settings changed after an evaluation", ("test_a_corrected_sidecar_moves_the_model_digest_and_its_layout_does_not", "test_every_model_setting_moves_the_model_digest", "test_the_factory_s_code_counts_with_all_that_its_module_imports_from_the_same_place", "test_the_factory_s_package_counts_as_a_whole_and_is_never_imported")),
+    135: ("P15", "a context length that only the configuration of a factory's model tells; strided windows", ("test_a_factory_s_context_is_read_from_nested_yaml_and_its_windows_are_contiguous",)),
+    136: ("P15", "weights that transformers would drop or draw at random; names of Llama without a model type", ("test_another_model_type_goes_through_transformers", "test_names_of_llama_without_a_model_type_are_asked_about")),
+    137: ("P15", "a Hugging Face folder without config.json, or with a wrong one", ("test_weights_in_a_folder_without_config_json_take_the_configuration_of_the_settings", "test_a_folder_s_configuration_is_corrected_by_the_settings")),
+    138: ("P15", "hints that name a flag: followed with the stand-alone command", ("test_the_model_flags_complete_and_correct_the_checkpoint",)),
 }  # fmt: skip
