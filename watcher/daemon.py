@@ -221,6 +221,7 @@ class Daemon:
                     self.signals.reload = False
                     self.notifier.reloading()
                     self.reloading.read(self.reload_settings, time.monotonic())
+                    self.notifier.ready()
                     continue
                 try:
                     if finished(self):

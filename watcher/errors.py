@@ -55,7 +55,7 @@ class LockHeld(CkptwatchError):
 
     def __init__(self, path: Path, holder: str, hint: str = "") -> None:
         super().__init__(
-            f"another ckptwatch process ({holder}) holds the lock {path}",
+            f"another process ({holder}) holds the lock {path}",
             hint=hint or "see `ckptwatch status`, or use another database with --db FILE",
         )
         self.path = path

@@ -85,6 +85,7 @@ REASONS: dict[Problem, str] = {
     Problem.RELOAD_WAITS: "the new settings are not applied yet: {reason}",
     Problem.REPORTED: "{text}",
     Problem.NO_DAEMON: "no daemon runs on this database; {last}",
+    Problem.OTHER_VERB: "no daemon runs on this database; `ckptwatch {verb}` (pid {pid}) is using it",
     Problem.JUST_STARTED: "daemon {pid} has just started",
     Problem.NO_REPORT: "daemon {pid} has never written its status file",
     Problem.SILENT: "the last heartbeat of daemon {pid} was {silent_s:.0f} s ago; see its log and `ckptwatch doctor`",

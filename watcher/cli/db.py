@@ -68,7 +68,7 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
     file = sqlite_path(url)
     if file is not None and not file.exists():
         raise NothingFound(f"there is no database at {file}", hint="ckptwatch run creates one")
-    own_database(url, state_folder(flags, db)).close()  # migrates it, with one writer at any time
+    own_database(url, state_folder(flags, db), "db").close()  # migrates it, with one writer at any time
     facts = look_over(url)
     if as_json:
         print_json(facts)
@@ -121,7 +121,7 @@ def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
 
     url = database_url(flags, db)
     source = open_for_reading(url)
-    owned = own_database(url, state_folder(flags, db))  # nothing may be written to the source meanwhile
+    owned = own_database(url, state_folder(flags, db), "db")  # nothing may be written to the source meanwhile
     try:
         copied = transfer(source, store := open_for_writing(target), iso(time.time()))
         store.close()

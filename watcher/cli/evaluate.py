@@ -50,11 +50,11 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     log = Log(flags.verbose if flags.verbose else -1)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as aside:
         try:
-            owned, kept = own_database(url, state), url
+            owned, kept = own_database(url, state, "eval"), url
         except LockHeld as held:
-            say(f"a daemon ({held.holder}) holds {url}: results are printed, not stored")
+            say(f"another process ({held.holder}) holds {url}: results are printed, not stored")
             kept, url = "", os.path.join(aside, "aside.db")
-            owned = own_database(url, StateFolder.beside(url))
+            owned = own_database(url, StateFolder.beside(url), "eval")
         line = ProgressLine()
         try:
             launcher = make_launcher(settings)

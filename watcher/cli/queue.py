@@ -89,7 +89,7 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
     from watcher.pipeline.orders import apply_order
     from watcher.pipeline.ownership import own_database
     from watcher.state.commands import Order, send
-    from watcher.state.lock import holder, is_held
+    from watcher.state.lock import DAEMON, holder, is_held
     from watcher.store.migrate import open_for_reading
     from watcher.store.read.results import job_launch
     from watcher.store.write.queue import changeable
@@ -107,12 +107,13 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
     finally:
         store.close()
     try:
-        owned = own_database(url, state)
+        owned = own_database(url, state, "queue")
     except LockHeld:
-        if not is_held(state.lock):
-            raise  # another daemon holds the database itself: nobody reads this state folder's inbox
+        who = holder(state.lock)
+        if not is_held(state.lock) or who.verb != DAEMON:
+            raise  # no daemon reads this inbox: another verb has the lock, or a daemon with another state folder
         send(state.inbox, Order(action, chosen))
-        say(f"{action}: sent to the daemon (pid {holder(state.lock).pid})")
+        say(f"{action}: sent to the daemon (pid {who.pid})")
         return
     try:
         changed = apply_order(owned.store, state, Order(action, chosen))

@@ -60,6 +60,7 @@ class Problem(StrEnum):
     RELOAD_WAITS = "reload_waits"
     REPORTED = "reported"  # a sentence of the daemon's status file
     NO_DAEMON = "no_daemon"
+    OTHER_VERB = "other_verb"
     JUST_STARTED = "just_started"
     NO_REPORT = "no_report"
     SILENT = "silent"
@@ -196,12 +197,16 @@ class LockState(StrEnum):
 
 @dataclass(frozen=True)
 class LockFacts:
-    """The daemon's lock as another process sees it. age_s: since its holder took it."""
+    """The daemon's lock as another process sees it. age_s: since its holder took it.
+
+    other_verb: the holder is no daemon but this verb, `eval` say.
+    """
 
     state: LockState
     path: str = ""
     pid: int | None = None
     age_s: float = 0.0
+    other_verb: str | None = None
 
 
 def judge_from_outside(
@@ -217,6 +222,9 @@ def judge_from_outside(
     who = {"pid": lock.pid, "at": at}
     if lock.state is LockState.UNREADABLE:
         return Health(HealthState.UNKNOWN, (*own, Reason(Problem.LOCK_UNREADABLE, {"path": lock.path})))
+    if lock.other_verb is not None:
+        facts = {"verb": lock.other_verb, "pid": lock.pid}
+        return Health(HealthState.DOWN, (*own, Reason(Problem.OTHER_VERB, facts)))
     if lock.state is LockState.FREE:
         return Health(HealthState.DOWN, (*own, Reason(Problem.NO_DAEMON, who)))
     if at is None or (lock.pid is not None and report.get("pid") != lock.pid):

@@ -22,7 +22,7 @@ from watcher.errors import CheckpointUnreadable, NothingFound
 from watcher.launch import processes
 from watcher.launch.protocol import Launcher
 from watcher.log import Log
-from watcher.pipeline.completion import refuse_to_wait
+from watcher.pipeline.completion import refuse_to_retry, refuse_to_wait
 from watcher.pipeline.dispatch import Dispatch, DispatchSettings
 from watcher.pipeline.intake import as_checkpoint
 from watcher.pipeline.isolation import Isolation
@@ -103,6 +103,7 @@ def _drain(dispatch: Dispatch, ids: list[int], report: Callable[[Progress], None
         while dispatch.live or queue.waiting_among(dispatch.store, ids):
             dispatch.tick(time.monotonic())
             refuse_to_wait(dispatch)
+            refuse_to_retry(dispatch.isolation.faults(time.monotonic()))
             for launch in dispatch.live.values():
                 report(_progress_of(launch.folder))
             if dispatch.device_wait is not None:

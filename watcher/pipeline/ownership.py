@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from watcher.domain.database import sqlite_file
-from watcher.errors import EnvironmentProblem
+from watcher.errors import EnvironmentProblem, LockHeld
 from watcher.state.folder import StateFolder
-from watcher.state.lock import DatabaseLock, Lock
+from watcher.state.lock import DAEMON, DatabaseLock, Lock
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
 
@@ -34,7 +34,11 @@ class OwnedDatabase:
         for lock in lost:
             lock.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock.release()
-            lock.take()
+            try:
+                lock.take()
+            except LockHeld:
+                if self.database_lock is None or not self.database_lock.covers():
+                    raise  # another daemon is about to find the database locked: the next tick takes it again
         return bool(lost)
 
     def close(self) -> None:
@@ -45,9 +49,10 @@ class OwnedDatabase:
             lock.release()
 
 
-def own_database(url: str, state: StateFolder) -> OwnedDatabase:
+def own_database(url: str, state: StateFolder, verb: str = DAEMON) -> OwnedDatabase:
     """Lock the state folder and the database, create or migrate it, and open it.
 
+    verb: which command this is, for others that find it locked; the daemon is `run`.
     Raises LockHeld, EnvironmentProblem (a folder that cannot be made), StoreRefused, StoreUnavailable.
     """
     state.create()
@@ -58,7 +63,7 @@ def own_database(url: str, state: StateFolder) -> OwnedDatabase:
         for folder in sorted(folders):
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                lock = Lock(folder / "lock", state.root)
+                lock = Lock(folder / "lock", state.root, verb)
                 lock.take()
             except OSError as error:
                 raise EnvironmentProblem(

@@ -15,24 +15,31 @@ from pathlib import Path
 from watcher.domain.health import LockFacts, LockState
 from watcher.errors import LockHeld
 
+DAEMON = "run"
 #: The byte of the database file that is locked: far beyond SQLite's own lock bytes (at 1 GiB) and any data.
 DATABASE_LOCK_BYTE = 1 << 62
 
 
 @dataclass(frozen=True)
 class Holder:
-    """What the holder of a state folder's lock wrote into it."""
+    """What the holder of a state folder's lock wrote into it. verb: `run` is the daemon, which reads the inbox."""
 
     pid: int | None
     state_dir: Path | None = None
+    verb: str = DAEMON
+
+    def __str__(self) -> str:
+        who = "daemon" if self.verb == DAEMON else f"`ckptwatch {self.verb}`"
+        return f"{who}, pid {self.pid or 'unknown'}"
 
 
 class Lock:
     """An flock on a file. Held from `take` to `release` or the end of the process; never inherited by jobs."""
 
-    def __init__(self, path: Path, state_dir: Path | None = None) -> None:
+    def __init__(self, path: Path, state_dir: Path | None = None, verb: str = DAEMON) -> None:
         self.path = path
         self.state_dir = state_dir or path.parent
+        self.verb = verb
         self._fd: int | None = None
 
     def take(self) -> None:
@@ -42,9 +49,10 @@ class Lock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise LockHeld(self.path, f"pid {holder(self.path).pid or 'unknown'}") from None
+            raise LockHeld(self.path, str(holder(self.path))) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode() + os.fsencode(self.state_dir.absolute()) + b"\n", 0)
+        lines = (str(os.getpid()).encode(), os.fsencode(self.state_dir.absolute()), self.verb.encode(), b"")
+        os.pwrite(fd, b"\n".join(lines), 0)
         self._fd = fd
 
     def is_intact(self) -> bool:
@@ -123,7 +131,8 @@ def lock_facts(path: Path, now_s: float) -> LockFacts:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         age_s = max(0.0, now_s - os.fstat(fd).st_mtime)
-        return LockFacts(LockState.HELD, os.fspath(path), holder(path).pid, age_s)
+        who = holder(path)
+        return LockFacts(LockState.HELD, os.fspath(path), who.pid, age_s, None if who.verb == DAEMON else who.verb)
     finally:
         os.close(fd)
     return LockFacts(LockState.FREE, os.fspath(path))
@@ -136,8 +145,7 @@ def is_held(path: Path) -> bool:
 def holder(path: Path) -> Holder:
     """The last process that took the lock, whether or not it still holds it."""
     try:
-        first, _, rest = path.read_bytes().partition(b"\n")
-        folder = rest.partition(b"\n")[0]
-        return Holder(int(first), Path(os.fsdecode(folder)) if folder else None)
+        pid, folder, verb = [*path.read_bytes().split(b"\n"), b"", b""][:3]
+        return Holder(int(pid), Path(os.fsdecode(folder)) if folder else None, verb.decode() or DAEMON)
     except (OSError, ValueError):
         return Holder(None)

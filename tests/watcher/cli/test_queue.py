@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.database import small_run
+from watcher.pipeline.ownership import own_database
 from watcher.state.commands import take
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
@@ -41,6 +42,20 @@ def test_a_running_daemon_gets_the_order_into_its_inbox(ckptwatch, tmp_path):
     assert (said.status, states(database)[waiting]) == (0, ("queued", 0))
     assert "sent to the daemon" in said.err
     assert [(order.action, tuple(order.jobs)) for _, order in take(state.inbox)] == [("bump", (waiting,))]
+
+
+def test_an_order_is_refused_while_a_verb_that_reads_no_inbox_uses_the_database(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    waiting = database.job(database.checkpoint(400), "queued")
+    owned = own_database(str(tmp_path / "r.db"), StateFolder.beside(str(tmp_path / "r.db")), "eval")
+    try:
+        said = ckptwatch("queue", "bump", waiting, "--db", tmp_path / "r.db")
+        status = ckptwatch("status", "--db", tmp_path / "r.db")
+    finally:
+        owned.close()
+    assert (said.status, "`ckptwatch eval`" in said.err) == (6, True), said.err
+    assert take(owned.state.inbox) == []
+    assert (status.status, "`ckptwatch eval` (pid" in status.out) == (10, True)
 
 
 def test_a_job_that_is_not_there_or_not_in_the_right_state_is_said_to_be(ckptwatch, tmp_path):

@@ -61,6 +61,7 @@ def test_a_daemon_judges_itself(facts, state, problem):
         (None, LockFacts(LockState.UNREADABLE, "/s/lock"), HealthState.UNKNOWN, 12),
         (None, LockFacts(LockState.HELD, "/s/lock", 7, age_s=SILENT_MAX_S), HealthState.STARTING, 0),
         (None, HELD, HealthState.STALLED, 11),
+        (None, LockFacts(LockState.HELD, "/s/lock", 7, other_verb="eval"), HealthState.DOWN, 10),
         ({"pid": 7, "at": iso(NOW_S), "state": "ok"}, HELD, HealthState.OK, 0),
         ({"pid": 6, "at": iso(NOW_S), "state": "ok"}, HELD, HealthState.STALLED, 11),
         ({"pid": 7, "at": iso(NOW_S - SILENT_MAX_S - 1), "state": "ok"}, HELD, HealthState.STALLED, 11),
