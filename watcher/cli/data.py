@@ -61,7 +61,7 @@ def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 
 def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], given: dict[str, Any]) -> list[dict]:
     from watcher.cli.showing import ProgressLine, state_folder
-    from watcher.launch.datafiles import ask
+    from watcher.launch.datafiles import run_data_command
     from watcher.settings.load import load_settings
 
     names: list[str] = []
@@ -75,7 +75,7 @@ def _ask(flags: Globals, db: str | None, action: str, paths: tuple[str, ...], gi
         options += ["--cache-dir", str(cache)]
     python = load_settings(flags.settings_file()).launch.python
     with ProgressLine() as line:
-        files = list(ask(action, names, options, str(python) if python else None, line))
+        files = list(run_data_command(action, names, options, str(python) if python else None, line))
     if absent := [file for file in files if file["kind"] == "missing"]:
         raise NothingFound(absent[0]["label"], hint="check the path")
     return files

@@ -60,13 +60,13 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
 def _sniff(paths: list[Path]) -> dict[str, dict[str, Any]]:
     """Format and size of the data files; empty, with a note, where they cannot be read here."""
     from watcher.cli.showing import ProgressLine
-    from watcher.launch.datafiles import ask
+    from watcher.launch.datafiles import run_data_command
 
     if not paths:
         return {}
     try:
         with ProgressLine() as line:
-            found = ask("sniff", [str(path) for path in paths], [], tell=line)
+            found = run_data_command("sniff", [str(path) for path in paths], [], report_progress=line)
             return {str(path): one for path, one in zip(paths, found, strict=True)}
     except EnvironmentProblem as problem:
         say(f"note: the data was not read: {problem.cause}")

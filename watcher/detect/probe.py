@@ -28,7 +28,7 @@ UNSETTLED = "before it was complete and quiet"
 
 @dataclass(frozen=True)
 class SettledFile:
-    """A settled, structurally complete version of a file, and what its directory and pickle tell."""
+    """A settled, structurally complete version of a file, and what its directory and pickle contain."""
 
     path: str
     fingerprint: Fingerprint
@@ -38,7 +38,7 @@ class SettledFile:
 
 
 def settled_file(path: str, fingerprint: Fingerprint, summary: Summary) -> SettledFile:
-    """Put together what the payload and the name tell of the step."""
+    """The step of the payload, else of the name."""
     payload, name = Step(summary.step, summary.step_source or ""), step_from_name(path)
     return SettledFile(path, fingerprint, summary, choose_step(payload, name), name)
 
@@ -190,7 +190,7 @@ class FolderProber:
         try:
             return is_open_for_writing(os.path.join(self.root, candidate.path)) is True
         except OSError:
-            return False  # gone or unreadable now: the stat that follows tells
+            return False  # gone or unreadable now: the next stat decides
 
     def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
         self._done[version_key(path, fingerprint)] = same_file(fingerprint)
@@ -229,7 +229,7 @@ class FolderProber:
         folder, name = os.path.split(candidate.path)
         marker = self._marker.file_for(name, step_from_name(candidate.path).value)
         if marker is None:
-            return f"its name tells no step, which the ready marker {self._marker.pattern} needs"
+            return f"its name has no step, which the ready marker {self._marker.pattern} needs"
         try:
             status = os.stat(os.path.join(self.root, folder, marker))
         except OSError:

@@ -21,7 +21,7 @@ DOUBLINGS_MAX = 64  # of the pause between probes: 2.0 ** 1024 is an OverflowErr
 class Candidate:
     """A path that has not settled: its newest fingerprint, since when that is unchanged, and when to look again.
 
-    gone_since_s: since when there is no file of that name; the next whole scan tells whether it was renamed.
+    gone_since_s: since when there is no file of that name; the next whole scan shows whether it was renamed.
     """
 
     path: str
@@ -77,7 +77,7 @@ class Settler:
         candidate.due_s = now_s + min(self.settle_s * 2.0**doublings, PROBE_AGAIN_MAX_S)
 
     def suspend(self, candidate: Candidate, now_s: float) -> None:
-        """There is no file of that name now: nothing to look at until a scan tells more."""
+        """There is no file of that name now: do not look again until a scan has completed."""
         candidate.gone_since_s, candidate.due_s = now_s, math.inf
 
     def gone_before(self, at_s: float) -> list[Candidate]:

@@ -1,7 +1,7 @@
 """Does a process still have a file open for writing, or mapped so that it can write?
 
-A stat does not tell: writes through a shared mapping change neither mtime nor ctime once the page is dirty. The kernel
-tells when a read lease is asked for. Never waits, and never keeps the lease.
+A stat does not show it: writes through a shared mapping change neither mtime nor ctime once the page is dirty. The
+kernel refuses a read lease while there is a writer. Never waits, and never keeps the lease.
 """
 
 from __future__ import annotations

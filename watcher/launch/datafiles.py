@@ -1,4 +1,4 @@
-"""Asking evalcore what data files are, in a process of its own: numpy and tokenizers stay out of this one."""
+"""Runs `python -m evalcore.data` and reads its answers: numpy and tokenizers are not loaded into this process."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from watcher.errors import EnvironmentProblem
 from watcher.launch.environment import job_environment
 
 
-def ask(
+def run_data_command(
     action: str,
     paths: Sequence[str],
     options: Sequence[str],
     python: str | None = None,
-    tell: Callable[[Progress], None] | None = None,
+    report_progress: Callable[[Progress], None] | None = None,
     given: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """`sniff` or `stats`: one object a file, as each is known; `tokenizer`: one a name. Raises EnvironmentProblem
     where the process fails.
 
-    options: further arguments of `python -m evalcore.data`. tell: gets how far it is with a large file. given: laid
-    over its environment. What the process says on stderr goes to ours.
+    options: further arguments of `python -m evalcore.data`. report_progress: called while a large file is read.
+    given: environment variables to add. Its stderr is passed through.
     """
-    options = [*options, *(["--progress"] if tell else [])]
+    options = [*options, *(["--progress"] if report_progress else [])]
     command = [python or sys.executable, "-m", "evalcore.data", action, *options, "--json", "--", *paths]
     environment = job_environment(
         os.environ, ("PYTHONPATH", "HTTP*_PROXY", "SSL_CERT_*"), {"PYTHONUNBUFFERED": "1", **(given or {})}
@@ -40,7 +40,7 @@ def ask(
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            start_new_session=True,  # Ctrl-C is ours: the process would print a traceback of its own
+            start_new_session=True,  # else it gets Ctrl-C too, and prints a traceback
         )
     except OSError as error:
         raise EnvironmentProblem(
@@ -50,11 +50,11 @@ def ask(
     try:
         with process.stdout as lines:
             for line in lines:
-                said = json.loads(line)
-                if tell is not None and "progress" in said:
-                    tell(Progress(**said["progress"]))
+                answer = json.loads(line)
+                if report_progress is not None and "progress" in answer:
+                    report_progress(Progress(**answer["progress"]))
                 else:
-                    yield said
+                    yield answer
     finally:
         if process.poll() is None and sys.exc_info()[0] is not None:
             process.kill()

@@ -31,7 +31,7 @@ class _Unused:
 
     since_s: float
     seen_s: float
-    ours: bool = False  # given to one of our launches since then
+    was_given: bool = False  # to a launch of this daemon, since then
 
 
 class DevicePool:
@@ -64,20 +64,20 @@ class DevicePool:
             choice = choose(settings, gpus, taken, lambda gpu: True)
         for key in choice.devices:
             if key in self._unused:
-                self._unused[key].ours = True
+                self._unused[key].was_given = True
         return choice
 
     def _observe(self, gpus: Sequence[Gpu], taken: Collection[str], now_s: float) -> None:
         for gpu in gpus:
             if _is_listed(gpu, taken):
-                continue  # what runs on it may be ours
+                continue  # its processes may be those of the launch
             before = self._unused.get(gpu.key)
             if gpu.is_used:
                 self._unused.pop(gpu.key, None)
-            elif before is None or (now_s - before.seen_s > UNOBSERVED_S and not before.ours):
+            elif before is None or (now_s - before.seen_s > UNOBSERVED_S and not before.was_given):
                 self._unused[gpu.key] = _Unused(now_s, now_s)
             else:
-                before.seen_s, before.ours = now_s, False
+                before.seen_s, before.was_given = now_s, False
 
 
 def choose(

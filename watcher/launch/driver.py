@@ -15,7 +15,7 @@ UNUSED_MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. processes: pids that compute on it, ours among them; in a container they may be hidden."""
+    """One GPU. processes: pids that compute on it, including this daemon's jobs; hidden in some containers."""
 
     index: str
     uuid: str

@@ -1,4 +1,4 @@
-"""The environment a job may see: an allow-list, so that nothing of the daemon or an outer launcher leaks in. Pure."""
+"""The environment of a job: an allow-list, so that nothing of the daemon or an outer launcher leaks in. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALLOWED = (
 
 
 def job_environment(outer: Mapping[str, str], more: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
-    """What of `outer` is allowed, or named in `more` (launch.env; globs), with `given` laid over it."""
+    """The variables of `outer` that are allowed or match `more` (launch.env; globs), overridden by `given`."""
     names = (*ALLOWED, *more)
     kept = {key: value for key, value in outer.items() if any(fnmatch.fnmatchcase(key, name) for name in names)}
     return kept | dict(given)

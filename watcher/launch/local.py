@@ -1,4 +1,4 @@
-"""torchrun on this machine: started through the exec shim, ended with the daemon, its log pumped and capped."""
+"""torchrun on this machine: started through the exec shim, killed with the daemon, its log capped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watcher.launch import processes
 from watcher.launch.environment import job_environment
-from watcher.launch.logs import LogPump, last_words
+from watcher.launch.logs import LogPump, log_tail
 from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
 
 SHIM = Path(__file__).with_name("shim.py")
@@ -30,7 +30,7 @@ class _Process:
     seen_s: float = 0.0
 
     def look(self, launch: str) -> None:
-        """Note now and then who belongs to it: a worker whose torchrun is killed becomes our child, and unmarked."""
+        """Remember its members: once a worker is a zombie, its environment no longer shows the launch."""
         if time.monotonic() - self.seen_s > LOOK_EVERY_S:
             self.seen_s = time.monotonic()
             self.known.update(processes.members(launch))
@@ -38,7 +38,7 @@ class _Process:
 
 @dataclass
 class LocalLauncher:
-    """Must be used from the main thread: a death signal follows the parent's thread, not its process."""
+    """Use from the main thread only: the death signal is tied to the thread that started the child."""
 
     allowed_env: tuple[str, ...] = ()
     survives_daemon: bool = field(default=False, init=False)
@@ -77,7 +77,7 @@ class LocalLauncher:
         return Running(plan, popen.pid, processes.start_ticks(popen.pid))
 
     def poll(self, running: Running) -> Ended | None:
-        """None while any process of the launch lives. What outlives torchrun, or the grace of a stop, is killed."""
+        """None while any process of the launch runs. What outlives torchrun or a stop's grace is killed."""
         launch = running.plan.launch
         process = self._live.get(launch)
         if process is None:
@@ -96,10 +96,10 @@ class LocalLauncher:
         processes.reap(process.known)
         if process.known and process.swept < 100:
             process.swept += 1
-            return None  # not dead yet: nobody but us would collect them
+            return None  # not dead yet: only the subreaper can wait for them
         process.pump.finish(timeout_s=1.0)
         del self._live[launch]
-        return Ended(process.popen.returncode, _how(process.popen.returncode), last_words(running.plan.folder.log))
+        return Ended(process.popen.returncode, _how(process.popen.returncode), log_tail(running.plan.folder.log))
 
     def stop(self, running: Running, *, at_once: bool = False) -> None:
         process = self._live.get(running.plan.launch)
@@ -113,11 +113,11 @@ class LocalLauncher:
             try:
                 running.plan.folder.cancel.touch()
             except OSError:
-                pass  # a full disk: the signal says the same
+                pass  # a full disk: the signal has the same effect
             process.popen.send_signal(signal.SIGTERM)
 
     def find(self, plan: LaunchPlan, pid: int | None, pid_start: int | None, external_id: str | None) -> Running | None:
-        """Local launches die with their daemon; one that is left is ended here, never adopted."""
+        """Local launches die with their daemon; one that is left over is killed here, never adopted."""
         deadline_s = time.monotonic() + 5.0
         while processes.kill_members(plan.launch) and time.monotonic() < deadline_s:
             time.sleep(0.02)
@@ -125,18 +125,17 @@ class LocalLauncher:
 
 
 def torchrun_arguments(plan: LaunchPlan) -> list[str]:
-    """`python -m torch.distributed.run` on a free port of this machine, one attempt, no restarts of its own."""
+    """`python -m torch.distributed.run` on a free port of this machine; no restarts."""
     return [
-        *("-m", "torch.distributed.run", *meet_here(plan), f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
+        *("-m", "torch.distributed.run", *local_rendezvous(plan), f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
         *("-m", "evalcore.worker", os.fspath(plan.folder.root)),
     ]
 
 
-def meet_here(plan: LaunchPlan) -> tuple[str, ...]:
-    """Where the ranks of one machine meet.
+def local_rendezvous(plan: LaunchPlan) -> tuple[str, ...]:
+    """torchrun arguments for a rendezvous on 127.0.0.1.
 
-    Not `--standalone`: it has them look for each other under the host's name, which need not resolve in a container,
-    and then waits for minutes.
+    Not `--standalone`: it uses the host's name, which may not resolve in a container; the ranks then wait for minutes.
     """
     return (
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),

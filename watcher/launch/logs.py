@@ -18,7 +18,7 @@ TAIL_BYTES = 1 << 20
 
 
 class LogPump:
-    """Reads a pipe to its end in a thread of its own and keeps head and tail: the writer never blocks on us."""
+    """Reads a pipe to its end in its own thread and keeps head and tail: the writer never blocks."""
 
     def __init__(self, pipe: int, path: Path) -> None:
         self._pipe = pipe
@@ -60,7 +60,7 @@ def read_log(path: Path) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
-def last_words(path: Path, limit: int = 4096) -> str:
+def log_tail(path: Path, limit: int = 4096) -> str:
     """The end of the log, at most `limit` characters."""
     try:
         return read_log(path)[-limit:].strip()
@@ -80,7 +80,7 @@ def _append(path: Path, data: bytes) -> None:
 def main(path: str, *command: str) -> int:
     """Run a command with its output in a log; its exit status, or 128 and the signal that ended it, as a shell has it.
 
-    Signals to the whole job failpoint the command too: here they are let pass, so that its last words are still read.
+    Signals to the whole job reach the command too; here they are ignored, so that its last output is still read.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # a handler, which the command does not inherit as SIG_IGN is
@@ -93,7 +93,7 @@ def main(path: str, *command: str) -> int:
         child = None
     os.close(writing)
     status = child.wait() if child else 127
-    pump.finish(timeout_s=1.0)  # not for ever: what outlives the command may hold the pipe
+    pump.finish(timeout_s=1.0)  # bounded: a process that outlives the command may hold the pipe
     return status if status >= 0 else 128 - status
 
 

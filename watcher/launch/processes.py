@@ -1,4 +1,4 @@
-"""Every process of a launch, found by a mark in its environment, whatever sessions and parents it has put between."""
+"""All processes of a launch, found by a variable in their environment, whatever their session and parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def become_subreaper() -> None:
-    """Orphans of a launch become our children instead of init's: they can be waited for."""
+    """Orphans of a launch become children of this process instead of init's, so that they can be waited for."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -26,17 +26,17 @@ def members(launch: str) -> list[int]:
 
 def kill_members(launch: str) -> list[int]:
     """SIGKILL to all of them; stopped ones die too. Returns their pids."""
-    found = members(launch)
-    for pid in found:
+    pids = members(launch)
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    return found
+    return pids
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot: tells it from a later one with the same pid."""
+    """When the process started, in clock ticks since boot: a later process with the same pid has another value."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -45,9 +45,9 @@ def start_ticks(pid: int) -> int | None:
 
 
 def reap(known: set[int]) -> None:
-    """Collect those of a launch's processes that were handed to us as subreaper and are dead.
+    """Wait for those of a launch's dead processes that became children of this one (it is a subreaper).
 
-    known: their pids; who is collected, or is no child of ours, is taken out. Nobody else's children are touched.
+    known: their pids; those that were waited for, or are no children of this process, are removed from it.
     """
     for pid in tuple(known):
         try:
@@ -58,7 +58,7 @@ def reap(known: set[int]) -> None:
 
 
 def owner() -> str:
-    """This daemon, told from every other one: host, boot, pid."""
+    """The identity of this daemon among all others: host, boot, pid."""
     return f"{socket.gethostname()}:{boot_id()}:{os.getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""What every way of launching offers: start a request folder, ask how it goes, stop it, find it again."""
+"""The interface of every launcher: start a launch folder, poll it, stop it, find it after a restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from watcher.domain.job import Cause
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """One launch. devices: what CUDA_VISIBLE_DEVICES shall say (empty on CPU). nproc: ranks."""
+    """One launch. devices: the value of CUDA_VISIBLE_DEVICES (empty on CPU). nproc: ranks."""
 
     launch: str
     folder: LaunchFolder
@@ -33,14 +33,14 @@ class Running:
     pid: int | None = None
     pid_start: int | None = None
     external_id: str | None = None
-    waiting: bool = False  # for a machine: no progress can be asked of it yet
+    waiting: bool = False  # queued by Slurm: no progress to expect yet
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A launch is over. exit_code is a hint only (torchrun's is always 1); tail: the last words of its log.
+    """A launch is over. exit_code is a hint only (torchrun's is always 1); tail: the end of its log.
 
-    cause: what the launcher knows that outcome files cannot tell: out of time, out of memory, taken away.
+    cause: what only the launcher knows: out of time, out of memory, taken away by the cluster.
     """
 
     exit_code: int | None
@@ -50,7 +50,7 @@ class Ended:
 
 
 class CannotLaunch(Exception):
-    """The launch could not even begin: torchrun missing, no memory to fork, sbatch refused. Charges no job."""
+    """The launch could not begin: torchrun missing, no memory to fork, sbatch refused. No job is charged."""
 
 
 class Launcher(Protocol):
@@ -63,7 +63,7 @@ class Launcher(Protocol):
     def poll(self, running: Running) -> Ended | None: ...
 
     def stop(self, running: Running, *, at_once: bool = False) -> None:
-        """Begin to end it; `poll` goes on until it is gone. Calling it again is harmless."""
+        """Begin to end it; `poll` returns None until it is gone. Calling it again is harmless."""
 
     def find(self, plan: LaunchPlan, pid: int | None, pid_start: int | None, external_id: str | None) -> Running | None:
-        """A launch of an earlier daemon that still lives, or None."""
+        """A launch of an earlier daemon that still runs, or None."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from watcher.domain.job import Cause
 from watcher.launch import logs, processes
 from watcher.launch.environment import job_environment
-from watcher.launch.local import meet_here
-from watcher.launch.logs import last_words
+from watcher.launch.local import local_rendezvous
+from watcher.launch.logs import log_tail
 from watcher.launch.protocol import CannotLaunch, Ended, LaunchPlan, Running
 from watcher.settings.schema import SlurmSettings
 
@@ -92,7 +92,7 @@ class SlurmLauncher:
         if not state and status is None and self._seen_again(job):
             return None
         self._missed.pop(job, None)
-        tail = last_words(running.plan.folder.log)
+        tail = log_tail(running.plan.folder.log)
         if status == 0:
             return Ended(0, f"Slurm job {job} ended with status 0", tail)
         if not state:
@@ -123,7 +123,7 @@ class SlurmLauncher:
         return Running(plan, external_id=number) if number in self._states else None
 
     def _refresh(self, *, force: bool = False) -> bool:
-        """Ask Slurm for all our jobs, at most once a second; False where it does not answer."""
+        """List all jobs of this user, at most once a second; False where Slurm does not answer."""
         if not force and time.monotonic() - self._asked_s < POLL_S:
             return True
         done = _call(["squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r|%j"])
@@ -183,7 +183,7 @@ def script_of(plan: LaunchPlan, slurm: SlurmSettings) -> str:
         meet = f'--nnodes={slurm.nodes} --rdzv-backend=c10d --rdzv-id={plan.launch} --rdzv-endpoint="$first:$port"'
         torchrun = f"srun --kill-on-bad-exit=1 {torchrun} {meet}"
     else:
-        torchrun += f" {' '.join(meet_here(plan))}"
+        torchrun += f" {' '.join(local_rendezvous(plan))}"
     no_gpu = 'export CUDA_VISIBLE_DEVICES=""\n' if plan.device == "cpu" else ""
     setup = "".join(f"{line}\n" for line in slurm.setup)
     log = shlex.quote(os.fspath(plan.folder.log))

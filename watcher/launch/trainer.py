@@ -1,4 +1,4 @@
-"""The demo's training run: a process of its own that knows nothing of us."""
+"""The training run of `ckptwatch demo`: a separate process that knows nothing of the daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class DemoTrainer:
-    """Starts evalcore.demo.train; its lines go to our own stdout."""
+    """Starts evalcore.demo.train; its output goes to this process's stdout."""
 
     def __init__(self, text: Path, folder: Path, steps: int, save_every: int) -> None:
         arguments = [os.fspath(text), os.fspath(folder), str(steps), str(save_every)]

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from watcher.errors import EnvironmentProblem
-from watcher.launch.logs import last_words
+from watcher.launch.logs import log_tail
 from watcher.log import Log
 from watcher.settings.schema import WebSettings
 from watcher.state.folder import StateFolder
@@ -36,7 +36,7 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
         ) from None
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)
-    source = Source(Pages(store), state, lambda path: last_words(path, LOG_TAIL), KeptWindows(store))
+    source = Source(Pages(store), state, lambda path: log_tail(path, LOG_TAIL), KeptWindows(store))
     hosts = (settings.host, *settings.allowed_hosts)
     app = create_app(source, hosts, on_error=lambda path, error: _log_page_error(log, path, error))
     return Server(app, settings.host, settings.port)

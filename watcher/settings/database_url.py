@@ -15,7 +15,7 @@ _EXAMPLES = "write a file name, sqlite:////absolute/file.db, or postgresql+psyco
 
 
 def database_url_problem(url: str) -> str | None:
-    """Why results cannot be kept there, with the remedy; None where they can, as far as the text tells."""
+    """Why results cannot be kept there, with the remedy; None where they can, judged by the text."""
     if "\0" in url:
         return "has a NUL byte"
     if "://" not in url:

@@ -15,7 +15,7 @@ NESTING_MAX = 32
 
 
 class ModelSettings(Section):
-    """`[model]`: how to build the model where the checkpoint alone does not tell."""
+    """`[model]`: how to build the model where the checkpoint does not describe it."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"config", "python_path"})
 

@@ -122,8 +122,8 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
 
 def _entries(data: dict[str, Any], section: str) -> list[dict[str, Any]]:
     """The tables of a section that stands once or several times; what is no table is left to validation."""
-    found = data.get(section)
-    return [entry for entry in (found if isinstance(found, (list, tuple)) else [found]) if isinstance(entry, dict)]
+    value = data.get(section)
+    return [entry for entry in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(entry, dict)]
 
 
 def _name_sections(data: dict[str, Any]) -> None:

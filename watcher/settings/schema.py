@@ -59,14 +59,14 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _alerts_reach_someone(self) -> Settings:
+    def _alerts_can_fire(self) -> Settings:
         for position, alert in enumerate(self.alert):
             best = alert.best_link or alert.best_copy
             if not alert.on:
                 raise ValueError(f"alert.{position}: `on` names no event, so it never fires")
             if not (alert.command or alert.webhook or alert.apprise or best):
                 raise ValueError(
-                    f"alert.{position}: nobody is notified; set command, webhook, apprise, best_link or best_copy"
+                    f"alert.{position}: it notifies nothing; set command, webhook, apprise, best_link or best_copy"
                 )
             if best and "best" not in alert.on:
                 raise ValueError(f'alert.{position}: best_link and best_copy need "best" in `on`')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from watcher.domain.checkpoint import HUGGING_FACE
 from watcher.errors import EnvironmentProblem
-from watcher.launch.datafiles import ask
+from watcher.launch.datafiles import run_data_command
 from watcher.settings.schema import Settings
 from watcher.setup.discover import look_at
 from watcher.setup.finding import Finding
@@ -69,7 +69,9 @@ def tokenizers(settings: Settings) -> Iterator[Finding]:
     python = os.fspath(settings.launch.python) if settings.launch.python else None
     try:
         found = (
-            list(ask("tokenizer", names, (), python, given=nowhere | {"NO_PROXY": "", "no_proxy": ""})) if names else []
+            list(run_data_command("tokenizer", names, (), python, given=nowhere | {"NO_PROXY": "", "no_proxy": ""}))
+            if names
+            else []
         )
     except EnvironmentProblem as problem:
         yield Finding("tokenizer", "warning", f"could not be checked: {problem.cause}", problem.hint)

@@ -151,7 +151,7 @@ def _mismatch(theirs: object, ours: object, values: dict[int, torch.Tensor], pla
 
 def _key(key: object) -> object:
     """Keys that both sides hold as they are; the others stand for themselves by their place only."""
-    if key != key:
+    if type(key) is float and key != key:
         return "nan"
     simple = type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and abs(key) < 1 << 60)
     return key if simple else "*"

@@ -11,7 +11,7 @@ from pathlib import Path
 from watcher.launch import processes
 from watcher.launch.environment import job_environment
 from watcher.launch.local import SHIM
-from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES, LogPump, last_words, read_log, tail_paths
+from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES, LogPump, log_tail, read_log, tail_paths
 
 
 def test_a_job_sees_only_what_is_allowed_or_named() -> None:
@@ -55,7 +55,7 @@ def test_a_flood_of_output_is_kept_at_both_ends_and_bounded(tmp_path: Path) -> N
 
 
 def test_a_log_shows_no_control_characters(tmp_path: Path) -> None:
-    text = last_words(pumped(tmp_path, b"\x1b[31mred\x00 \xff\xfe end"))
+    text = log_tail(pumped(tmp_path, b"\x1b[31mred\x00 \xff\xfe end"))
     assert text == "\\x1b[31mred\\x00 \\xff\\xfe end"
 
 

@@ -96,7 +96,7 @@ def refusal(settings):
         ({"more": '[model]\nfactory = ""'}, "model.factory: is empty"),
         ({"more": "[launch]\ndevcie = 1"}, "launch.devcie: unknown key; did you mean `device`?"),
         ({"more": '[launch]\nnproc = 2\ndevice = "cuda"\ndevices = ["0"]'}, "nproc = 2 needs as many GPUs"),
-        ({"more": '[[alert]]\non = ["best"]'}, "alert.0: nobody is notified"),
+        ({"more": '[[alert]]\non = ["best"]'}, "alert.0: it notifies nothing"),
         ({"more": '[[alert]]\non = []\nwebhook = "http://x"'}, "alert.0: `on` names no event"),
         ({"more": '[[alert]]\non = ["lag"]\nbest_link = "b.pt"'}, 'need "best" in `on`'),
         ({"more": "surprise = 1"}, "surprise: unknown key"),
