@@ -6,7 +6,7 @@ Owns the order of the looks: first bytes, directory, structure, pickle. Decides 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from evalcore.archive.container.directory import Directory, demand_stored, digest_of_bytes, read_directory
@@ -15,10 +15,10 @@ from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.container.version import demand_readable_version
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.meaning.foreign_files import refuse_by_first_bytes, refuse_zip_that_is_no_save
+from evalcore.archive.meaning.other_formats import refuse_by_first_bytes, refuse_zip_that_is_no_save
 from evalcore.archive.pickle.machine import Pickled, unpickle
 from evalcore.archive.pickle.numpy_values import number_of_array
-from evalcore.archive.pickle.rebuild import is_foreign
+from evalcore.archive.pickle.rebuild import is_custom
 from evalcore.archive.pickle.values import InertObject, StorageRef, TensorRef
 
 _SCALAR_CODES = {
@@ -39,12 +39,11 @@ class Payload:
     unverified: bool
     directory: Directory | None = None
     legacy: Legacy | None = None
-    notes: list[str] = field(default_factory=list)
 
     @property
-    def foreign(self) -> list[str]:
+    def custom_names(self) -> list[str]:
         """Classes and functions named in the file that are neither tensors nor plain containers; at most 200."""
-        return sorted(shown(name, 120) for name in self.names if is_foreign(name))[: LIMITS.listed]
+        return sorted(shown(name, 120) for name in self.names if is_custom(name))[: LIMITS.listed]
 
     def scalar(self, file: OpenFile, value: Any) -> Any:
         """The number in a tensor or array of one element, from its record; any other value as it is."""
@@ -102,16 +101,14 @@ def identify(file: OpenFile) -> Directory | Legacy:
 
 def read_payload(file: OpenFile) -> Payload:
     """Read everything but tensor records. Raises ArchiveError with its kind."""
-    found = identify(file)
-    if isinstance(found, Legacy):
-        names = tuple(found.pickled.names)
-        return Payload(
-            "legacy", found.pickled.value, names, found.pickled.tensors, digest_of_bytes(file), True, legacy=found
-        )
-    pickled = _read_zip_pickle(file, found)
-    return Payload(
-        "zip", pickled.value, tuple(pickled.names), pickled.tensors, found.digest(file), found.unverified, found
-    )
+    structure = identify(file)
+    if isinstance(structure, Legacy):
+        pickled, digest = structure.pickled, digest_of_bytes(file)
+        names = tuple(pickled.names)
+        return Payload("legacy", pickled.value, names, pickled.tensors, digest, True, legacy=structure)
+    pickled = _read_zip_pickle(file, structure)
+    digest, names = structure.digest(file), tuple(pickled.names)
+    return Payload("zip", pickled.value, names, pickled.tensors, digest, structure.unverified, structure)
 
 
 def _read_zip_pickle(file: OpenFile, directory: Directory) -> Pickled:

@@ -41,7 +41,7 @@ class Summary:
     parameters: elements of the chosen state dict, shared ones once, at most 2^63 - 1.
     tensors: (name, dtype, shape) of that state dict. states: names of all state dicts, the chosen one first.
     logged_val_loss: nats per token, as the trainer logged it. tokens_seen: tokens trained on.
-    foreign: classes and functions named in the file that are neither tensors nor plain containers; none was called.
+    custom_names: classes and functions named in the file that are neither tensors nor plain containers; at most 200.
     keys: of the payload. unverified: there are no checksums to check the content by. note: what is unusual.
     sidecars: (name, `sha256:...` of the values used) of the files beside it that the configuration comes from.
     assumed: what the file leaves open, `name=value`.
@@ -62,7 +62,7 @@ class Summary:
     states: list[str] = field(default_factory=list)
     logged_val_loss: float | None = None
     tokens_seen: int | None = None
-    foreign: list[str] = field(default_factory=list)
+    custom_names: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     unverified: bool = False
     note: str | None = None
@@ -93,10 +93,10 @@ def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
     report: hears of a file without checksums, which is read whole for its digest.
     """
     with OpenFile(source, report) as file:
-        found = identify(file)
-        if isinstance(found, Legacy):
+        structure = identify(file)
+        if isinstance(structure, Legacy):
             return Probe("legacy", digest_of_bytes(file), file.size, True)
-        return Probe("zip", found.digest(file), file.size, found.unverified)
+        return Probe("zip", structure.digest(file), file.size, structure.unverified)
 
 
 def understand(
@@ -175,7 +175,7 @@ def summary_of(file: OpenFile, reading: Reading) -> Summary:
         states=[shown(name, 200) for name in _chosen_first(reading)[: LIMITS.listed]],
         logged_val_loss=loss,
         tokens_seen=tokens_seen_in(payload.root, resolve),
-        foreign=payload.foreign,
+        custom_names=payload.custom_names,
         keys=[shown(str(key), 80) for key in list(root)[:200] if isinstance(key, (str, int))],
         unverified=payload.unverified,
         sidecars=(config.sidecar,) if config is not None and config.sidecar is not None else (),
@@ -202,10 +202,10 @@ def notes_of(reading: Reading) -> list[str]:
         aside = reading.state.aside
         notes.append(f"beside the model: {', '.join(shown(name) for name in aside[:5])}{' ...' * (len(aside) > 5)}")
     cls = reading.config.cls if reading.config else None
-    foreign = [name for name in reading.payload.foreign if name != cls]
-    if foreign:
-        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        notes.append(f"read as data, not called: {', '.join(foreign[:5])}{more}")
+    custom = [name for name in reading.payload.custom_names if name != cls]
+    if custom:
+        more = f" and {len(custom) - 5} more" if len(custom) > 5 else ""
+        notes.append(f"read as data, not called: {', '.join(custom[:5])}{more}")
     return notes
 
 

@@ -23,8 +23,8 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
     if spec.factory is None:
         refuse_family(reading.family, reading.trainer, (*FAMILIES, *AMBIGUOUS))
         refuse_parts(reading.payload.root, reading.trainer)
-    if reading.payload.legacy is not None and reading.payload.foreign:
-        reason = f"the file, in the format without checksums, names {', '.join(reading.payload.foreign[:5])}"
+    if reading.payload.legacy is not None and reading.payload.custom_names:
+        reason = f"the file, in the format without checksums, names {', '.join(reading.payload.custom_names[:5])}"
         raise CheckpointError("unsafe", reason, "save it in torch's zip format, with the state dict and plain values")
     state = reading.state if reading.state is not None else choose_state(reading.states, spec.state)
     strange = {name: what for name, what in state.others.items() if not name.endswith("_extra_state")}

@@ -71,10 +71,10 @@ class RangeRecords:
     passed: Passed = None
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
-        found = self.ranges.get(storage.key)
-        if found is None:
+        place = self.ranges.get(storage.key)
+        if place is None:
             raise ArchiveError("corrupt", f"the storage {shown(storage.key)} is missing")
-        file, at, size = found
+        file, at, size = place
         if size != buffer.nbytes:
             raise ArchiveError("shape", f"storage {shown(storage.key)} has {size} bytes, not {buffer.nbytes}")
         done = 0

@@ -129,7 +129,7 @@ def _of_folder(folder: str) -> Step:
 
 
 def _progress(match: re.Match[str]) -> str:
-    """`0001000-of-0010000` is progress, `00001-of-00002` a shard: nobody cuts a file into a thousand."""
+    """`0001000-of-0010000` is progress, `00001-of-00002` a shard: files are cut into fewer than 1,000 shards."""
     return match.group(1) if int(match.group(2)[:20]) >= 1000 else "~"
 
 

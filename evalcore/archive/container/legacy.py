@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.pickle.machine import LEGACY_STORAGE_ID, Pickled, unpickle
-from evalcore.archive.pickle.rebuild import is_foreign
+from evalcore.archive.pickle.rebuild import is_custom
 from evalcore.archive.pickle.values import ITEM_BYTES
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -76,7 +76,7 @@ def _walk(file: OpenFile, payload: Pickled, keys: Pickled) -> dict[str, tuple[in
 
 
 def _refuse_bare_pickle(first: Pickled) -> None:
-    names = sorted(shown(name) for name in first.names if is_foreign(name))
+    names = sorted(shown(name) for name in first.names if is_custom(name))
     if names:
         reason = f"the file is a bare pickle that would call {', '.join(names[:5])} when loaded; it was not"
         raise ArchiveError("unsafe", reason, "save the model's state_dict with torch.save")

@@ -34,9 +34,9 @@ def read_header(file: OpenFile, prefix: str) -> tuple[dict[str, TensorRef], dict
         raise ArchiveError("corrupt", "the safetensors header is damaged")
     tensors: dict[str, TensorRef] = {}
     ranges: dict[str, tuple[OpenFile, int, int]] = {}
-    for name, said in header.items():
+    for name, entry in header.items():
         if name != "__metadata__":
-            tensors[name], at = _tensor(name, said, f"{prefix}{name}", 8 + length)
+            tensors[name], at = _tensor(name, entry, f"{prefix}{name}", 8 + length)
             ranges[f"{prefix}{name}"] = (file, at, tensors[name].storage.size_bytes)
     end = max((at + size for _, at, size in ranges.values()), default=8 + length)
     if end > file.size:
@@ -46,9 +46,9 @@ def read_header(file: OpenFile, prefix: str) -> tuple[dict[str, TensorRef], dict
     return tensors, ranges
 
 
-def _tensor(name: str, said: Any, key: str, base: int) -> tuple[TensorRef, int]:
+def _tensor(name: str, entry: Any, key: str, base: int) -> tuple[TensorRef, int]:
     try:
-        dtype, shape, (begin, end) = _DTYPES[said["dtype"]], tuple(said["shape"]), said["data_offsets"]
+        dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise ArchiveError("corrupt", f"the safetensors entry {shown(name)} is damaged") from None
     if len(shape) > 64 or any(type(n) is not int or not 0 <= n < 1 << 63 for n in (*shape, begin, end)):

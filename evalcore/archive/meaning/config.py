@@ -15,7 +15,7 @@ from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.fields import SIZES, architecture_in, sizes_in
 from evalcore.archive.meaning.sidecars import Sidecar, json_object
 from evalcore.archive.pickle.plain import plain
-from evalcore.archive.pickle.values import Foreign, TensorRef
+from evalcore.archive.pickle.values import InertObject, TensorRef
 
 #: the usual names, the likeliest first; nanoGPT's `config` is the training script's globals, its `model_args` the model
 _KEYS = (
@@ -109,10 +109,10 @@ def values_digest(values: dict[str, Any]) -> str:
 def nameless_config(root: Any) -> str | None:
     """The class of a configuration that was pickled without the names of its fields: a NamedTuple, a slotted class."""
     for key, value in root.items() if isinstance(root, dict) else ():
-        if key in _KEYS and isinstance(value, Foreign) and not fields_of(value):
+        if key in _KEYS and isinstance(value, InertObject) and not fields_of(value):
             values = value.state if isinstance(value.state, (list, tuple)) else value.args
             if isinstance(values, (list, tuple)) and sum(type(item) is int for item in values) >= _ENOUGH:
-                return shown(value.name, 120)
+                return shown(value.class_name, 120)
     return None
 
 
@@ -122,7 +122,7 @@ def fields_of(value: Any) -> dict[Any, Any] | None:
         return value
     if isinstance(value, str) and value[:1] == "{" and len(value) <= LIMITS.text_bytes:
         return json_object(value)
-    if not isinstance(value, Foreign):
+    if not isinstance(value, InertObject):
         return None
     fields = value.fields()
     for inner in ("_content", "__dict__"):  # OmegaConf, pydantic
@@ -135,7 +135,7 @@ def fields_of(value: Any) -> dict[Any, Any] | None:
 
 def _unwrapped(value: Any) -> Any:
     """The value in one of OmegaConf's nodes, a nested mapping as a dict; any other as it is."""
-    if isinstance(value, Foreign) and value.name.startswith("omegaconf."):
+    if isinstance(value, InertObject) and value.class_name.startswith("omegaconf."):
         fields = value.fields()
         return fields["_val"] if "_val" in fields else fields_of(value) or value
     return value
@@ -151,7 +151,7 @@ def _mappings(root: Any) -> Iterator[_Mapping]:
         if values is None or (path and _is_state(values)):
             continue
         seen += 1
-        cls = shown(value.name, 120) if isinstance(value, Foreign) else None
+        cls = shown(value.class_name, 120) if isinstance(value, InertObject) else None
         yield _Mapping(path, values, cls, sizes_in(values))
         if len(path) < _DEPTH and len(values) <= 10_000:
             pending += [(item, (*path, key)) for key, item in values.items() if _may_hold_a_config(key, item)]

@@ -85,12 +85,12 @@ def strip(name: str) -> str:
 
 def find_states(root: Any) -> dict[str, State]:
     """Every state dict in the payload by its dotted name, the likeliest model first; "" names the payload itself."""
-    found: dict[str, State] = {}
-    _search(root, "", 0, found, set())
-    if len(found) > 1 and "" in found and not any(len(t.shape) > 1 for t in found[""].tensors.values()):
-        del found[""]  # a payload that also holds a tensor or two of its own
-    ordered = sorted(found, key=_rank)
-    return {name: found[name] for name in ordered}
+    states: dict[str, State] = {}
+    _search(root, "", 0, states, set())
+    if len(states) > 1 and "" in states and not any(len(t.shape) > 1 for t in states[""].tensors.values()):
+        del states[""]  # a payload that also holds a tensor or two of its own
+    ordered = sorted(states, key=_rank)
+    return {name: states[name] for name in ordered}
 
 
 def choose_state(states: dict[str, State], wanted: str | None) -> State:
@@ -126,25 +126,25 @@ def _rank(name: str) -> tuple[int, int, str]:
     return 3 * len(MODEL_KEYS), name.count("."), name
 
 
-def _search(value: Any, name: str, depth: int, found: dict[str, State], seen: set[int]) -> None:
+def _search(value: Any, name: str, depth: int, states: dict[str, State], seen: set[int]) -> None:
     if not isinstance(value, (dict, InertObject)) or id(value) in seen:
         return
     seen.add(id(value))
     if isinstance(value, InertObject):
         state = _module_state(name, value)
         if state is not None:
-            found[name] = state
+            states[name] = state
         return
     state = _as_state(name, value)
     if state is not None:
-        found[name] = state
+        states[name] = state
         if name:
             return
     if depth == _SEARCH_DEPTH or len(value) > 10_000:
         return
     for key, part in value.items():
         if isinstance(key, str) and len(key) <= 200 and not key.lower().startswith(_NOT_MODELS):
-            _search(part, f"{name}.{key}" if name else key, depth + 1, found, seen)
+            _search(part, f"{name}.{key}" if name else key, depth + 1, states, seen)
 
 
 def _as_state(name: str, value: dict[Any, Any]) -> State | None:
@@ -174,7 +174,7 @@ def _stripped(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
 
 def _what(value: Any) -> str:
     if isinstance(value, InertObject):
-        return shown(value.name, 120)
+        return shown(value.class_name, 120)
     return type(value).__name__
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from evalcore.archive.errors import ArchiveError
-from evalcore.archive.pickle.values import Foreign, TensorRef
+from evalcore.archive.pickle.values import InertObject, TensorRef
 
 #: payload families that no evaluation can read as they are: what they are, and what to do
 REFUSALS = {
@@ -81,7 +81,7 @@ def refuse_parts(root: Any, trainer: str | None) -> None:
     if trainer != "deepspeed" or not isinstance(root, dict):
         return
     settings = root.get("ds_config")
-    settings = settings.fields() if isinstance(settings, Foreign) else settings
+    settings = settings.fields() if isinstance(settings, InertObject) else settings
     zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
     stage = zero.get("stage") if isinstance(zero, dict) else None
     module = root.get("module")

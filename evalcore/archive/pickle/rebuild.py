@@ -36,7 +36,7 @@ _HARMLESS = {
 }  # fmt: skip
 
 
-def is_foreign(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Whether a class or function name is something else than tensors, their dtypes and plain containers."""
     return name not in _HARMLESS and not _is_torch_constant(name)
 

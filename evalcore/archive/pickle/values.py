@@ -57,10 +57,6 @@ class InertObject:
         self.items: dict[Any, Any] | None = None
         self.appended: list[Any] | None = None
 
-    @property
-    def name(self) -> str:
-        return self.class_name
-
     def fields(self) -> dict[Any, Any]:
         """The object's attributes as the pickle gives them, else the items of a mapping; empty where it has neither."""
         state = self.state
@@ -82,9 +78,6 @@ class InertTensor(InertObject):
     """A tensor that is not read as weights: sparse, quantised, nested, of a subclass, of a dtype below one byte."""
 
     __slots__ = ()
-
-
-Foreign = InertObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def test_rosellm_file_tells_step_family_config_and_parameters(tmp_path):
     assert told.config == make.ROSELLM and told.config_class is None
     assert told.parameters == sum(unique.values())
     assert ("token_embedding.weight", "float32", (64, 16)) in told.tensors
-    assert told.states == ["model"] and told.foreign == [] and told.note is None and not told.unverified
+    assert told.states == ["model"] and told.custom_names == [] and told.note is None and not told.unverified
 
 
 def test_nanogpt_config_is_its_model_args_and_its_loss_a_tensor_in_the_file(tmp_path):
@@ -35,7 +35,7 @@ def test_pickled_config_class_of_main_is_read_as_its_fields(tmp_path):
     told = summarise(make.save_build_nanogpt(tmp_path / "model_05000.pt"))
     assert told.family == "build-nanogpt" and told.config_class == "__main__.GPTConfig"
     assert told.config == {"block_size": 32, "vocab_size": 64, "n_layer": 2, "n_head": 2, "n_embd": 16}
-    assert told.logged_val_loss == 3.5 and told.foreign == ["__main__.GPTConfig"]
+    assert told.logged_val_loss == 3.5 and told.custom_names == ["__main__.GPTConfig"]
 
 
 def test_sidecars_give_config_and_step_of_a_bare_state_dict(tmp_path):
@@ -77,7 +77,7 @@ def test_a_whole_pickled_module_is_taken_apart_without_being_built(tmp_path):
     torch.save(module, tmp_path / "whole.pt")
     told = summarise(tmp_path / "whole.pt")
     assert {name for name, _, _ in told.tensors} == {"0.weight", "0.bias", "1.weight"}
-    assert "torch.nn.modules.linear.Linear" in told.foreign
+    assert "torch.nn.modules.linear.Linear" in told.custom_names
 
 
 def test_numpy_scalars_count_as_numbers(tmp_path):
@@ -85,7 +85,7 @@ def test_numpy_scalars_count_as_numbers(tmp_path):
 
     torch.save({"model": make.rosellm_state(), "step": np.int64(77), "val_loss": np.float32(2.5)}, tmp_path / "a.pt")
     told = summarise(tmp_path / "a.pt")
-    assert (told.step, told.logged_val_loss, told.foreign) == (77, 2.5, [])
+    assert (told.step, told.logged_val_loss, told.custom_names) == (77, 2.5, [])
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -18,4 +18,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     113: ("P15", "names with sizes, losses, dates, seeds, versions and shards in them", ("test_a_name_tells_the_step_and_nothing_else_for_it",)),
     114: ("P15", "the planned number of steps under `steps`, `num_steps` or `iter`", ("test_a_planned_total_in_the_payload_gives_way_to_the_names_number_and_says_why", "test_a_key_that_may_hold_a_planned_total_comes_after_every_other")),
     115: ("P15", "a step in a tensor or array of one element", ("test_a_step_in_a_tensor_or_array_of_one_element_is_one",)),
+    116: ("P17 P21", "a folder of small bombs beside a good file", ("test_a_folder_of_small_bombs_ends_with_one_verdict_each_and_the_good_files_measured",)),
 }  # fmt: skip

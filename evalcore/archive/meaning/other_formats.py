@@ -1,4 +1,4 @@
-"""Files that are no torch.save checkpoint, known by their first bytes or entries, and what to do with each."""
+"""Files of other tools, recognised by their first bytes or entries, and what to do with each. Reads no tensor."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def refuse_by_first_bytes(head: bytes, size: int) -> None:
         hint = "give the folder that holds it beside its config.json"
         raise ArchiveError("unsupported", "the file is a safetensors file, which holds weights without a config", hint)
     if len(head) >= 8:
-        found = _LLMC.get(struct.unpack_from("<i", head)[0])
-        if found is not None:
-            raise ArchiveError("unsupported", f"the file is {found[0]}, no PyTorch checkpoint", found[1])
+        known = _LLMC.get(struct.unpack_from("<i", head)[0])
+        if known is not None:
+            what, hint = known
+            raise ArchiveError("unsupported", f"the file is {what}, not a PyTorch checkpoint", hint)
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
