@@ -129,7 +129,7 @@ def test_the_keyboard_reaches_controls_points_and_links(page, url):
     assert page.evaluate("document.activeElement.value") == "tokens"
     page.goto(url)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
 
 
 def test_light_and_dark_follow_the_system_and_the_choice_is_kept(browser, url):

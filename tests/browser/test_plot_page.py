@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.test_dashboard import COLOURED
+from tests.support.waiting import wait_until
 from tests.watcher.cli.test_plot import two_runs
 from watcher.cli import main
 
@@ -18,15 +20,21 @@ def test_the_page_draws_curve_band_logged_loss_and_best(browser, tmp_path, monke
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text))
     page.goto((tmp_path / "c.html").as_uri())
-    drawn = {name: page.locator(f"#plot .{name}").count() for name in ("curve", "band", "logged", "best")}
-    assert drawn == {"curve": 2, "band": 2, "logged": 1, "best": 2}
-    assert page.locator("b").count() == 0
-    straight = page.locator("#plot .curve").first.get_attribute("d")
-    page.get_by_label("logarithmic").check()
-    assert page.locator("#plot .curve").first.get_attribute("d") != straight
-    page.get_by_label("gpt / val", exact=True).uncheck()
-    assert page.locator("#plot .curve").count() == 1
-    page.hover("#plot")
-    assert "wide" in page.inner_text("#reading")
+    wait_until(lambda: page.locator("#chart").get_attribute("data-points") is not None)
+    assert page.locator("#chart").get_attribute("data-points") == "7"
+    assert page.locator("b").count() == 0 and page.locator("details tr").count() == 7
+    both = page.evaluate(COLOURED)
+    page.get_by_label("95 % band").uncheck()
+    without_band = page.evaluate(COLOURED)
+    page.get_by_label("logged by trainer (dashed)").uncheck()
+    assert both >= without_band > page.evaluate(COLOURED) > 0
+    linear = page.locator("#chart canvas").screenshot()
+    page.get_by_text("log", exact=True).click()
+    assert page.locator("#chart canvas").screenshot() != linear
+    page.locator("#chips").get_by_text("gpt / val").click()
+    assert page.locator("#chart").get_attribute("data-points") == "4"
+    page.locator("#chart").focus()
+    page.keyboard.press("ArrowRight")
+    assert "wide" in page.inner_text("#readout") and "step" in page.inner_text("#readout")
     page.close()
     assert wrong == []

@@ -43,7 +43,7 @@ def _series(curve: Curve, x: str, y: str) -> Series:
     placed = [(at, row) for row in curve.rows if (at := _x_of(row, x, start_s)) is not None]
     placed.sort(key=lambda pair: pair[0])
     drawn = [(at, row) for at, row in placed if row[y] is not None]
-    band = [_band(row, y) for _, row in drawn]
+    band = [band_of(row["loss"], row["loss_stderr"], y) for _, row in drawn]
     whole = all(edge is not None for edge in band)
     logged = [(at, _logged(row, y)) for at, row in placed]
     best = next(((at, row[y]) for at, row in drawn if row is curve.best), None)
@@ -67,11 +67,11 @@ def _x_of(row: Row, x: str, start_s: float) -> float | None:
     return (seconds(row["saved_at"]) - start_s) / 3600
 
 
-def _band(row: Row, y: str) -> tuple[float, float] | None:
-    if row["loss_stderr"] is None or y == "bits_per_byte":
+def band_of(loss: float | None, stderr: float | None, y: str = "loss") -> tuple[float, float] | None:
+    """The 95 % band of one point; None where there is no standard error."""
+    if loss is None or stderr is None or y == "bits_per_byte":
         return None
-    half_width = BAND_SIGMAS * row["loss_stderr"]
-    low, high = row["loss"] - half_width, row["loss"] + half_width
+    low, high = loss - BAND_SIGMAS * stderr, loss + BAND_SIGMAS * stderr
     if y == "loss":
         return low, high
     return math.exp(low), math.exp(min(high, 700.0))

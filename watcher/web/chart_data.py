@@ -1,15 +1,16 @@
-"""Columns of results -> the series that the chart draws. Pure."""
+"""Columns of results -> the series that report/chart/chart.js draws on the dashboard. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from watcher.domain.timestamps import seconds
+from watcher.report.plot_series import band_of
 
 Row = dict[str, Any]
 POINTS_MAX = 2000
-_SENT = {"id": "id", "step": "step", "tokens_seen": "tokens_seen", "loss": "loss", "stderr": "loss_stderr"}
-_SENT |= {"logged": "logged_val_loss", "finite": "finite"}
+_SENT = {"id": "id", "step": "step", "tokens_seen": "tokens_seen", "loss": "loss", "logged": "logged_val_loss"}
+_SENT |= {"finite": "finite"}
 
 
 def series_of(curves: list[Row], points_max: int = POINTS_MAX) -> list[Row]:
@@ -26,6 +27,7 @@ def series_of(curves: list[Row], points_max: int = POINTS_MAX) -> list[Row]:
         best = min(finite, key=losses.__getitem__, default=None)
         kept = _thinned(losses, columns["finite"], points_max, best)
         pairs = sorted(set(zip(columns["dtype"], columns["seq_len"], strict=True)))
+        bands = [band_of(losses[at], columns["loss_stderr"][at]) for at in kept]
         out.append(
             {
                 **{key: curve[key] for key in ("run_id", "run", "eval_set")},
@@ -35,6 +37,8 @@ def series_of(curves: list[Row], points_max: int = POINTS_MAX) -> list[Row]:
                 "resolved": [f"{dtype}, {seq_len} tokens" for dtype, seq_len in pairs],
                 "mixed": len(pairs) > 1,
                 **{name: [columns[column][at] for at in kept] for name, column in _SENT.items()},
+                "low": [band[0] if band else None for band in bands],
+                "high": [band[1] if band else None for band in bands],
                 "saved_s": [round(seconds(columns["saved_at"][at]), 3) for at in kept],
             }
         )

@@ -81,8 +81,10 @@ class _Site:
         self.live = live
         self.on_error = on_error
         # A dictionary of what the package holds: no request can name any other file.
-        folder = files("watcher.web") / "static"
-        self._static = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
+        folders = (files("watcher.web") / "static", files("watcher.report") / "chart")
+        self._static = {
+            item.name: item.read_bytes() for folder in folders for item in folder.iterdir() if item.is_file()
+        }
         self._templates = Environment(
             loader=PackageLoader("watcher.web"),
             autoescape=True,

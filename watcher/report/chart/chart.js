@@ -1,11 +1,11 @@
-// The loss curve: uPlot over /api/curves. Several runs and sets, 95 % band, lowest loss marked, logged loss dashed.
+// The curves, by uPlot: over /api/curves on the dashboard, over the data in the file of `plot --out`. Several runs and sets, 95 % band, lowest loss marked, logged loss dashed.
 "use strict";
 (() => {
-  const box = document.getElementById("chart");
+  const box = document.getElementById("chart"), embedded = document.getElementById("data");
   if (!box) return;
+  const inFile = embedded && JSON.parse(embedded.textContent); // {series, x, y, log}; null on the dashboard
   const chips = document.getElementById("chips"), readout = document.getElementById("readout");
-  const BAND_SIGMAS = 1.959963984540054; // 95 % of a normal distribution
-  const wanted = { x: "step", y: "linear", band: true, logged: true };
+  const wanted = { x: "step", y: inFile && inFile.log ? "log" : "linear", band: true, logged: true };
   const hidden = new Set();
   let series = [], plot = null, asked = "";
 
@@ -34,15 +34,12 @@
     const at = one[column[wanted.x]];
     const order = at.map((_, i) => i).filter((i) => at[i] != null).sort((a, b) => at[a] - at[b]);
     const pick = (values) => order.map((i) => values[i]);
-    const low = order.map((i) => band(one, i, -1)), high = order.map((i) => band(one, i, 1));
+    const low = order.map((i) => edge(one.low[i])), high = order.map((i) => edge(one.high[i]));
     return { rows: [pick(at), pick(one.loss), low, high, pick(one.logged)], finite: pick(one.finite), order };
   }
 
-  function band(one, i, sign) {
-    const loss = one.loss[i], error = one.stderr[i];
-    if (!wanted.band || loss == null || error == null) return null;
-    const edge = loss + sign * BAND_SIGMAS * error;
-    return wanted.y === "log" && edge <= 0 ? null : edge;
+  function edge(value) {
+    return !wanted.band || value == null || (wanted.y === "log" && value <= 0) ? null : value;
   }
 
   function draw() {
@@ -77,7 +74,7 @@
       width: box.clientWidth || 600, height: box.clientWidth < 560 ? 280 : 360,
       series: lines, bands,
       scales: { x: { time: wanted.x === "time" }, y: { distr: wanted.y === "log" ? 3 : 1, log: 10 } },
-      axes: [xAxis, { ...axis, size: 56, values: figures }],
+      axes: [{ ...xAxis, label: inFile ? inFile.x : null }, { ...axis, size: 56, values: figures, label: inFile ? inFile.y : null }],
       cursor: { points: { size: 7 }, drag: { x: true, y: false } },
       legend: { show: false },
       hooks: { draw: [(u) => mark(u, shown, tables)], setCursor: [(u) => showValues(u, shown)] },
@@ -88,6 +85,7 @@
   function mark(u, shown, tables) {
     const context = u.ctx, ratio = devicePixelRatio || 1;
     context.save();
+    context.setLineDash([]);
     shown.forEach((one, i) => {
       const { rows, finite, order } = tables[i], ink = colour(series.indexOf(one));
       order.forEach((from, place) => {
@@ -119,24 +117,25 @@
     const i = u.cursor.idx;
     readout.replaceChildren();
     if (i == null || !u.data[0].length) {
-      readout.append("○ lowest loss; ▾ loss not finite. Drag to zoom, double-click to reset.");
+      readout.append(`○ ${inFile ? "best" : "lowest loss"}; ▾ not finite. Drag to zoom, double-click to reset.`);
       return;
     }
     const x = u.data[0][i];
     const where = wanted.x === "time" ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : short(x);
-    readout.append(text("b", `${wanted.x} ${wanted.x === "step" ? x : where}`));
+    readout.append(text("b", inFile ? `${inFile.x} ${short(x)}` : `${wanted.x} ${wanted.x === "step" ? x : where}`));
     shown.forEach((one, n) => {
       const loss = u.data[1 + 4 * n][i], own = u.data[4 + 4 * n][i];
       if (loss == null && own == null) return;
-      const high = u.data[3 + 4 * n][i];
+      const low = u.data[2 + 4 * n][i], high = u.data[3 + 4 * n][i];
       readout.append("   ", text("span", "●", `k${series.indexOf(one) % 8}`), ` ${label(one)} `);
       readout.append(text("b", loss == null ? "-" : loss.toFixed(4)));
-      if (high != null) readout.append(` ±${(high - loss).toFixed(4)} (95 %)`);
+      if (high != null) readout.append(` (95 %: ${low.toFixed(4)} to ${high.toFixed(4)})`);
       if (own != null) readout.append(` (logged ${own.toFixed(4)})`);
     });
   }
 
   function label(one) {
+    if (inFile) return one.name;
     const runs = new Set(series.map((each) => each.run_id));
     return runs.size > 1 ? `${one.run} · ${one.eval_set}` : one.eval_set;
   }
@@ -161,10 +160,16 @@
       return chip;
     }));
     const tokens = document.querySelector('input[name="x"][value="tokens"]');
-    tokens.disabled = !series.some((one) => one.tokens_seen.some((value) => value != null));
+    if (tokens) tokens.disabled = !series.some((one) => one.tokens_seen.some((value) => value != null));
   }
 
   async function load() {
+    if (inFile) {
+      series = inFile.series;
+      listChips();
+      draw();
+      return;
+    }
     try {
       const answer = await fetch(box.dataset.curves);
       const words = await answer.text();
