@@ -18,14 +18,14 @@ from watcher.detect.observation import fingerprint
 from watcher.domain.timestamps import iso
 from watcher.store import schema
 from watcher.store.migrate import open_for_writing
-from watcher.store.write import checkpoints
+from watcher.store.write import runs
 
 
 def fill(site: Site, files: int) -> None:
     """The files, and a database in which each is registered and needs nothing more."""
     store = open_for_writing(str(site.database))
     now = iso(0.0)
-    checkpoints.adopt_run(store, "run", str(site.folder), now)
+    runs.adopt_run(store, "run", str(site.folder), now)
     rows = []
     for number in range(files):
         path = site.folder / f"step_{number:07d}.pt"

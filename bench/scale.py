@@ -23,7 +23,7 @@ from watcher.store import schema
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
 from watcher.store.read.dashboard import Pages
-from watcher.store.write import checkpoints, queue, round_robin
+from watcher.store.write import eval_sets, queue, round_robin
 
 T0_S = 1_760_000_000.0
 SETS = ("fineweb", "wikitext", "code", "math", "books")
@@ -62,10 +62,10 @@ def fill(store: Store, results: int, queued: int, runs: int) -> int:
     digests = {}
     for number in range(runs):
         run = f"run-{number:03d}"
-        checkpoints.adopt_run(store, run, f"/out/{run}", iso(T0_S))
+        runs.adopt_run(store, run, f"/out/{run}", iso(T0_S))
         specs = [EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}") for name in SETS]
         for spec, row in zip(
-            specs, checkpoints.adopt_eval_sets(store, run, [(s, s.digest()) for s in specs], iso(T0_S)), strict=True
+            specs, eval_sets.adopt_eval_sets(store, run, [(s, s.digest()) for s in specs], iso(T0_S)), strict=True
         ):
             assert to_json(spec)
             digests[run, row.name] = row.digest
@@ -103,7 +103,7 @@ def measure_queue(store: Store, repeat: int) -> None:
     each = zip(launches, runs * repeat, strict=False)
     show("claim", lambda: claim(*next(each)), repeat)
     again = iter(launches)
-    show("  of which a commit of one changed row", lambda: queue.update_launch(store, next(again), pid=1), repeat)
+    show("  of which a commit of one changed row", lambda: launches.update_launch(store, next(again), pid=1), repeat)
     show("which of ten runs have work", lambda: round_robin.runs_waiting(store, runs, iso(time.time())), repeat)
     show("next_due", lambda: queue.next_due(store, runs), repeat)
     show("waiting steps (order = fill)", lambda: round_robin.waiting_steps(store, runs[-1], iso(time.time())), 3)

@@ -125,11 +125,15 @@ class LaunchSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """One attempt of one job: evaluate the item's checkpoint on the named eval set, answer with this token."""
+    """One attempt of one job: evaluate the item's checkpoint on the named eval set, answer with this token.
+
+    known_contents: content digests whose value is known: a file that holds one of them is read and not evaluated.
+    """
 
     attempt: int
     token: str
     eval_set: str
+    known_contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ class Item:
 class Measurement:
     """One eval set's number on one checkpoint, as the results table keeps it.
 
-    loss: nats per target. window_nats, window_targets: one entry per window (float64 nats; target counts).
+    loss: nats per target. content_digest: `sha256:...` of the record bytes that were read.
+    window_nats, window_targets: one entry per window (float64 nats; target counts).
     """
 
     loss: float
@@ -183,13 +188,15 @@ class Measurement:
     torch_version: str = ""
     window_nats: tuple[float, ...] = ()
     window_targets: tuple[int, ...] = ()
+    content_digest: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt: a measurement, `superseded`, or a failure with its kind and reason.
+    """What became of one attempt: a measurement, `known`, `superseded`, or a failure with its kind and reason.
 
-    status: succeeded | superseded | failed. kind: one of FAILURE_KINDS where status is failed.
+    status: succeeded | known | superseded | failed. known: the bytes were read, and the value of content_digest is
+    known already. kind: one of FAILURE_KINDS where status is failed.
     """
 
     attempt: int
@@ -199,11 +206,12 @@ class Outcome:
     reason: str | None = None
     hint: str | None = None
     measurement: Measurement | None = None
+    content_digest: str = ""
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.status not in ("succeeded", "superseded", "failed"):
-            raise ContractError(f"outcome.status is {self.status!r}, not succeeded, superseded or failed")
+        if self.status not in ("succeeded", "known", "superseded", "failed"):
+            raise ContractError(f"outcome.status is {self.status!r}, not succeeded, known, superseded or failed")
         if self.status == "failed" and self.kind not in FAILURE_KINDS:
             raise ContractError(f"outcome.kind is {self.kind!r}, not one of {', '.join(sorted(FAILURE_KINDS))}")
         if self.status == "succeeded" and self.measurement is None:

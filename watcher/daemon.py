@@ -39,8 +39,8 @@ from watcher.state.folder import StateFolder
 from watcher.state.sd_notify import Notifier
 from watcher.state.signals import Signals
 from watcher.store.engine import shown_url
-from watcher.store.write import checkpoints, queue
-from watcher.store.write.leases import LEASE_S
+from watcher.store.write import pins, queue
+from watcher.store.write.launches import LEASE_S
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake the loop
 IDLE_POLL_S = 5.0
@@ -109,7 +109,7 @@ class Daemon:
             rescue(owned.store, state, dispatch)
             failpoint("after_rescue")
             spool = Spool(state.spool, settings.store.spool_max_bytes)
-            pinned = checkpoints.pinned_paths(owned.store)
+            pinned = pins.pinned_paths(owned.store)
             isolation.run("sweeping the spool", time.monotonic(), partial(spool.sweep, pinned))
             watched = watching.begin(settings, tools, time.time())
             undo.callback(watched.stop)

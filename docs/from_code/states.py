@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from docs.from_code.markdown import NotInTheCode, code, generated, table
 from evalcore.messages import DETERMINISTIC_KINDS, FAILURE_KINDS
-from watcher.domain import job
-from watcher.store import meanings
+from watcher.domain import job, kinds
 
 _ABOUT = """
 A job is one checkpoint on one eval set. These are its states, who moves it on, and what a crash leaves.
@@ -29,7 +28,7 @@ def page() -> str:
             words + "\n",
             "## States\n",
             _explained(job.State) + "\n",
-            table(["state", "meaning"], ((code(state.value), meanings.STATES[state.value]) for state in job.State)),
+            table(["state", "meaning"], ((code(state.value), kinds.STATES[state.value]) for state in job.State)),
             "## Why an attempt ends\n",
             table(["cause", "meaning"], ((code(cause.value), said) for cause, said in _said_of(job.Cause).items())),
             "## Kinds of failure\n",
@@ -40,17 +39,17 @@ def page() -> str:
             f"own death interrupts counts for nobody and is queued again at once, up to {job.ORPHANED_MAX} times.\n",
             table(["kind", "tried again", "meaning"], _kinds()),
             "## Kinds of cancelled jobs\n",
-            table(["kind", "meaning"], ((code(kind), said) for kind, said in meanings.CANCELLED_KINDS.items())),
+            table(["kind", "meaning"], ((code(kind), said) for kind, said in kinds.CANCELLED.items())),
         ]
     )
 
 
 def _kinds() -> list[list[str]]:
     rows = []
-    for kind, said in meanings.FAILURE_KINDS.items():
+    for kind, said in kinds.FAILURES.items():
         rows.append([code(kind), "no" if kind in DETERMINISTIC_KINDS else "yes", said])
     if {row[0].strip("`") for row in rows} != FAILURE_KINDS:
-        raise NotInTheCode("watcher.store.meanings.FAILURE_KINDS and evalcore.messages.FAILURE_KINDS differ")
+        raise NotInTheCode("watcher.domain.kinds.FAILURES and evalcore.messages.FAILURE_KINDS differ")
     return rows
 
 

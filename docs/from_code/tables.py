@@ -1,4 +1,4 @@
-"""Tables and views: columns, types and constraints from watcher.store.schema, words from watcher.store.meanings."""
+"""Tables and views: columns, types, constraints and comments from watcher.store.schema and views."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy import CheckConstraint, Table, UniqueConstraint
 
 from docs.from_code.markdown import NotInTheCode, code, generated, table
-from watcher.store import meanings, schema
+from watcher.store import schema
 from watcher.store.migrate import open_for_writing
-from watcher.store.views import VIEWS
+from watcher.store.views import MEANINGS, VIEWS
 
 _ABOUT = """
 One SQLite file, `ckptwatch.db` by default, or another database that SQLAlchemy knows. **The table `results` and the
@@ -28,12 +28,12 @@ Times are ISO-8601 in UTC, as text. Truth values are 0 and 1. Losses are in nats
 def page() -> str:
     """`results` first, then the views, then what is behind them."""
     parts = [generated("Tables and views", "watcher/store", _ABOUT)]
-    parts += ["## The table `results`\n", meanings.TABLES["results"] + "\n", _columns(schema.results)]
+    parts += ["## The table `results`\n", f"{schema.results.comment}\n", _columns(schema.results)]
     parts += ["## Views\n", *(_view(name, names) for name, names in view_columns().items())]
     parts.append("## The other tables\n")
     for name, one in schema.metadata.tables.items():
         if name != "results":
-            parts += [f"### `{name}`\n", meanings.TABLES[name] + "\n", _columns(one)]
+            parts += [f"### `{name}`\n", f"{one.comment}\n", _columns(one)]
     return "\n".join(parts)
 
 
@@ -55,17 +55,16 @@ def _view(name: str, names: list[str]) -> str:
     listed = "the columns of `results`" if set(results) <= set(names) else ", ".join(map(code, names))
     if set(results) <= set(names) and more:
         listed += ", and " + ", ".join(map(code, more))
-    return f"### `{name}`\n\n{meanings.VIEWS[name]}\n\nColumns: {listed}.\n"
+    return f"### `{name}`\n\n{MEANINGS[name]}\n\nColumns: {listed}.\n"
 
 
 def _columns(one: Table) -> str:
-    said = meanings.COLUMNS.get(one.name, {})
-    if untold := [column.name for column in one.columns if column.name not in said]:
-        raise NotInTheCode(f"watcher/store/meanings.py says nothing of {one.name}: {', '.join(untold)}")
+    if bare := [column.name for column in one.columns if not column.comment]:
+        raise NotInTheCode(f"watcher/store/tables: columns of {one.name} without a comment: {', '.join(bare)}")
     rows = []
     for column in one.columns:
         empty = "" if column.nullable else "no"
-        rows.append([code(column.name), str(column.type.as_generic()), empty, said[column.name]])
+        rows.append([code(column.name), str(column.type.as_generic()), empty, column.comment])
     out = table(["column", "type", "NULL", "meaning"], rows)
     rules = []
     for constraint in one.constraints:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from torch import nn
 
 from evalcore.archive.container.directory import Directory
+from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
-from evalcore.archive.payload import identify
+from evalcore.archive.payload import Payload, identify
 from evalcore.archive.summary import Reading, summary_of, understand
 from evalcore.loading.build import build_and_fill, demand_size
+from evalcore.loading.content import ContentDigest
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import load_notes, plan_of, usable_state
 from evalcore.loading.weights import read_tensors, records_of
@@ -96,7 +98,9 @@ def _load(
     state = usable_state(reading, spec)
     needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
     total = sum(needed.values()) if verify == "model" else file.size
-    records = records_of(file, reading.payload, _counted(report, total) if report is not None else None)
+    content = _content_of(file, reading.payload)
+    passed = _counted(report, total) if report is not None else None
+    records = records_of(file, reading.payload, passed, content)
     config = reading.config.values if reading.config else None
     notes = load_notes(reading, state, spec)
     plan: Plan | None = None
@@ -119,9 +123,20 @@ def _load(
         model=model, family=family, config=config, context_length=context_length, vocab_size=vocab_size,
         parameters=state.parameters, step=summary.step, step_source=summary.step_source,
         logged_val_loss=summary.logged_val_loss, tokens_seen=summary.tokens_seen, notes=notes, digest=summary.digest,
-        read_bytes=read_bytes, size_bytes=file.size, plan=plan, files=[file], records=records,
+        content_digest=content.value(), read_bytes=read_bytes, size_bytes=file.size, plan=plan, files=[file],
+        records=records,
         storages={ref.storage.key: ref.storage for ref in state.tensors.values()},
     )  # fmt: skip
+
+
+def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:
+    """Begins with the pickle, which says what the records mean; a file without records is one record."""
+    content = ContentDigest()
+    if payload.directory is not None:
+        content.add("data.pkl", read_entry(file, payload.directory, payload.directory.entries["data.pkl"]))
+    else:
+        content.add("file", payload.digest.encode())  # of all its bytes
+    return content
 
 
 def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:

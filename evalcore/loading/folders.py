@@ -5,6 +5,7 @@ Runs no code from the folder (trust_remote_code stays off). Which files count is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from evalcore.archive.meaning.folders import Folder, read_folder
 from evalcore.archive.meaning.state_dicts import is_derived
 from evalcore.archive.pickle.values import StorageRef
 from evalcore.loading.build import build_and_fill
+from evalcore.loading.content import ContentDigest
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import demand_known_family
 from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
@@ -31,6 +33,7 @@ class ShardRecords:
 
     plain: RangeRecords
     zips: dict[str, ZipRecords]
+    content: ContentDigest
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         prefix, _, key = storage.key.partition(":")
@@ -39,6 +42,7 @@ class ShardRecords:
             self.plain.read(storage, buffer)
         else:
             part.read(replace(storage, key=key), buffer)
+        self.content.add(storage.key, buffer)
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         return sum(part.check(partial(_wanted_in, prefix, wanted)) for prefix, part in self.zips.items())
@@ -64,7 +68,9 @@ def load_folder(
 
 
 def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str) -> LoadedModel:
-    records = _records(folder)
+    content = ContentDigest()
+    content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
+    records = _records(folder, content)
     plan = None
     model: Any
     if spec.factory is not None:
@@ -87,7 +93,8 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         step_source="sidecar:trainer_state.json:global_step" if folder.step is not None else None,
         logged_val_loss=None, tokens_seen=None,
         notes=_notes(folder, spec, plan),
-        digest=folder.digest, read_bytes=read_bytes, size_bytes=folder.size_bytes, plan=plan, files=folder.shards,
+        digest=folder.digest, content_digest=content.value(), read_bytes=read_bytes, size_bytes=folder.size_bytes,
+        plan=plan, files=folder.shards,
         records=records,
     )  # fmt: skip
 
@@ -99,13 +106,13 @@ def _notes(folder: Folder, spec: ModelSpec, plan: Plan | None) -> list[str]:
     return notes + (plan.notes if plan is not None else [])
 
 
-def _records(folder: Folder) -> Records:
+def _records(folder: Folder, content: ContentDigest) -> Records:
     zips = {
         prefix: ZipRecords(file, payload.directory)
         for prefix, (file, payload) in folder.payloads.items()
         if payload.directory is not None
     }
-    return ShardRecords(RangeRecords(folder.ranges), zips)
+    return ShardRecords(RangeRecords(folder.ranges), zips, content)
 
 
 def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, device: str) -> tuple[nn.Module, int]:

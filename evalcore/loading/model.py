@@ -28,7 +28,8 @@ _CONTRADICTION_NATS, _CONTRADICTION_SHARE = 0.1, 0.15
 class LoadedModel:
     """A model ready to evaluate: eval mode, float32 weights, no gradients. It keeps its file open until `close`.
 
-    context_length: the most positions, None where there is no bound. read_bytes: bytes of records read and verified.
+    context_length: the most positions, None where there is no bound. content_digest: of the bytes that were
+    read. read_bytes: bytes of records read and verified.
     notes: what is unusual about the file, for a result's note.
     """
 
@@ -44,6 +45,7 @@ class LoadedModel:
     tokens_seen: int | None
     notes: list[str]
     digest: str
+    content_digest: str
     read_bytes: int
     size_bytes: int = 0
     plan: Plan | None = None

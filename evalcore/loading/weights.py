@@ -22,6 +22,7 @@ from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import ArchiveError, shown
 from evalcore.archive.payload import Payload
 from evalcore.archive.pickle.values import StorageRef, TensorRef
+from evalcore.loading.content import ContentDigest
 
 _THREADS = 2
 Passed = Callable[[int], None] | None  # called from either thread with the bytes of each piece that was read
@@ -51,12 +52,15 @@ class ZipRecords:
     file: OpenFile
     directory: Directory
     passed: Passed = None
+    content: ContentDigest | None = None
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         entry = self.directory.entries.get(f"data/{storage.key}")
         if entry is None:
             raise ArchiveError("corrupt", f"the record data/{shown(storage.key)} is missing")
         read_records(self.file, self.directory, [(entry, buffer)], progress=self.passed)
+        if self.content is not None:
+            self.content.add(f"data/{storage.key}", buffer)
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         entries = [e for name, e in self.directory.entries.items() if wanted(name.removeprefix("data/"))]
@@ -69,6 +73,7 @@ class RangeRecords:
 
     ranges: dict[str, tuple[OpenFile, int, int]]
     passed: Passed = None
+    content: ContentDigest | None = None
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
         place = self.ranges.get(storage.key)
@@ -88,17 +93,21 @@ class RangeRecords:
             done += got
             if self.passed is not None:
                 self.passed(got)
+        if self.content is not None:
+            self.content.add(f"data/{storage.key}", buffer)
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         return 0
 
 
-def records_of(file: OpenFile, payload: Payload, passed: Passed = None) -> Records:
+def records_of(
+    file: OpenFile, payload: Payload, passed: Passed = None, content: ContentDigest | None = None
+) -> Records:
     """The storages of a payload: records of its archive, or ranges of a legacy file."""
     if payload.directory is not None:
-        return ZipRecords(file, payload.directory, passed)
+        return ZipRecords(file, payload.directory, passed, content)
     offsets = payload.legacy.offsets if payload.legacy is not None else {}
-    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()}, passed)
+    return RangeRecords({key: (file, at, size) for key, (at, size) in offsets.items()}, passed, content)
 
 
 def fill(records: Records, targets: Iterable[Target]) -> int:

@@ -63,7 +63,10 @@ class ItemEvaluator:
             _read_ahead(self._launch_io.peek())
         for task in item.tasks:
             self._start(task)
-            self._answer(task, *self._measure(task, loaded, load_seconds))
+            if self._is_known(task, loaded):
+                self._answer(task, None, None, loaded.content_digest)
+            else:
+                self._answer(task, *self._measure(task, loaded, load_seconds))
 
     def close(self) -> None:
         if self._last is not None:
@@ -97,6 +100,11 @@ class ItemEvaluator:
                 reuse.close()
         self._last = loaded
         return loaded, None
+
+    def _is_known(self, task: Task, loaded: LoadedModel) -> bool:
+        """The bytes that were read, by every rank, have a value already."""
+        same = loaded.content_digest in task.known_contents and still_same(loaded)
+        return all(self._group.gather(same)) if task.known_contents else False
 
     def _measure(
         self, task: Task, loaded: LoadedModel, load_seconds: float
@@ -160,11 +168,15 @@ class ItemEvaluator:
             self._launch_io.start(task.attempt)
             failpoint("after_started", self._group.rank)
 
-    def _answer(self, task: Task, failure: Failure | None, measurement: Measurement | None = None) -> None:
+    def _answer(
+        self, task: Task, failure: Failure | None, measurement: Measurement | None = None, known: str = ""
+    ) -> None:
         if not self._group.is_main:
             return
         failpoint("before_outcome", self._group.rank)
-        if failure is None:
+        if failure is None and known:
+            outcome = Outcome(task.attempt, task.token, "known", content_digest=known)
+        elif failure is None:
             outcome = Outcome(task.attempt, task.token, "succeeded", measurement=measurement)
         elif failure[0] == "superseded":
             outcome = Outcome(task.attempt, task.token, "superseded", reason=failure[1], hint=failure[2])
@@ -220,6 +232,7 @@ def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float)
         step_source=loaded.step_source,
         logged_val_loss=loaded.logged_val_loss,
         tokens_seen=loaded.tokens_seen,
+        content_digest=loaded.content_digest,
         evalcore_version=evalcore.__version__,
         torch_version=torch.__version__,
     )

@@ -19,8 +19,9 @@ from tests.support.waiting import wait_until
 from tests.watcher.store.test_conformance import *  # noqa: F403 -- the same tests on this module's `store_url`
 from tests.watcher.store.test_conformance import claim, prepare, succeed
 from watcher.store.migrate import open_for_writing
+from watcher.store.read import queue as queues
 from watcher.store.read import results
-from watcher.store.write import leases, queue
+from watcher.store.write import attempts, launches, queue
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -135,7 +136,7 @@ def test_threads_that_claim_at_once_get_every_job_once(store_url):
         worker.join(60)
     assert failures == []
     assert Counter(job for _, job in taken) == Counter({job: 1 for _, job in taken})
-    assert queue.count_by_state(first) == {"succeeded": 80}
+    assert queues.count_by_state(first) == {"succeeded": 80}
     assert len(results.result_rows(first)) == 80
     first.close()
 
@@ -159,7 +160,7 @@ def test_threads_that_register_the_same_files_at_once_make_one_of_each(store_url
     for worker in workers:
         worker.join(60)
     assert failures == []
-    assert queue.count_by_state(first) == {"queued": 20}
+    assert queues.count_by_state(first) == {"queued": 20}
     first.close()
 
 
@@ -167,19 +168,19 @@ def test_a_lease_that_ran_out_gives_the_job_back_and_makes_the_late_answer_void(
     prepare(store, steps=1)
     claimed = claim(store, home="silent")
     assert claimed is not None
-    assert queue.lapsed_held(store, "mine") == []
-    assert leases.renew(store, ["launch-1"]) == {"launch-1"}
+    assert attempts.lapsed_held(store, "mine") == []
+    assert launches.renew(store, ["launch-1"]) == {"launch-1"}
     with store.write() as tx:
         tx.execute(text("UPDATE launches SET lease_expires_at = '2000-01-01T00:00:00.000000Z'"))
-    held = queue.lapsed_held(store, "mine")
+    held = attempts.lapsed_held(store, "mine")
     assert [h.attempt.id for h in held] == [job.attempt for job in claimed.jobs]
     from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, after_attempt
 
     for each in held:
         move = after_attempt(each.attempt.job, AttemptEnd(Cause.ORPHANED, False), RetryPolicy(), 0.5)
-        queue.end_attempts(store, [(each.attempt, move, None)], "2026-01-01T00:00:00Z")
-    assert leases.close_lapsed(store, "mine", "2026-01-01T00:00:00Z") == ["host:boot:1"]
-    assert leases.renew(store, ["launch-1"]) == set()
+        attempts.end_attempts(store, [(each.attempt, move, None)], "2026-01-01T00:00:00Z")
+    assert launches.close_lapsed(store, "mine", "2026-01-01T00:00:00Z") == ["host:boot:1"]
+    assert launches.renew(store, ["launch-1"]) == set()
     assert succeed(store, claimed) == [None]
     again = claim(store, "launch-2")
     assert again is not None
@@ -217,7 +218,8 @@ def test_a_password_is_in_no_log_and_in_no_error(server, store_url, sites, tmp_p
 
 def open_of(site: Site) -> str:
     home = (Path(site.store["state_dir"]) / "identity").read_text()
-    return f"SELECT 1 FROM launches l JOIN jobs j ON j.launch_id = l.id AND j.state = 'running' WHERE l.home = '{home}'"
+    running = "SELECT 1 FROM launches l JOIN jobs j ON j.launch_id = l.id AND j.state = 'running'"
+    return f"{running} WHERE l.instance_id = '{home}'"
 
 
 def test_a_history_moves_from_sqlite_to_the_server_and_goes_on_there(server, store_url, sites, tmp_path):

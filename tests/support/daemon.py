@@ -184,6 +184,14 @@ class Site:
         finally:
             connection.close()
 
+    def query_write(self, sql: str) -> None:
+        """What a user does in sqlite3's shell: foreign keys are off."""
+        connection = sqlite3.connect(self.database, timeout=10, isolation_level=None)
+        try:
+            connection.execute(sql)
+        finally:
+            connection.close()
+
     def results(self) -> dict[str, list[float | None]]:
         """checkpoint -> the losses of its rows, in order."""
         rows: dict[str, list[float | None]] = {}

@@ -60,6 +60,7 @@ class Database:
             "step_source": "payload:step" if step is not None else "",
             "saved_at": iso(self._clock_s),
             "registered_at": iso(self._clock_s + 3),
+            "observed_at": iso(self._clock_s + 3),
         }
         return self._insert(schema.checkpoints, **{**values, **more})
 

@@ -83,8 +83,8 @@ def migrate(flags: Globals, as_json: bool, db: str | None) -> None:
 @click.pass_obj
 def backup(flags: Globals, file: str | None, as_json: bool, db: str | None) -> None:
     """Write a consistent copy, even while the daemon runs; FILE defaults to a name beside the database."""
+    from watcher.store.backup import back_up_to, backup_name
     from watcher.store.engine import sqlite_path
-    from watcher.store.maintenance import back_up_to, backup_name
     from watcher.store.migrate import refuse_unless_ours
 
     source = sqlite_path(database_url(flags, db))

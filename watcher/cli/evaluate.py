@@ -14,6 +14,7 @@ from watcher.cli.options import Globals, db_flag, db_option, json_option, print_
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
 from watcher.domain.checkpoint import printable
+from watcher.domain.run_name import default_run_name
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
 from watcher.store.engine import shown_url
 
@@ -24,18 +25,21 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
 @evaluation_flags
 @db_option
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the checkpoint's folder]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's, or its parent's]")
 @click.option("--selfcheck", is_flag=True, help="Evaluate twice, with different batch sizes, and compare.")
+@click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @json_option
 @click.pass_obj
-def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, **given: Any) -> None:
+def command(
+    flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, again: bool, **given: Any
+) -> None:
     """Evaluate checkpoints now: loss, perplexity, bits per byte, and the gap to the best of the run."""
     from watcher.log import Log
     from watcher.pipeline.evaluate_once import evaluate_files, read_all
     from watcher.pipeline.ownership import own_database
     from watcher.pipeline.watching import make_launcher
     from watcher.state.folder import StateFolder, default_database
-    from watcher.store.read import verdicts
+    from watcher.store.read import results
 
     found = read_all(list(checkpoints))
     settings = load(flags, {**given, "folder": None})
@@ -44,7 +48,7 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
     if selfcheck:
         settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
-    run_name = given.get("run_name") or folder.name or "run"
+    run_name = given.get("run_name") or default_run_name(os.fspath(folder))
     url = usable_database(default_database(settings.store.url, folder))
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(flags.verbose if flags.verbose else -1)
@@ -58,9 +62,9 @@ def command(flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfche
         line = ProgressLine()
         try:
             launcher = make_launcher(settings)
-            done = evaluate_files(owned.store, owned.state, settings, found, run_name, log, launcher, line)
-            rows, failed = verdicts.of_checkpoints(owned.store, done.checkpoint_ids, done.set_ids)
-            others = {row["id"]: verdicts.lowest_elsewhere(owned.store, row) for row in rows}
+            done = evaluate_files(owned.store, owned.state, settings, found, run_name, log, launcher, line, again=again)
+            rows, failed = results.of_checkpoints(owned.store, done.checkpoint_ids, done.set_ids)
+            others = {row["id"]: results.lowest_elsewhere(owned.store, row) for row in rows}
         finally:
             line.end()
             owned.close()

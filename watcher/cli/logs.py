@@ -26,7 +26,7 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
     It is the log of the job's newest launch. `queue list` and `queue list --failed` show job numbers.
     """
     from watcher.report.lookup import nearest_number
-    from watcher.store.read import results as questions
+    from watcher.store.read import queue as questions
 
     store = reading(flags, db)
     row = questions.job_launch(store, job)

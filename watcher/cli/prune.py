@@ -1,4 +1,4 @@
-"""`ckptwatch prune`: let checkpoints go that are neither best, nor last, nor round. Shows, unless --apply is given."""
+"""`ckptwatch prune`: delete checkpoints not covered by --keep. Shows, unless --apply is given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 import click
 
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
+from watcher.detect.observation import fingerprint
+from watcher.domain.checkpoint import Fingerprint
 from watcher.errors import SomeFailed
+
+CHANGED = "the file is not the one that was evaluated"
 
 
 @click.command(
@@ -19,20 +23,24 @@ from watcher.errors import SomeFailed
     ),
 )
 @click.option(
-    "--keep", "rules", required=True, metavar="RULES", help="What stays: best:N, last:N, every:STEPS; with commas."
+    "--keep",
+    "rules",
+    required=True,
+    metavar="RULES",
+    help="What to keep: best:N, last:N, every:STEPS, separated by commas.",
 )
 @click.option("--run", metavar="NAME", help="Only this run.")
-@click.option("--apply", is_flag=True, help="Delete; without it, only show.")
+@click.option("--apply", is_flag=True, help="Delete; by default, only show.")
 @json_option
 @db_option
 @click.pass_obj
 def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: bool, db: str | None) -> None:
-    """Show or delete checkpoints that no rule keeps.
+    """Delete checkpoints not covered by --keep.
 
-    Deletes with --apply only.
+    Deletes with --apply only. Only files that are on disk as they were evaluated count.
 
-    Never touched: the newest of a run; what waits or runs, is pinned, has no result or no step; what is not the very
-    file that was evaluated, or no plain file. Results stay in the database.
+    Never deleted: the newest of a run; a checkpoint that waits, runs, is pinned, has no result or no step; a file that
+    is not the evaluated one, or not a regular file. Results stay in the database.
     """
     from watcher.report.lookup import expect
     from watcher.report.pruning import decide, parse_keep
@@ -44,7 +52,8 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
         expect("run", run, questions.known_names(store)[0])
     facts = [row for row in questions.prunable_facts(store) if run is None or row["run"] == run]
     results = questions.result_rows(store, questions.Wanted(run, standing=True))
-    plan = [_looked_at(row, why) for row, why in decide(facts, results, keep)]
+    facts = [{**row, **_look_at(row)} for row in facts]
+    plan = [_line(row, why) for row, why in decide(facts, results, keep)]
     if apply:
         plan = [_delete(line) if line["keep"] is None else line for line in plan]
     if as_json:
@@ -55,23 +64,26 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
         raise SomeFailed(f"{len(failed)} file(s) could not be deleted: {failed[0]['file']}: {failed[0]['error']}")
 
 
-def _looked_at(row: dict[str, Any], why: str | None) -> dict[str, Any]:
-    """One line of the plan, after a look at the file itself."""
+def _look_at(row: dict[str, Any]) -> dict[str, Any]:
+    """The file as it is now. on_disk: it is the one that was evaluated; absent: why it is not."""
     relative = os.fsdecode(row["raw_path"]) if row["raw_path"] is not None else row["path"]
     file = os.path.join(row["dir"], relative)
-    line: dict[str, Any] = {"run": row["run"], "checkpoint": row["path"], "step": row["step"], "file": file}
-    line |= {"keep": why, "bytes": None, "deleted": False, "error": None, "stat": None}
+    facts: dict[str, Any] = {"file": file, "bytes": None, "stat": None, "on_disk": False, "absent": None}
     try:
-        found = os.lstat(file)
+        status = os.lstat(file)
     except OSError as error:
-        return line | {"keep": "it is gone already" if isinstance(error, FileNotFoundError) else str(error.strerror)}
-    line |= {"bytes": found.st_size, "stat": found}
-    if not stat.S_ISREG(found.st_mode):
-        return line | {"keep": "it is no plain file"}
-    evaluated = (row["dev"], row["inode"], row["size_bytes"], row["mtime_ns"])
-    if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) != evaluated:
-        return line | {"keep": why or "the file is not the one that was evaluated"}
-    return line
+        return facts | {"absent": "it is gone already" if isinstance(error, FileNotFoundError) else str(error.strerror)}
+    facts |= {"bytes": status.st_size, "stat": status}
+    if not stat.S_ISREG(status.st_mode):
+        return facts | {"absent": "it is no plain file"}
+    evaluated = tuple(row[name] for name in Fingerprint._fields)
+    return facts | ({"on_disk": True} if fingerprint(status) == evaluated else {"absent": CHANGED})
+
+
+def _line(row: dict[str, Any], why: str | None) -> dict[str, Any]:
+    keep = row["absent"] if row["absent"] and (row["absent"] != CHANGED or why is None) else why
+    line: dict[str, Any] = {"run": row["run"], "checkpoint": row["path"], "step": row["step"], "file": row["file"]}
+    return line | {"keep": keep, "bytes": row["bytes"], "deleted": False, "error": None, "stat": row["stat"]}
 
 
 def _delete(line: dict[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,10 @@ def command() -> None:
 def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
     """List queued and running jobs, next first."""
     from watcher.store.migrate import open_for_reading
-    from watcher.store.read import verdicts
+    from watcher.store.read import queue
 
     store = open_for_reading(database_url(flags, db))
-    rows = verdicts.failed(store) if failed else verdicts.queued(store)
+    rows = queue.failed(store) if failed else queue.queued(store)
     store.close()
     if as_json:
         print_json(rows)
@@ -91,8 +91,8 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
     from watcher.state.commands import Order, send
     from watcher.state.lock import DAEMON, holder, is_held
     from watcher.store.migrate import open_for_reading
-    from watcher.store.read.results import job_launch
-    from watcher.store.write.queue import changeable
+    from watcher.store.read.queue import job_launch
+    from watcher.store.write.requests import changeable
 
     url = database_url(flags, db)
     state = state_folder(flags, db)

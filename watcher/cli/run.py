@@ -28,8 +28,9 @@ from watcher.errors import ConfigError, NothingFound, SomeFailed
 )
 @evaluation_flags
 @db_option
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's, or its parent's]")
 @click.option("--once", is_flag=True, help="Evaluate the existing files, then exit.")
+@click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @click.option(
     "--until", metavar="idle:SECONDS|pid:PID", help="Exit after an idle time, or when the training process has ended."
 )
@@ -45,12 +46,15 @@ from watcher.errors import ConfigError, NothingFound, SomeFailed
 )
 @json_option
 @click.pass_obj
-def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_run: bool, **given: Any) -> None:
+def command(
+    flags: Globals, as_json: bool, once: bool, again: bool, until: str | None, dry_run: bool, **given: Any
+) -> None:
     """Watch a folder and evaluate every checkpoint in it, exactly once."""
     from watcher.daemon import Daemon
     from watcher.log import Log
     from watcher.pipeline.run_end import end_of_run
     from watcher.state.folder import StateFolder, default_database
+    from watcher.store.write.requests import measure_again
 
     settings = load(flags, given)
     if not settings.run:
@@ -69,6 +73,9 @@ def command(flags: Globals, as_json: bool, once: bool, until: str | None, dry_ru
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
     daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
+    if again:
+        for run in settings.run:
+            measure_again(daemon.tools.store, run.name)
     daemon.run(end)
     if daemon.signals.interrupted or (daemon.signals.stops and once):
         raise click.exceptions.Exit(130)
@@ -106,13 +113,14 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     from watcher.setup.discover import look_at
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
-    from watcher.store.read import verdicts
+    from watcher.store.read import queue
+    from watcher.store.read.results import Wanted, result_rows
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
-    rows = verdicts.standing_results(store, names)
-    failures = verdicts.failures(store, names)
-    seen = verdicts.seen(store, names)
+    rows = [row for name in names for row in result_rows(store, Wanted(name, standing=True))]
+    failures = queue.failures(store, names)
+    seen = queue.seen(store, names)
     store.close()
     if as_json:
         print_json(rows)

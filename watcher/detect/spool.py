@@ -32,12 +32,15 @@ class Spool:
     def used_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in os.scandir(self.folder) if entry.is_file())
 
-    def pin(self, source: str, digest: str, size_bytes: int, report: Report = lambda done, total: None) -> Path:
+    def pin(
+        self, source: str, version: str, digest: str, size_bytes: int, report: Report = lambda done, total: None
+    ) -> Path:
         """Copy `source` and check that the copy has that digest. Raises NotPinned.
 
+        version: names the copy: every registered version has its own, whatever digest its directory claims.
         report: bytes copied, or read again, and bytes in all.
         """
-        target = self.folder / f"{digest.removeprefix('sha256:')[:32]}.pt"
+        target = self.folder / f"{version}.pt"
         if target.exists():
             return target
         if (used := self.used_bytes()) + size_bytes > self.max_bytes:

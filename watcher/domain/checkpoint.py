@@ -95,8 +95,16 @@ def printable(path: str) -> str:
 
 
 def stored(path: str) -> str:
-    """A path as the database keeps it: text as it is, undecodable bytes (surrogates) as visible `\\udcXX` escapes."""
-    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as the database keeps it: text as it is, undecodable bytes (surrogates) as visible `\\udcXX` escapes.
+
+    No two paths are stored alike: where an escape is needed, or the text looks like one, backslashes are doubled.
+    """
+    if path.isascii() and "\\udc" not in path:
+        return path
+    escaped = path.encode("utf-8", "backslashreplace").decode("utf-8")
+    if escaped == path and "\\udc" not in path:
+        return path
+    return path.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _any_of(patterns) -> re.Pattern[str]:

@@ -116,7 +116,7 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: f
 
 
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
-    if outcome.status == "succeeded":
+    if outcome.status in ("succeeded", "known"):
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
     if outcome.status == "superseded" and outcome.reason == DATA_CHANGED:
         return _after_orphaning(job, DATA_CHANGED)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from watcher.domain.order import fill_order
 from watcher.store.engine import Store
 from watcher.store.write import queue, round_robin
-from watcher.store.write.queue import ClaimedCheckpoint
+from watcher.store.write.claimed import ClaimedCheckpoint
 
 
 @dataclass

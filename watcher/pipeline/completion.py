@@ -17,7 +17,7 @@ from watcher.pipeline.delivery import Delivery
 from watcher.pipeline.dispatch import Dispatch
 from watcher.pipeline.intake import Intake
 from watcher.store.engine import Store
-from watcher.store.write import queue
+from watcher.store.write import queue, requests
 
 DELIVERY_GRACE_S = 30.0  # of a single pass, after the last evaluation
 LAUNCH_FAILURES_MAX = 3
@@ -43,7 +43,7 @@ class Completion:
         runs = [intake.run.name for intake in intakes]
         if queue.next_due(self.store, runs) is None:
             strided = [intake.run.name for intake in intakes if intake.run.every > 1]
-            if any(queue.revive_newest(self.store, name, iso(time.time())) for name in strided):
+            if any(requests.revive_newest(self.store, name, iso(time.time())) for name in strided):
                 return False
             return delivery is None or self._delivered(delivery)
         if self.once:

@@ -32,8 +32,9 @@ from watcher.pipeline.recording import Recorder
 from watcher.settings.schema import LaunchSettings, RunSettings
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import leases, queue
-from watcher.store.write.queue import ClaimedCheckpoint, Held
+from watcher.store.write import attempts, launches, queue
+from watcher.store.write.attempts import Held
+from watcher.store.write.claimed import ClaimedCheckpoint
 
 AHEAD = 2  # checkpoints that a launch holds besides the current one: it reads the next file while it computes
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
@@ -136,8 +137,8 @@ class Dispatch:
         """On a server: renew the leases. A launch that was taken from us is stopped; its answers are void."""
         if not (self.store.shared and self.live) or now_s < self._leases_due_s:
             return
-        self._leases_due_s = now_s + leases.LEASE_S / 6
-        kept = leases.renew(self.store, list(self.live))
+        self._leases_due_s = now_s + launches.LEASE_S / 6
+        kept = launches.renew(self.store, list(self.live))
         for name, launch in self.live.items():
             if name not in kept and launch.stopped is None:
                 launch.stop(Cause.RELEASED)
@@ -145,7 +146,7 @@ class Dispatch:
     def _stop_cancelled(self) -> None:
         """Take cancelled tasks out of the items of their launches; stop a launch that is evaluating one."""
         for launch in self.live.values():
-            fenced = queue.fenced(self.store, list(launch.open))
+            fenced = attempts.fenced(self.store, list(launch.open))
             if new := [attempt for attempt in fenced if not launch.open[attempt].cancelled]:
                 launch.take_out(new)
             current = next((t for t in launch.open.values() if t.cancelled and t.started_s is not None), None)
@@ -207,7 +208,7 @@ class Dispatch:
         failpoint("after_spawn")
         running = launch.running
         facts = {"pid": running.pid, "pid_start": running.pid_start, "external_id": running.external_id}
-        queue.update_launch(self.store, plan.launch, **facts)
+        launches.update_launch(self.store, plan.launch, **facts)
         self.log.event("launched", launch=plan.launch, nproc=plan.nproc, device=plan.device)
 
     def _plan(self, choice: Choice) -> LaunchPlan:
@@ -226,7 +227,7 @@ class Dispatch:
         return {
             "id": plan.launch,
             "owner": self.owner,
-            "home": self.state.identity(),
+            "instance_id": self.state.identity(),
             "executor": self.settings.launch.executor,
             "folder": os.fspath(plan.folder.root),
             "device": plan.device,
@@ -288,7 +289,7 @@ class Dispatch:
         settings = self.settings
         detail = "the launch never began"
         self._reaper.end_all(launch, Cause.RELEASED, detail, settings.policy, settings.unavailable)
-        queue.update_launch(self.store, launch.id, finished_at=iso(time.time()), reason=reason[-4096:])
+        launches.update_launch(self.store, launch.id, finished_at=iso(time.time()), reason=reason[-4096:])
 
     def _prune_folders(self) -> None:
         try:

@@ -22,16 +22,18 @@ from watcher.errors import CheckpointUnreadable, NothingFound
 from watcher.launch import processes
 from watcher.launch.protocol import Launcher
 from watcher.log import Log
+from watcher.pipeline import run_folder
 from watcher.pipeline.completion import refuse_to_retry, refuse_to_wait
 from watcher.pipeline.dispatch import Dispatch, DispatchSettings
-from watcher.pipeline.intake import as_checkpoint
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.recovery import rescue
+from watcher.pipeline.registration import as_checkpoint
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
 from watcher.settings.schema import RunSettings, Settings
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import checkpoints, queue
+from watcher.store.read.queue import waiting_among
+from watcher.store.write import checkpoints, eval_sets, requests
 
 
 @dataclass(frozen=True)
@@ -69,30 +71,35 @@ def evaluate_files(
     log: Log,
     launcher: Launcher,
     report: Callable[[Progress], None],
+    *,
+    again: bool = False,
 ) -> Evaluated:
     """Register the files under the run, evaluate what has no result yet, and return when nothing is left to do.
 
-    report: gets the progress several times a second.
+    report: gets the progress several times a second. again: evaluate also what has a result.
     """
-    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in files]))
+    common = os.path.commonpath([os.path.dirname(item.path) for item in files])
+    folder = Path(run_folder.containing(store, run_name, common))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
     specs = resolve_sets(settings.eval, state.data_digests, report)
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     now = iso(time.time())
-    checkpoints.adopt_run(store, run_name, os.fspath(folder), now)
+    run_folder.adopt(store, run_name, os.fspath(folder), now)
     digests = [(spec, spec.digest(model)) for spec in specs]
-    sets = checkpoints.adopt_eval_sets(store, run_name, digests, now, whole=False)
-    new = [as_checkpoint(item, os.path.relpath(item.path, folder), None) for item in files]
+    sets = eval_sets.adopt_eval_sets(store, run_name, digests, now, whole=False)
+    new = [as_checkpoint(item, os.path.relpath(item.path, folder), None, model) for item in files]
     ids = [registered.id for registered in checkpoints.register(store, run_name, new, sets, now)]
     keep = settings.store.keep_launches
     launching = DispatchSettings(launcher, settings.launch, {run_name: run}, spec, keep, only=tuple(ids))
     dispatch = Dispatch(store, state, launching, processes.owner(), log, Isolation(log))
     rescue(store, state, dispatch)
     set_ids = [row.id for row in sets]
-    if ended := queue.ended_without_result(store, ids, set_ids):
-        queue.change(store, "retry", ended, now)  # the user may have fixed the cause since
+    if ended := requests.ended_without_result(store, ids, set_ids):
+        requests.change(store, "retry", ended, now)  # the user may have fixed the cause since
+    if again:
+        requests.measure_again(store, run_name, ids)
     _drain(dispatch, ids, report)
     return Evaluated(ids, set_ids, run_name)
 
@@ -100,7 +107,7 @@ def evaluate_files(
 def _drain(dispatch: Dispatch, ids: list[int], report: Callable[[Progress], None]) -> None:
     pause = threading.Event()
     try:
-        while dispatch.live or queue.waiting_among(dispatch.store, ids):
+        while dispatch.live or waiting_among(dispatch.store, ids):
             dispatch.tick(time.monotonic())
             refuse_to_wait(dispatch)
             refuse_to_retry(dispatch.isolation.faults(time.monotonic()))

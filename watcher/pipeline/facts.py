@@ -19,7 +19,7 @@ from watcher.pipeline.dispatch import Dispatch
 from watcher.pipeline.intake import PROBES_PER_TICK, Intake
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import queue
+from watcher.store.read import queue
 
 LONG_WORK_S = 1.0  # the daemon's own work is shown once it has taken this long
 

@@ -1,20 +1,20 @@
-"""From the watched folder to the queue, for one run: gather, register, enqueue, pin (steps 1 to 4 of the way).
+"""From the watched folder to the queue, for one run: probe, register, enqueue, pin (steps 1 to 4 of the way).
 
-Wires detect/ to store/. What could not be written because the database was away is kept and tried again.
+Wires detect/ to store/. What could not be written because the database was away is kept and tried again; a file that
+nothing can be made of costs itself only.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from evalcore.archive import Summary
+from evalcore.messages import EvalSetSpec, ModelSpec
 from evalcore.progress import Progress
 from watcher.detect.events import FolderWatch
 from watcher.detect.observation import version_key
@@ -25,12 +25,17 @@ from watcher.detect.spool import NotPinned, Spool, should_pin
 from watcher.domain.checkpoint import NamePattern, stored
 from watcher.domain.order import wanted
 from watcher.domain.timestamps import iso
+from watcher.errors import CkptwatchError
 from watcher.failpoints import failpoint
 from watcher.log import Log
+from watcher.pipeline import run_folder
+from watcher.pipeline.backlog import Backlog
+from watcher.pipeline.registration import Observation, SidecarWatch, as_checkpoint, settings_digest
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
-from watcher.store.write import checkpoints, queue
-from watcher.store.write.checkpoints import EvalSetRow, NewCheckpoint, Registered
+from watcher.store.write import checkpoints, eval_sets, pins, rejections, requests, runs
+from watcher.store.write.checkpoints import NewCheckpoint, Registered
+from watcher.store.write.eval_sets import EvalSetRow
 
 PROBES_PER_TICK = 200
 PROBING_MAX_S = 2.0  # of one tick: slow files must not hold up the launches and the other runs
@@ -38,70 +43,98 @@ PROBING_MAX_S = 2.0  # of one tick: slow files must not hold up the launches and
 
 @dataclass
 class Intake:
-    """One watched run. `tick` does one round and never sleeps."""
+    """One watched run, made by `begin`. `tick` does one round and never sleeps."""
 
     run: RunSettings
     store: Store
     spool: Spool
     log: Log
-    wake: threading.Event
-    sets: list[EvalSetRow] = field(default_factory=list)
-    patient: bool = True
-    tell: Callable[[Progress], None] = lambda work: None  # of work on one file that holds up the round
-    registered: int = 0
-    last_new_s: float = 0.0
-    started_s: float = 0.0
+    model: ModelSpec
+    sets: list[EvalSetRow]
+    report: Callable[[Progress], None]
+    watch: FolderWatch
+    prober: FolderProber
+    backlog: Backlog
+    observation: Observation
+    sidecars: SidecarWatch
+    rejected: dict[str, tuple[str, str, bool]]  # path -> (kind, reason, final): the same again is not news
+    rotates: bool
+    registered: int
+    last_device: int | None  # st_dev of the file system that the checkpoints lie on
+    started_s: float
+    last_new_s: float
     dir_missing: str | None = None
     overflows_seen: int = 0
-    _verdicts: deque[Rejection] = field(default_factory=deque)
-    _found: deque[SettledFile] = field(default_factory=deque)
-    home_device: int | None = None  # st_dev of the file system that the checkpoints lie on
-    _backlog: set[str] | None = None  # files of the first scan that `backfill` leaves aside; None: decided
-    _backlog_whole: bool = False
-    _rotates: bool = False
-    _busy_with: tuple[str, str, float] = ("", "", 0.0)  # phase, path, since when
+    _rejections: deque[Rejection] = field(default_factory=deque)
+    _settled: deque[SettledFile] = field(default_factory=deque)
+    _work: tuple[str, str, float] = ("", "", 0.0)  # phase, path, since when
 
-    def start(self) -> None:
-        """Install the watch, then begin to scan; what the database knows already is not reported again."""
-        root = os.fspath(self.run.dir)
-        is_new = checkpoints.adopt_run(self.store, self.run.name, root, iso(time.time()))
-        self._backlog = set() if is_new and self.run.backfill != "all" else None
-        self._rotates = checkpoints.rotates(self.store, self.run.name)
-        self.registered = checkpoints.count_checkpoints(self.store, self.run.name)
-        known = {version_key(path, found) for path, found in checkpoints.known_versions(self.store, self.run.name)}
-        self.home_device = checkpoints.home_device(self.store, self.run.name)
-        self._judged = checkpoints.judged(self.store, self.run.name)
-        pattern = NamePattern(self.run.include, self.run.exclude)
-        self.watch = FolderWatch(root, pattern, self.run.scan_s, self.wake)
-        settler = Settler(self.run.settle_s, self.run.incomplete_timeout_s)
-        marker, busy = self.run.ready_marker, partial(self._busy, "hashing")
-        self.prober = FolderProber(root, pattern, self.watch, settler, marker, self.patient, busy)
-        self.last_new_s = self.started_s = time.monotonic()
-        self.watch.start(known)
-        if self.watch.polling_because:
-            reason = self.watch.polling_because
-            self.log.event("polling", run=self.run.name, reason=reason, scan_s=self.run.scan_s)
+    @classmethod
+    def begin(
+        cls,
+        run: RunSettings,
+        store: Store,
+        spool: Spool,
+        log: Log,
+        wake: threading.Event,
+        model: ModelSpec,
+        digests: Sequence[tuple[EvalSetSpec, str]],
+        *,
+        patient: bool = True,
+        report: Callable[[Progress], None] = lambda work: None,
+    ) -> Intake:
+        """Adopt the run and its sets, install the watch, begin to scan. Raises ConfigError, StoreUnavailable.
+
+        digests: the eval sets, each with its digest. report: gets progress of work on one file that holds up a round.
+        """
+        name, root, now_s = run.name, os.fspath(run.dir), time.time()
+        is_new = run_folder.adopt(store, name, root, iso(now_s))
+        sets = eval_sets.adopt_eval_sets(store, name, digests, iso(now_s))
+        pattern = NamePattern(run.include, run.exclude)
+        watch = FolderWatch(root, pattern, run.scan_s, wake)
+        prober = FolderProber(
+            *(root, pattern, watch, Settler(run.settle_s, run.incomplete_timeout_s), run.ready_marker, patient)
+        )
+        intake = cls(
+            *(run, store, spool, log, model, sets, report, watch, prober),
+            backlog=Backlog(decided=not is_new or run.backfill == "all"),
+            observation=Observation(int(now_s * 1e9), runs.last_look_at(store, name)),
+            sidecars=SidecarWatch.of(root),
+            rejected=rejections.rejected(store, name),
+            rotates=runs.rotates(store, name),
+            registered=checkpoints.count_checkpoints(store, name),
+            last_device=checkpoints.newest_device(store, name),
+            started_s=time.monotonic(),
+            last_new_s=time.monotonic(),
+        )
+        prober.reading = partial(intake.show_work, "hashing")
+        known = checkpoints.known_versions(store, name, settings_digest(model))
+        watch.start({version_key(path, fingerprint) for path, fingerprint in known})
+        if watch.polling_because:
+            log.event("polling", run=name, reason=watch.polling_because, scan_s=run.scan_s)
+        return intake
 
     def stop(self) -> None:
         self.watch.stop()
 
     def tick(self, now_s: float) -> None:
         """Take in what was seen, probe what is quiet, and write what that tells. Raises StoreUnavailable."""
-        reports, verdicts = self.prober.take_in(now_s)
-        self._verdicts.extend(verdicts)
-        self._note_backlog(reports)
+        reports, new_rejections = self.prober.take_in(now_s)
+        self._rejections.extend(new_rejections)
+        self.backlog.note(reports)
         for item in self.prober.settled(now_s, PROBES_PER_TICK, self._probing(time.monotonic())):
             if isinstance(item, Rejection):
-                self._verdicts.append(item)
+                self._rejections.append(item)
             else:
-                self._found.append(item)
-        while self._verdicts:
-            self._judge(self._verdicts[0])
-            self._verdicts.popleft()
+                self._settled.append(item)
+        while self._rejections:
+            self._reject(self._rejections[0])
+            self._rejections.popleft()
         self._register()
         for report in reports:
-            self._after_scan(report)
-        self._close_backlog()
+            self._after_scan(report, now_s)
+        if self.backlog.close(self.prober.settler.candidates) and self.run.backfill == "latest":
+            requests.revive_newest(self.store, self.run.name, iso(time.time()))
         if self.watch.overflows != self.overflows_seen:
             self.overflows_seen = self.watch.overflows
             self.log.event("overflow", run=self.run.name)
@@ -111,7 +144,7 @@ class Intake:
         since = time.time()
 
         def go_on(done: int, total: int) -> bool:
-            self.tell(Progress("probing", done, total, "files", self.run.name, since=since, at=time.time()))
+            self.report(Progress("probing", done, total, "files", self.run.name, since=since, at=time.time()))
             return done == 0 or time.monotonic() - began_s < PROBING_MAX_S
 
         return go_on
@@ -120,12 +153,12 @@ class Intake:
         """Has a whole scan been taken in, with nothing left to settle or to write?"""
         report = self.prober.last_report
         scanned = report is not None and (not report.more or report.error is not None)
-        if self._backlog is not None and (report is None or report.error is None):
+        if not self.backlog.decided and (report is None or report.error is None):
             return False
-        return scanned and not self.prober.settler.candidates and not self._found and not self._verdicts
+        return scanned and not self.prober.settler.candidates and not self._settled and not self._rejections
 
     def away(self) -> str | None:
-        """Why a file that is not there says nothing now: the whole folder is gone, or another file system covers it."""
+        """Why a missing file means nothing now: the whole folder is gone, or another file system covers it."""
         try:
             device = os.stat(self.run.dir).st_dev
         except OSError as error:
@@ -133,14 +166,20 @@ class Intake:
         report = self.prober.last_report
         if report is not None and report.device == device and report.matching:
             return None
-        if self.home_device is not None and device != self.home_device:
+        if self.last_device is not None and device != self.last_device:
             return f"{self.run.dir}: unmounted, or another file system is mounted over it"
         return None
 
     def next_due_s(self) -> float | None:
         return self.prober.settler.next_due_s()
 
-    def _after_scan(self, report: ScanReport) -> None:
+    def show_work(self, phase: str, path: str, done: int, total: int) -> None:
+        now_s = time.time()
+        if self._work[:2] != (phase, path):
+            self._work = (phase, path, now_s)
+        self.report(Progress(phase, done, total, "bytes", stored(path), since=self._work[2], at=now_s))
+
+    def _after_scan(self, report: ScanReport, now_s: float) -> None:
         missing = report.error or (self.away() if self.registered else None)
         if missing and missing != self.dir_missing:
             self.log.event("scan_failed", run=self.run.name, reason=missing)
@@ -150,144 +189,120 @@ class Intake:
         if missing:
             return
         if report.matching:
-            self.home_device = report.device
-        self._forget_gone(report)
+            self.last_device = report.device
+        self._withdraw_gone(report)
+        for path, fingerprint in self.sidecars.changed():
+            self.prober.settler.observe(path, fingerprint, now_s)
         new = len(report.observations)
         self.log.event("scan", run=self.run.name, matching=report.matching, new=new, seconds=report.seconds)
-        checkpoints.scanned(self.store, self.run.name, iso(time.time()), report.ignored)
-        if report.lost and self.registered and not self._rotates:
-            self._rotates = True
-            checkpoints.mark_rotating(self.store, self.run.name)
+        runs.scanned(self.store, self.run.name, iso(time.time()), report.ignored)
+        if report.lost and self.registered:
+            self._mark_rotating()
 
-    def _note_backlog(self, reports: list[ScanReport]) -> None:
-        """What the first whole scan finds lay there before the first start; what comes later is new."""
-        for report in reports:
-            if self._backlog is not None and not self._backlog_whole and report.error is None:
-                self._backlog.update(path for path, _ in report.observations)
-                self._backlog_whole = not report.more
+    def _mark_rotating(self) -> None:
+        if not self.rotates:
+            self.rotates = True
+            runs.mark_rotating(self.store, self.run.name)
 
-    def _close_backlog(self) -> None:
-        """Once all of it has settled, `latest` has the newest evaluated after all."""
-        if self._backlog is None or not self._backlog_whole:
-            return
-        if self._backlog.isdisjoint(self.prober.settler.candidates):
-            if self.run.backfill == "latest":
-                queue.revive_newest(self.store, self.run.name, iso(time.time()))
-            self._backlog = None
-
-    def _forget_gone(self, report: ScanReport) -> None:
-        """A verdict on a name (a FIFO, a link, a file that was never readable) goes when the name is gone."""
+    def _withdraw_gone(self, report: ScanReport) -> None:
+        """The rejection of a name (a FIFO, a link, a file that was never readable) goes when the name is gone."""
         if report.more:
             return
-        for path in checkpoints.judged_by_name(self.store, self.run.name):
+        for path in rejections.rejected_by_name(self.store, self.run.name):
             if "\\udc" in path or path in self.prober.settler.candidates:
                 continue  # the name itself is not UTF-8: it cannot be looked at from what is stored
             if not os.path.lexists(os.path.join(self.run.dir, path)):
-                checkpoints.unjudge(self.store, self.run.name, path)
-                self._judged = {pair for pair in self._judged if pair[0] != path}
+                rejections.withdraw(self.store, self.run.name, path)
+                self.rejected.pop(path, None)
 
-    def _judge(self, verdict: Rejection) -> None:
-        path = stored(verdict.path)
-        if (path, verdict.reason) in self._judged:
+    def _reject(self, rejection: Rejection) -> None:
+        path = stored(rejection.path)
+        news = (rejection.kind, rejection.reason, rejection.final)
+        if self.rejected.get(path) == news:
             return
         now = iso(time.time())
-        checkpoints.judge(
-            self.store, self.run.name, path, verdict.kind, verdict.reason, verdict.final, verdict.fingerprint, now
-        )
-        self._judged.add((path, verdict.reason))
-        name = "irregular" if verdict.final else "incomplete"
-        self.log.event(name, run=self.run.name, path=verdict.path, kind=verdict.kind, reason=verdict.reason)
+        rejections.reject(self.store, self.run.name, path, *news, rejection.fingerprint, now)
+        self.rejected[path] = news
+        name = "irregular" if rejection.final else "incomplete"
+        self.log.event(name, run=self.run.name, path=rejection.path, kind=rejection.kind, reason=rejection.reason)
 
     def _register(self) -> None:
-        if not self._found:
+        """All settled files in one transaction; where that fails for a reason of one file, one by one."""
+        if not self._settled:
             return
-        batch = list(self._found)
-        new = [self._checkpoint(found) for found in batch]
-        done = checkpoints.register(self.store, self.run.name, new, self.sets, iso(time.time()))
+        batch = sorted(self._settled, key=lambda item: item.fingerprint.mtime_ns)
+        try:
+            done = self._register_batch(batch)
+        except CkptwatchError:
+            raise
+        except Exception:
+            done = [pair for item in batch for pair in self._register_alone(item)]
         failpoint("after_register")
-        self._found.clear()
-        for found, checkpoint, registered in zip(batch, new, done, strict=True):
-            self.watch.remember(found.path, found.fingerprint)
-            if self._backlog is not None:
-                self._backlog.discard(found.path)  # written again, it is new
-            self._judged = {pair for pair in self._judged if pair[0] != checkpoint.path} if self._judged else set()
-            self._tell(found, checkpoint, registered)
-            self._pin(found, registered)
+        self._settled.clear()
+        for item, checkpoint, registered in done:
+            self.watch.remember(item.path, item.fingerprint)
+            self.sidecars.remember(item.path, item.fingerprint, item.summary)
+            self.backlog.discard(item.path)
+            self.rejected.pop(checkpoint.path, None)
+            self._log_registered(item, checkpoint, registered)
+            self._pin(item, registered)
             if registered.new:
                 self.registered += 1
                 self.last_new_s = time.monotonic()
-            if registered.overwrote and not self._rotates:
-                self._rotates = True
-                checkpoints.mark_rotating(self.store, self.run.name)
+            if registered.overwrote:
+                self._mark_rotating()
 
-    def _checkpoint(self, found: SettledFile) -> NewCheckpoint:
+    def _register_batch(self, batch: Sequence[SettledFile]) -> list[tuple[SettledFile, NewCheckpoint, Registered]]:
+        new = [self._checkpoint(item) for item in batch]
+        done = checkpoints.register(self.store, self.run.name, new, self.sets, iso(time.time()))
+        return list(zip(batch, new, done, strict=True))
+
+    def _register_alone(self, item: SettledFile) -> list[tuple[SettledFile, NewCheckpoint, Registered]]:
+        try:
+            return self._register_batch([item])
+        except CkptwatchError:
+            raise
+        except Exception as error:
+            reason = f"it cannot be registered: {type(error).__name__}: {str(error)[:300]}"
+            self._rejections.append(Rejection(item.path, "unsupported", reason, True, item.fingerprint))
+            return []
+
+    def _checkpoint(self, item: SettledFile) -> NewCheckpoint:
         skipped = None
-        if self._backlog is not None and found.path in self._backlog:
+        if self.backlog.holds(item.path):
             skipped = f"run.backfill = {self.run.backfill!r}: it was there before the first start"
-        elif not wanted(found.step.value, self.run.every):
+        elif not wanted(item.step.value, self.run.every):
             skipped = f"run.every = {self.run.every}"
-        return as_checkpoint(found, found.path, skipped)
+        return as_checkpoint(item, item.path, skipped, self.model, self.observation.time_of(item.fingerprint))
 
-    def _tell(self, found: SettledFile, checkpoint: NewCheckpoint, registered: Registered) -> None:
+    def _log_registered(self, item: SettledFile, checkpoint: NewCheckpoint, registered: Registered) -> None:
         if checkpoint.skipped and registered.new:
-            self.log.event("skipped", run=self.run.name, path=found.path, reason=checkpoint.skipped)
-        elif registered.copied and not registered.enqueued:
-            self.log.event("copied", run=self.run.name, path=found.path)
+            self.log.event("skipped", run=self.run.name, path=item.path, reason=checkpoint.skipped)
         elif not registered.new and not registered.enqueued:
-            self.log.event("known", run=self.run.name, path=found.path)
+            self.log.event("known", run=self.run.name, path=item.path)
         else:
-            size = f"{found.fingerprint.size_bytes / 1e6:.1f} MB"
-            family = found.summary.family or "unknown model"
-            facts = {"step": found.step.value, "step_source": found.step.source or "no step", "size": size}
-            self.log.event("settled", run=self.run.name, path=found.path, family=family, **facts)
+            size = f"{item.fingerprint.size_bytes / 1e6:.1f} MB"
+            family = item.summary.family or "unknown model"
+            facts = {"step": item.step.value, "step_source": item.step.source or "no step", "size": size}
+            self.log.event("settled", run=self.run.name, path=item.path, family=family, **facts)
 
-    def _busy(self, phase: str, path: str, done: int, total: int) -> None:
-        now_s = time.time()
-        if self._busy_with[:2] != (phase, path):
-            self._busy_with = (phase, path, now_s)
-        self.tell(Progress(phase, done, total, "bytes", stored(path), since=self._busy_with[2], at=now_s))
-
-    def _pin(self, found: SettledFile, registered: Registered) -> None:
-        kept = self.registered
+    def _pin(self, item: SettledFile, registered: Registered) -> None:
         if not registered.queued or not should_pin(
-            self.run.pin, rotates=self._rotates, overwritten=registered.overwrote, kept=kept
+            self.run.pin, rotates=self.rotates, overwritten=registered.overwrote, kept=self.registered
         ):
+            if registered.changed:  # an older copy of this version is of the bytes before
+                pins.keep_pinned(self.store, registered.id, None)
             return
         failpoint("before_pin")
-        source = os.path.join(self.run.dir, found.path)
-        busy = partial(self._busy, "copying", found.path)
+        source = os.path.join(self.run.dir, item.path)
+        show_work = partial(self.show_work, "copying", item.path)
+        version = f"{registered.id}-{item.fingerprint.ctime_ns:x}"
         try:
-            copy = self.spool.pin(source, found.summary.digest, found.fingerprint.size_bytes, busy)
+            copy = self.spool.pin(source, version, item.summary.digest, item.fingerprint.size_bytes, show_work)
         except NotPinned as error:
-            self.log.event("not_pinned", run=self.run.name, path=found.path, reason=str(error))
+            if registered.changed:
+                pins.keep_pinned(self.store, registered.id, None)
+            self.log.event("not_pinned", run=self.run.name, path=item.path, reason=str(error))
         else:
-            checkpoints.keep_pinned(self.store, registered.id, os.fspath(copy))
-            self.log.event("pinned", run=self.run.name, path=found.path)
-
-
-def as_checkpoint(found: SettledFile, path: str, skipped: str | None) -> NewCheckpoint:
-    """What is registered of a found file. path: relative to the run's folder. skipped: why it is not evaluated."""
-    summary: Summary = found.summary
-    shown = stored(path)
-    notes = [summary.note] if summary.note else []
-    name_step = found.name_step.value if found.name_step.source == "name" else None
-    if summary.step is not None and name_step is not None and name_step != summary.step:
-        notes.append(f"the file says step {summary.step}, its name {name_step}")
-    return NewCheckpoint(
-        path=shown,
-        raw_path=os.fsencode(path) if shown != path else None,
-        digest=summary.digest,
-        format=summary.format,
-        fingerprint=found.fingerprint,
-        family=summary.family,
-        parameters=summary.parameters,
-        step=found.step.value,
-        step_source=found.step.source,
-        payload_step=summary.step,
-        name_step=found.name_step.value,
-        tokens_seen=summary.tokens_seen,
-        logged_val_loss=summary.logged_val_loss,
-        config=json.dumps(summary.config, default=str)[: 1 << 16] if summary.config else None,
-        note="; ".join(notes) or None,
-        skipped=skipped,
-    )
+            pins.keep_pinned(self.store, registered.id, os.fspath(copy))
+            self.log.event("pinned", run=self.run.name, path=item.path)

@@ -15,7 +15,8 @@ from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
 from evalcore.messages import ContractError, Item, Task, from_json, to_json
 from watcher.domain.job import AttemptEnd, Cause
 from watcher.launch.protocol import Launcher, Running
-from watcher.store.write.queue import ClaimedCheckpoint, Held, OpenAttempt
+from watcher.store.write.attempts import Held, OpenAttempt
+from watcher.store.write.claimed import ClaimedCheckpoint
 
 SCRATCH = "tmp"  # TMPDIR of a local launch, below its folder
 
@@ -63,7 +64,7 @@ class OpenLaunch:
     def write_item(self, claimed: ClaimedCheckpoint, run_dir: Path) -> None:
         """Hand the checkpoint to the worker. Raises OSError."""
         self.items += 1
-        tasks = tuple(Task(job.attempt, job.token, job.eval_set) for job in claimed.jobs)
+        tasks = tuple(Task(job.attempt, job.token, job.eval_set, job.known_contents) for job in claimed.jobs)
         original = os.path.join(run_dir, claimed.path)
         pinned = claimed.spool_path  # on another host where that one registered it
         path = pinned if pinned is not None and os.path.exists(pinned) else original

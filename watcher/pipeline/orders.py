@@ -15,7 +15,7 @@ from watcher.pipeline.isolation import Isolation
 from watcher.state import commands
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import queue
+from watcher.store.write import requests
 
 
 def apply_order(store: Store, state: StateFolder, order: commands.Order) -> int:
@@ -26,7 +26,7 @@ def apply_order(store: Store, state: StateFolder, order: commands.Order) -> int:
     if order.action == "resume":
         state.paused.unlink(missing_ok=True)
         return 0
-    return queue.change(store, order.action, order.jobs, iso(time.time()))
+    return requests.change(store, order.action, order.jobs, iso(time.time()))
 
 
 def apply_inbox(store: Store, state: StateFolder, log: Log, isolation: Isolation, now_s: float) -> None:

@@ -17,7 +17,7 @@ from watcher.settings.masking import without_password
 from watcher.state.folder import StateFolder
 from watcher.state.lock import lock_facts
 from watcher.store.migrate import open_for_reading
-from watcher.store.read import results as questions
+from watcher.store.read import queue, results
 
 Row = dict[str, Any]
 #: What is shown of a database that cannot be read.
@@ -59,16 +59,16 @@ def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
 def _rows(url: str, now_s: float) -> Row:
     store = open_for_reading(url)
     try:
-        counts = questions.queue_counts(store)
-        running = [_with_progress(job, now_s) for job in questions.running_jobs(store)]
-        recent = questions.last_results(store, 20)
+        counts = queue.count_by_state(store)
+        running = [_with_progress(job, now_s) for job in queue.running_jobs(store)]
+        recent = results.last_results(store, 20)
         launches = len({job["launch"] for job in running})
         return {
             "queue": counts,
             "running": running,
-            "lag_s": lag_s(questions.oldest_queued_at(store), now_s),
+            "lag_s": lag_s(queue.oldest_waiting_at(store), now_s),
             "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
-            "failures": questions.failure_count(store),
+            "failures": queue.failure_count(store),
             "last_results": recent[:5],
         }
     finally:

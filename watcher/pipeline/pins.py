@@ -6,7 +6,7 @@ from pathlib import Path
 
 from watcher.detect.spool import Spool
 from watcher.store.engine import Store
-from watcher.store.write import checkpoints
+from watcher.store.write import pins
 
 
 def release_pins(store: Store, folder: Path, max_bytes: int) -> None:
@@ -14,7 +14,7 @@ def release_pins(store: Store, folder: Path, max_bytes: int) -> None:
     if not any(folder.iterdir()):
         return
     spool = Spool(folder, max_bytes)
-    for checkpoint_id, path in checkpoints.unneeded_pins(store):
+    for checkpoint_id, path in pins.unneeded_pins(store):
         if Path(path).is_relative_to(folder):
-            checkpoints.keep_pinned(store, checkpoint_id, None)
+            pins.keep_pinned(store, checkpoint_id, None)
             spool.release(Path(path))

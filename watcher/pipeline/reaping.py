@@ -21,7 +21,7 @@ from watcher.pipeline.open_launch import SCRATCH, OpenLaunch, read_end
 from watcher.pipeline.recording import Recorder
 from watcher.settings.schema import LaunchSettings
 from watcher.store.engine import Store
-from watcher.store.write import queue
+from watcher.store.write import attempts, launches
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Reaper:
         task = launch.open[attempt]
         began = task.started_s is None and launch.folder.started(attempt).exists()
         if began:
-            queue.started(self.store, attempt, iso(time.time()))
+            attempts.started(self.store, attempt, iso(time.time()))
             task.started_s = launch.progress_s = now_s
             launch.ever_started = True
             failpoint("after_started")
@@ -140,7 +140,7 @@ class Reaper:
                 cause, tail = Cause.ORPHANED, "its launch folder was removed"
             self.end_all(launch, cause, f"{ended.reason}; {tail}".strip("; "), policy, unavailable)
             values = {"exit_code": ended.exit_code, "reason": ended.reason, "finished_at": iso(time.time())}
-            queue.update_launch(self.store, launch.id, **values)
+            launches.update_launch(self.store, launch.id, **values)
         shutil.rmtree(launch.folder.root / SCRATCH, ignore_errors=True)
         self.log.event("launch_ended", launch=launch.id, reason=ended.reason)
         return Reaped(over=True, began=began, never_began=never_began)

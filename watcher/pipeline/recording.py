@@ -15,8 +15,8 @@ from watcher.failpoints import failpoint
 from watcher.log import Log
 from watcher.pipeline.claiming import Unavailable
 from watcher.store.engine import Store
-from watcher.store.write import queue, results
-from watcher.store.write.queue import Held
+from watcher.store.write import attempts, results
+from watcher.store.write.attempts import Held
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,16 @@ class Recorder:
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
             self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
             return
+        if move.records and end.outcome is not None:
+            content = end.outcome.content_digest
+            if results.record_known(self.store, attempt, move, content, now, run=checkpoint.run) is None:
+                self.log.event("rejected", **facts)
+            else:
+                self.log.event("copied", path=checkpoint.shown_path)
+            return
         failpoint("before_end")
         not_before = iso(now_s + move.pause_s) if move.pause_s else None
-        queue.end_attempts(self.store, [(attempt, move, not_before)], now)
+        attempts.end_attempts(self.store, [(attempt, move, not_before)], now)
         if move.state is State.FAILED:
             self.log.event("failed", kind=move.kind, reason=move.reason or "", **facts)
         elif move.state is State.CANCELLED:

@@ -19,8 +19,8 @@ from watcher.pipeline.dispatch import Dispatch
 from watcher.pipeline.open_launch import SCRATCH, read_end
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import leases, queue
-from watcher.store.write.queue import Held
+from watcher.store.write import attempts, launches
+from watcher.store.write.attempts import Held
 
 
 def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
@@ -28,7 +28,7 @@ def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
     instance = state.identity()
     launcher = dispatch.settings.launcher
     adopted, over = {}, []
-    for row in queue.open_launches(store, instance):
+    for row in launches.open_launches(store, instance):
         plan = LaunchPlan(row.id, LaunchFolder(Path(row.folder)), row.device, row.world_size)
         running = launcher.find(plan, row.pid, row.pid_start, row.external_id)
         if running is not None:
@@ -38,7 +38,7 @@ def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
             shutil.rmtree(state.launches / Path(row.id).name / SCRATCH, ignore_errors=True)
     interrupted = 0
     still_needed = set()
-    for held in queue.open_held(store, instance):
+    for held in attempts.open_held(store, instance):
         running = adopted.get(held.attempt.launch_id)
         if running is not None:
             still_needed.add(held.attempt.launch_id)
@@ -46,11 +46,11 @@ def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
         else:
             interrupted += _end(dispatch, held, state.launches / held.attempt.launch_id)
     for launch in over:  # last: a launch that is over must not leave an attempt open, wherever we die
-        queue.update_launch(store, launch, finished_at=iso(time.time()), reason="its daemon had died")
+        launches.update_launch(store, launch, finished_at=iso(time.time()), reason="its daemon had died")
     for launch, running in adopted.items():
         if launch not in still_needed:  # other launches did its work meanwhile
             launcher.stop(running)
-            queue.update_launch(store, launch, finished_at=iso(time.time()), reason="no open attempts")
+            launches.update_launch(store, launch, finished_at=iso(time.time()), reason="no open attempts")
     if interrupted:
         dispatch.log.event("rescued", jobs=interrupted)
 
@@ -58,9 +58,9 @@ def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
 def rescue_lapsed(store: Store, state: StateFolder, dispatch: Dispatch) -> int:
     """On a server: give back what daemons hold whose lease has run out. Returns how many attempts that were."""
     instance = state.identity()
-    lapsed = queue.lapsed_held(store, instance)
+    lapsed = attempts.lapsed_held(store, instance)
     interrupted = sum(_end(dispatch, held, None) for held in lapsed)
-    leases.close_lapsed(store, instance, iso(time.time()))
+    launches.close_lapsed(store, instance, iso(time.time()))
     if interrupted:
         dispatch.log.event("rescued", jobs=interrupted)
     return interrupted

@@ -19,7 +19,7 @@ from watcher.state.folder import StateFolder
 from watcher.state.sd_notify import Notifier
 from watcher.state.status_file import StatusReport, write_status
 from watcher.store.engine import Store, shown_url
-from watcher.store.write import queue
+from watcher.store.read import queue
 
 EVERY_S = 5.0
 WORK_EVERY_S = 1.0  # while the daemon itself is busy

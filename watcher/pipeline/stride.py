@@ -10,7 +10,7 @@ from watcher.domain.timestamps import iso, seconds
 from watcher.log import Log
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
-from watcher.store.write import outbox, queue
+from watcher.store.write import outbox, requests
 
 EVERY_S = 30.0
 
@@ -33,5 +33,5 @@ class StrideEnd:
             with self.store.read() as tx:
                 saves = outbox.last_saves(tx, run)
             is_due = newest_is_due([seconds(row["saved_at"]) for row in saves], at_s)
-            if is_due and queue.revive_newest(self.store, run, iso(at_s)):
+            if is_due and requests.revive_newest(self.store, run, iso(at_s)):
                 self.log.event("newest_queued", run=run)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from evalcore.messages import EvalSetSpec
 from evalcore.progress import Progress
 from watcher.detect.spool import Spool
-from watcher.domain.timestamps import iso
 from watcher.launch.local import LocalLauncher
 from watcher.launch.protocol import Launcher
 from watcher.launch.slurm import SlurmLauncher
@@ -27,7 +26,6 @@ from watcher.settings.schema import Settings
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
-from watcher.store.write import checkpoints
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:
     """Raises ConfigError, StoreUnavailable. at_s: seconds since the epoch."""
     specs, digests, dispatch = resolve_launches(settings, tools)
     spool = Spool(tools.state.spool, settings.store.spool_max_bytes)
-    now = iso(at_s)
     with ExitStack() as undo:
         delivery = None
         if settings.sink or settings.alert:
@@ -87,10 +84,12 @@ def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:
             delivery.adopt(at_s)
         intakes: list[Intake] = []
         for run in settings.run:
-            sets = checkpoints.adopt_eval_sets(tools.store, run.name, digests, now)
-            intake = Intake(run, tools.store, spool, tools.log, tools.wake, sets, tools.patient, tools.report)
+            intake = Intake.begin(
+                *(run, tools.store, spool, tools.log, tools.wake, dispatch.spec.model, digests),
+                patient=tools.patient,
+                report=tools.report,
+            )
             undo.callback(intake.stop)
-            intake.start()
             intakes.append(intake)
         undo.pop_all()
     by_name = {intake.run.name: intake for intake in intakes}

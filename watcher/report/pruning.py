@@ -1,4 +1,4 @@
-"""Which checkpoints a person may do without: the rules of `prune --keep`. Pure; deletes nothing."""
+"""Which checkpoints may be deleted: the rules of `prune --keep`. Pure; deletes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Keep:
-    """best: so many lowest losses of each run and set. last: so many newest steps. every: multiples of this step."""
+    """best: lowest losses of each run and set, last: highest steps; how many of each. every: multiples of this step."""
 
     best: int = 0
     last: int = 0
@@ -24,47 +24,53 @@ class Keep:
 def parse_keep(text: str) -> Keep:
     """`best:3,last:5,every:1000`. Raises UsageError."""
     hint = "--keep best:3,last:5,every:1000"
-    said: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, number = part.partition(":")
         if name not in ("best", "last", "every") or not number.isdigit() or int(number) < 1:
-            raise UsageError(f"--keep {text}: {part!r} is no rule", hint=hint)
-        if name in said:
+            raise UsageError(f"--keep {text}: {part!r} is not a rule", hint=hint)
+        if name in counts:
             raise UsageError(f"--keep {text}: {name} is given twice", hint=hint)
-        said[name] = int(number)
-    if not said:
-        raise UsageError("--keep names no rule: that would let everything go", hint=hint)
-    return Keep(**said)
+        counts[name] = int(number)
+    if not counts:
+        raise UsageError("--keep names no rule: that would delete everything", hint=hint)
+    return Keep(**counts)
 
 
 def decide(checkpoints: Sequence[Row], results: Sequence[Row], keep: Keep) -> list[tuple[Row, str | None]]:
     """Each checkpoint with why it stays; None where it may go. checkpoints: in order of run, then step.
 
-    What a trainer would resume from stays, and whatever is not known well: no step or result yet, waiting, pinned.
+    Only what is on disk now counts (`on_disk`): a better checkpoint that is gone replaces none. What a trainer would
+    resume from stays, and whatever is not known well: no step or result yet, waiting, pinned.
     """
-    best = _best_paths(results, keep.best)
+    present = [row for row in checkpoints if row["on_disk"]]
+    best = _best_versions(present, results, keep.best)
     last: set[int] = set()
     newest: set[int] = set()
-    for run in dict.fromkeys(row["run"] for row in checkpoints):
-        mine = sorted((row for row in checkpoints if row["run"] == run), key=lambda row: (row["saved_at"], row["id"]))
+    for run in dict.fromkeys(row["run"] for row in present):
+        of_run = sorted((row for row in present if row["run"] == run), key=lambda row: (row["observed_at"], row["id"]))
         stepped = sorted(
-            (row for row in mine if row["step"] is not None), key=lambda row: (row["step"], row["saved_at"])
+            (row for row in of_run if row["step"] is not None), key=lambda row: (row["step"], row["observed_at"])
         )
-        newest |= {row["id"] for row in (*mine[-1:], *stepped[-1:])}
+        newest |= {row["id"] for row in (*of_run[-1:], *stepped[-1:])}
         last |= {row["id"] for row in stepped[len(stepped) - min(keep.last, len(stepped)) :]}
     return [(row, _why_kept(row, keep, best, last, newest)) for row in checkpoints]
 
 
-def _best_paths(results: Sequence[Row], count: int) -> set[tuple[str, str, str]]:
-    cells: dict[tuple[str, str], list[Row]] = defaultdict(list)
+def _best_versions(present: Sequence[Row], results: Sequence[Row], count: int) -> set[tuple[str, str, str]]:
+    versions = {(row["run"], row["path"], row["digest"]) for row in present}
+    cells: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
     for row in results:
-        if row["finite"] and row["loss"] is not None:
-            cells[(row["run"], row["eval_set"])].append(row)
-    found = set()
+        if row["finite"] and row["loss"] is not None and _version(row) in versions:
+            cells[(row["run"], row["eval_set"], row["weights"])].append(row)
+    best = set()
     for rows in cells.values():
-        for row in sorted(rows, key=lambda row: (row["loss"], row["step"] or 0))[:count]:
-            found.add((row["run"], row["checkpoint"], row["checkpoint_digest"]))
-    return found
+        best |= {_version(row) for row in sorted(rows, key=lambda row: (row["loss"], row["step"] or 0))[:count]}
+    return best
+
+
+def _version(row: Row) -> tuple[str, str, str]:
+    return row["run"], row["checkpoint"], row["checkpoint_digest"]
 
 
 def _why_kept(row: Row, keep: Keep, best: set[tuple[str, str, str]], last: set[int], newest: set[int]) -> str | None:

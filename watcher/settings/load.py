@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from watcher.domain.checkpoint import stored
+from watcher.domain.run_name import default_run_name
 from watcher.errors import ConfigError
 from watcher.settings.environment import settings_from
 from watcher.settings.problems import problem_lines
@@ -127,10 +128,10 @@ def _entries(data: dict[str, Any], section: str) -> list[dict[str, Any]]:
 
 
 def _name_sections(data: dict[str, Any]) -> None:
-    """A run is named after its folder, a set after its first file, unless the file says otherwise."""
+    """A run is named after its folder (of `exp1/checkpoints`, `exp1`), a set after its first file, by default."""
     for entry in _entries(data, "run"):
         if not entry.get("name") and isinstance(entry.get("dir"), (str, Path)):
-            entry["name"] = _printable(os.path.basename(os.path.abspath(entry["dir"]))) or "run"
+            entry["name"] = _printable(default_run_name(os.path.abspath(entry["dir"])))
     for entry in _entries(data, "eval"):
         given = entry.get("data")
         first = given[0] if isinstance(given, (list, tuple)) and given else given

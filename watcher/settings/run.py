@@ -18,7 +18,10 @@ class RunSettings(Section):
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"dir"})
 
-    name: str = Field("", description="Name in the results; the folder's name by default.")
+    name: str = Field(
+        "",
+        description="Name in the results; by default the folder's, or its parent's where that is `out`, say.",
+    )
     dir: Path = Field(description="Folder in which the trainer saves its checkpoints. Never written to.")
     include: tuple[str, ...] = Field(("*.pt",), description="Globs relative to `dir`; `**/*.pt` includes subfolders.")
     exclude: tuple[str, ...] = Field((), description="Globs to ignore, in addition to the built-in ignore list.")

@@ -125,7 +125,7 @@ def sqlite_path(url: str) -> Path | None:
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
-def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
+def sqlite_engine(path: Path, *, readonly: bool, foreign_keys: bool = True) -> Engine:
     mode = "ro" if readonly else "rw"
     name = f"file:{quote(os.fspath(path.absolute()))}?mode={mode}"
 
@@ -133,9 +133,9 @@ def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
         connection = sqlite3.connect(
             name, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         if not readonly:
-            connection.execute(f"PRAGMA journal_mode = {journal_mode(path)}")
+            _set_journal_mode(connection, journal_mode(path))
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 16777216")
         return connection
@@ -143,6 +143,15 @@ def sqlite_engine(path: Path, *, readonly: bool) -> Engine:
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool if readonly else StaticPool)
     event.listen(engine, "begin", _begin_deferred if readonly else _begin_immediate)
     return engine
+
+
+def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
+    """Another process that reads keeps a database that somebody switched to WAL as it is: both modes are sound."""
+    try:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
 
 
 def journal_mode(path: Path, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
@@ -179,17 +188,23 @@ def shown_url(url: str) -> str:
 def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
     said, url = str(error.orig).lower(), shown_url(url)
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
+        remedy = "drop the trigger (SELECT name FROM sqlite_master WHERE type = 'trigger'); the daemon keeps trying"
+        return StoreUnavailable(f"a trigger in the database {url} refuses the change: {error.orig}", hint=remedy)
+    if "no such table" in said or "no such view" in said or "undefinedtable" in type(error.orig).__name__.lower():
+        remedy = "ckptwatch db migrate creates dropped views again; `ckptwatch db check` names what is missing"
+        return EnvironmentProblem(f"the database {url} lacks a table or view: {error.orig}", hint=remedy)
     for sign, remedy in (
-        ("locked", "another process holds it; the daemon goes on trying"),
-        ("full", "free some space; the daemon goes on by itself"),
-        ("readonly", "make the file and its folder writable; the daemon goes on by itself"),
-        ("read-only", "make the file and its folder writable; the daemon goes on by itself"),
-        ("i/o error", "look at the disk with `dmesg`; the daemon goes on trying"),
-        ("unable to open", "look at the folder's permissions; the daemon goes on trying"),
-        ("connection", "is the database server up? The daemon goes on trying"),
-        ("database system is", "the database server starts or stops; the daemon goes on trying"),
+        ("locked", "another process holds it; the daemon keeps trying"),
+        ("full", "free some space; the daemon then continues"),
+        ("readonly", "make the file and its folder writable; the daemon then continues"),
+        ("read-only", "make the file and its folder writable; the daemon then continues"),
+        ("i/o error", "look at the disk with `dmesg`; the daemon keeps trying"),
+        ("unable to open", "look at the folder's permissions; the daemon keeps trying"),
+        ("connection", "is the database server up? The daemon keeps trying"),
+        ("database system is", "the database server starts or stops; the daemon keeps trying"),
         ("deadlock", "another daemon was quicker; this one tries again"),
-        ("name or service not known", "is the database server's name right? The daemon goes on trying"),
+        ("name or service not known", "is the database server's name right? The daemon keeps trying"),
     ):
         if sign in said:
             return StoreUnavailable(f"the database {url} cannot be used: {error.orig}", hint=remedy)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import quote
 
-from watcher.errors import EnvironmentProblem, NothingFound
+from watcher.errors import NothingFound
 from watcher.store.engine import open_store, sqlite_path
 from watcher.store.migrate import head_revision, refuse_unless_ours, revision_of
 from watcher.store.schema import metadata
@@ -44,24 +42,6 @@ def is_sound(facts: dict[str, str | int | None]) -> bool:
     """Whole, and of this version's schema."""
     good = all(facts.get(key, "ok") == "ok" for key in ("integrity", "references", "tables"))
     return good and facts.get("schema") == facts.get("newest_schema")
-
-
-def back_up_to(path: Path, copy: Path) -> None:
-    """A consistent copy while the daemon writes. Never overwrites: SQLite refuses a file that is not empty."""
-    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=5)
-    try:
-        connection.execute("VACUUM INTO ?", (os.fspath(copy),))
-    except sqlite3.Error as error:
-        raise EnvironmentProblem(
-            f"{copy} cannot be written: {error}", hint="name a file in a folder that is writable and has room"
-        ) from None
-    finally:
-        connection.close()
-
-
-def backup_name(path: Path) -> Path:
-    """A free name beside the database, by the time."""
-    return path.with_name(f"{path.name}.backup-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}")
 
 
 def _schema_of(url: str) -> dict[str, str | int | None]:

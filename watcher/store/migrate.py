@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,9 +16,9 @@ from urllib.parse import quote
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-import watcher
-from watcher.errors import NothingFound, StoreRefused
+from watcher.errors import EnvironmentProblem, NothingFound, StoreRefused
 from watcher.failpoints import failpoint
+from watcher.store.backup import back_up_to, backup_name
 from watcher.store.engine import (
     Store,
     is_written_here,
@@ -60,10 +59,15 @@ def open_for_writing(url: str) -> Store:
     store = open_store(url)
     with store.read() as connection:
         pending = revision_of(connection) != head_revision()
+        whole = pending or missing_views(connection) == set()
     if pending:
+        store.close()
         back_up(path)
+        _migrate(path)
+        store = open_store(url)
+    elif not whole:
         with store.write() as tx:
-            upgrade(tx)
+            create_views(tx)
     return store
 
 
@@ -111,18 +115,13 @@ def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
 
 
 def back_up(path: Path) -> Path:
-    """A consistent copy beside the database, named by schema and time. Never overwrites."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    copy = path.with_name(f"{path.name}.backup-{stamp}")
-    connection = sqlite3.connect(path, timeout=5)
+    """A consistent copy beside the database, named by the time. Raises StoreRefused where there is no room for it."""
+    copy = backup_name(path)
     try:
-        connection.execute("VACUUM INTO ?", (os.fspath(copy),))
-    except sqlite3.OperationalError as error:
-        copy.unlink(missing_ok=True)
-        why = f"is to be migrated, and no copy of it could be made first: {error}"
+        back_up_to(path, copy)
+    except EnvironmentProblem as error:
+        why = f"is to be migrated, and no copy of it could be made first: {error.cause}"
         raise _refused(path, why, "make room beside it, or name another with --db FILE") from None
-    finally:
-        connection.close()
     return copy
 
 
@@ -130,14 +129,53 @@ def upgrade(connection: Connection) -> None:
     """Run the pending versions and lay the views anew, inside the caller's transaction."""
     from alembic import command
 
+    kept = _objects_of_the_user(connection)
     for view in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     failpoint("after_migration")
+    create_views(connection)
+    there = _objects_of_the_user(connection)
+    for name, statement in kept.items():
+        if name not in there:
+            connection.exec_driver_sql(statement)
+
+
+def create_views(connection: Connection) -> None:
+    """Create all views anew: also those that somebody dropped."""
     for view, query in VIEWS.items():
+        connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
         connection.execute(text(f"CREATE VIEW {view} AS {query}"))
+
+
+def missing_views(connection: Connection) -> set[str]:
+    return set(VIEWS) - set(inspect(connection).get_view_names())
+
+
+def _migrate(path: Path) -> None:
+    """Upgrade on a connection of its own without foreign keys: a table made anew must not delete what refers to it."""
+    engine = sqlite_engine(path, readonly=False, foreign_keys=False)
+    try:
+        with engine.begin() as tx:
+            tx.exec_driver_sql("PRAGMA legacy_alter_table = ON")  # a user's view of `results` would refuse its renaming
+            upgrade(tx)
+            if dangling := tx.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
+                raise _refused(path, f"cannot be migrated: {len(dangling)} rows refer to rows that do not exist")
+    except DBAPIError as error:
+        raise unavailable(error, os.fspath(path)) from error
+    finally:
+        engine.dispose()
+
+
+def _objects_of_the_user(connection: Connection) -> dict[str, str]:
+    """Triggers and indexes that are not ours, each with its statement: a table made anew may lose them."""
+    if connection.dialect.name != "sqlite":
+        return {}
+    query = """SELECT name, sql FROM sqlite_master WHERE type = 'trigger'
+               OR (type = 'index' AND sql IS NOT NULL AND substr(name, 1, 3) <> 'ix_')"""
+    return {row[0]: row[1] for row in connection.exec_driver_sql(query)}
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -182,7 +220,7 @@ def _create(path: Path) -> None:
 def _config() -> Config:
     from alembic.config import Config
 
-    package = Path(watcher.__file__).parent
+    package = Path(__file__).parents[1]
     installed, checkout = package / "migrations", package.parent / "migrations"
     config = Config()
     config.set_main_option("script_location", str(installed if installed.is_dir() else checkout).replace("%", "%%"))

@@ -29,6 +29,7 @@ def register(database, folder, step, **more) -> int:
     file.write_bytes(b"x" * 100)
     found = file.stat()
     stat = {"dev": found.st_dev, "inode": found.st_ino, "size_bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+    stat["ctime_ns"] = found.st_ctime_ns
     return database.checkpoint(step, **{"digest": f"sha256:gpt-{step}", **stat, **more})
 
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from evalcore.messages import EvalSetSpec
+from evalcore.messages import EvalSetSpec, ModelSpec
 from tests.support.checkpoints import save_rosellm
 from watcher.detect.spool import Spool
 from watcher.log import Log
 from watcher.pipeline.intake import Intake
 from watcher.settings.schema import RunSettings
 from watcher.store.migrate import open_for_writing
-from watcher.store.read import verdicts
-from watcher.store.write import checkpoints
+from watcher.store.read.queue import queued
 
 
 class World:
@@ -30,9 +29,9 @@ class World:
         self.store = open_for_writing(os.fspath(root / "r.db"))
         run = RunSettings(name="gpt", dir=self.folder, backfill=backfill, settle_s=0.05, scan_s=3600)
         self.wake = threading.Event()
-        self.intake = Intake(run, self.store, Spool(root / "spool", 1 << 30), Log(0), self.wake)
-        spec = EvalSetSpec("val", ("val.npy",))
-        self.intake.sets = checkpoints.adopt_eval_sets(self.store, "gpt", [(spec, "sha256:1")], "2026-01-01T00:00:00Z")
+        self.intake: Intake
+        spool, sets = Spool(root / "spool", 1 << 30), [(EvalSetSpec("val", ("val.npy",)), "sha256:1")]
+        self.begin = lambda: Intake.begin(run, self.store, spool, Log(0), self.wake, ModelSpec(), sets)
 
     def save(self, step: int) -> None:
         path = save_rosellm(self.folder / f"step_{step}.pt", step=step, seed=step)
@@ -47,7 +46,7 @@ class World:
             self.wake.clear()
 
     def queued(self) -> list[int]:
-        return sorted(row["step"] for row in verdicts.queued(self.store))
+        return sorted(row["step"] for row in queued(self.store))
 
 
 @pytest.mark.parametrize(("backfill", "at_once"), [("all", [1, 2, 3]), ("latest", [3]), ("none", [])])
@@ -55,7 +54,7 @@ def test_the_first_scan_decides_what_is_left_aside(tmp_path, backfill, at_once):
     world = World(tmp_path, backfill)
     for step in (1, 2, 3):
         world.save(step)
-    world.intake.start()
+    world.intake = world.begin()
     try:
         world.tick_until_registered(3)
         assert world.queued() == at_once

@@ -16,8 +16,8 @@ def test_a_tick_reports_before_every_probe_and_leaves_the_rest_to_the_next_one(t
     for step in range(5):
         write_tiny(world.folder / f"step_{step}.pt", step)
     reports: list[Progress] = []
-    world.intake.tell = reports.append
-    world.intake.start()
+    world.intake = world.begin()
+    world.intake.report = reports.append
     try:
         deadline_s = time.monotonic() + 60
         while world.intake.registered < 5:

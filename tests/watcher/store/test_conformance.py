@@ -16,18 +16,20 @@ from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, State, after_atte
 from watcher.domain.timestamps import iso
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_reading, open_for_writing
+from watcher.store.read import queue as queues
 from watcher.store.read import results as reads
 from watcher.store.read.dashboard import Pages
-from watcher.store.write import checkpoints, queue, results
+from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
+from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.checkpoints import NewCheckpoint
-from watcher.store.write.queue import ClaimedCheckpoint, OpenAttempt
+from watcher.store.write.claimed import ClaimedCheckpoint, ClaimedJob
 
 T0 = 1_760_000_000.0
 MEASURED = Measurement(
     loss=2.5, ppl=12.18, bits_per_byte=1.1, loss_stderr=0.01, finite=True, tokens=99, bytes=400, seq_len=16, stride=16,
     batch_size=4, dtype="float32", device="cpu", world_size=2, load_seconds=0.1, eval_seconds=0.2,
     tokens_per_second=495.0, peak_memory_bytes=1 << 33, evalcore_version="1", torch_version="2",
-    window_nats=(20.0, 30.0), window_targets=(50, 49),
+    window_nats=(20.0, 30.0), window_targets=(50, 49), content_digest="sha256:content",
 )  # fmt: skip
 
 
@@ -49,22 +51,29 @@ def found(step: int, digest: str = "", path: str = "") -> NewCheckpoint:
         path=path or f"step_{step}.pt", raw_path=None, digest=digest or f"sha256:{step}", format="zip",
         fingerprint=Fingerprint(1, step, 4_000_000_000, stamp, stamp), family="rosellm", parameters=10**12, step=step,
         step_source="payload:step", payload_step=step, name_step=step, tokens_seen=None, logged_val_loss=None,
-        config="{}", note=None,
+        config="{}", note=None, model_digest="sha256:model",
     )  # fmt: skip
 
 
 def prepare(store: Store, steps: int = 3, sets: tuple[str, ...] = ("val",), run: str = "gpt") -> None:
     """A run with these sets and a checkpoint for each step from 1."""
-    checkpoints.adopt_run(store, run, "/out", iso(T0))
+    runs.adopt_run(store, run, "/out", iso(T0))
     specs = [EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}") for name in sets]
-    rows = checkpoints.adopt_eval_sets(store, run, [(spec, spec.digest()) for spec in specs], iso(T0))
+    rows = eval_sets.adopt_eval_sets(store, run, [(spec, spec.digest()) for spec in specs], iso(T0))
     checkpoints.register(store, run, [found(step) for step in range(1, steps + 1)], rows, iso(T0))
 
 
 def claim(
     store: Store, launch: str = "launch-1", order: str = "oldest", home: str = "here"
 ) -> ClaimedCheckpoint | None:
-    row = {"id": launch, "owner": "host:boot:1", "home": home, "executor": "local", "folder": "/f", "device": "cpu"}
+    row = {
+        "id": launch,
+        "owner": "host:boot:1",
+        "instance_id": home,
+        "executor": "local",
+        "folder": "/f",
+        "device": "cpu",
+    }
     with store.read() as tx:
         there = tx.execute(text("SELECT 1 FROM launches WHERE id = :id"), {"id": launch}).first()
     opens = None if there else {**row, "world_size": 1, "started_at": iso(T0)}
@@ -75,7 +84,18 @@ def succeed(store: Store, claimed: ClaimedCheckpoint, loss: float = 2.5) -> list
     return [answer(store, claimed, job, loss) for job in claimed.jobs]
 
 
-def answer(store: Store, claimed: ClaimedCheckpoint, job: queue.ClaimedJob, loss: float = 2.5) -> int | None:
+def know(store: Store, claimed: ClaimedCheckpoint) -> list[int | None]:
+    """The worker has read the bytes, and they are those of a content whose value is known."""
+    moved = []
+    for job in claimed.jobs:
+        end = AttemptEnd(Cause.ENDED, True, Outcome(job.attempt, job.token, "known", content_digest="sha256:content"))
+        attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
+        move = after_attempt(job.facts, end, RetryPolicy(), 0.5)
+        moved.append(results.record_known(store, attempt, move, "sha256:content", iso(T0 + 300), run=claimed.run))
+    return moved
+
+
+def answer(store: Store, claimed: ClaimedCheckpoint, job: ClaimedJob, loss: float = 2.5) -> int | None:
     attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
     measured = replace(MEASURED, loss=loss)
     end = AttemptEnd(Cause.ENDED, True, Outcome(job.attempt, job.token, "succeeded", measurement=measured))
@@ -86,19 +106,19 @@ def answer(store: Store, claimed: ClaimedCheckpoint, job: queue.ClaimedJob, loss
 def test_opening_twice_changes_nothing_and_a_reader_cannot_write(store, store_url):
     prepare(store)
     again = open_for_writing(store_url)
-    assert queue.count_by_state(again) == {"queued": 3}
+    assert queues.count_by_state(again) == {"queued": 3}
     again.close()
     reader = open_for_reading(store_url)
     with pytest.raises(Exception, match=r"read.?only"), reader.engine.begin() as tx:
         tx.execute(text("DELETE FROM jobs"))
     reader.close()
-    assert queue.count_by_state(store) == {"queued": 3}
+    assert queues.count_by_state(store) == {"queued": 3}
 
 
 def test_registering_again_changes_nothing(store):
     prepare(store)
     prepare(store)
-    assert queue.count_by_state(store) == {"queued": 3}
+    assert queues.count_by_state(store) == {"queued": 3}
     assert checkpoints.count_checkpoints(store, "gpt") == 3
 
 
@@ -109,8 +129,8 @@ def test_a_claim_takes_all_jobs_of_the_next_checkpoint_and_opens_the_launch_with
     assert claimed is not None
     assert claimed.step == first
     assert sorted(job.eval_set for job in claimed.jobs) == ["code", "val"]
-    assert [row.id for row in queue.open_launches(store, "here")] == ["launch-1"]
-    assert {held.attempt.id for held in queue.open_held(store, "here")} == {job.attempt for job in claimed.jobs}
+    assert [row.id for row in launches.open_launches(store, "here")] == ["launch-1"]
+    assert {held.attempt.id for held in attempts.open_held(store, "here")} == {job.attempt for job in claimed.jobs}
 
 
 def test_a_result_is_recorded_once_and_only_with_the_token(store):
@@ -128,19 +148,22 @@ def test_a_result_is_recorded_once_and_only_with_the_token(store):
     assert list(kept[0]) == [20.0, 30.0]
 
 
-def test_equal_content_under_another_path_is_copied_and_never_claimed_meanwhile(store):
+def test_equal_content_under_another_path_is_read_before_its_value_is_copied(store):
     prepare(store, steps=1)
-    sets = [checkpoints.EvalSetRow(1, "val", next(iter(checkpoints.eval_set_specs(store, "gpt").values()))[1])]
+    sets = [eval_sets.EvalSetRow(1, "val", next(iter(eval_sets.eval_set_specs(store, "gpt").values()))[1])]
     checkpoints.register(store, "gpt", [found(2, digest="sha256:1", path="copy.pt")], sets, iso(T0))
     claimed = claim(store)
     assert claimed is not None
     assert claim(store) is None
     succeed(store, claimed, loss=3.0)
+    twin = claim(store)
+    assert twin is not None and [job.known_contents for job in twin.jobs] == [("sha256:content",)]
+    assert know(store, twin) != [None]
     assert {row["checkpoint"]: row["loss"] for row in reads.result_rows(store)} == {
         "step_1.pt": 3.0,
         "copy.pt": 3.0,
     }
-    assert queue.count_by_state(store) == {"succeeded": 2}
+    assert queues.count_by_state(store) == {"succeeded": 2}
 
 
 def test_a_job_that_is_released_waits_for_its_time(store):
@@ -151,7 +174,7 @@ def test_a_job_that_is_released_waits_for_its_time(store):
     attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
     move = after_attempt(job.facts, AttemptEnd(Cause.ENDED, True), RetryPolicy(), 0.5)
     later = iso(T0 + 1000)
-    queue.end_attempts(store, [(attempt, move, later)], iso(T0))
+    attempts.end_attempts(store, [(attempt, move, later)], iso(T0))
     assert claim(store) is None
     assert queue.next_due(store, ["gpt"]) == later
     assert queue.next_due(store, ["another"]) is None
@@ -163,8 +186,8 @@ def test_the_database_itself_refuses_illegal_states(store):
         with pytest.raises(IntegrityError), store.engine.begin() as tx:
             tx.execute(text(f"UPDATE jobs SET {wrong} WHERE id = 1"))
     with pytest.raises(IntegrityError), store.engine.begin() as tx:
-        tx.execute(text("INSERT INTO jobs (checkpoint_id, eval_set_id, run, state, order_key, enqueued_at)"
-                        " VALUES (1, 1, 'gpt', 'queued', 1, 'now')"))  # fmt: skip
+        tx.execute(text("INSERT INTO jobs (checkpoint_id, eval_set_id, model_digest, run, state, order_key,"
+                        " enqueued_at) VALUES (1, 1, 'sha256:model', 'gpt', 'queued', 1, 'now')"))  # fmt: skip
 
 
 def test_the_views_show_the_newest_version_of_a_step_the_best_and_the_failures(store):
@@ -173,8 +196,8 @@ def test_the_views_show_the_newest_version_of_a_step_the_best_and_the_failures(s
         claimed = claim(store)
         assert claimed is not None
         succeed(store, claimed, loss)
-    checkpoints.judge(store, "gpt", "broken.pt", "corrupt", "half a file", True, None, iso(T0))
-    checkpoints.judge(store, "gpt", "broken.pt", "corrupt", "still half a file", True, None, iso(T0))
+    rejections.reject(store, "gpt", "broken.pt", "corrupt", "half a file", True, None, iso(T0))
+    rejections.reject(store, "gpt", "broken.pt", "corrupt", "still half a file", True, None, iso(T0))
     with store.read() as tx:
         curve = tx.execute(text("SELECT step, loss FROM curve WHERE run = 'gpt' ORDER BY step")).all()
         best = tx.execute(text("SELECT step FROM best")).scalars().all()
@@ -191,7 +214,7 @@ def test_every_question_of_the_dashboard_is_understood(store):
     assert claimed is not None
     succeed(store, claimed)
     pages = Pages(store)
-    assert pages.facts()["schema"] == "0001"
+    assert pages.facts()["schema"] == "0002"
     assert [row["name"] for row in pages.runs()] == ["gpt"]
     assert list(pages.curves()[0]["columns"]["loss"]) == [2.5]
     assert pages.checkpoints(1, 10, 0)[0]["cells"][0]["state"] == State.QUEUED
@@ -215,8 +238,8 @@ def test_readers_questions_are_understood(store):
     prepare(store)
     claimed = claim(store)
     assert claimed is not None
-    assert reads.running_jobs(store)[0]["checkpoint"] == "step_1.pt"
+    assert queues.running_jobs(store)[0]["checkpoint"] == "step_1.pt"
     assert reads.known_names(store) == (["gpt"], ["val"])
-    assert reads.failure_count(store) == 0
+    assert queues.failure_count(store) == 0
     assert len(reads.prunable_facts(store)) == 3
-    assert reads.job_launch(store, claimed.jobs[0].id)["folder"] == "/f"  # type: ignore[index]
+    assert queues.job_launch(store, claimed.jobs[0].id)["folder"] == "/f"  # type: ignore[index]

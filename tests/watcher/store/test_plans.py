@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.dialects import sqlite
 
 from watcher.store.migrate import open_for_writing
-from watcher.store.write import checkpoints, copies, queue
+from watcher.store.write import checkpoints, copies, queue, versions
 
 EVERY_TIME = {
     "claim the jobs of a checkpoint": (queue._CLAIM, "jobs", "(checkpoint_id=? AND state=?)"),
@@ -17,10 +17,12 @@ EVERY_TIME = {
         "(run=? AND state=?)",
     ),
     "is this content being evaluated": (queue._CONTENT_RUNS, "jobs", "(state=?)"),  # few run at any time
-    "the job of a cell": (checkpoints._JOB, "jobs", "(checkpoint_id=? AND eval_set_id=?)"),
+    "the job of a cell": (checkpoints._JOB, "jobs", "(checkpoint_id=? AND eval_set_id=? AND model_digest=?)"),
     "the versions of a path": (checkpoints._VERSIONS, "checkpoints", "(run=? AND path=?)"),
-    "a result of the same content": (copies._SOURCE, "results", "(run=? AND checkpoint_digest=?)"),
-    "jobs that wait with the same content": (copies._WAITING, "jobs", "(checkpoint_id=? AND state=?)"),
+    "contents that have a value": (copies._KNOWN, "results", "(run=? AND checkpoint_digest=? AND model_digest=?"),
+    "a result of the same content": (copies._SOURCE, "results", "(run=? AND checkpoint_digest=? AND model_digest=?"),
+    "the versions that stand at a path": (versions._VERSIONS, "checkpoints", "(run=? AND path=?)"),
+    "the numbers of a path": (versions._NUMBERS, "results", "(run=? AND checkpoint=?)"),
 }
 
 

@@ -19,11 +19,14 @@ from watcher.errors import NothingFound, StoreRefused, StoreUnavailable
 from watcher.store.engine import Store, journal_mode
 from watcher.store.migrate import back_up, open_for_reading, open_for_writing
 from watcher.store.schema import metadata
-from watcher.store.write import checkpoints, queue, results
-from watcher.store.write.checkpoints import EvalSetRow, NewCheckpoint
-from watcher.store.write.queue import ClaimedCheckpoint, OpenAttempt
+from watcher.store.write import attempts, checkpoints, eval_sets, pins, queue, results, runs
+from watcher.store.write.attempts import OpenAttempt
+from watcher.store.write.checkpoints import NewCheckpoint
+from watcher.store.write.claimed import ClaimedCheckpoint
+from watcher.store.write.eval_sets import EvalSetRow
 
 NOW = "2026-01-01T00:00:00.000000Z"
+LATER = "2026-01-01T00:01:00.000000Z"
 MEASURED = Measurement(2.0, 7.4, None, 0.1, True, 9, None, 4, 4, 1, "float32", "cpu", 1, 0.1, 0.1, 90.0, 1)
 DONE = Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
 
@@ -31,31 +34,44 @@ DONE = Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
 @pytest.fixture
 def store(tmp_path: Path):
     opened = open_for_writing(os.fspath(tmp_path / "r.db"))
-    checkpoints.adopt_run(opened, "gpt", "/ck", NOW)
+    runs.adopt_run(opened, "gpt", "/ck", NOW)
     yield opened
     opened.close()
 
 
 def sets(store: Store, *names: str, digest: str = "sha256:1") -> list[EvalSetRow]:
     wanted = [(EvalSetSpec(name, (f"/{name}.npy",)), digest) for name in names]
-    return checkpoints.adopt_eval_sets(store, "gpt", wanted, NOW)
+    return eval_sets.adopt_eval_sets(store, "gpt", wanted, NOW)
 
 
 def checkpoint(path: str, step: int | None = 10, digest: str = "sha256:a", saved_s: int = 100) -> NewCheckpoint:
     version = Fingerprint(1, saved_s, 500, saved_s * 10**9, saved_s * 10**9)
     source = "payload:step" if step is not None else ""
     return NewCheckpoint(
-        *(path, None, digest, "zip", version, "rosellm", 9, step, source, step, None, None, None, None, None)
+        *(path, None, digest, "zip", version, "rosellm", 9, step, source, step, None, None, None, None, None),
+        model_digest="sha256:model",
     )
 
 
-def evaluate(store: Store, loss: float = 2.0) -> ClaimedCheckpoint:
-    """Claim the next checkpoint and record a result for each of its jobs."""
+def evaluate(store: Store, loss: float = 2.0, content: str = "") -> ClaimedCheckpoint:
+    """Claim the next checkpoint and record a result for each of its jobs. content: by default as claimed."""
     claimed = queue.claim_next(store, {"gpt": "newest"}, "launch", NOW)
     assert claimed is not None
     for job in claimed.jobs:
         attempt = OpenAttempt(job.attempt, job.token, "launch", job.facts)
-        assert results.record(store, attempt, DONE, replace(MEASURED, loss=loss), NOW) is not None
+        measured = replace(MEASURED, loss=loss, content_digest=content or f"bytes of {claimed.digest}")
+        assert results.record(store, attempt, DONE, measured, NOW) is not None
+    return claimed
+
+
+def read_only(store: Store, content: str) -> ClaimedCheckpoint:
+    """Claim the next checkpoint and answer that its bytes are of this content, whose value is known."""
+    claimed = queue.claim_next(store, {"gpt": "newest"}, "launch", NOW)
+    assert claimed is not None
+    for job in claimed.jobs:
+        assert content in job.known_contents
+        attempt = OpenAttempt(job.attempt, job.token, "launch", job.facts)
+        assert results.record_known(store, attempt, DONE, content, NOW) is not None
     return claimed
 
 
@@ -88,24 +104,23 @@ def test_a_late_answer_with_an_old_token_changes_nothing(store: Store) -> None:
     assert claimed is not None
     job = claimed.jobs[0]
     attempt = OpenAttempt(job.attempt, job.token, "one", job.facts)
-    queue.end_attempts(store, [(attempt, Transition(State.QUEUED, "orphaned", orphan=1), None)], NOW)
+    attempts.end_attempts(store, [(attempt, Transition(State.QUEUED, "orphaned", orphan=1), None)], NOW)
     assert results.record(store, attempt, DONE, MEASURED, NOW) is None
     assert rows(store, "SELECT count(*) FROM results") == [(0,)]
     evaluate(store)
     assert rows(store, "SELECT count(*) FROM results") == [(1,)]
 
 
-def test_equal_content_under_another_name_gets_the_value_without_another_job(store: Store) -> None:
+def test_equal_content_under_another_name_gets_the_value_once_its_own_bytes_were_read(store: Store) -> None:
     val = sets(store, "val")
     checkpoints.register(store, "gpt", [checkpoint("a.pt"), checkpoint("latest.pt", saved_s=101)], val, NOW)
-    evaluate(store)
-    assert rows(store, "SELECT checkpoint, loss FROM results ORDER BY checkpoint") == [
-        ("a.pt", 2.0),
-        ("latest.pt", 2.0),
+    assert evaluate(store).path == "latest.pt"
+    assert rows(store, "SELECT checkpoint FROM results") == [("latest.pt",)]
+    assert read_only(store, "bytes of sha256:a").path == "a.pt"
+    assert rows(store, "SELECT checkpoint, loss, content_digest FROM results ORDER BY checkpoint") == [
+        ("a.pt", 2.0, "bytes of sha256:a"),
+        ("latest.pt", 2.0, "bytes of sha256:a"),
     ]
-    checkpoints.register(store, "gpt", [checkpoint("copy.pt", saved_s=102)], val, NOW)
-    assert rows(store, "SELECT count(*) FROM results") == [(3,)]
-    assert rows(store, "SELECT count(*) FROM attempts") == [(1,)]
     assert queue.next_due(store, ["gpt"]) is None
 
 
@@ -116,13 +131,15 @@ def test_equal_content_waits_while_it_is_evaluated_under_another_name(store: Sto
     assert queue.claim_next(store, {"gpt": "newest"}, "two", NOW) is None
 
 
-def test_a_step_that_comes_again_with_other_content_supersedes_the_old_row(store: Store) -> None:
+def test_another_file_with_the_same_step_is_no_older_version_and_the_curve_shows_the_one_observed_last(
+    store: Store,
+) -> None:
     val = sets(store, "val")
-    checkpoints.register(store, "gpt", [checkpoint("a.pt", 10, "sha256:old", 100)], val, NOW)
+    checkpoints.register(store, "gpt", [checkpoint("a.pt", 10, "sha256:old", 200)], val, NOW)
     evaluate(store, 3.0)
-    checkpoints.register(store, "gpt", [checkpoint("resumed.pt", 10, "sha256:new", 200)], val, NOW)
+    checkpoints.register(store, "gpt", [checkpoint("resumed.pt", 10, "sha256:new", 100)], val, LATER)
     evaluate(store, 2.5)
-    assert rows(store, "SELECT loss, superseded FROM results ORDER BY id") == [(3.0, 1), (2.5, 0)]
+    assert rows(store, "SELECT loss, superseded FROM results ORDER BY id") == [(3.0, 0), (2.5, 0)]
     assert rows(store, "SELECT step, loss FROM curve") == [(10, 2.5)]
 
 
@@ -136,7 +153,7 @@ def test_an_overwritten_path_cancels_what_waited_for_its_old_content(store: Stor
 def test_a_pinned_version_is_still_evaluated_after_its_path_was_overwritten(store: Store) -> None:
     val = sets(store, "val")
     (old,) = checkpoints.register(store, "gpt", [checkpoint("ckpt.pt", 10, "sha256:old", 100)], val, NOW)
-    checkpoints.keep_pinned(store, old.id, "/spool/old.pt")
+    pins.keep_pinned(store, old.id, "/spool/old.pt")
     checkpoints.register(store, "gpt", [checkpoint("ckpt.pt", 20, "sha256:new", 200)], val, NOW)
     evaluate(store)
     assert evaluate(store).spool_path == "/spool/old.pt"
@@ -147,7 +164,7 @@ def test_a_changed_set_queues_only_its_own_cells_and_keeps_the_old_rows_out_of_t
     checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val", "test"), NOW)
     evaluate(store)
     wanted = [(EvalSetSpec("val", ("/val.npy",)), "sha256:2"), (EvalSetSpec("test", ("/test.npy",)), "sha256:1")]
-    checkpoints.adopt_eval_sets(store, "gpt", wanted, NOW)
+    eval_sets.adopt_eval_sets(store, "gpt", wanted, NOW)
     claimed = queue.claim_next(store, {"gpt": "newest"}, "again", NOW)
     assert claimed is not None and [job.eval_set for job in claimed.jobs] == ["val"]
     assert rows(store, "SELECT count(*) FROM results") == [(2,)]
@@ -160,7 +177,7 @@ def fail(store: Store) -> None:
     assert claimed is not None
     ended = [OpenAttempt(job.attempt, job.token, "launch", job.facts) for job in claimed.jobs]
     move = Transition(State.FAILED, "data", charge=1, kind="data", reason="no ranks", hint="say bytes")
-    queue.end_attempts(store, [(attempt, move, None) for attempt in ended], NOW)
+    attempts.end_attempts(store, [(attempt, move, None) for attempt in ended], NOW)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -168,7 +185,7 @@ def test_what_failed_on_an_older_definition_of_a_set_is_no_failure_of_today(stor
     checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
     fail(store)
     assert rows(store, "SELECT kind FROM failures") == [("data",)]
-    checkpoints.adopt_eval_sets(store, "gpt", [(EvalSetSpec("val", ("/val.npy",)), "sha256:2")], NOW, whole=whole)
+    eval_sets.adopt_eval_sets(store, "gpt", [(EvalSetSpec("val", ("/val.npy",)), "sha256:2")], NOW, whole=whole)
     assert rows(store, "SELECT kind FROM failures") == []
     sets(store, "val")
     if whole:  # asked for again, it is tried again, with all of its attempts
@@ -195,7 +212,7 @@ def test_a_set_that_is_no_longer_asked_for_keeps_its_curve_and_gets_no_new_jobs(
 def test_one_evaluation_on_request_asks_nothing_of_the_other_checkpoints(store: Store) -> None:
     checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
     extra = [(EvalSetSpec("extra", ("/extra.npy",)), "sha256:1")]
-    checkpoints.adopt_eval_sets(store, "gpt", extra, NOW, whole=False)
+    eval_sets.adopt_eval_sets(store, "gpt", extra, NOW, whole=False)
     assert rows(store, "SELECT e.name, j.state FROM jobs j JOIN eval_sets e ON e.id = j.eval_set_id") == [
         ("val", "queued")
     ]
@@ -268,7 +285,7 @@ def test_a_live_database_that_was_deleted_is_noticed_before_the_next_write(store
     assert store.path is not None
     store.path.unlink()
     with pytest.raises(StoreUnavailable, match="gone"):
-        checkpoints.scanned(store, "gpt", NOW, {})  # type: ignore[arg-type]
+        runs.scanned(store, "gpt", NOW, {})  # type: ignore[arg-type]
 
 
 def test_wal_is_used_only_where_sqlite_is_fixed_and_the_file_system_local(tmp_path: Path) -> None:

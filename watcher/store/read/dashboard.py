@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import text
 
 from watcher.store.engine import Store
-from watcher.store.migrate import head_revision
+from watcher.store.read import queue
+from watcher.store.read.typed import lenient, lenient_column
+from watcher.store.schema import REVISION
 
 Row = dict[str, Any]
 
@@ -104,7 +106,8 @@ class Pages:
                 rows = tx.execute(text(query), cell).all()
             last = [place for place, row in enumerate(rows) if row[1] is None or _next_step(rows, place) != row[1]]
             kept = rows if len(last) == len(rows) else [rows[place] for place in last]
-            columns = dict(zip(wanted, zip(*kept, strict=True), strict=True)) if kept else {}
+            whole = zip(wanted, zip(*kept, strict=True), strict=True) if kept else ()
+            columns = {name: lenient_column(name, values) for name, values in whole}
             if columns:
                 found.append({**cell, "columns": columns})
         return found
@@ -139,11 +142,10 @@ class Pages:
         )
 
     def counts(self) -> dict[str, int]:
-        rows = self._all("SELECT state, count(*) AS n FROM jobs GROUP BY state")
-        return {row["state"]: row["n"] for row in rows}
+        return queue.count_by_state(self.store)
 
     def oldest_waiting_at(self) -> str | None:
-        return self._one("SELECT min(enqueued_at) AS at FROM jobs WHERE state = 'queued'")["at"]
+        return queue.oldest_waiting_at(self.store)
 
     def checkpoints(self, run: int | None, limit: int, offset: int) -> list[Row]:
         """Newest first, each with how many of its jobs are in which state and its standing losses by set."""
@@ -247,14 +249,14 @@ class Pages:
             "url": self.store.url.split("@")[-1],
             "engine": self.store.engine.dialect.name,
             "schema": self._one("SELECT version_num AS v FROM alembic_version")["v"],
-            "newest_schema": head_revision(),
+            "newest_schema": REVISION,
             "size_bytes": path.stat().st_size if path is not None and path.exists() else None,
         }
 
     def _all(self, query: str, **values: Any) -> list[Row]:
         with self.store.read() as tx:
             used = {name: value for name, value in values.items() if f":{name}" in query}
-            return [dict(row) for row in tx.execute(text(query), used).mappings()]
+            return [lenient(row) for row in tx.execute(text(query), used).mappings()]
 
     def _one(self, query: str, **values: Any) -> Row:
         return self._all(query, **values)[0]

@@ -1,10 +1,11 @@
-"""Questions that readers ask: results, curves, windows, queue, launches. Never writes; watcher/report shapes."""
+"""Questions about results: which rows, which stand, their windows, what prune may delete. Never writes."""
 
 from __future__ import annotations
 
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import and_, func, select
 
 from watcher.store.engine import Store
 from watcher.store.read.typed import result_dicts
-from watcher.store.schema import attempts, candidates, checkpoints, eval_sets, jobs, launches, results, runs, windows
+from watcher.store.schema import checkpoints, eval_sets, jobs, results, runs, windows
 
 RESULT_COLUMNS = tuple(column.name for column in results.columns)
 Row = dict[str, Any]
@@ -91,45 +92,6 @@ class KeptWindows:
         return self._known[result_id]
 
 
-def queue_counts(store: Store) -> dict[str, int]:
-    """Jobs by state."""
-    with store.read() as tx:
-        return {row[0]: row[1] for row in tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))}
-
-
-def oldest_queued_at(store: Store) -> str | None:
-    with store.read() as tx:
-        return tx.execute(select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == "queued")).scalar()
-
-
-def running_jobs(store: Store) -> list[Row]:
-    """What is evaluated now: job, names, the launch's folder and device, and the open attempt."""
-    query = (
-        select(
-            jobs.c.id.label("job"),
-            jobs.c.run,
-            checkpoints.c.path.label("checkpoint"),
-            checkpoints.c.step,
-            eval_sets.c.name.label("eval_set"),
-            jobs.c.claimed_at,
-            jobs.c.launch_id.label("launch"),
-            launches.c.folder,
-            launches.c.device,
-            attempts.c.id.label("attempt"),
-        )
-        .select_from(
-            jobs.join(checkpoints)
-            .join(eval_sets)
-            .outerjoin(launches, launches.c.id == jobs.c.launch_id)
-            .outerjoin(attempts, and_(attempts.c.job_id == jobs.c.id, attempts.c.finished_at.is_(None)))
-        )
-        .where(jobs.c.state == "running")
-        .order_by(jobs.c.claimed_at, jobs.c.id)
-    )
-    with store.read() as tx:
-        return [dict(row) for row in tx.execute(query).mappings()]
-
-
 def last_results(store: Store, count: int) -> list[Row]:
     """The newest results, newest first."""
     query = select(results).order_by(results.c.evaluated_at.desc(), results.c.id.desc()).limit(count)
@@ -137,44 +99,8 @@ def last_results(store: Store, count: int) -> list[Row]:
         return result_dicts(store, tx.execute(query).mappings())
 
 
-def failure_count(store: Store) -> int:
-    """Failed jobs and files with a final verdict: the rows of the view `failures`."""
-    with store.read() as tx:
-        failed = tx.execute(select(func.count()).select_from(jobs).where(jobs.c.state == "failed")).scalar_one()
-        irregular = select(func.count()).select_from(candidates).where(candidates.c.final == 1)
-        return failed + tx.execute(irregular).scalar_one()
-
-
-def job_launch(store: Store, job: int) -> Row | None:
-    """A job, its names, and the folder of its newest launch (None where it was never launched)."""
-    query = (
-        select(
-            *(jobs.c.id.label("job"), jobs.c.run, checkpoints.c.path.label("checkpoint"), checkpoints.c.step),
-            *(eval_sets.c.name.label("eval_set"), jobs.c.state, jobs.c.kind, jobs.c.reason, jobs.c.hint),
-            *(jobs.c.charged.label("attempts"), launches.c.id.label("launch"), launches.c.folder),
-        )
-        .select_from(
-            jobs.join(checkpoints)
-            .join(eval_sets)
-            .outerjoin(attempts, attempts.c.job_id == jobs.c.id)
-            .outerjoin(launches, launches.c.id == attempts.c.launch_id)
-        )
-        .where(jobs.c.id == job)
-        .order_by(attempts.c.id.desc())
-        .limit(1)
-    )
-    with store.read() as tx:
-        row = tx.execute(query).mappings().first()
-        return dict(row) if row is not None else None
-
-
-def job_ids(store: Store) -> list[int]:
-    with store.read() as tx:
-        return list(tx.execute(select(jobs.c.id).order_by(jobs.c.id)).scalars())
-
-
 def prunable_facts(store: Store) -> list[Row]:
-    """Every standing checkpoint with its run's folder, fingerprint, unfinished jobs, and whether it has a result."""
+    """Every standing checkpoint with its run's folder, fingerprint, unfinished jobs, and its standing results."""
     unfinished = (
         select(func.count())
         .select_from(jobs)
@@ -188,6 +114,7 @@ def prunable_facts(store: Store) -> list[Row]:
             results.c.run == checkpoints.c.run,
             results.c.checkpoint == checkpoints.c.path,
             results.c.checkpoint_digest == checkpoints.c.digest,
+            results.c.superseded == 0,
         )
         .scalar_subquery()
     )
@@ -199,6 +126,42 @@ def prunable_facts(store: Store) -> list[Row]:
     )
     with store.read() as tx:
         return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def of_checkpoints(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequence[int]) -> tuple[list[Row], list[Row]]:
+    """(results, failed jobs) of these checkpoints on these sets."""
+    r, c, e, j = results.c, checkpoints.c, eval_sets.c, jobs.c
+    same = (r.run == c.run) & (r.checkpoint == c.path) & (r.checkpoint_digest == c.digest)
+    defined = (e.run == r.run) & (e.name == r.eval_set) & (e.digest == r.eval_digest)
+    good = (
+        select(results)
+        .join(checkpoints, same)
+        .join(eval_sets, defined)
+        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids))
+    )
+    bad = (
+        select(c.path.label("checkpoint"), e.name.label("eval_set"), j.state, j.kind, j.reason, j.hint)
+        .select_from(jobs.join(checkpoints).join(eval_sets))
+        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids), j.state.in_(("failed", "cancelled")))
+    )
+    with store.read() as tx:
+        rows = result_dicts(store, tx.execute(good.order_by(r.run, r.step, r.id)).mappings())
+        return rows, [dict(row) for row in tx.execute(bad).mappings()]
+
+
+def lowest_elsewhere(store: Store, row: Row) -> Row | None:
+    """The best other result of the same run on the same set definition: what a new number compares with."""
+    r = results.c
+    query = (
+        select(results)
+        .where(r.run == row["run"], r.eval_set == row["eval_set"], r.eval_digest == row["eval_digest"])
+        .where(r.checkpoint_digest != row["checkpoint_digest"], r.finite == 1)
+        .order_by(r.loss)
+        .limit(1)
+    )
+    with store.read() as tx:
+        found = tx.execute(query).mappings().first()
+        return dict(found) if found else None
 
 
 def _unpacked(kind: str, blob: bytes) -> array:

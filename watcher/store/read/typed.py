@@ -6,7 +6,7 @@ Never repairs a row: a loss that somebody edited is theirs to correct.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Float, Integer, RowMapping
@@ -30,3 +30,18 @@ def result_dicts(store: Store, rows: Iterable[RowMapping]) -> list[dict[str, Any
                     hint=f'sqlite3 {file} "UPDATE results SET {name} = NUMBER WHERE id = {row["id"]}"',
                 )
     return checked
+
+
+def lenient(row: Any) -> dict[str, Any]:
+    """A row of any query as a dict, for pages and sinks: what is no number in a number's column counts as not known.
+
+    row: a mapping of column names.
+    """
+    return {name: None if name in NUMBERS and isinstance(value, (str, bytes)) else value for name, value in row.items()}
+
+
+def lenient_column(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    """The same for a whole column at once."""
+    if name not in NUMBERS or not {str, bytes} & set(map(type, values)):
+        return values
+    return tuple(None if isinstance(value, (str, bytes)) else value for value in values)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
+from watcher.store.read.typed import lenient
 from watcher.store.schema import exports
 
 Row = dict[str, Any]
@@ -224,7 +225,7 @@ def _subjects(tx: Connection, kind: str, ids: list[int]) -> dict[int, Row]:
     if not ids:
         return {}
     query = _SUBJECT[kind].format(ids=",".join(str(int(number)) for number in ids))
-    return {row["id"]: dict(row) for row in tx.execute(text(query)).mappings()}
+    return {row["id"]: lenient(row) for row in tx.execute(text(query)).mappings()}
 
 
 def _enqueue_failures(tx: Connection, sink: str, kind: str, state: str, at: str) -> int:

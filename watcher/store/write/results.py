@@ -1,20 +1,21 @@
-"""The verb `record`: a succeeded outcome becomes a row in `results`, guarded by state and token, in one transaction."""
+"""The verb `record`: what a worker found becomes a row in `results`, guarded by state and token, in one transaction."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from array import array
+from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from evalcore.messages import Measurement
-from watcher.domain.job import Transition
+from watcher.domain.job import State, Transition
 from watcher.store.engine import Store
-from watcher.store.schema import checkpoints, eval_sets, jobs, results, windows
-from watcher.store.write import copies
-from watcher.store.write.checkpoints import run_lock
-from watcher.store.write.queue import OpenAttempt, end_attempt
+from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, windows
+from watcher.store.write import copies, versions
+from watcher.store.write.attempts import OpenAttempt, end_attempt
+from watcher.store.write.runs import run_lock
 
 
 def record(
@@ -22,26 +23,92 @@ def record(
 ) -> int | None:
     """End the attempt and insert its result. None: the token was stale, and nothing was written but that.
 
-    A non-finite loss is a row like any other, with finite = 0. Late versions of a step supersede earlier ones.
+    A non-finite loss is a row like any other, with finite = 0. A value that the same content has already stays as it
+    is, unless the job was to measure it again: then the new row takes its place.
     """
     with store.write(alone=run_lock(run)) as tx:
         if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
             return None
-        row = tx.execute(
-            select(checkpoints, eval_sets.c.name.label("eval_set"), eval_sets.c.digest.label("eval_digest"))
-            .select_from(jobs.join(checkpoints).join(eval_sets))
-            .where(jobs.c.id == attempt.job.id)
-        ).one()
+        row = _version_of(tx, attempt.job.id)
         values = _values(row, measured, attempt.job.charged + attempt.job.orphaned + 1, now)
-        result_id = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
-        tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
-        if row.step is not None:
-            _newest_version_stands(tx, row)
-        copies.to_equal_content(tx, row.digest, row.run, now)
+        there = _same_row(tx, values)
+        if there is not None and not row.again:
+            result_id = there.id
+        else:
+            if there is not None:
+                _replace(tx, there, values)
+            result_id = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
+            tx.execute(windows.delete().where(windows.c.result_id == result_id))  # somebody deleted a result by hand
+            tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
+        _stand(tx, row, measured.content_digest or None, now)
         return result_id
 
 
-def _values(row, measured: Measurement, attempt: int, now: str) -> dict:
+def record_known(
+    store: Store, attempt: OpenAttempt, move: Transition, content_digest: str, now: str, *, run: str = ""
+) -> int | None:
+    """The worker has read the bytes, and their value is known: it is copied where this version has none of its own.
+
+    None: the token was stale, or the value has been deleted meanwhile; then the job is queued to be evaluated.
+    """
+    with store.write(alone=run_lock(run)) as tx:
+        if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
+            return None
+        row = _version_of(tx, attempt.job.id)
+        result_id = copies.copy_value(tx, row, content_digest)
+        if result_id is None:
+            _queue_again(tx, row.job_id, again=1)
+            return None
+        _stand(tx, row, content_digest, now)
+        return result_id
+
+
+def _version_of(tx: Connection, job_id: int) -> Any:
+    return tx.execute(
+        select(checkpoints)
+        .add_columns(eval_sets.c.name.label("eval_set"), eval_sets.c.digest.label("eval_digest"))
+        .add_columns(jobs.c.id.label("job_id"), jobs.c.again, jobs.c.claimed_at)
+        .add_columns(jobs.c.model_digest.label("evaluated_as"))
+        .select_from(jobs.join(checkpoints).join(eval_sets))
+        .where(jobs.c.id == job_id)
+    ).one()
+
+
+def _stand(tx: Connection, row: Any, content_digest: str | None, now: str) -> None:
+    """Set what stands at the path; where the file changed while this was evaluated, its bytes are read again."""
+    if row.changed_at is not None and row.claimed_at is not None and row.changed_at > row.claimed_at:
+        _queue_again(tx, row.job_id, again=0)
+        return
+    if row.again:
+        tx.execute(update(jobs).where(jobs.c.id == row.job_id).values(again=0))
+    if content_digest is not None:
+        versions.confirm(tx, row.id, content_digest)
+    versions.restand(tx, row.run, row.path, now)
+
+
+def _queue_again(tx: Connection, job_id: int, again: int) -> None:
+    afresh = {"state": State.QUEUED, "finished_at": None, "kind": None, "reason": None, "hint": None, "again": again}
+    tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state == State.SUCCEEDED).values(afresh))
+
+
+def _same_row(tx: Connection, values: dict[str, Any]) -> Any:
+    """The result of the same version, made and measured in the same way."""
+    key = ("run", "checkpoint", "checkpoint_digest", "content_digest", "model_digest", "eval_set", "eval_digest")
+    where = [results.c[name].is_not_distinct_from(values[name]) for name in key]
+    return tx.execute(select(results.c.id, results.c.loss).where(*where)).first()
+
+
+def _replace(tx: Connection, there: Any, values: dict[str, Any]) -> None:
+    """The row of the earlier measurement goes; sinks get the new one, which tells the value that was there."""
+    before = f"measured again on demand; before: loss {there.loss!r}"
+    values["note"] = "; ".join(filter(None, (before, values["note"])))
+    owed = (exports.c.kind == "result", exports.c.subject_id == there.id, exports.c.state == "pending")
+    tx.execute(exports.delete().where(*owed))
+    tx.execute(windows.delete().where(windows.c.result_id == there.id))
+    tx.execute(results.delete().where(results.c.id == there.id))
+
+
+def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str, Any]:
     def number(value: float | None) -> float | None:
         return value if value is not None and math.isfinite(value) else None
 
@@ -64,6 +131,10 @@ def _values(row, measured: Measurement, attempt: int, now: str) -> dict:
         "note": "; ".join(dict.fromkeys(notes)) or None,
         "checkpoint_digest": row.digest,
         "eval_digest": row.eval_digest,
+        "model_digest": row.evaluated_as or None,
+        "content_digest": measured.content_digest or None,
+        "family": row.family,
+        "assumed": row.assumed,
         "attempt": attempt,
         "saved_at": row.saved_at,
         "evaluated_at": now,
@@ -75,20 +146,3 @@ def _packed(measured: Measurement) -> dict[str, bytes]:
     """Per-window nats (float64) and target counts (uint32), little-endian, deflated."""
     nats, targets = array("d", measured.window_nats), array("I", measured.window_targets)
     return {"nats": zlib.compress(nats.tobytes()), "targets": zlib.compress(targets.tobytes())}
-
-
-def _newest_version_stands(tx: Connection, row) -> None:
-    """A step that came again with other content: only the version saved last stands in the curves."""
-    same_cell = and_(
-        results.c.run == row.run,
-        results.c.eval_set == row.eval_set,
-        results.c.eval_digest == row.eval_digest,
-        results.c.step == row.step,
-    )
-    newest = tx.execute(
-        select(results.c.checkpoint_digest).where(same_cell).order_by(results.c.saved_at.desc(), results.c.id.desc())
-    ).scalar()
-    other = results.c.checkpoint_digest != newest
-    tx.execute(update(results).where(same_cell, other, results.c.superseded == 0).values(superseded=1))
-    back = and_(same_cell, or_(results.c.checkpoint_digest == newest), results.c.superseded == 1)
-    tx.execute(update(results).where(back).values(superseded=0))

@@ -1,4 +1,4 @@
-"""Leases on launches, where several daemons share a database server: who falls silent loses what it holds.
+"""Launches, and the leases on them where several daemons share a database server: expired ones are reclaimed.
 
 A lease is counted by the server's clock, so hosts need not agree on the time. On SQLite there are none.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal_column, update
+from sqlalchemy import ColumnElement, literal_column, select, update
 
 from watcher.store.engine import Store
 from watcher.store.schema import launches
@@ -22,7 +22,7 @@ def server_time(plus_s: float = 0.0) -> ColumnElement[str]:
     return literal_column(f'to_char({moment}, \'YYYY-MM-DD"T"HH24\\:MI\\:SS.US"Z"\')')
 
 
-def first(store: Store) -> dict[str, Any]:
+def first_lease(store: Store) -> dict[str, Any]:
     """The lease of a launch that begins."""
     return {"lease_expires_at": server_time(LEASE_S)} if store.shared else {}
 
@@ -35,10 +35,22 @@ def renew(store: Store, launch_ids: Collection[str]) -> set[str]:
         return set(tx.execute(prolonged.returning(launches.c.id)).scalars())
 
 
-def close_lapsed(store: Store, home: str, now: str) -> list[str]:
-    """End other homes' launches whose lease has run out; returns their owners."""
+def close_lapsed(store: Store, instance_id: str, now: str) -> list[str]:
+    """End other instances' launches whose lease has run out; returns their owners."""
     with store.write() as tx:
         silent = launches.c.lease_expires_at < server_time()
-        lapsed = (launches.c.finished_at.is_(None), launches.c.home != home, silent)
+        lapsed = (launches.c.finished_at.is_(None), launches.c.instance_id != instance_id, silent)
         over = {"finished_at": now, "reason": "its daemon had fallen silent"}
         return list(tx.execute(update(launches).where(*lapsed).values(over).returning(launches.c.owner)).scalars())
+
+
+def update_launch(store: Store, launch_id: str, **values: Any) -> None:
+    with store.write() as tx:
+        tx.execute(update(launches).where(launches.c.id == launch_id).values(values))
+
+
+def open_launches(store: Store, instance_id: str = "") -> list[Any]:
+    """Launches that have not ended; on a server only those of this instance (the id of a daemon's state folder)."""
+    mine = (launches.c.instance_id == instance_id,) if store.shared else ()
+    with store.read() as tx:
+        return list(tx.execute(select(launches).where(launches.c.finished_at.is_(None), *mine)).all())

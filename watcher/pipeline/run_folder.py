@@ -1,0 +1,62 @@
+"""Which folder a run belongs to: two folders never become one run, and a folder that was moved stays its run.
+
+Wires store/ to the file system. Raises ConfigError with the remedy, before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+
+from watcher.errors import ConfigError
+from watcher.store.engine import Store
+from watcher.store.write import checkpoints, runs
+
+
+def adopt(store: Store, name: str, folder: str, now: str) -> bool:
+    """Make the run known in this folder; True when it is new. Raises ConfigError where it is another folder's run."""
+    known = runs.folder_of(store, name)
+    if known is not None and not _same(known, folder) and not _moved(store, name, known, folder):
+        raise ConfigError(
+            f"the run {name!r} in this database is of another folder: {known}, not {folder}",
+            hint=f"name it otherwise (--run NAME, or `name` in [[run]]), e.g. --run {_other_name(folder)}",
+        )
+    return runs.adopt_run(store, name, folder, now)
+
+
+def containing(store: Store, name: str, folder: str) -> str:
+    """The folder that paths of this run are relative to: the run's own where the given one lies in it."""
+    known = runs.folder_of(store, name)
+    if known is not None and os.path.realpath(folder).startswith(os.path.realpath(known).rstrip("/") + "/"):
+        return known
+    return folder
+
+
+def _same(known: str, folder: str) -> bool:
+    if os.path.abspath(known) == os.path.abspath(folder):
+        return True
+    try:
+        return os.path.samefile(known, folder)
+    except OSError:
+        return False
+
+
+def _moved(store: Store, name: str, known: str, folder: str) -> bool:
+    """The old folder is gone, and a registered file lies here with its size and its time."""
+    if os.path.isdir(known):
+        return False
+    files = checkpoints.standing_files(store, name)
+    if not files:
+        return True
+    for path, size_bytes, mtime_ns in files:
+        try:
+            status = os.stat(os.path.join(folder, path))
+        except (OSError, ValueError):
+            continue
+        if (status.st_size, status.st_mtime_ns) == (size_bytes, mtime_ns):
+            return True
+    return False
+
+
+def _other_name(folder: str) -> str:
+    parent, name = os.path.split(os.path.abspath(folder))
+    return f"{os.path.basename(parent) or 'run'}-{name}"

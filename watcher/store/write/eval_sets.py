@@ -1,0 +1,91 @@
+"""Verbs on eval sets: make definitions current, and enqueue the cells that are missing for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from evalcore.messages import EvalSetSpec, from_json, to_json
+from watcher.domain.job import State
+from watcher.store.engine import Store
+from watcher.store.schema import checkpoints, eval_sets, jobs
+from watcher.store.write.runs import run_lock
+
+SET_CHANGED = "the set was changed or is no longer asked for"
+
+
+@dataclass(frozen=True)
+class EvalSetRow:
+    id: int
+    name: str
+    digest: str
+
+
+def adopt_eval_sets(
+    store: Store, run: str, wanted: Sequence[tuple[EvalSetSpec, str]], now: str, *, whole: bool = True
+) -> list[EvalSetRow]:
+    """Make (spec, digest) pairs the current definitions of their names; the results of an older one leave the curves.
+
+    What failed on an older definition (a tokenizer that was not there, say) is cancelled: it is no failure of today's.
+    whole: these are all sets of the run now: the cells that are missing for them are enqueued, and what waits for any
+    other set, or failed on it, is cancelled. Without it (`eval`) nothing else changes.
+    """
+    over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "hint": None, "finished_at": now}
+    with store.write(alone=run_lock(run)) as tx:
+        rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
+        older = select(eval_sets.c.id).where(eval_sets.c.run == run, eval_sets.c.current == 0)
+        tx.execute(update(jobs).where(jobs.c.state == State.FAILED, jobs.c.eval_set_id.in_(older)).values(over))
+        if whole:
+            gone = (jobs.c.run == run, jobs.c.eval_set_id.not_in([row.id for row in rows]))
+            ended = jobs.c.state.in_((State.QUEUED, State.FAILED))
+            tx.execute(update(jobs).where(ended, *gone).values(over))
+            _enqueue_missing_cells(tx, run, rows, now)
+        return rows
+
+
+def eval_set_specs(store: Store, run: str) -> dict[int, tuple[EvalSetSpec, str]]:
+    """The run's current sets: id -> (spec, digest)."""
+    with store.read() as tx:
+        rows = tx.execute(select(eval_sets).where(eval_sets.c.run == run, eval_sets.c.current == 1))
+        return {row.id: (from_json(EvalSetSpec, row.spec), row.digest) for row in rows}
+
+
+def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str) -> EvalSetRow:
+    name = and_(eval_sets.c.run == run, eval_sets.c.name == spec.name)
+    tx.execute(update(eval_sets).where(name, eval_sets.c.digest != digest).values(current=0))
+    known = tx.execute(select(eval_sets.c.id).where(name, eval_sets.c.digest == digest)).scalar()
+    if known is None:
+        values = {"run": run, "name": spec.name, "digest": digest, "spec": to_json(spec), "current": 1}
+        known = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
+    else:  # the same content may lie elsewhere now
+        tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=1, spec=to_json(spec)))
+    return EvalSetRow(known, spec.name, digest)
+
+
+def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow], now: str) -> None:
+    """Every registered checkpoint that still stands, times every current set that its model has no job for."""
+    for row in rows:
+        has = (
+            select(jobs.c.id)
+            .where(jobs.c.checkpoint_id == checkpoints.c.id, jobs.c.eval_set_id == row.id)
+            .where(jobs.c.model_digest == checkpoints.c.model_digest)
+            .exists()
+        )
+        skipped = select(jobs.c.checkpoint_id).where(jobs.c.run == run, jobs.c.kind == "skipped")
+        missing = tx.execute(
+            select(checkpoints.c.id, checkpoints.c.mtime_ns, checkpoints.c.model_digest).where(
+                checkpoints.c.run == run, checkpoints.c.superseded == 0, ~has, checkpoints.c.id.not_in(skipped)
+            )
+        ).all()
+        if missing:
+            same = {"eval_set_id": row.id, "run": run, "state": State.QUEUED, "enqueued_at": now}
+            values = [
+                {"checkpoint_id": m.id, "order_key": m.mtime_ns, "model_digest": m.model_digest, **same}
+                for m in missing
+            ]
+            tx.execute(insert(jobs), values)
+        back = (jobs.c.eval_set_id == row.id, jobs.c.kind == "superseded", jobs.c.reason == SET_CHANGED)
+        fresh = {"kind": None, "reason": None, "finished_at": None, "charged": 0, "orphaned": 0, "not_before": None}
+        tx.execute(update(jobs).where(*back).values(state=State.QUEUED, **fresh))
