@@ -1,4 +1,4 @@
-"""The model digest: everything beside the file itself that turns it into a model. Standard library only.
+"""The model digest: everything outside the checkpoint file that affects the model. Standard library only.
 
 Owns which facts count. The payload's own configuration does not: it is part of the file, whose content has a digest of
 its own. Never imports a factory: its code is found and read as text.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evalcore.archive.summary import Summary
     from evalcore.messages import ModelSpec
 
-#: Bounds on a factory's package: of what lies beyond, the size and the time of change count instead of the content.
+#: Bounds on a factory's package: beyond them, size and modification time count instead of the content.
 _FILES_MAX = 5_000
 _BYTES_MAX = 64 << 20
 

@@ -64,13 +64,13 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
             if shape != needed:
                 wrong.append(f"{source.key} {list(shape)} instead of {list(needed)}")
     problems = [(missing, "missing"), (extra, "unknown"), (wrong, "of the wrong shape")]
-    told = [
+    faults = [
         f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         for names, what in problems
         if names
     ]
-    if told:
-        reason = f"the state dict does not fit a {plan.family} model of its configuration; " + "; ".join(told)
+    if faults:
+        reason = f"the state dict does not fit a {plan.family} model of its configuration; " + "; ".join(faults)
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint, file or folder, as a live model ready to evaluate: the one entry to this room.
+"""A checkpoint, file or folder, as a model ready to evaluate: the entry point of this package.
 
 Owns the choice between file and folder, and the kinds of its errors.
 """

@@ -1,4 +1,4 @@
-"""One checkpoint file as a live model: identified, understood, planned, filled. Reads only the needed records."""
+"""One checkpoint file as a model ready to evaluate: identified, understood, planned, filled.."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def _demand_version(file: OpenFile, digest: str | None, size_bytes: int | None) 
         )
     if digest is not None:
         try:
-            found = identify(file)
+            structure = identify(file)
         except ArchiveError:
             return  # what is wrong with it now is said by the reading
-        if isinstance(found, Directory) and not found.unverified:
-            _demand_digest(found.digest(file), digest)
+        if isinstance(structure, Directory) and not structure.unverified:
+            _demand_digest(structure.digest(file), digest)
 
 
-def _demand_digest(found: str, expected: str | None) -> None:
-    if expected is not None and found != expected:
+def _demand_digest(digest: str, expected: str | None) -> None:
+    if expected is not None and digest != expected:
         raise CheckpointError("superseded", "the file holds another version than when it was registered")
 
 
@@ -140,7 +140,7 @@ def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:
 
 
 def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    """Pieces add up, whichever thread has read them. Later readings of the same records are not told."""
+    """Pieces add up, whichever thread has read them. Reading the same records again is not reported."""
     read, lock = 0, threading.Lock()
 
     def passed(more: int) -> None:

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as a live model: our own GPT-2 and Llama, any other type through transformers.
+"""A Hugging Face folder as a model ready to evaluate: our own families, any other type through transformers.
 
 Runs no code from the folder (trust_remote_code stays off). Which files count is decided in archive/meaning/folders.py.
 """
@@ -116,7 +116,7 @@ def _records(folder: Folder, content: ContentDigest) -> Records:
 
 
 def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, device: str) -> tuple[nn.Module, int]:
-    """A model type that is not ours: built by transformers from its configuration alone, filled by our reader."""
+    """A model type without a family here: built by transformers from its configuration, filled by our reader."""
     model_type = str(folder.config.get("model_type"))[:40]
     try:
         import transformers
@@ -150,7 +150,7 @@ def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, dev
 
 
 def _demand_all(report: dict[str, Any]) -> None:
-    """transformers fills what is missing with random numbers, and drops what it does not know: neither may be."""
+    """Refuse both: transformers fills missing weights with random numbers, and drops unknown ones."""
     for field, what in (
         ("missing_keys", "missing"),
         ("mismatched_keys", "of the wrong shape"),

@@ -1,4 +1,4 @@
-"""A model that was loaded: what the measuring needs of it, and whether its file still holds what was loaded.
+"""A model that was loaded: the facts that an evaluation needs, and whether its file is unchanged.
 
 Owns the open files until `close`. Reads no weights except to compare them.
 """
@@ -59,7 +59,7 @@ class LoadedModel:
             file.close()
 
     def contradiction(self, loss: float) -> str | None:
-        """Words for a measured loss that is far from the one that the trainer logged; None where there is none."""
+        """A note on a measured loss that is far from the trainer's logged one; None where it is near or not logged."""
         logged = self.logged_val_loss
         if logged is None or not (math.isfinite(logged) and math.isfinite(loss)) or logged <= 0:
             return None
@@ -100,5 +100,5 @@ def still_same(loaded: LoadedModel) -> bool:
 
 
 def _digest(file: OpenFile) -> str:
-    found = identify(file)
-    return found.digest(file) if isinstance(found, Directory) else digest_of_bytes(file)
+    structure = identify(file)
+    return structure.digest(file) if isinstance(structure, Directory) else digest_of_bytes(file)

@@ -36,7 +36,7 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
 
 
 def demand_known_family(spec: ModelSpec) -> None:
-    """Raise CheckpointError where `[model] config` names a family that is none."""
+    """Raise CheckpointError where `[model] config` names an unknown family."""
     family = (spec.config or {}).get("family")
     if spec.factory is None and family is not None and family not in FAMILIES:
         reason = f"[model] config says family = {shown(str(family))!r}; families are {', '.join(FAMILIES)}"
@@ -44,7 +44,7 @@ def demand_known_family(spec: ModelSpec) -> None:
 
 
 def plan_of(reading: Reading, state: State) -> Plan:
-    """The plan of the recognised family, with the configuration and what had to be assumed."""
+    """The plan of the recognised family from the configuration and the assumptions."""
     if reading.config is None and reading.family in (*FAMILIES, *AMBIGUOUS):
         nameless = nameless_config(reading.payload.root)
         reason = f"the file holds a state dict ({reading.family}) but no model configuration"

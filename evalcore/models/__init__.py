@@ -1,4 +1,4 @@
-"""The model families that evaluate out of the box, and the registry that picks one. One file per family.
+"""The model families that are evaluated without a factory, and the registry that picks one. One file per family.
 
 A model gives `hidden(tokens (B, T)) -> (B, T, D)` and `head() -> (weight (V, D), bias (V) | None)`; a wrapped foreign
 one gives `logits(tokens) -> (B, T, V)` instead. Both have `vocab_size` and `context_length`.
@@ -32,7 +32,8 @@ def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shape
     """The plan of a known family. Raises CheckpointError: unsupported family, bad configuration value, wrong shape."""
     plan_family = FAMILIES.get(family)
     if plan_family is None:
-        what = "its model is of no known family" if family in ("state-dict", "unknown") else f"its family is {family}"
-        reason = f"the file holds a state dict, but {what}: evaluated out of the box are {', '.join(FAMILIES)}"
+        unknown = family in ("state-dict", "unknown")
+        problem = "its model is of no known family" if unknown else f"its family is {family}"
+        reason = f"the file holds a state dict, but {problem}: evaluated without a factory are {', '.join(FAMILIES)}"
         raise CheckpointError("unsupported", reason, "set model.factory to a function that builds the model")
     return plan_family(config, state)

@@ -1,4 +1,4 @@
-"""Models of the user's own: built by their function from the checkpoint's configuration and plain tensors.
+"""User-defined models: built by the user's function from the checkpoint's configuration and plain tensors.
 
 It runs the user's code, never the checkpoint's. Owns the wrapping to `logits(tokens)`.
 """
@@ -23,7 +23,7 @@ _CONTEXT_NAMES = (
 
 
 class LogitsModel(nn.Module):
-    """A foreign model behind `logits(tokens (B, T)) -> (B, T, V)`."""
+    """A user's or transformers' model wrapped as `logits(tokens (B, T)) -> (B, T, V)`."""
 
     def __init__(self, inner: nn.Module, vocab_size: int, context_length: int | None) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class LogitsModel(nn.Module):
         self.context_length = context_length
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) whatever the model gives: a tensor, a tuple that begins with it, or an object with it."""
+        """Logits (B, T, V) of a model that returns them, a tuple that begins with them, or an object with `.logits`."""
         return logits_in(self.inner(tokens.contiguous()))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
 
 
 def build(spec: ModelSpec, config: dict[str, Any], state: Mapping[str, Tensor], device: str) -> LogitsModel:
-    """Call the factory, check what it gives with two tokens, and wrap it. Weights become float32."""
+    """Call the factory, check its output for two tokens, and wrap it. Weights become float32."""
     function = import_factory(spec)
     try:
         inner = function(config, state)
@@ -95,7 +95,7 @@ def build(spec: ModelSpec, config: dict[str, Any], state: Mapping[str, Tensor], 
 
 
 def wrap(inner: nn.Module, config: Mapping[str, Any], device: str) -> LogitsModel:
-    """Wrap a module that gives logits; its vocabulary is what a pass over two tokens shows."""
+    """Wrap a module that returns logits; a forward pass over two tokens shows the vocabulary size."""
     inner.eval().requires_grad_(False)
     with torch.inference_mode():
         logits = logits_in(inner(torch.zeros(1, 2, dtype=torch.long, device=device)))
@@ -107,7 +107,7 @@ def wrap(inner: nn.Module, config: Mapping[str, Any], device: str) -> LogitsMode
 
 
 def _number(names: tuple[str, ...], config: Mapping[str, Any], own: Any) -> int | None:
-    """The first that is a whole number; the model's own configuration goes before the file's."""
+    """The first whole number; the model's own configuration has precedence over the file's."""
     for name in names:
         value = own.get(name) if isinstance(own, Mapping) else getattr(own, name, None)
         for number in (value, config.get(name)):

@@ -1,4 +1,4 @@
-"""Hugging Face GPT-2: GPT2Config's fields; linear weights stand transposed (in, out) in its files.
+"""Hugging Face GPT-2: GPT2Config's fields; linear weights are stored transposed (in, out).
 
 Source: huggingface/transformers, models/gpt2.
 """

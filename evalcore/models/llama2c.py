@@ -36,8 +36,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     demand_shape(_EMBEDDING, (rows, width), (rows, whole(config, "dim", default=width)))
     vocab_size = whole(config, "vocab_size", low=-1, high=1 << 28, default=rows)  # -1 until the tokenizer is known
     demand_shape(_EMBEDDING, (rows, width), (rows if vocab_size < 0 else vocab_size, width))
-    found = {key.split(".")[1] for key in state if key.startswith("layers.")}
-    layers = whole(config, "n_layers", high=1 << 16, default=len(found))
+    blocks = {key.split(".")[1] for key in state if key.startswith("layers.")}
+    layers = whole(config, "n_layers", high=1 << 16, default=len(blocks))
     demand_layers("n_layers", layers, state, r"layers\.(\d+)\.")
     heads = whole(config, "n_heads")
     kv_heads = whole(config, "n_kv_heads", default=heads)

@@ -42,7 +42,7 @@ def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, st
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "nanogpt") -> Plan:
-    """family: nanogpt, build-nanogpt or mingpt; the configuration's own activation goes before the family's."""
+    """family: nanogpt, build-nanogpt or mingpt; an activation in the configuration has precedence over the family's."""
     sizes = sizes_of(
         config, state, embedding=_EMBEDDING, positions="transformer.wpe.weight", blocks=r"transformer\.h\.(\d+)\.",
         up="transformer.h.0.mlp.c_fc.weight",

@@ -1,5 +1,5 @@
-"""What a family says about a checkpoint before anything is allocated: a model to build on meta, and where each of its
-weights stands in the file. Owns the checks against shapes; reads no file.
+"""A family's plan for a checkpoint, made before anything is allocated: the model to build on meta, and the name in the
+file of each weight. Owns the checks against shapes; reads no file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Shaped(Protocol):
 
 @dataclass(frozen=True)
 class From:
-    """Where a parameter's values stand: the name in the file, and whether they stand there transposed."""
+    """Where a parameter's values are: the name in the file, and whether they are stored transposed."""
 
     key: str
     transposed: bool = False
@@ -39,7 +39,7 @@ class From:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to make one model. build is called on the meta device; weights maps each parameter to its place.
+    """How to make one model. build is called on the meta device; weights maps each parameter to its tensor in the file.
 
     context_length: the most positions the model can take, None where there is no bound. tied_head: the head's name in
     the file, which may be there although its values are the embedding's.
@@ -55,16 +55,16 @@ class Plan:
 
 
 def demand_layers(config_name: str, layers: int, state: Mapping[str, Shaped], pattern: str) -> None:
-    """The file must hold exactly the blocks that the configuration speaks of; checked before any is built."""
-    found = {int(match[1]) for key in state if (match := re.match(pattern, key)) and len(match[1]) < 8}
-    if layers > len(found) or found != set(range(layers)):
-        reason = f"config.{config_name} is {layers}, but the state dict holds {len(found)} blocks"
+    """The file must hold exactly the configured number of blocks; checked before any is built."""
+    blocks = {int(match[1]) for key in state if (match := re.match(pattern, key)) and len(match[1]) < 8}
+    if layers > len(blocks) or blocks != set(range(layers)):
+        reason = f"config.{config_name} is {layers}, but the state dict holds {len(blocks)} blocks"
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
 
 
-def demand_shape(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if tuple(found) != tuple(expected):
-        reason = f"{what} has the shape {list(found)}; by the configuration it is {list(expected)}"
+def demand_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(shape) != tuple(expected):
+        reason = f"{name} has the shape {list(shape)}; by the configuration it is {list(expected)}"
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
 
 
@@ -88,8 +88,8 @@ def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:
 
 
 def is_tied(state: Mapping[str, Any], embedding: str, head: str, declared: bool = True) -> bool:
-    """Whether the head shares the embedding's weights: it is left out, or a view of the very same storage.
+    """Whether the head shares the embedding's weights: it is absent, or a view of the same storage.
 
-    declared: whether the configuration allows it to be left out.
+    declared: whether the configuration allows it to be absent.
     """
     return declared if head not in state else state[head] == state.get(embedding)

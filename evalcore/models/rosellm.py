@@ -58,7 +58,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
 
 
 def _refuse_shard(config: Mapping[str, Any], state: Mapping[str, Shaped], width: int) -> None:
-    """A tensor-parallel run saves the shard of rank 0 alone: a part of each projection, which no one can complete."""
+    """A tensor-parallel run saves the shard of rank 0 alone: a part of each projection."""
     qkv = state.get("blocks.0.attn.qkv_proj.weight")
     rows = qkv.shape[0] if qkv is not None and len(qkv.shape) == 2 else 3 * width
     if rows != 3 * width and rows > 0 and (3 * width) % rows == 0 and flag(config, "use_tensor_parallel", False):

@@ -1,6 +1,6 @@
-"""The sizes of a GPT-2 shaped model: what its tensors show, held against what its configuration says.
+"""The sizes of a GPT-2 shaped model: from its tensors, checked against its configuration.
 
-Heads alone cannot be seen in the tensors. Owns nothing about names of blocks.
+The number of heads is the only one that tensors do not show. Owns nothing about names of blocks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PADDED_MAX = 512
 _BIASES = ("use_bias", "qkv_bias", "attention_bias", "attn_bias", "mlp_bias", "linear_bias")
 _KV_HEADS = ("n_kv_head", "n_kv_heads", "num_kv_heads", "num_key_value_heads")
 _ALWAYS = ("pre_norm", "prenorm", "norm_first", "causal", "is_causal")
-#: what every GPT-2 shaped family does, said in words
+#: values that describe what every GPT-2 shaped family does
 _WORDS = {
     ("norm", "norm_type", "norm_layer", "normalization"): ("layernorm", "layer_norm", "ln"),
     ("pos_emb", "pos_encoding", "pos_embedding", "positional_encoding", "position_encoding", "pos_type",
@@ -51,7 +51,7 @@ def sizes_of(
 ) -> DecoderSizes:  # fmt: skip
     """embedding, positions, up: names of weights in the file, up that of block 0; blocks: pattern of a block's number.
 
-    Raises CheckpointError where the configuration says another size than the tensors show, or does not say the heads.
+    Raises CheckpointError where the configuration differs from the tensors, or lacks the number of heads.
     """
     rows, width = matrix_shape(state, embedding)
     shown = {int(match[1]) for key in state if (match := re.match(blocks, key)) and len(match[1]) < 8}
@@ -79,7 +79,7 @@ _CHECK = "check that the configuration belongs to this checkpoint"
 
 
 def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[str]:
-    """Fields that say in other words what a GPT-2 shaped decoder does anyway."""
+    """Fields whose values describe what every GPT-2 shaped decoder does."""
     known = {name for name in _BIASES if config.get(name) is bias}
     known |= {name for name in _KV_HEADS if config.get(name) == sizes.heads}
     known |= {name for name in _ALWAYS if config.get(name) is True}
@@ -90,7 +90,7 @@ def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[s
 
 
 def _names(size: str, first: str) -> list[str]:
-    """The names of a size, the family's own first: it is the one that a message asks for."""
+    """The names of a size, the family's own first: messages use it."""
     return [first, *(name for name in SIZES[size] if name != first)]
 
 

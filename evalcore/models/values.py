@@ -100,8 +100,8 @@ def refuse_unknown(family: str, config: Mapping[str, Any], known: Iterable[str],
     """
     unknown = unknown_fields(config, known, open_ended=open_ended)
     if unknown:
-        told = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
+        fields = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        reason = f"the configuration says {told}{more}, which a {family} model does not have"
+        reason = f"the configuration says {fields}{more}, which a {family} model does not have"
         hint = f"{_FACTORY}; or, where it does not change the forward pass, say {unknown[0]} = false in [model] config"
         raise CheckpointError("unsupported", reason, hint)

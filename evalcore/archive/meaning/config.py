@@ -1,6 +1,6 @@
-"""Where a checkpoint's model configuration stands: in the payload, in the module itself, or in a file beside it.
+"""Finds a checkpoint's model configuration: in the payload, in a pickled module, or in a file beside it.
 
-Owns the search and the correction by the user's settings. Judges no value.
+Owns the search and the correction by the user's settings. Checks no value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NEVER = (
 )  # fmt: skip
 _DEPTH = 4
 _MAPPINGS_MAX = 200
-#: a configuration with so many sizes is a model's, whatever its name
+#: a mapping with this number of sizes is a model's configuration, whatever its name
 _ENOUGH = 3
 
 
@@ -47,7 +47,7 @@ class FoundConfig:
 
 @dataclass(frozen=True)
 class _Mapping:
-    """One mapping of a payload: where it stands, its values, its class, and how many sizes it gives."""
+    """One mapping of a payload: its path, values, class, and the sizes that it gives."""
 
     path: tuple[str, ...]
     values: dict[Any, Any]
@@ -66,7 +66,7 @@ class _Mapping:
 
 
 def config_in(root: Any) -> FoundConfig | None:
-    """The model's configuration in the payload, wherever it stands, completed by what other mappings say of it."""
+    """The model's configuration anywhere in the payload, completed from other mappings in it."""
     everything = list(_mappings(root))
     candidates = [mapping for mapping in everything if _is_candidate(mapping)]
     if not candidates:
@@ -85,14 +85,15 @@ def config_in(root: Any) -> FoundConfig | None:
 def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
     """The model's configuration in the first of the files that has one."""
     for sidecar in sidecars:
-        found = config_in({"config": sidecar.values})
-        if found is not None:
-            return replace(found, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, values_digest(found.values)))
+        config = config_in({"config": sidecar.values})
+        if config is not None:
+            digest = values_digest(config.values)
+            return replace(config, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, digest))
     return None
 
 
 def corrected(config: FoundConfig | None, settings: dict[str, Any] | None) -> FoundConfig | None:
-    """The checkpoint's configuration with the user's `[model] config` laid over it: theirs wins, field by field."""
+    """The checkpoint's configuration with the fields of the user's `[model] config` replaced or added."""
     if not settings:
         return config
     if config is None:
@@ -178,11 +179,11 @@ def _scalars(values: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _missing(values: dict[str, Any], best: _Mapping, other: _Mapping) -> dict[str, Any]:
-    """What `other` says of the model and `values` does not: sizes in the same part of the payload, architecture."""
+    """Fields that `values` lacks: sizes from the same part of the payload, architecture from any configuration."""
     more: dict[Any, Any] = {}
     if not other.path or other.path[:1] == best.path[:1]:
         more = {name: other.values.get(name) for size in other.sizes - sizes_in(values) for name in SIZES[size]}
-    inside = other.path[: len(best.path)] == best.path  # nested in it, so already said where it belongs
+    inside = other.path[: len(best.path)] == best.path  # nested in `best`, so it has its meaning there
     if any(name in _KEYS for name in other.path) and not inside:
         more |= architecture_in(_scalars(other.values))
     return {name: plain(item) for name, item in more.items() if item is not None and name not in values}

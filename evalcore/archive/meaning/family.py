@@ -18,7 +18,7 @@ from evalcore.archive.meaning.trainer import REFUSALS
 FAMILIES = (
     "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "hf-gpt2", "hf-llama",
 )  # fmt: skip
-#: names that several families share: what those are, and what to say to tell them apart
+#: names that several families share: why, and the setting that decides
 AMBIGUOUS = {
     "nanogpt-like": (
         "the names and the configuration fit nanoGPT (exact GELU) as well as build-nanogpt and minGPT (tanh GELU): they"
@@ -78,7 +78,7 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
 
 
 def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: str | None) -> str:
-    """nanoGPT (exact GELU) and build-nanogpt and minGPT (tanh GELU) share their names: what else is there decides."""
+    """nanoGPT (exact GELU) and build-nanogpt and minGPT (tanh GELU) share their names; other facts decide."""
     orientation = _c_attn_is_transposed(state)
     model_type = config.get("model_type")
     if orientation or (orientation is None and model_type == "gpt2"):
@@ -93,7 +93,7 @@ def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: 
 
 
 def assumed_for(family: str, trainer: str | None, state: State | None, config: dict[str, Any] | None) -> dict[str, Any]:
-    """Fields of the configuration that the file leaves open and the trainer's history suggests."""
+    """Fields that the file lacks, with the values that the trainer's history suggests."""
     keys, config = (state.tensors if state is not None else {}), config or {}
     if family == "nanogpt" and trainer == "nanogpt" and not any(name in config for name in ACTIVATION):
         masked = any(key.endswith(".attn.bias") for key in keys)  # a buffer that nanoGPT has without flash attention
@@ -106,7 +106,7 @@ def assumed_for(family: str, trainer: str | None, state: State | None, config: d
 
 
 def assumption_note(field: str, value: Any) -> str:
-    """Why, in the words of a result's note."""
+    """The note that an assumption adds to a result."""
     why = {
         ("activation", "gelu_tanh"): "nanoGPT files without `bias` are older than its exact GELU (June 2023)",
         ("activation", "gelu"): "nanoGPT had the tanh GELU until June 2023, and the file does not say",

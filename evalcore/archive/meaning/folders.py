@@ -1,4 +1,4 @@
-"""Checkpoint folders: a Hugging Face one is understood, every other kind is known by its markers and answered.
+"""Checkpoint folders: Hugging Face folders are read; every other kind is recognised by its markers and refused.
 
 Owns which files of a folder matter. Reads headers and pickles, never weights.
 """
@@ -45,7 +45,7 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass
 class Folder:
-    """A Hugging Face folder. ranges, payloads: where each storage's bytes stand; shards: the open weight files."""
+    """A Hugging Face folder. ranges, payloads: where each storage's bytes are; shards: the open weight files."""
 
     path: str
     config: dict[str, Any]
@@ -78,8 +78,8 @@ def read_folder(path: str, settings: dict[str, Any] | None = None) -> Folder:
         raise ArchiveError("corrupt", "the folder's config.json is no JSON object")
     config = {**own, **(settings or {})}
     trainer = read_values(os.path.join(path, "trainer_state.json")) or {}
-    found = step_in(trainer, "lightning", lambda value: value)
-    folder = Folder(path, config, State("", {}, {}), "", "", 0, found[0] if found else None)
+    step = step_in(trainer, "lightning", lambda value: value)
+    folder = Folder(path, config, State("", {}, {}), "", "", 0, step[0] if step else None)
     try:
         _read_shards(folder, weights)
     except BaseException:
@@ -121,7 +121,7 @@ def _read_shards(folder: Folder, names: list[str]) -> None:
         folder.size_bytes += file.size
         prefix = f"{number}:"
         if name.endswith(".safetensors"):
-            found, ranges = read_header(file, prefix)
+            part, ranges = read_header(file, prefix)
             folder.ranges |= ranges
             state.update(digest_of_bytes(file).encode())
         else:
@@ -131,9 +131,9 @@ def _read_shards(folder: Folder, names: list[str]) -> None:
             folder.payloads[prefix] = (file, payload)
             folder.unverified = payload.unverified
             shard = choose_state(find_states(payload.root), None).tensors
-            found = {k: replace(t, storage=replace(t.storage, key=prefix + t.storage.key)) for k, t in shard.items()}
+            part = {k: replace(t, storage=replace(t.storage, key=prefix + t.storage.key)) for k, t in shard.items()}
             state.update(payload.digest.encode())
-        tensors |= found
+        tensors |= part
     if len(tensors) > LIMITS.entries:
         raise ArchiveError("unsupported", f"the folder holds {len(tensors)} tensors, more than {LIMITS.entries}")
     folder.state = State("", {strip(name): tensor for name, tensor in tensors.items()}, {})

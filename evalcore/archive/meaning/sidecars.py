@@ -1,4 +1,4 @@
-"""The small files beside a checkpoint that speak of it: which names count, and their content as plain values.
+"""The small files that describe a checkpoint, beside it: which names count, and their content as plain values.
 
 Reads JSON, and of YAML its nested mappings of scalars: a daemon without a YAML parser needs no more.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from evalcore.archive.errors import LIMITS
 
-#: these speak of the model, not of one checkpoint: they hold no step
+#: these describe the model, not one checkpoint: they hold no step
 OF_THE_MODEL = (
     "config.json",
     "model_config.json",
