@@ -104,7 +104,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     try:
         return _measure(options, group)
     except ProcessGroupBroken as error:
-        _fail(EXIT_ENVIRONMENT, str(error), "the messages of the other ranks say what happened to them")
+        _fail(EXIT_ENVIRONMENT, str(error), "read the messages of the other ranks above")
         sys.stderr.flush()
         os._exit(EXIT_ENVIRONMENT)  # taking the group down in order would wait for the ranks that are gone
     except Exception as error:
@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 
 def _report(failure: Any, group: ProcessGroup, status: int | None = None) -> int:
-    """Say the failure once; the exit status follows from its kind: data, memory 5; gone 4; the checkpoint's own 8."""
+    """Print the failure once; the exit status follows from its kind: data, memory 5; gone 4; the checkpoint's own 8."""
     kind, reason, hint = failure
     if status is None:
         status = {"vanished": EXIT_NOT_FOUND, "data": EXIT_FAILED, "oom": EXIT_FAILED}.get(kind, EXIT_CHECKPOINT)

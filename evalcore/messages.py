@@ -8,9 +8,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
+
+from evalcore.message_json import ContractError, from_json, to_json
+
+__all__ = [
+    "ContractError",
+    "EvalSetSpec",
+    "Item",
+    "LaunchSpec",
+    "Measurement",
+    "ModelSpec",
+    "Outcome",
+    "Task",
+    "from_json",
+    "to_json",
+]
 
 VERSION = 1
 #: Raised when a change moves values beyond the tolerance; 1 is 0.1.0. Part of every eval digest above 1.
@@ -22,10 +36,6 @@ TRANSIENT_KINDS = frozenset({"oom", "timeout", "crash", "protocol"})
 FAILURE_KINDS = DETERMINISTIC_KINDS | TRANSIENT_KINDS
 #: The reason of a superseded outcome that says nothing of the checkpoint: evaluate it again, on the data as it is now.
 DATA_CHANGED = "the data files changed after they were hashed"
-
-
-class ContractError(ValueError):
-    """A request or outcome that does not follow this contract; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class EvalSetSpec:
     kinds: how each file is read (`kind_of_name`), one entry where all are alike. data_digest: `sha256:...` of the
     content of the files, in order; tokenizer_digest of the tokenizer's files, where it is a file; meta_digest of
     nanoGPT's meta.pkl, where the bytes of ids come from there. companions: the files of these two digests, absent ones
-    too. stamps: `stamp` of each path and companion when it was hashed: what the digests speak of.
+    too. stamps: `stamp` of each path and companion when it was hashed.
     """
 
     name: str
@@ -141,8 +151,8 @@ class Item:
     """One checkpoint and its tasks.
 
     path: what to open (the file itself, or its pinned copy), surrogateescape text. digest, size_bytes: the identity
-    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: the trainer's own path, where
-    configuration files lie that speak of it, if `path` is a pinned copy.
+    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: where
+    `path` is a pinned copy, the trainer's own path, which has its configuration files beside it.
     """
 
     path: str
@@ -216,84 +226,3 @@ class Outcome:
             raise ContractError(f"outcome.kind is {self.kind!r}, not one of {', '.join(sorted(FAILURE_KINDS))}")
         if self.status == "succeeded" and self.measurement is None:
             raise ContractError("outcome.measurement is missing in a succeeded outcome")
-
-
-def to_json(value: Any) -> str:
-    """A contract dataclass as JSON; non-finite floats become the strings `nan`, `inf`, `-inf` (JSON has none)."""
-    return json.dumps(_spell(dataclasses.asdict(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def from_json(kind: type, text: str) -> Any:
-    """Read back what `to_json` wrote. Raises ContractError on anything else: wrong version, field, or type."""
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ContractError(f"{kind.__name__} is not JSON: {error}") from None
-    return _build(kind, data)
-
-
-def _spell(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, dict):
-        return {key: _spell(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_spell(item) for item in value]
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_NESTED = {
-    (LaunchSpec, "model"): ModelSpec,
-    (Outcome, "measurement"): Measurement,
-    (LaunchSpec, "eval_sets"): EvalSetSpec,
-    (Item, "tasks"): Task,
-}
-
-
-def _build(kind: type, data: Any) -> Any:
-    if not isinstance(data, dict):
-        raise ContractError(f"{kind.__name__} is a {type(data).__name__}, not an object")
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(data) - set(known)):
-        raise ContractError(f"{kind.__name__} has unknown fields: {', '.join(unknown)}")
-    if "version" in known and data.get("version") != VERSION:
-        raise ContractError(f"{kind.__name__}.version is {data.get('version')!r}; this is version {VERSION}")
-    values = {name: _value(kind, name, known[name].type, item) for name, item in data.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ContractError(f"{kind.__name__}: {error}") from None
-
-
-def _value(kind: type, name: str, annotation: Any, item: Any) -> Any:
-    nested = _NESTED.get((kind, name))
-    text = str(annotation)
-    if nested is not None and item is not None:
-        if text.startswith("tuple"):
-            return tuple(_build(nested, part) for part in _list(kind, name, item))
-        return _build(nested, item)
-    if text.startswith("tuple"):
-        inner = text[6:].split(",")[0]
-        return tuple(_scalar(kind, name, inner, part) for part in _list(kind, name, item))
-    return _scalar(kind, name, text, item)
-
-
-def _list(kind: type, name: str, item: Any) -> list[Any]:
-    if not isinstance(item, list):
-        raise ContractError(f"{kind.__name__}.{name} is a {type(item).__name__}, not a list")
-    return item
-
-
-def _scalar(kind: type, name: str, annotation: str, item: Any) -> Any:
-    allowed = [part.strip() for part in annotation.split("|")]
-    if item is None and "None" in allowed:
-        return None
-    if "float" in allowed and (item in ("nan", "inf", "-inf") or type(item) in (int, float)):
-        return float(item)
-    if type(item).__name__ in allowed or (isinstance(item, dict) and annotation.startswith("dict")):
-        return item
-    raise ContractError(f"{kind.__name__}.{name} is {str(item)[:60]!r}, expected {annotation}")

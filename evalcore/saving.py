@@ -1,6 +1,6 @@
 """For trainers: save a checkpoint so that it is there whole or not at all, and keep one from being rotated away.
 
-Writes only where it is told to, on the trainer's side; nothing else in this project writes into that folder.
+Writes only to the given paths, in the trainer's process; nothing else in this project writes into that folder.
 """
 
 from __future__ import annotations

@@ -38,7 +38,14 @@ LIBRARIES = {
     "subprocess": ("launch", "sinks", "alerts"),
 }
 FROM_EVALCORE = (
-    *("evalcore.messages", "evalcore.launch_folder", "evalcore.progress", "evalcore.archive", "evalcore.data_digest"),
+    *(
+        "evalcore.messages",
+        "evalcore.message_json",
+        "evalcore.launch_folder",
+        "evalcore.progress",
+        "evalcore.archive",
+        "evalcore.data_digest",
+    ),
     "evalcore.__version__",
 )
 

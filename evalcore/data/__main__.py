@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-field", default="text", help="field of JSON documents that holds the text")
     parser.add_argument("--cache-dir", help="where tokenised text is kept")
     parser.add_argument("--json", action="store_true", help="accepted for clarity; the output is always JSON")
-    parser.add_argument("--progress", action="store_true", help="also say how far it is")
+    parser.add_argument("--progress", action="store_true", help="also print progress")
     options = parser.parse_args(arguments)
     reporter = ProgressReporter((lambda now: _write({"progress": asdict(now)})) if options.progress else None)
     for path in options.paths:

@@ -1,4 +1,4 @@
-"""What can be wrong with validation data, in words for the person who named the files."""
+"""The error of validation data: one sentence with the path, and the next command."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class HuggingFaceTokenizer:
     def _spaced(self) -> bool:
         """SentencePiece's ways: a space is spelt as U+2581, and bytes outside the vocabulary as <0x00> to <0xFF>.
 
-        Any other normalizer changes the text itself, so that an id's length would say nothing of the text's bytes.
+        Any other normalizer changes the text itself, so that an id's length is not a number of bytes of the text.
         """
         model = self._content.get("model") or {}
         whole = self._content.get("normalizer") or {}

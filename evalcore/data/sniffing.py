@@ -57,7 +57,7 @@ def sniff(
     cache_dir: str | os.PathLike[str] | None = None,
     report: Report | None = None,
 ) -> Sniffed:
-    """Say what a file is; a file that cannot be read as data comes back as kind `foreign` with its problem.
+    """Describe a file; one that cannot be read as data comes back as kind `foreign` with its problem.
 
     Raises DataError only where the path does not exist. vocab_size, seq_len: of the model it is meant for. report:
     called as a large file is tokenised or read.

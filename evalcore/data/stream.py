@@ -16,7 +16,7 @@ from evalcore.data.errors import DataError
 
 _SCAN_TOKENS = 1 << 22
 
-#: report(phase, bytes done, bytes in all): called as long work goes on; phases are hashing, tokenising, reading ids.
+#: report(phase, bytes done, bytes in all): called as work advances; phases: hashing, tokenising, reading ids.
 Report = Callable[[str, int, int], None]
 
 
@@ -98,7 +98,7 @@ class TokenStream:
         return crc
 
     def know_bytes(self, id_bytes: np.ndarray | None, tokenizer: str) -> None:
-        """Take a tokenizer's bytes per id, unless ids beyond it show that the tokens are another one's."""
+        """Take a tokenizer's bytes per id, unless an id outside its vocabulary shows that it is not theirs."""
         self.tokenizer = tokenizer
         if id_bytes is not None and self.id_range[1] >= len(id_bytes):
             self.notes.append(

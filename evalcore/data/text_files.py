@@ -41,7 +41,7 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
         if holds is not None:
             what = {"jsonl": "JSON lines", "json": "a JSON array", "object": "a JSON object"}[holds]
             remedy = f"--format {holds} reads its texts; " if holds != "object" else ""
-            raise DataError(f"{path} holds {what}, but its name does not say so", f"{remedy}{AS_TEXT}")
+            raise DataError(f"{path} holds {what} under the name of a plain text", f"{remedy}{AS_TEXT}")
     return DataFile(path, "text", "plain text")
 
 

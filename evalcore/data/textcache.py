@@ -173,5 +173,5 @@ def _eos(tokenizer: Tokenizer) -> np.ndarray:
 def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
     try:
         return tokenizer.encode(text)
-    except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no UTF-8 can hold
+    except UnicodeEncodeError:  # JSON may contain half a surrogate pair, which no UTF-8 can hold
         return tokenizer.encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))

@@ -20,7 +20,7 @@ import numpy as np
 
 from evalcore.data.errors import DataError
 
-#: GPT-2's pre-tokeniser, for ranks files that bring no pattern of their own.
+#: GPT-2's pre-tokeniser, for ranks files without a pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 EOS_TEXTS = ("<|endoftext|>", "<|end_of_text|>")
 SPECIAL = -1  # bytes of a special token: it stands for no text

@@ -22,7 +22,7 @@ _POLL_S = 0.05
 
 
 class RanksMissing(RuntimeError):
-    """Some ranks did not come within the limit, or the environment does not say where to meet them."""
+    """Some ranks did not come within the limit, or the environment holds no address at which to meet them."""
 
     def __init__(self, reason: str, world_size: int) -> None:
         super().__init__(reason)

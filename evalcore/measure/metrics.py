@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-#: Fewer documents than this say too little about their own spread: the windows' spread is used.
+#: With fewer documents than this the spread over windows is used: a sample of a few documents is too small.
 MIN_DOCUMENTS = 10
 
 

@@ -77,7 +77,7 @@ class ProcessGroup:
 def _or_broken() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo and nccl say "connection closed" and "timed out" in many words of this type
+    except RuntimeError as error:  # gloo and nccl raise this type for a closed connection and for a timeout
         raise ProcessGroupBroken(f"lost the other ranks: {error}") from None
 
 

@@ -258,7 +258,7 @@ def _read_ahead(item: Item | None) -> None:
             finally:
                 os.close(fd)
         except OSError:
-            pass  # only advice: the load itself will say what is wrong with the file
+            pass  # only advice: the load itself reports what is wrong with the file
 
     if item is not None:
         # in a thread: on some file systems the advice waits for the read

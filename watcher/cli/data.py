@@ -1,4 +1,4 @@
-"""`ckptwatch data`: what a validation file is, how many tokens it has, and what looks wrong with it."""
+"""`ckptwatch data`: format, tokens and problems of validation files."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _flags(command: Callable) -> Callable:
 
 @click.group("data", epilog="Example:  ckptwatch data sniff val.bin")
 def command() -> None:
-    """Look at validation data: sniff, stats."""
+    """Describe validation data: sniff, stats."""
 
 
 @command.command("sniff", epilog="Example:  ckptwatch data sniff data/*.npy --json")
 @_flags
 def sniff(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None, **options: Any) -> None:
-    """Say what files are: format, token type, tokens and ids of token files, and what looks wrong. Quick."""
+    """Describe files: format, token type, tokens and ids of token files, and problems. Does not tokenise text."""
     _show(_ask(flags, db, "sniff", paths, options), as_json)
 
 
@@ -48,7 +48,7 @@ def sniff(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None,
 def stats(flags: Globals, paths: tuple[str, ...], as_json: bool, db: str | None, **options: Any) -> None:
     """Count: tokens, targets, windows, documents, bytes of text. Tokenises text, which may take a while.
 
-    Exit status 8 where a file cannot be measured on.
+    Exit status 8 where a file cannot be evaluated on.
     """
     files = _ask(flags, db, "stats", paths, options)
     _show(files, as_json)
@@ -97,7 +97,7 @@ def _show(files: list[dict[str, Any]], as_json: bool) -> None:
             )
             facts["ids"] = f"{file['smallest_id']} to {file['largest_id']}"
         elif file["kind"] in ("text", "jsonl", "json"):
-            facts["tokens"] = "not counted: give --tokenizer, or ask for stats"
+            facts["tokens"] = "not counted: give --tokenizer, or run `ckptwatch data stats`"
         for key, name in (("windows", "windows"), ("documents", "documents"), ("vocab_size", "vocabulary")):
             if file.get(key) is not None:
                 facts[name] = f"{file[key]:,}"
