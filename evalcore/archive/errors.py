@@ -47,7 +47,7 @@ class Limits:
     work: int = 4_000_000
     config_items: int = 20_000
     text_bytes: int = 1 << 20
-    header_bytes: int = 100 << 20
+    header_bytes: int = 32 << 20
     integer_bytes: int = 256
     name_chars: int = 1000
     names: int = 10_000

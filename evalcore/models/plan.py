@@ -11,15 +11,17 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from evalcore.archive.errors import LIMITS, shown
+
 
 class CheckpointError(Exception):
     """A checkpoint cannot be evaluated. kind: corrupt | unsafe | unsupported | shape | superseded."""
 
     def __init__(self, kind: str, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
         self.kind = kind
-        self.reason = reason
-        self.hint = hint
+        self.reason = shown(reason, LIMITS.reason_chars)  # parts of it come from the file
+        self.hint = shown(hint, LIMITS.reason_chars)
+        super().__init__(self.reason)
 
 
 class Shaped(Protocol):

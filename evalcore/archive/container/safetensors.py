@@ -16,6 +16,7 @@ _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "U16": "uint16", "U32": "uint32", "U64": "uint64",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu", "C64": "complex64",
 }  # fmt: skip
 
 
@@ -26,31 +27,59 @@ def read_header(file: OpenFile, prefix: str) -> tuple[dict[str, TensorRef], dict
         raise ArchiveError("corrupt", "the safetensors file is cut off", incomplete=True)
     if length > LIMITS.header_bytes:
         raise ArchiveError("unsupported", f"the safetensors header has {length} bytes")
-    try:
-        header = json.loads(file.read(8, length))
-    except (ValueError, RecursionError):
-        raise ArchiveError("corrupt", "the safetensors header is damaged") from None
-    if not isinstance(header, dict) or len(header) > LIMITS.entries:
-        raise ArchiveError("corrupt", "the safetensors header is damaged")
+    header = _header(file.read(8, length))
     tensors: dict[str, TensorRef] = {}
     ranges: dict[str, tuple[OpenFile, int, int]] = {}
     for name, entry in header.items():
         if name != "__metadata__":
             tensors[name], at = _tensor(name, entry, f"{prefix}{name}", 8 + length)
             ranges[f"{prefix}{name}"] = (file, at, tensors[name].storage.size_bytes)
-    end = max((at + size for _, at, size in ranges.values()), default=8 + length)
-    if end > file.size:
-        raise ArchiveError("corrupt", "the safetensors file is cut off", incomplete=True)
-    if end != file.size:
-        raise ArchiveError("corrupt", "the safetensors file is longer than its header says")
+    _demand_no_gaps([(at, size) for _, at, size in ranges.values()], 8 + length, file.size)
     return tensors, ranges
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise ArchiveError("corrupt", "the safetensors header is damaged") from None
+    if not isinstance(header, dict) or len(header) > LIMITS.entries:
+        raise ArchiveError("corrupt", "the safetensors header is damaged")
+    for name in header:
+        if len(name) > LIMITS.name_chars or not name.isprintable():
+            raise ArchiveError("unsupported", f"a tensor's name is too long or cannot be printed: {shown(name)}")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON's later key would replace the earlier one; the format forbids both."""
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("a key stands twice")
+    return mapping
+
+
+def _demand_no_gaps(places: list[tuple[int, int]], start: int, size_bytes: int) -> None:
+    """The tensors follow one another from the header to the end of the file, as the format demands."""
+    end = start
+    for at, size in sorted(places):
+        if at != end:
+            raise ArchiveError("corrupt", "the safetensors file has a gap or an overlap between its tensors")
+        end = at + size
+    if end > size_bytes:
+        raise ArchiveError("corrupt", "the safetensors file is cut off", incomplete=True)
+    if end != size_bytes:
+        raise ArchiveError("corrupt", "the safetensors file is longer than its header says")
 
 
 def _tensor(name: str, entry: Any, key: str, base: int) -> tuple[TensorRef, int]:
     try:
-        dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        label, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise ArchiveError("corrupt", f"the safetensors entry {shown(name)} is damaged") from None
+    dtype = _DTYPES.get(label) if isinstance(label, str) else None
+    if dtype is None:
+        raise ArchiveError("unsupported", f"the safetensors entry {shown(name)} has a dtype that is not read here")
     if len(shape) > 64 or any(type(n) is not int or not 0 <= n < 1 << 63 for n in (*shape, begin, end)):
         raise ArchiveError("corrupt", f"the safetensors entry {shown(name)} is damaged")
     stride: list[int] = []

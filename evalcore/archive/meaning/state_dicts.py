@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
-from evalcore.archive.pickle.values import InertObject, TensorRef
+from evalcore.archive.pickle.values import InertObject, InertTensor, TensorRef
 
 #: the usual names of the model's state dict, the likeliest first
 MODEL_KEYS = (
@@ -40,6 +40,13 @@ _DERIVED = (
     ".attn.bias", ".attn.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.mask", ".att.mask",
     "freqs_cos", "freqs_sin", "freqs_cis", "n_averaged",
 )  # fmt: skip
+_TENSOR_WORDS = {
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_qtensor": "a quantised tensor",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a meta tensor, which has no values",
+    "torch._utils._rebuild_wrapper_subclass": "a tensor subclass",
+}
 _SEARCH_DEPTH = 3
 _MAX_COUNT = (1 << 63) - 1  # what a database column holds; strides of 0 make any count out of one number
 
@@ -134,7 +141,9 @@ def _search(value: Any, name: str, depth: int, states: dict[str, State], seen: s
         state = _module_state(name, value)
         if state is not None:
             states[name] = state
-        return
+        if state is not None or not value.items:
+            return
+        value = value.items  # a subclass of dict
     state = _as_state(name, value)
     if state is not None:
         states[name] = state
@@ -173,6 +182,8 @@ def _stripped(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
 
 
 def _what(value: Any) -> str:
+    if isinstance(value, InertTensor):
+        return _TENSOR_WORDS.get(value.class_name, f"a {shown(value.class_name, 120)}")
     if isinstance(value, InertObject):
         return shown(value.class_name, 120)
     return type(value).__name__
@@ -181,6 +192,7 @@ def _what(value: Any) -> str:
 def _module_state(name: str, root: InertObject) -> State | None:
     """The state dict of a whole pickled module, gathered from its records: nothing of it is built or called."""
     tensors: dict[str, TensorRef] = {}
+    others: dict[str, str] = {}
     open_modules: list[tuple[str, InertObject]] = [("", root)]
     seen: set[int] = set()
     while open_modules:
@@ -196,9 +208,14 @@ def _module_state(name: str, root: InertObject) -> State | None:
             owned = fields.get(part)
             if isinstance(owned, dict) and (part == "_parameters" or not _nonempty(skipped)):
                 tensors.update({f"{prefix}{k}": t for k, t in owned.items() if isinstance(t, TensorRef)})
+                others |= {
+                    shown(f"{prefix}{k}"): _what(t)
+                    for k, t in owned.items()
+                    if t is not None and not isinstance(t, TensorRef)
+                }
         children = fields["_modules"].items()
         open_modules.extend((f"{prefix}{k}.", child) for k, child in children if isinstance(child, InertObject))
-    return State(name, _stripped(tensors), {}) if tensors else None
+    return State(name, _stripped(tensors), others) if tensors else None
 
 
 def _nonempty(value: Any) -> bool:

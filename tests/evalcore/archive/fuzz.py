@@ -135,7 +135,7 @@ def _mismatch(theirs: object, ours: object, values: dict[int, torch.Tensor], pla
         elif isinstance(a, dict) and isinstance(b, dict):
             seen.add((id(a), id(b)))
             problem = "" if list(map(_key, a)) == list(map(_key, b)) else f"keys {list(a)[:5]} and {list(b)[:5]}"
-            todo.extend((x, y, f"{path}.{k!s:.40}") for k, x, y in zip(a, a.values(), b.values(), strict=False))
+            todo.extend((x, y, f"{path}.{_key(k)!s:.40}") for k, x, y in zip(a, a.values(), b.values(), strict=False))
         elif isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
             seen.add((id(a), id(b)))
             problem = "" if len(a) == len(b) else f"{len(a)} items, and {len(b)}"

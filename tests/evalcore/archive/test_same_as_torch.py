@@ -2,17 +2,22 @@
 
 import inspect
 import io
+import json
 import struct
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
 
 import pytest
+import safetensors.torch
 import torch
 
 from evalcore.archive import ArchiveError, summarise
+from evalcore.archive.container.safetensors import read_header
 from evalcore.archive.container.source import OpenFile
+from evalcore.archive.meaning.state_dicts import find_states
 from evalcore.archive.payload import read_payload
 from evalcore.archive.pickle.tensors import TENSOR_PROPERTIES
+from evalcore.loading.weights import RangeRecords, read_tensors
 from tests.support import checkpoints as make
 from tests.support.torch_pickles import PROTO, call, dict_of, floats, name, number, persistent, tensor, text, tuple_of
 from tests.support.torch_reader import assert_as_torch_loads, read_back, torch_refuses
@@ -239,3 +244,68 @@ def test_a_legacy_file_of_another_protocol_or_with_an_unused_storage_is_refused(
     length = struct.unpack_from("<I", whole, keys + 1)[0]
     path.write_bytes(whole[: keys + 5] + b"9" * length + whole[keys + 5 + length :])
     refused_by_both(path, "corrupt")
+
+
+# ---- safetensors ----------------------------------------------------------------------------------------------------
+
+
+def safetensors_file(path, header, data=bytes(16)):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def entry(begin, end, shape=(2,), dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ({"a": entry(0, 8), "b": entry(4, 12)}, "corrupt"),  # an overlap
+        ({"a": entry(0, 8)}, "corrupt"),  # bytes that no tensor has
+        ({"a": entry(8, 16)}, "corrupt"),  # a gap
+        (b'{"a": %s, "a": %s}' % ((json.dumps(entry(0, 16, (4,))).encode(),) * 2), "corrupt"),
+        ({"a": entry(0, 16, (4,), "F4")}, "unsupported"),
+        ({"a\x1b": entry(0, 16, (4,))}, "unsupported"),
+        ({"w" * 2000: entry(0, 16, (4,))}, "unsupported"),
+        ({"a": entry(0, 16, (1 << 62, 1 << 62))}, "shape"),
+        (b"[" * 100_000, "corrupt"),
+    ],
+)
+def test_a_safetensors_header_that_is_ambiguous_or_forbidden_is_refused(tmp_path, header, kind):
+    path = safetensors_file(tmp_path / "model.safetensors", header)
+    with OpenFile(path) as file, pytest.raises(ArchiveError) as caught:
+        read_header(file, "")
+    assert caught.value.kind == kind, caught.value.reason
+
+
+def test_a_good_safetensors_header_gives_every_tensor_its_place(tmp_path):
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7, dtype=torch.int64), "c": torch.empty(0, 4)}
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors", metadata={"format": "pt"})
+    with OpenFile(tmp_path / "m.safetensors") as file:
+        refs, ranges = read_header(file, "")
+        tensors, _ = read_tensors(RangeRecords(ranges), refs)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {n: t.tolist() for n, t in state.items()}
+
+
+# ---- parts of modules and mappings ----------------------------------------------------------------------------------
+
+
+class Mapping(dict):
+    """A subclass of dict, as configuration libraries have them."""
+
+
+def test_a_state_dict_in_a_subclass_of_dict_is_found(tmp_path):
+    torch.save(Mapping(model=Mapping({"a.weight": torch.ones(2)}), step=3), tmp_path / "a.pt")
+    summary = summarise(tmp_path / "a.pt")
+    assert (summary.states, summary.step) == (["model"], 3)
+
+
+def test_a_module_with_a_parameter_that_is_no_plain_tensor_names_it(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("mask", torch.eye(2).to_sparse())
+    torch.save(module, tmp_path / "a.pt")
+    with OpenFile(tmp_path / "a.pt") as file:
+        state = next(iter(find_states(read_payload(file).root).values()))
+    assert state.others == {"mask": "a sparse tensor"}

@@ -19,4 +19,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     114: ("P15", "the planned number of steps under `steps`, `num_steps` or `iter`", ("test_a_planned_total_in_the_payload_gives_way_to_the_names_number_and_says_why", "test_a_key_that_may_hold_a_planned_total_comes_after_every_other")),
     115: ("P15", "a step in a tensor or array of one element", ("test_a_step_in_a_tensor_or_array_of_one_element_is_one",)),
     116: ("P17 P21", "a folder of small bombs beside a good file", ("test_a_folder_of_small_bombs_ends_with_one_verdict_each_and_the_good_files_measured",)),
+    117: ("P16", "safetensors headers with overlaps, gaps, a name twice, an unknown dtype", ("test_a_safetensors_header_that_is_ambiguous_or_forbidden_is_refused", "test_a_good_safetensors_header_gives_every_tensor_its_place")),
+    118: ("P16", "state dicts in subclasses of dict; modules with sparse buffers", ("test_a_state_dict_in_a_subclass_of_dict_is_found", "test_a_module_with_a_parameter_that_is_no_plain_tensor_names_it")),
 }  # fmt: skip
