@@ -14,14 +14,16 @@ from sqlalchemy import text
 
 from tests.engines.postgres_server import Server
 from tests.support.daemon import Site
+from tests.support.database import Database
 from tests.support.tiny import write_tiny
 from tests.support.waiting import wait_until
 from tests.watcher.store.test_conformance import *  # noqa: F403 -- the same tests on this module's `store_url`
 from tests.watcher.store.test_conformance import claim, prepare, succeed
+from watcher.store import schema
 from watcher.store.migrate import open_for_writing
 from watcher.store.read import queue as queues
 from watcher.store.read import results
-from watcher.store.write import attempts, launches, queue
+from watcher.store.write import attempts, launches, outbox, queue
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -243,3 +245,39 @@ def test_a_history_moves_from_sqlite_to_the_server_and_goes_on_there(server, sto
     rows = server.query(store_url, "SELECT id, step FROM results ORDER BY id")
     assert rows == [(1, 2), (2, 1), (3, 3)] or rows == [(1, 1), (2, 2), (3, 3)]
     assert server.query(store_url, "SELECT count(*) FROM jobs") == [(3,)]
+
+
+def test_a_result_that_commits_late_with_a_lower_id_reaches_every_sink(store_url):
+    """Two daemons record at once: the transaction with the lower id commits after the higher one was swept."""
+    database = Database(store_url)  # type: ignore[arg-type]
+    database.run()
+    database.eval_set()
+    known, before, higher = (database.result(step, 3.0) for step in (100, 200, 300))
+    store, at = database.store, "2026-01-01T00:00:00.000000Z"
+
+    def sweep() -> int:
+        with store.write() as tx:
+            return outbox.sweep(tx, ["early", "late"], at)
+
+    def signature() -> tuple:
+        with store.read() as tx:
+            return outbox.signature(tx)
+
+    with store.write() as tx:
+        held = dict(tx.execute(text("SELECT * FROM results WHERE id = :id"), {"id": before}).mappings().one())
+        tx.execute(text("DELETE FROM results WHERE id = :id"), {"id": before})
+        outbox.adopt(tx, ["early"], at)
+    with store.engine.connect() as other:  # another daemon's open transaction
+        other.execute(schema.results.insert().values(held))
+        with store.write() as tx:
+            outbox.adopt(tx, ["late"], at)
+        assert sweep() == 0
+        signed = signature()
+        other.commit()
+    assert signature() != signed, "the late row is noticed without another result"
+    assert [sweep(), sweep()] == [2, 0]
+    with store.read() as tx:
+        for sink in ("early", "late"):
+            assert [export.subject_id for export in outbox.pending(tx, sink, 10, at)] == [before]
+    assert known < before < higher
+    database.close()

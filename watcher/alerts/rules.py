@@ -1,4 +1,4 @@
-"""What is worth telling a person: facts in, alerts out. Pure; telling is telling.py's part."""
+"""Which alerts a result, failure, pause or queue raises. Pure: facts in, alerts out; channels.py sends them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from watcher.report.format import duration, strict
 from watcher.settings.schema import AlertSettings
 
 Row = dict[str, Any]
-INTERVALS_MIN = 3  # saves before a usual interval can be spoken of
+EVENT_TEXT_MAX = 4000
+INTERVALS_MIN = 3  # intervals between saves before a median is used
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class QueueFacts:
 
 @dataclass(frozen=True)
 class Alert:
-    """kind: one of `on`. text: one sentence. result: the row, where it is about one."""
+    """kind: one of `on`. text: one sentence. result: the row that it is about, if any."""
 
     kind: str
     text: str
@@ -61,34 +63,35 @@ class Alert:
     failure: Row | None = None
 
     def as_json(self) -> Row:
-        return asdict(self)
+        """For channels and the events table; a failure's reason can be megabytes long and is cut."""
+        return strict(asdict(self), EVENT_TEXT_MAX)
 
 
 def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
-    """What one new result is worth telling under this rule."""
+    """The alerts that one new result raises under this rule."""
     row = facts.row
     if rule.eval_set is not None and row["eval_set"] != rule.eval_set:
         return []
     where = f"{row['run']}: {row['checkpoint']} on {row['eval_set']}"
-    said = []
+    raised = []
     if "nonfinite" in rule.on and not row["finite"]:
-        said.append(("nonfinite", f"{where}: the loss is not finite"))
+        raised.append(("nonfinite", f"{where}: the loss is not finite"))
     if row["finite"]:
         loss = f"{row['loss']:.4f}"
         if "best" in rule.on and facts.best is not None and row["loss"] < facts.best["loss"]:
             before = f"{facts.best['loss']:.4f} at step {facts.best['step']}"
-            said.append(("best", f"{where}: new best loss {loss} (before: {before})"))
+            raised.append(("best", f"{where}: new best loss {loss} (before: {before})"))
         if "regression" in rule.on and _regressed(rule, facts):
             assert facts.earlier is not None and facts.difference is not None
             before = f"{facts.earlier['loss']:.4f} at step {facts.earlier['step']}"
             worse = f"{facts.difference:.4f} ± {facts.stderr:.4f}"
-            said.append(("regression", f"{where}: loss {loss} is worse than {before} by {worse}"))
+            raised.append(("regression", f"{where}: loss {loss} is worse than {before} by {worse}"))
         if "result" in rule.on:
-            said.append(("result", f"{where}: loss {loss}"))
+            raised.append(("result", f"{where}: loss {loss}"))
     elif "result" in rule.on:
-        said.append(("result", f"{where}: the loss is not finite"))
+        raised.append(("result", f"{where}: the loss is not finite"))
     about = {key: row[key] for key in ("run", "eval_set", "checkpoint", "step")}
-    return [Alert(kind, text, result=row, **about) for kind, text in said]
+    return [Alert(kind, text, result=row, **about) for kind, text in raised]
 
 
 def decide_failure(rule: AlertSettings, failure: Row) -> list[Alert]:
@@ -111,8 +114,8 @@ def decide_stalled(rule: AlertSettings, facts: RunFacts, now_s: float) -> list[A
     if usual_s <= 0 or silent_s <= rule.stalled_factor * usual_s:
         return []
     text = (
-        f"{facts.run}: no new checkpoint for {silent_s / 60:.0f} min, where one usually comes every "
-        f"{usual_s / 60:.1f} min; the last is {facts.last_checkpoint}"
+        f"{facts.run}: no new checkpoint for {duration(silent_s)}, usual interval "
+        f"{duration(usual_s)}; the last is {facts.last_checkpoint}"
     )
     return [Alert("stalled", text, facts.run, checkpoint=facts.last_checkpoint)]
 
@@ -121,7 +124,7 @@ def decide_lag(rule: AlertSettings, facts: QueueFacts | None) -> list[Alert]:
     """The oldest waiting job is older than `lag_s`."""
     if "lag" not in rule.on or facts is None or facts.age_s <= rule.lag_s:
         return []
-    text = f"{facts.run}: {facts.checkpoint} has waited for its evaluation for {facts.age_s / 60:.0f} min"
+    text = f"{facts.run}: {facts.checkpoint} has been queued for {duration(facts.age_s)}"
     return [Alert("lag", text, facts.run, checkpoint=facts.checkpoint)]
 
 

@@ -26,8 +26,8 @@ def save(series: Sequence[Series], x: str, y: str, out: Path, *, log: bool) -> N
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        for number, one in enumerate(series):
-            _draw(axes, one, f"C{number % 10}")
+        for number, curve in enumerate(series):
+            _draw(axes, curve, f"C{number % 10}")
         axes.set_xlabel(AXES[x])
         axes.set_ylabel(VALUES[y])
         if log:
@@ -38,15 +38,15 @@ def save(series: Sequence[Series], x: str, y: str, out: Path, *, log: bool) -> N
         figure.savefig(out, dpi=150, metadata=metadata)
 
 
-def _draw(axes, one: Series, colour: str) -> None:
-    axes.plot(one.xs, one.ys, color=colour, marker="." if len(one.xs) < 100 else "", label=one.name)
-    if one.low:
-        axes.fill_between(one.xs, one.low, one.high, color=colour, alpha=0.2, linewidth=0)
-    if one.logged:
-        xs, ys = zip(*one.logged, strict=True)
-        axes.plot(xs, ys, color=colour, linestyle="--", linewidth=1, label=f"{one.name}, logged by the trainer")
-    if one.best is not None:
-        said = f"best: {one.best[1]:.4g} at {one.best[0]:g}"
-        axes.plot([one.best[0]], [one.best[1]], color=colour, marker="*", markersize=13, linestyle="", label=said)
-    for at in one.diverged:
+def _draw(axes, curve: Series, colour: str) -> None:
+    axes.plot(curve.xs, curve.ys, color=colour, marker="." if len(curve.xs) < 100 else "", label=curve.name)
+    if curve.low:
+        axes.fill_between(curve.xs, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    if curve.logged:
+        xs, ys = zip(*curve.logged, strict=True)
+        axes.plot(xs, ys, color=colour, linestyle="--", linewidth=1, label=f"{curve.name}, logged by the trainer")
+    if curve.best is not None:
+        label = f"best: {curve.best[1]:.4g} at {curve.best[0]:g}"
+        axes.plot([curve.best[0]], [curve.best[1]], color=colour, marker="*", markersize=13, linestyle="", label=label)
+    for at in curve.diverged:
         axes.axvline(at, color=colour, linestyle=":", linewidth=1)

@@ -17,7 +17,7 @@ _EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "chart.js
 
 def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -> str:
     """The whole page. Names come in as data only, so that no name can become markup or script."""
-    drawn = [_for_chart(one, place) for place, one in enumerate(series)]
+    drawn = [_for_chart(curve, place) for place, curve in enumerate(series)]
     data = {"series": drawn, "x": AXES[x], "y": VALUES[y], "log": log}
     # `<` is written as an escape: nothing in the data can end the script element
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
@@ -53,10 +53,10 @@ def _for_chart(series: Series, number: int) -> dict[str, Any]:
 
 def _table(series: Sequence[Series], x: str, y: str) -> str:
     rows = [_row(("curve", AXES[x], VALUES[y], "95 % from", "to"), "th")]
-    for one in series:
-        for place, (at, value) in enumerate(zip(one.xs, one.ys, strict=True)):
-            band = (f"{one.low[place]:.6g}", f"{one.high[place]:.6g}") if one.low else (NONE, NONE)
-            rows.append(_row((one.name, f"{at:,.6g}" if at % 1 else f"{at:,.0f}", f"{value:.6g}", *band), "td"))
+    for curve in series:
+        for place, (at, value) in enumerate(zip(curve.xs, curve.ys, strict=True)):
+            band = (f"{curve.low[place]:.6g}", f"{curve.high[place]:.6g}") if curve.low else (NONE, NONE)
+            rows.append(_row((curve.name, f"{at:,.6g}" if at % 1 else f"{at:,.0f}", f"{value:.6g}", *band), "td"))
     return "".join(rows)
 
 

@@ -23,23 +23,23 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
     figure.plot_size(max(width, MIN_WIDTH), max(height, MIN_HEIGHT))
     figure.title(VALUES[y])
     figure.label(AXES[x], "x")
-    if log and all(value > 0 for one in series for value in one.ys):
+    if log and all(value > 0 for curve in series for value in curve.ys):
         figure.ruler("y").scale("log")
     figure.ruler("x").ticks(*_ticks(series, 4 + width // 25))
-    for one in series[: len(LETTERS)]:
-        if one.low and sum(len(each.xs) for each in series) <= BARS_MAX:
-            lengths = [high - low for low, high in zip(one.low, one.high, strict=True)]  # plotext centres them
-            figure.draw(figure.error(list(one.xs), list(one.ys), lengths, style="dotted"))
-        if one.logged:
-            figure.draw(figure.signal(*_dashes(one.logged, pieces=60), marker="dot"))
-        if one.xs:
-            figure.draw(figure.signal(list(one.xs), list(one.ys), marker="braille").lines())
-        if one.best is not None:
-            figure.draw(figure.signal([one.best[0]], [one.best[1]], marker="*"))
-    for number, (one, letter) in enumerate(zip(series, LETTERS, strict=False)):
-        if len(series) > 1 and one.xs:  # each letter at another place, so that close curves do not hide it
-            at = (number + 1) * len(one.xs) // (min(len(series), len(LETTERS)) + 1)
-            figure.draw(figure.text(one.xs[at], one.ys[at], letter))
+    for curve in series[: len(LETTERS)]:
+        if curve.low and sum(len(each.xs) for each in series) <= BARS_MAX:
+            lengths = [high - low for low, high in zip(curve.low, curve.high, strict=True)]  # plotext centres them
+            figure.draw(figure.error(list(curve.xs), list(curve.ys), lengths, style="dotted"))
+        if curve.logged:
+            figure.draw(figure.signal(*_dashes(curve.logged, pieces=60), marker="dot"))
+        if curve.xs:
+            figure.draw(figure.signal(list(curve.xs), list(curve.ys), marker="braille").lines())
+        if curve.best is not None:
+            figure.draw(figure.signal([curve.best[0]], [curve.best[1]], marker="*"))
+    for number, (curve, letter) in enumerate(zip(series, LETTERS, strict=False)):
+        if len(series) > 1 and curve.xs:  # each letter at another place, so that close curves do not hide it
+            at = (number + 1) * len(curve.xs) // (min(len(series), len(LETTERS)) + 1)
+            figure.draw(figure.text(curve.xs[at], curve.ys[at], letter))
     picture = figure.build().string()
     figure.clear()
     if not colour:
@@ -51,11 +51,11 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
 def legend(series: Sequence[Series]) -> list[str]:
     """A line for each curve, below the picture: there nothing of the curve is hidden, and no colour is needed."""
     lines = []
-    for one, letter in zip(series, LETTERS, strict=False):
+    for curve, letter in zip(series, LETTERS, strict=False):
         mark = f"{letter}  " if len(series) > 1 else ""
-        best = f"   * best: {one.best[1]:.5g} at {one.best[0]:.6g}" if one.best else ""
-        logged = "   • logged by the trainer" if one.logged else ""
-        lines.append(f"  {mark}{one.name}{best}{logged}")
+        best = f"   * best: {curve.best[1]:.5g} at {curve.best[0]:.6g}" if curve.best else ""
+        logged = "   • logged by the trainer" if curve.logged else ""
+        lines.append(f"  {mark}{curve.name}{best}{logged}")
     if len(series) > len(LETTERS):
         lines.append(
             f"  ... and {len(series) - len(LETTERS)} more that are not drawn: choose with --run and --eval-set"
@@ -65,7 +65,7 @@ def legend(series: Sequence[Series]) -> list[str]:
 
 def _ticks(series: Sequence[Series], at_most: int) -> tuple[list[float], list[str]]:
     """Round places along the x axis, written in full."""
-    xs = [x for one in series for x in one.xs]
+    xs = [x for curve in series for x in curve.xs]
     low, high = min(xs), max(xs)
     if low == high:
         return [low], [f"{low:.6g}"]

@@ -28,30 +28,30 @@ class Mlflow:
 
     def already(self, rows: Sequence[Row]) -> set[int]:
         """By key, step and time of each metric."""
-        found = set()
-        for run, mine in by_run(rows):
+        present = set()
+        for run, of_run in by_run(rows):
             run_id = self._run(run)
-            keys = {metric.key for row in mine for metric in self._metrics(row)}
+            keys = {metric.key for row in of_run for metric in self._metrics(row)}
             there = {
                 (key, metric.step, metric.timestamp)
                 for key in keys
                 for metric in self._client.get_metric_history(run_id, key)
             }
-            for row in mine:
+            for row in of_run:
                 wanted = [(m.key, m.step, m.timestamp) for m in self._metrics(row)]
                 if wanted and all(each in there for each in wanted):
-                    found.add(row["id"])
-        return found
+                    present.add(row["id"])
+        return present
 
     def send(self, rows: Sequence[Row]) -> None:
-        for run, mine in by_run(rows):
+        for run, of_run in by_run(rows):
             run_id = self._run(run)
-            metrics = [metric for row in mine for metric in self._metrics(row)]
+            metrics = [metric for row in of_run for metric in self._metrics(row)]
             for start in range(0, len(metrics), BATCH):
                 self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-            for row in mine:
-                if said := remark(row):
-                    self._client.set_tag(run_id, f"ckptwatch.note.{row['eval_set']}.{_step(row)}", said[:5000])
+            for row in of_run:
+                if note := remark(row):
+                    self._client.set_tag(run_id, f"ckptwatch.note.{row['eval_set']}.{_step(row)}", note[:5000])
 
     def close(self) -> None:
         pass

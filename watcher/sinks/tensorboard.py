@@ -36,21 +36,21 @@ class TensorBoard:
 
     def already(self, rows: Sequence[Row]) -> set[int]:
         """By tag, step and time: an event keeps no id of ours."""
-        found = set()
-        for run, mine in by_run(rows):
+        present = set()
+        for run, of_run in by_run(rows):
             with _opened(self._path(run)) as file:
                 there = {
                     (value.tag, event.step, round(event.wall_time, 3))
                     for event in map(self._events.Event.FromString, _records(file, self._crc))
                     for value in event.summary.value
                 }
-            for row in mine:
+            for row in of_run:
                 if all((*key, round(seconds(row["evaluated_at"]), 3)) in there for key in self._keys(row)):
-                    found.add(row["id"])
-        return found
+                    present.add(row["id"])
+        return present
 
     def send(self, rows: Sequence[Row]) -> None:
-        for run, mine in by_run(rows):
+        for run, of_run in by_run(rows):
             path = self._path(run)
             path.parent.mkdir(parents=True, exist_ok=True)
             with _opened(path) as file, exclusive(file.fileno()):
@@ -63,7 +63,7 @@ class TensorBoard:
                 if file.tell() == 0:
                     version = self._events.Event(wall_time=1e9, file_version="brain.Event:2")
                     self._append(file, version)
-                for row in mine:
+                for row in of_run:
                     self._append(file, self._event(row))
                 file.flush()
                 os.fsync(file.fileno())
@@ -84,9 +84,9 @@ class TensorBoard:
         if row["step"] is not None:
             for tag, value in metrics_of(row, nan=True).items():
                 values.append(self._summaries.Summary.Value(tag=tag, simple_value=value))
-        if said := remark(row):
+        if note := remark(row):
             plugin = self._summaries.SummaryMetadata.PluginData(plugin_name="text")
-            text = self._tensors.TensorProto(dtype=7, string_val=[said.encode("utf-8", "replace")])  # 7: DT_STRING
+            text = self._tensors.TensorProto(dtype=7, string_val=[note.encode("utf-8", "replace")])  # 7: DT_STRING
             text.tensor_shape.dim.add(size=1)
             metadata = self._summaries.SummaryMetadata(plugin_data=plugin)
             tag = f"eval/{row['eval_set']}/note"

@@ -25,22 +25,22 @@ class Trackio:
 
     def already(self, rows: Sequence[Row]) -> set[int]:
         storage = library("trackio.sqlite_storage", "trackio").SQLiteStorage
-        found: set[int] = set()
-        for run, mine in by_run(rows):
+        present: set[int] = set()
+        for run, of_run in by_run(rows):
             there = {log.get(ID_KEY) for log in storage.get_logs(self.project, _name(run))}
-            found |= {row["id"] for row in mine if row["id"] in there}
-        return found
+            present |= {row["id"] for row in of_run if row["id"] in there}
+        return present
 
     def send(self, rows: Sequence[Row]) -> None:
-        for run, mine in by_run(rows):
+        for run, of_run in by_run(rows):
             self._trackio.init(
                 project=self.project, name=_name(run), group=run, resume="allow", space_id=self.url,
                 auto_log_gpu=False, auto_log_cpu=False, embed=False,
             )  # fmt: skip
-            for row in mine:
+            for row in of_run:
                 values: dict = dict(metrics_of(row, nan=False)) | {ID_KEY: row["id"]}
                 values |= {AXIS: row["step"]} if row["step"] is not None else {}
-                values |= {NOTE_KEY: said} if (said := remark(row)) else {}
+                values |= {NOTE_KEY: note} if (note := remark(row)) else {}
                 self._trackio.log(values, step=row["step"])
             self._trackio.finish()
 

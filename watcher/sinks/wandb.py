@@ -35,17 +35,17 @@ class Wandb:
 
     def already(self, rows: Sequence[Row]) -> set[int]:
         """By the result's id, which every logged row carries."""
-        found: set[int] = set()
-        for run, mine in by_run(rows):
+        present: set[int] = set()
+        for run, of_run in by_run(rows):
             there = self._offline_ids(run) if self.mode == "offline" else self._online_ids(run)
-            found |= {row["id"] for row in mine} & there
-        return found
+            present |= {row["id"] for row in of_run} & there
+        return present
 
     def send(self, rows: Sequence[Row]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for run, mine in by_run(rows):
+        for run, of_run in by_run(rows):
             try:
-                self._send(run, mine)
+                self._send(run, of_run)
             except self._wandb.Error as error:
                 hint = 'wandb login, or mode = "offline" in [[sink]]'
                 raise DeliveryError(f"W&B refused run {run}: {error}", hint=hint) from None
@@ -69,7 +69,7 @@ class Wandb:
             for place, row in enumerate(rows):
                 values: dict[str, Any] = dict(metrics_of(row, nan=True)) if row["step"] is not None else {}
                 values |= {AXIS: row["step"]} if row["step"] is not None else {}
-                values |= {NOTE_KEY: said} if (said := remark(row)) else {}
+                values |= {NOTE_KEY: note} if (note := remark(row)) else {}
                 logged.log({**values, ID_KEY: row["id"]}, step=first + place)
             self._count(run, first + len(rows))
 
@@ -78,7 +78,7 @@ class Wandb:
         return hashlib.sha256(f"{self.project}\0{run}".encode()).hexdigest()[:16]
 
     def _count(self, run: str, value: int | None = None) -> int:
-        """How many rows the W&B run has, kept beside it: offline parts of one run must go on counting."""
+        """The number of rows in the W&B run, kept beside it: offline parts of one run continue the count."""
         path = self.folder / "rows.json"
         try:
             known = json.loads(path.read_text())
@@ -90,14 +90,14 @@ class Wandb:
 
     def _offline_ids(self, run: str) -> set[int]:
         records = library("wandb.proto.wandb_internal_pb2", "wandb")
-        found = set()
+        ids = set()
         for path in (self.folder / "wandb").glob(f"offline-run-*-{self._id(run)}*/*.wandb"):
             for data in offline_records(path.read_bytes()):
                 record = records.Record.FromString(data)
                 for item in record.history.item:
                     if (item.key or "/".join(item.nested_key)) == ID_KEY:
-                        found.add(int(json.loads(item.value_json)))
-        return found
+                        ids.add(int(json.loads(item.value_json)))
+        return ids
 
     def _online_ids(self, run: str) -> set[int]:
         path = "/".join(part for part in (self.entity, self.project, self._id(run)) if part)

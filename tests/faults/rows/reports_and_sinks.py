@@ -27,7 +27,10 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     244: (
         "P2",
         "on a server a result with a lower id commits after the sweep",
-        ("test_a_result_that_commits_late_with_a_lower_id_is_found_by_the_next_sweep",),
+        (
+            "test_a_result_that_commits_late_with_a_lower_id_reaches_every_sink",
+            "test_a_result_that_commits_late_with_a_lower_id_is_found_by_the_next_sweep",
+        ),
     ),
     245: (
         "P17",
@@ -60,7 +63,11 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     249: (
         "P17",
         "a failure's reason of 3 MB on the page, in its JSON and in events",
-        ("test_a_reason_of_megabytes_costs_the_page_a_line", "test_a_text_of_megabytes_is_cut_and_says_by_how_much"),
+        (
+            "test_an_alert_about_a_reason_of_megabytes_is_a_small_event",
+            "test_a_reason_of_megabytes_costs_the_page_a_line",
+            "test_a_text_of_megabytes_is_cut_and_says_by_how_much",
+        ),
     ),
     250: (
         "P2",

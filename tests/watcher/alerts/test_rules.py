@@ -67,3 +67,11 @@ def test_a_queue_lags_when_its_oldest_job_is_older_than_said():
     rule = AlertSettings(on=("lag",), lag_s=60)
     assert kinds(decide_lag(rule, QueueFacts(1, "gpt", "a.pt", 61))) == ["lag"]
     assert decide_lag(rule, QueueFacts(1, "gpt", "a.pt", 60)) == [] == decide_lag(rule, None)
+
+
+def test_an_alert_about_a_reason_of_megabytes_is_a_small_event():
+    failure = {**row(None), "kind": "shape", "reason": f"unknown tensor {'w' * 3_000_000}"}
+    (alert,) = decide_failure(AlertSettings(on=("failure",)), failure)
+    event = alert.as_json()
+    assert len(str(event)) < 20_000 and event["text"].endswith("more characters)")
+    assert event["failure"]["kind"] == "shape"

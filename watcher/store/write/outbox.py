@@ -61,7 +61,9 @@ def adopt(tx: Connection, sinks: Iterable[str], at: str, failures: Sequence[str]
 
 def signature(tx: Connection) -> tuple[Any, ...]:
     """Changes whenever `sweep` could find something: to be asked before a write transaction is begun."""
-    query = """SELECT (SELECT max(id) FROM results),
+    # On a server a result with a lower id can commit after one with a higher: its number changes, the maximum does not.
+    late = f"(SELECT count(*) FROM results WHERE id > (SELECT max(id) FROM results) - {OPEN_IDS_MAX:d})"
+    query = f"""SELECT (SELECT max(id) FROM results), {late if tx.dialect.name != "sqlite" else 0},
                       (SELECT count(*) FROM jobs WHERE state = 'failed'),
                       (SELECT max(finished_at) FROM jobs WHERE state = 'failed'),
                       (SELECT max(at) FROM candidates WHERE final = 1)"""
