@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.from_code import cli, config, events, exit_codes, metrics, states, tables
+from docs.from_code import cli, config, events, exit_codes, layout, metrics, states, tables
 from docs.from_code.markdown import NotInTheCode
 from watcher.settings.template import full_toml
 
@@ -26,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/exit-codes.md": exit_codes.page,
     "docs/reference/metrics.md": metrics.page,
     "docs/reference/events.md": events.page,
+    "docs/reference/layout.md": layout.page,
     "configs/full.toml": full_toml,
 }
 

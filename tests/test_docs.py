@@ -12,6 +12,9 @@ from docs import generate
 from docs.from_code import navigation
 from docs.from_code.tables import view_columns
 from evalcore.messages import FAILURE_KINDS
+from tests.faults.matrix import ROWS
+from tests.faults.promises import PROMISES
+from tests.test_architecture import ROOMS
 from watcher.domain import kinds
 from watcher.domain.job import State
 from watcher.settings.load import load_settings
@@ -115,3 +118,26 @@ def anchors(page: Path) -> set[str]:
     """The anchors that headings get, as the site generator and code hosts make them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+def test_the_table_of_packages_is_the_import_table():
+    """CONTRIBUTING and the architecture test state the same rule."""
+    rows = re.findall(r"^\| `watcher/(\w+)/` \| .* \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    stated = {room: () if names == "nothing" else tuple(names.split(", ")) for room, names in rows}
+    assert {room: names for room, names in stated.items() if names != ("anything",)} == ROOMS
+
+
+def test_every_module_is_in_the_repository_layout():
+    page = (ROOT / "docs/reference/layout.md").read_text()
+    for package in ("watcher", "evalcore"):
+        for file in (ROOT / package).rglob("*.py"):
+            if file.name != "__init__.py":
+                assert f"| `{file.name}` |" in page, file
+
+
+def test_every_promise_that_a_row_tests_is_defined_on_the_page():
+    page = (ROOT / "docs/reliability.md").read_text()
+    used = {name for promise, _, _ in ROWS.values() for name in promise.split()}
+    assert used == {f"P{number}" for number in PROMISES} & used
+    assert [number for number in PROMISES if f"| P{number} |" not in page] == []
+    assert list(PROMISES) == list(range(1, 23))

@@ -16,10 +16,10 @@ WIDTH = 100  # of the help texts, whatever terminal this is generated in
 def page() -> str:
     """Every verb with its help. Raises where a verb of VERBS has no module."""
     about = """
-    Every verb with its own `--help`. Data goes to stdout, words go to stderr. `--json` is on every verb that prints
-    rows; `NO_COLOR` is honoured. What an exit status means: [Exit codes](exit-codes.md).
+    The `--help` text of every verb. Data is printed on stdout, messages on stderr. Every verb that prints rows has
+    `--json`; `NO_COLOR` is honoured. For exit statuses see [Exit codes](exit-codes.md).
 
-    Flags go over environment variables (`CKPTWATCH_DB`, `CKPTWATCH_LAUNCH_DEVICE`, ...), and those over the
+    Flags override environment variables (`CKPTWATCH_DB`, `CKPTWATCH_LAUNCH_DEVICE`, ...), which override the
     [settings file](config.md).
     """
     if absent := [

@@ -13,19 +13,19 @@ from docs.from_code.markdown import cell, code, first_paragraph, generated
 from watcher.settings.template import section_in, sections, toml_value
 
 _ABOUT = """
-The settings live in `ckptwatch.toml` (another file: `-c FILE`). `ckptwatch init` writes one for you;
-`ckptwatch config validate` checks it and names every problem at once.
+The settings live in `ckptwatch.toml` (another file: `-c FILE`). `ckptwatch init` writes one;
+`ckptwatch config validate` checks it and prints every problem.
 
-- Only `[[run]] dir` and `[[eval]] data` are needed. Sections in double brackets may stand several times.
+- Only `[[run]] dir` and `[[eval]] data` are required. Sections in double brackets can be repeated.
 - Relative paths are relative to the file.
 - Units are in the names: `_s` seconds, `_bytes` bytes, `_tokens` tokens.
 - `CKPTWATCH_DB` and `CKPTWATCH_STATE_DIR` name the database and the state folder. Keys of `[launch]`, `[store]`,
   `[web]` and `[model]` can be set by `CKPTWATCH_<SECTION>_<KEY>`, for example `CKPTWATCH_LAUNCH_DEVICE=cpu`; a list is
   given with commas.
-- A running daemon reads the file again on `SIGHUP`. A file with a problem is refused, and the old settings stay.
+- `SIGHUP` makes a running daemon reload the file. A file with a problem is refused and the old settings stay in force.
 
-The same as a commented file to start from: `ckptwatch config schema --toml` (`configs/full.toml`); as a JSON schema for
-editors: `ckptwatch config schema`.
+`ckptwatch config schema --toml` prints the same as a commented file (`configs/full.toml`), `ckptwatch config schema`
+as a JSON schema for editors.
 """
 
 
@@ -46,7 +46,7 @@ def page() -> str:
 
 
 def kind(field: FieldInfo) -> str:
-    """What may be written, in words: number, text, list of text, one of several."""
+    """The accepted values: number, text, list of text, one of several."""
     words = list(dict.fromkeys(_kinds(field.annotation)))
     bounds = ", ".join(words_ for bound in field.metadata if (words_ := _bound(bound)))
     return " or ".join(words) + (f", {bounds}" if bounds else "")
@@ -54,7 +54,7 @@ def kind(field: FieldInfo) -> str:
 
 def default(field: FieldInfo) -> str:
     if field.is_required():
-        return "(needed)"
+        return "(required)"
     if field.default is PydanticUndefined or field.default in (None, "", ()):
         return ""
     return code(toml_value(field.default))

@@ -8,8 +8,8 @@ from docs.from_code.markdown import code, generated, table
 from watcher.log import EVENTS
 
 _ABOUT = """
-What the daemon says on stderr (under systemd: in the journal), one line for each event. Control characters in
-file names are escaped.
+Events that the daemon logs on stderr (under systemd: in the journal), one line each. `{path}` begins with the
+name of the run. Control characters in file names are escaped.
 """
 _LEVELS = {-1: "always, also in `eval`", 0: "always, also with `-q`", 1: "by default", 2: "with `-v`", 3: "with `-vv`"}
 

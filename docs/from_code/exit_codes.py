@@ -10,8 +10,10 @@ from watcher import errors
 from watcher.domain.health import EXIT_CODES, EXIT_DEGRADED, HealthState
 
 _ABOUT = """
-What a shell script sees in `$?`. Every error prints one line of cause with the path, what was tried, and the next
-command, on stderr.
+Every error prints one line of cause with the path, what was tried, and the next command, on stderr. An exception that
+ckptwatch did not expect ends with 1, and the message names the file with its traceback (`ckptwatch-error-*.txt` in the
+temporary folder; under systemd also in the journal). A reader that closes the pipe, such as `ckptwatch results | head`,
+is no error: the status is 0.
 """
 
 
@@ -29,7 +31,7 @@ def page() -> str:
             "## Every verb\n",
             table(["status", "error", "meaning"], _every()),
             "A path that does not exist is 4 for `eval`, `inspect` and `data`. `run --once` ends with 3 where the\n"
-            "folder is missing, 4 where it holds no checkpoint at all, and 5 where any verdict is a failure.\n",
+            "folder is missing, 4 where it has no checkpoint, and 5 where a job or file failed.\n",
             "## `ckptwatch status`\n",
             "Its exit status is the short answer, for health checks:\n",
             table(["status", "meaning"], own),

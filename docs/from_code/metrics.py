@@ -19,7 +19,7 @@ from watcher.web.source import Source
 
 _ABOUT = """
 `/metrics` of the dashboard (`ckptwatch serve`, or `[web] enabled = true` in the daemon), in Prometheus' text format. A
-metric without a value is left out; a loss that is not finite is absent, and `ckptwatch_eval_finite` is 0.
+metric without a value is omitted; a loss that is not finite is absent, and `ckptwatch_eval_finite` is 0.
 """
 
 

@@ -1,0 +1,1 @@
+"""From an archive to a live model on its device: checkpoints, folders, weights."""

@@ -1,0 +1,1 @@
+"""The evaluation: loss, accumulation, metrics, batch size, threads, process group, self-check."""

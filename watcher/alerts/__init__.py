@@ -1,0 +1,1 @@
+"""Alerts: rules that decide, channels that send (command, webhook, Apprise, best link)."""

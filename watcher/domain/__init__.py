@@ -1,0 +1,1 @@
+"""Pure decisions: checkpoints, job transitions, order, health, timestamps. No clock, disk or process."""

@@ -1,0 +1,1 @@
+"""What carries work between rooms: intake, dispatch, reaping, recording, recovery, delivery, status."""

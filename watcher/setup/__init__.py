@@ -1,0 +1,1 @@
+"""Set-up of a machine: discovery for `init`, the checks of `doctor`, systemd units."""

@@ -1,0 +1,1 @@
+"""The state folder: its place and names, locks, the inbox of commands, status file, sd_notify."""

@@ -1,0 +1,1 @@
+"""Containers: the zip directory and its records, safetensors, the legacy format."""

@@ -1,0 +1,1 @@
+"""The meaning of a payload: family, configuration, state dicts, step."""

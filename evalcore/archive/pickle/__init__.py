@@ -1,0 +1,1 @@
+"""The inert unpickler: opcodes, stack, tensors and values as records. Calls nothing."""

@@ -1,0 +1,1 @@
+"""Queries: results, queue, dashboard, verdicts. Read only."""

@@ -1,0 +1,1 @@
+"""Writes, one transaction per verb: register, enqueue, claim, record, retry, export."""
