@@ -1,0 +1,1 @@
+"""Table definitions, one file per subject; a comment on every table and column is its documentation."""
