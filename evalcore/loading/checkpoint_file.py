@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -96,6 +97,8 @@ def _load(
 ) -> LoadedModel:
     summary = summary_of(file, reading)
     state = usable_state(reading, spec)
+    if spec.factory is not None and state.unseparated is not None:
+        state = replace(state, tensors=state.unseparated)  # only the factory knows which of them it needs
     needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
     total = sum(needed.values()) if verify == "model" else file.size
     content = _content_of(file, reading.payload)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, number, refuse_unknown, whole
+from evalcore.models.values import activation, flag, number_of, refuse_unknown, whole
 
 _KNOWN = COMMON | {
     "n_inner", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "add_cross_attention",
@@ -42,7 +43,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         width=width,
         inner=whole(config, "n_inner", default=4 * width),
         activation=activation(config, "gelu_tanh"),
-        epsilon=number(config, "layer_norm_epsilon", 1e-5),
+        epsilon=number_of(config, EPSILON, 1e-5),
         tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight", flag(config, "tie_word_embeddings", True)),
         scale=None if flag(config, "scale_attn_weights", True) else 1.0,
         by_layer=flag(config, "scale_attn_by_inverse_layer_idx", False),

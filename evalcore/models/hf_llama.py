@@ -27,7 +27,7 @@ _KNOWN = COMMON | set(EPSILON) | {
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: LlamaConfig's fields, of any version of transformers that has them."""
     if activation(config, "silu") != "silu":
-        raise CheckpointError("unsupported", f"a Llama with the activation {str(config['hidden_act'])[:40]!r}", _FOLDER)
+        raise CheckpointError("unsupported", "a Llama with another activation than SiLU", _FOLDER)
     if config.get("sliding_window") is not None:
         raise CheckpointError("unsupported", "a Llama with sliding-window attention", _FOLDER)
     refuse_unknown("hf-llama", config, _KNOWN, open_ended=True)

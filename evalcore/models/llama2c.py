@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models.decoder import block_names
 from evalcore.models.llama import Llama, LlamaShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import flag, number, refuse_unknown, whole
+from evalcore.models.values import activation, flag, number, number_of, refuse_unknown, whole
 
 _EMBEDDING, _HEAD = "tok_embeddings.weight", "output.weight"
 _KNOWN = COMMON | {
@@ -32,6 +33,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if flag(config, "use_scaled_rope", False) or str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
         reason = "the configuration says scaled rotary positions, or another norm than RMSNorm"
         raise CheckpointError("unsupported", reason, "convert it to a Hugging Face folder, or set model.factory")
+    if activation(config, "silu") != "silu":
+        raise CheckpointError("unsupported", "a Llama with another activation than SiLU", "set model.factory")
     rows, width = matrix_shape(state, _EMBEDDING)
     demand_shape(_EMBEDDING, (rows, width), (rows, whole(config, "dim", default=width)))
     vocab_size = whole(config, "vocab_size", low=-1, high=1 << 28, default=rows)  # -1 until the tokenizer is known
@@ -53,7 +56,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         head_width=width // heads,
         width=width,
         inner=matrix_shape(state, "layers.0.feed_forward.w1.weight")[0],
-        epsilon=number(config, "norm_eps", 1e-5),
+        epsilon=number_of(config, EPSILON, 1e-5),
         attention_bias=False,
         mlp_bias=False,
         tied=is_tied(state, _EMBEDDING, _HEAD, False),

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, refuse_unknown, whole
+from evalcore.models.values import activation, flag, number_of, refuse_unknown, whole
 
 _TOP = {
     "tokens.weight": "token_embedding.weight",
@@ -34,6 +35,10 @@ _BLOCK = {
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: the 8 to 10 fields of GPTConfig. The state dict says whether the head is tied."""
     refuse_unknown("rosellm", config, {*COMMON, "use_tensor_parallel", "use_activation_checkpoint"})
+    if not flag(config, "bias", True):
+        raise CheckpointError(
+            "unsupported", "the configuration says bias = False; rosellm has biases", "set model.factory"
+        )
     width = whole(config, "d_model")
     heads = whole(config, "n_heads")
     layers = whole(config, "n_layers", high=1 << 16)
@@ -48,6 +53,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         width=width,
         inner=whole(config, "d_ff"),
         activation=activation(config, "gelu"),
+        epsilon=number_of(config, EPSILON, 1e-5),
         tied=is_tied(state, "token_embedding.weight", "lm_head.weight"),
     )
     names = {**_TOP, **block_names(layers, _BLOCK)}

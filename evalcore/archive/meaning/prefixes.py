@@ -75,7 +75,9 @@ def _separated(name: str, state: State) -> dict[str, State]:
     for prefix in ordered:
         first = prefix == ordered[0]
         label = name if first else ".".join(filter(None, (name, prefix.rstrip("."))))
-        out[label] = State(label, {**parts[prefix], **(kept if first else {})}, state.others, aside if first else ())
+        tensors = {**parts[prefix], **kept} if first else parts[prefix]
+        whole = state.tensors if first and len(tensors) < len(state.tensors) else None
+        out[label] = State(label, tensors, state.others, aside if first else (), whole)
     return out
 
 

@@ -55,13 +55,15 @@ _MAX_COUNT = (1 << 63) - 1  # what a database column holds; strides of 0 make an
 class State:
     """One state dict. tensors: by stripped name; others: names of values that are no tensors, with what they are.
 
-    aside: names of tensors beside the model that are no part of it.
+    aside: names of tensors beside the model that are no part of it. unseparated: every tensor of the mapping that this
+    model was separated from, by stripped name; None where it is the whole of it.
     """
 
     name: str
     tensors: dict[str, TensorRef]
     others: dict[str, str]
     aside: tuple[str, ...] = ()
+    unseparated: dict[str, TensorRef] | None = None
 
     @property
     def parameters(self) -> int:

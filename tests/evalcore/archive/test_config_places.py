@@ -7,12 +7,14 @@ import json
 import pathlib
 import sys
 import types
+from random import Random
 from typing import NamedTuple
 
 import pytest
 import torch
 
-from evalcore.archive import summarise
+from evalcore.archive import ArchiveError, summarise
+from evalcore.archive.model_digest import model_digest
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from tests.support import checkpoints as make
@@ -164,3 +166,30 @@ def test_a_bomb_of_nested_mappings_ends_early(tmp_path):
         nested = {f"k{i}": nested for i in range(30)}
     torch.save({"model": make.nanogpt_state(), "config": nested}, tmp_path / "a.pt")
     assert summarise(tmp_path / "a.pt").config is None
+
+
+def random_value(random, depth):
+    text = '{"n_layer": 2, "x": {"dim": 3}}'
+    kinds = [None, True, -1, 3, 2**70, 0.5, float("nan"), "", "2", "{", "{}", text, "\ud800", [1, 2], (3,), {}]
+    kinds += [torch.zeros(2), torch.tensor(3)]
+    keys = ["config", "model_args", "model", "vocab_size", "n_layer", "n_head", "dim", "act", "_val", "_content"]
+    keys += ["x" * 300]
+    if depth and random.random() < 0.6:
+        return {random.choice([*keys, 7, None]): random_value(random, depth - 1) for _ in range(random.randrange(6))}
+    return random.choice(kinds)
+
+
+def test_any_payload_is_summarised_or_refused_with_a_kind(tmp_path):
+    """What a file holds costs this file at most a refusal, never an exception that ends a daemon's look."""
+    random = Random(0)
+    for number in range(300):
+        payload = {**{f"k{i}": random_value(random, 4) for i in range(3)}, "config": random_value(random, 5)}
+        payload["model"] = make.nanogpt_state() if number % 2 else random_value(random, 2)
+        torch.save(payload, tmp_path / "a.pt")
+        try:
+            summary = summarise(tmp_path / "a.pt")
+            model_digest(summary, ModelSpec(config={"a": float("nan")}))
+            json.dumps(summary.config)
+            load_checkpoint(tmp_path / "a.pt").close()
+        except (ArchiveError, CheckpointError) as error:
+            assert error.kind and error.reason

@@ -1,6 +1,7 @@
 """Models with the same names and another forward: the right value, or a refusal whose remedy works."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -157,6 +158,20 @@ def test_a_tensor_beside_the_model_that_may_be_a_part_of_it_is_never_dropped(tmp
     assert "1 unknown: logit_scale" in refusal(scale).reason
 
 
+def test_a_factory_gets_every_tensor_beside_the_model_too(tmp_path):
+    (tmp_path / "wants_all.py").write_text(
+        "import torch\nclass M(torch.nn.Module):\n    def forward(self, t):\n        return torch.zeros(*t.shape, 3)\n"
+        "def build(config, state):\n"
+        "    assert {'encoder.wte.weight', 'decoder.wte.weight', 'acc.total'} == set(state)\n    return M()\n"
+    )
+    part = torch.zeros(3, 3)
+    whole = {"encoder.wte.weight": part, "decoder.wte.weight": part, "acc.total": torch.zeros(1)}
+    torch.save({"model": whole}, tmp_path / "a.pt")
+    spec = ModelSpec(factory="wants_all:build", python_path=(str(tmp_path),))
+    assert load_checkpoint(tmp_path / "a.pt", spec=spec).vocab_size == 3
+    sys.path.remove(str(tmp_path))
+
+
 def test_averaged_weights_with_their_counter_are_the_average(tmp_path):
     state = big_state()
     averaged = {f"module.{k}": v for k, v in state.items()} | {"n_averaged": torch.tensor(4)}
@@ -225,6 +240,9 @@ def test_llama2c_is_computed_with_neighbouring_rotary_pairs(tmp_path, tied):
     torch.save({"model": state, "model_args": LLAMA, "iter_num": 9, "config": {"dataset": "x"}}, tmp_path / "ckpt.pt")
     loaded = assert_computes(tmp_path / "ckpt.pt", plain_llama(state, 4, 2, TOKENS))
     assert (loaded.family, loaded.context_length, loaded.step, loaded.notes) == ("llama2c", 32, 9, [])
+    other = plain_llama(state, 4, 2, TOKENS, epsilon=0.1)
+    assert_computes(tmp_path / "ckpt.pt", other, config={"rms_norm_eps": 0.1})
+    assert "SiLU" in refusal(tmp_path / "ckpt.pt", config={"activation": "gelu"}).reason
 
 
 def test_a_flat_torchtitan_file_is_the_model_at_its_top_level(tmp_path):
