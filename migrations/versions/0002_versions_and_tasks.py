@@ -79,7 +79,10 @@ def _results() -> None:
         for name, kind in _NEW_RESULTS:
             table.add_column(sa.Column(name, kind, nullable=True))
         table.alter_column("stride", existing_type=sa.Integer(), nullable=True)
-        table.drop_constraint("uq_results_run_checkpoint_checkpoint_digest_eval_set_eval_digest", type_="unique")
+        name = op.f(
+            "uq_results_run_checkpoint_checkpoint_digest_eval_set_eval_digest"
+        )  # op.f: PostgreSQL has 63 characters
+        table.drop_constraint(name, type_="unique")
         table.create_unique_constraint(op.f("uq_results_version"), list(key))
     op.drop_index(op.f("ix_results_run_results_checkpoint_digest"), "results")
     same = ["run", "checkpoint_digest", "model_digest", "eval_digest", "content_digest"]

@@ -158,3 +158,20 @@ def test_a_sink_whose_name_is_taken_or_no_folder_is_refused(name, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_settings(file)
     assert "name" in f"{caught.value.cause} {caught.value.hint}"
+
+
+def test_every_column_of_results_has_its_type_in_parquet():
+    from sqlalchemy import Float, Text
+
+    from watcher.sinks.parquet import _type_of
+    from watcher.store.schema import results
+
+    expected = {
+        column.name: "float64"
+        if isinstance(column.type, Float)
+        else "string"
+        if isinstance(column.type, Text)
+        else "int64"
+        for column in results.columns
+    }
+    assert {name: _type_of(name) for name in expected} == expected
