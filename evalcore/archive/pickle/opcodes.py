@@ -136,6 +136,15 @@ def _appends(m: Stack) -> None:
     m.extend(m.top[-1], items)
 
 
+def _additems(m: Stack) -> None:
+    items = m.pop_mark()
+    target = m.top[-1]
+    members = target.args[0] if isinstance(target, InertObject) and type(target.args) is tuple and target.args else None
+    if not isinstance(members, list) or target.class_name != "builtins.set":
+        raise damaged("an item is added to something that is no set")
+    members.extend(items)
+
+
 def _setitem(m: Stack) -> None:
     value, key = m.top.pop(), m.top.pop()
     m.set_items(m.top[-1], [key, value])
@@ -202,7 +211,7 @@ def _build(m: Stack) -> None:
     target = m.top[-1]
     if isinstance(target, (TensorRef, InertTensor)):  # torch would replace the tensor's values by those of the state
         raise ArchiveError("unsafe", "the pickle sets the state of a tensor, which torch.save never writes")
-    if isinstance(target, InertObject):
+    if isinstance(target, InertObject) and not target.closed:
         target.state = state
     elif isinstance(target, OrderedMapping):
         if not isinstance(state, dict):
@@ -268,7 +277,7 @@ _OPS: dict[bytes, Op] = {
     b"B": _push(lambda m: m.take(_u(m, 4))), b"C": _push(lambda m: m.take(_u(m, 1))),
     b"\x8e": _push(lambda m: m.take(_u(m, 8))), b"\x96": _push(lambda m: m.take(_u(m, 8))),
     b"]": _push(lambda m: []), b"}": _push(lambda m: {}), b")": _push(lambda m: ()),
-    b"\x8f": _push(lambda m: InertObject("builtins.set", ([],))), b"\x90": _appends,
+    b"\x8f": _push(lambda m: InertObject("builtins.set", ([],))), b"\x90": _additems,
     b"\x91": _items_to_object("builtins.frozenset"),
     b"l": _push(lambda m: m.pop_mark()), b"t": _tuple, b"d": _dict,
     b"\x85": _last(1), b"\x86": _last(2), b"\x87": _last(3),

@@ -98,7 +98,7 @@ class Stack:
         """Set keys and values, which alternate in `items`, on a mapping or on an object that was not made."""
         if len(items) % 2:
             raise damaged("a key has no value")
-        if isinstance(target, InertObject) and not isinstance(target, InertTensor):
+        if isinstance(target, InertObject) and not target.closed:
             if target.items is None:
                 target.items = {}
             target = target.items
@@ -136,7 +136,7 @@ class Stack:
 
     def extend(self, target: Any, items: list[Any]) -> None:
         """Append to a list or to an object that was not made."""
-        if isinstance(target, InertObject) and not isinstance(target, InertTensor):
+        if isinstance(target, InertObject) and not target.closed:
             if target.appended is None:
                 target.appended = []
             target = target.appended

@@ -41,6 +41,14 @@ class OrderedMapping(dict[Any, Any]):
     __slots__ = ()
 
 
+#: values whose class has neither items, nor a state, nor a list's methods
+_CLOSED = {
+    f"{module}.{name}"
+    for module in ("builtins", "__builtin__")
+    for name in ("set", "frozenset", "complex", "bytearray", "slice")
+} | {"torch.device", "torch.Size", "_codecs.encode"}
+
+
 class InertObject:
     """An object of a class, or the result of a call, that was not made: class_name, arguments, and what was set on it.
 
@@ -56,6 +64,11 @@ class InertObject:
         self.state: Any = None
         self.items: dict[Any, Any] | None = None
         self.appended: list[Any] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be set on or added to it, so that a pickle that does is damaged."""
+        return self.class_name in _CLOSED
 
     def fields(self) -> dict[Any, Any]:
         """The object's attributes as the pickle gives them, else the items of a mapping; empty where it has neither."""
@@ -78,6 +91,10 @@ class InertTensor(InertObject):
     """A tensor that is not read as weights: sparse, quantised, nested, of a subclass, of a dtype below one byte."""
 
     __slots__ = ()
+
+    @property
+    def closed(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,10 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
         (tensor("0", shape=(1 << 32, 1 << 32), stride=(0, 0)), "shape"),  # 2^64 elements
         (tensor("0") + b"}b", "unsafe"),
         (b"}}\x85\x85Ns", "corrupt"),  # a mapping within a tuple as a key
+        (b"\x8fNNs", "corrupt"),  # an item set on a set
+        (b"\x8f(Ne", "corrupt"),
+        (b"\x8f}b", "unsafe"),
+        (b"cbuiltins\nset\n)R(N\x90", "corrupt"),
         (b"}}b", "unsafe"),  # a plain dict has no attributes
     ],
 )  # fmt: skip
