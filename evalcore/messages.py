@@ -34,8 +34,8 @@ NUMERICS_VERSION = 1
 DETERMINISTIC_KINDS = frozenset({"corrupt", "unsafe", "unsupported", "shape", "data", "vanished"})
 TRANSIENT_KINDS = frozenset({"oom", "timeout", "crash", "protocol"})
 FAILURE_KINDS = DETERMINISTIC_KINDS | TRANSIENT_KINDS
-#: The reason of a superseded outcome that says nothing of the checkpoint: evaluate it again, on the data as it is now.
-DATA_CHANGED = "the data files changed after they were hashed"
+#: The kind of a superseded outcome that is about the data, not the checkpoint: evaluate it again on the new data.
+DATA_CHANGED = "data_changed"
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Outcome:
     """What became of one attempt: a measurement, `known`, `superseded`, or a failure with its kind and reason.
 
     status: succeeded | known | superseded | failed. known: the bytes were read, and the value of content_digest is
-    known already. kind: one of FAILURE_KINDS where status is failed.
+    known already. kind: one of FAILURE_KINDS where status is failed; None or DATA_CHANGED where it is superseded.
     """
 
     attempt: int

@@ -114,7 +114,7 @@ class ItemEvaluator:
         if eval_set is None:
             return ("protocol", f"the launch has no eval set {task.eval_set!r}", None), None
         if not all(group.gather(_as_hashed(eval_set))):
-            return ("superseded", DATA_CHANGED, None), None
+            return (DATA_CHANGED, "the data files changed after they were hashed", None), None
         stream, failure = self._open(task, eval_set)
         if failure is not None or stream is None:
             return failure, None
@@ -126,7 +126,7 @@ class ItemEvaluator:
         if not all(group.gather(still_same(loaded))):
             return ("superseded", "the file changed while it was evaluated", None), None
         if not all(group.gather(_as_hashed(eval_set))):
-            return ("superseded", DATA_CHANGED, None), None
+            return (DATA_CHANGED, "the data files changed after they were hashed", None), None
         return None, measurement
 
     def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
@@ -178,8 +178,9 @@ class ItemEvaluator:
             outcome = Outcome(task.attempt, task.token, "known", content_digest=known)
         elif failure is None:
             outcome = Outcome(task.attempt, task.token, "succeeded", measurement=measurement)
-        elif failure[0] == "superseded":
-            outcome = Outcome(task.attempt, task.token, "superseded", reason=failure[1], hint=failure[2])
+        elif failure[0] in ("superseded", DATA_CHANGED):
+            kind = DATA_CHANGED if failure[0] == DATA_CHANGED else None
+            outcome = Outcome(task.attempt, task.token, "superseded", kind, failure[1], failure[2])
         else:
             outcome = Outcome(task.attempt, task.token, "failed", *failure)
         self._launch_io.answer(outcome)

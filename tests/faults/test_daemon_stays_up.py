@@ -129,7 +129,7 @@ def test_row_182_a_reload_while_the_database_is_locked_keeps_watching_and_is_app
     other.execute("ROLLBACK")
     other.close()
     assert list(here.wait_for_results(1)) == ["step_1.pt"]
-    wait_until(lambda: "the new ones" in here.log())
+    wait_until(lambda: "settings reloaded" in here.log())
     assert here.stop(daemon) == 0
 
 
@@ -143,7 +143,7 @@ def test_row_187_a_reload_applies_the_variables_that_jobs_may_see(site):
     here.launch["env"] = ["MADE_UP"]
     here.configure()
     daemon.send_signal(signal.SIGHUP)
-    wait_until(lambda: "the new ones" in here.log())
+    wait_until(lambda: "settings reloaded" in here.log())
     write_tiny(here.folder / "step_2.pt", 2)
     here.wait_for_results(2)
     assert json.loads((here.notes / "dump.json").read_text())["env"]["MADE_UP"] == "42"

@@ -118,8 +118,8 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: f
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
     if outcome.status in ("succeeded", "known"):
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
-    if outcome.status == "superseded" and outcome.reason == DATA_CHANGED:
-        return _after_orphaning(job, DATA_CHANGED)
+    if outcome.status == "superseded" and outcome.kind == DATA_CHANGED:
+        return _after_orphaning(job, outcome.reason or "the data files changed")
     if outcome.status == "superseded":
         reason = outcome.reason or "the file changed while it was evaluated"
         return Transition(State.CANCELLED, "superseded", kind="superseded", reason=reason)

@@ -20,6 +20,11 @@ FIRST_PAUSE_S, PAUSE_MAX_S = 2.0, 300.0
 SHOWN_S = 3600.0  # a fault that is neither repeated nor healed leaves `status` this long after its retry was due
 
 
+def first_line(error: Exception) -> str:
+    """Type and message; a database error's further lines quote the whole statement."""
+    return traceback.format_exception_only(error)[-1].strip().partition("\n")[0][:300]
+
+
 @dataclass
 class Isolation:
     """part -> its last fault. Names of parts are for people: "run gpt", "launch 2026...", "sink csv"."""
@@ -49,7 +54,7 @@ class Isolation:
         before = self._faults.get(part)
         failures = before.failures + 1 if before is not None else 1
         pause_s = min(backoff_s(FIRST_PAUSE_S, failures, 0.5), PAUSE_MAX_S)
-        summary = traceback.format_exception_only(error)[-1].strip()[:300]
+        summary = first_line(error)
         self._faults[part] = Fault(part, summary, failures, now_s + pause_s)
         trace = "".join(traceback.format_exception(error))
         self.log.event("fault", part=part, error=summary, pause_s=pause_s)

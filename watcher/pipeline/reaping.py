@@ -16,7 +16,7 @@ from watcher.failpoints import failpoint
 from watcher.launch.protocol import Ended
 from watcher.log import Log
 from watcher.pipeline.claiming import Unavailable
-from watcher.pipeline.isolation import Isolation
+from watcher.pipeline.isolation import Isolation, first_line
 from watcher.pipeline.open_launch import SCRATCH, OpenLaunch, read_end
 from watcher.pipeline.recording import Recorder
 from watcher.settings.schema import LaunchSettings
@@ -103,8 +103,8 @@ class Reaper:
         """An answer that cannot be recorded costs its own job an attempt, and no other job anything."""
         task = launch.open[attempt]
         self.isolation.note(f"attempt {attempt} of {task.held.checkpoint.shown_path}", error, now_s)
-        detail = f"{type(error).__name__}: {error}"[:500]
-        self.recorder.end(task.held, AttemptEnd(Cause.PROTOCOL, True, None, detail), policy, unavailable)
+        end = AttemptEnd(Cause.PROTOCOL, True, None, first_line(error))
+        self.recorder.end(task.held, end, policy, unavailable)
         del launch.open[attempt]
 
     def _note_progress(self, launch: OpenLaunch, now_s: float) -> None:

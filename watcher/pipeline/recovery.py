@@ -16,6 +16,7 @@ from watcher.domain.timestamps import iso
 from watcher.errors import CkptwatchError
 from watcher.launch.protocol import LaunchPlan
 from watcher.pipeline.dispatch import Dispatch
+from watcher.pipeline.isolation import first_line
 from watcher.pipeline.open_launch import SCRATCH, read_end
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
@@ -78,6 +79,5 @@ def _end(dispatch: Dispatch, held: Held, folder: Path | None) -> bool:
         raise
     except Exception as error:  # an answer that cannot be recorded must not fail every start
         dispatch.isolation.note(f"attempt {held.attempt.id} of {held.checkpoint.shown_path}", error, time.monotonic())
-        detail = f"{type(error).__name__}: {error}"[:500]
-        dispatch.end(held, AttemptEnd(Cause.PROTOCOL, True, None, detail))
+        dispatch.end(held, AttemptEnd(Cause.PROTOCOL, True, None, first_line(error)))
     return end.outcome is None

@@ -6,6 +6,10 @@ import os
 import socket
 import time
 
+from watcher.domain.checkpoint import printable
+
+STATUS_MAX = 1000  # characters
+
 
 class Notifier:
     """Writes to $NOTIFY_SOCKET, and removes it from the environment so that no job can notify in the daemon's name."""
@@ -36,6 +40,8 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
+        """The status line. A newline in it (from a file name, say) would begin another field of the protocol."""
+        text = printable(text)[:STATUS_MAX]
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")

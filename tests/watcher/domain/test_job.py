@@ -29,7 +29,7 @@ def failed(kind: str) -> AttemptEnd:
 
 
 def test_an_answer_on_data_that_changed_is_no_answer_and_charges_nobody_though_not_for_ever():
-    end = AttemptEnd(Cause.ENDED, True, Outcome(1, "t", "superseded", reason=DATA_CHANGED))
+    end = AttemptEnd(Cause.ENDED, True, Outcome(1, "t", "superseded", DATA_CHANGED, "the data files changed"))
     move = after_attempt(JobFacts(1, 0, 0), end, RetryPolicy(), 0.5)
     assert (move.state, move.charge, move.orphan, move.pause_s) == (State.QUEUED, 0, 1, 0.0)
     assert after_attempt(JobFacts(1, 0, 19), end, RetryPolicy(), 0.5).state is State.FAILED
