@@ -116,8 +116,24 @@ def _evaluate(options: argparse.Namespace) -> int:
         group.close()
 
 
-def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
+def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[LoadedModel | None, Any]:
+    """The checkpoint, or any rank's failure, on every rank."""
     from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.worker.evaluate_item import failure_of, first_failure
+
+    loaded, failure, unexpected = None, None, None
+    try:
+        loaded = load_checkpoint(options.checkpoint_path, spec=_model_spec(options), device=str(group.device))
+    except Exception as error:
+        failure = failure_of(error, options.checkpoint_path)
+        unexpected = error if failure[0] == "crash" else None
+    failure = first_failure(group.gather(failure))
+    if unexpected is not None:
+        raise unexpected
+    return loaded, failure
+
+
+def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.measure.evaluate import evaluate
     from evalcore.measure.selfcheck import selfcheck
     from evalcore.messages import EvalSetSpec
@@ -136,7 +152,9 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     if failure is not None or stream is None:
         missing = not any(os.path.lexists(path) for path in options.data)
         return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
-    loaded = load_checkpoint(options.checkpoint_path, spec=_model_spec(options), device=str(group.device))
+    loaded, failure = _load_together(options, group)
+    if failure is not None or loaded is None:
+        return _report(failure, group)
     settings: dict[str, Any] = {
         "seq_len": options.seq_len,
         "stride": options.stride,
@@ -194,7 +212,12 @@ def _report(failure: Any, group: ProcessGroup, status: int | None = None) -> int
     """Print the failure once; the exit status follows from its kind: data, memory 5; gone 4; the checkpoint's own 8."""
     kind, reason, hint = failure
     if status is None:
-        status = {"vanished": EXIT_NOT_FOUND, "data": EXIT_FAILED, "oom": EXIT_FAILED}.get(kind, EXIT_CHECKPOINT)
+        status = {
+            "vanished": EXIT_NOT_FOUND,
+            "data": EXIT_FAILED,
+            "oom": EXIT_FAILED,
+            "protocol": EXIT_ENVIRONMENT,
+        }.get(kind, EXIT_CHECKPOINT)
     return _fail(status, f"{kind}: {reason}", hint) if group.is_main else status
 
 

@@ -143,3 +143,15 @@ def test_a_leftover_rank_in_the_environment_is_refused_at_once(tmp_path):
     leftover = start_rank(1, 8, None, ["--checkpoint-path", checkpoint, "--data", tmp_path / "val.npy"])
     _, err = leftover.communicate(timeout=120)
     assert leftover.returncode == 7 and "MASTER_ADDR and MASTER_PORT are not" in err and "torchrun" in err
+
+
+def test_a_checkpoint_that_one_rank_cannot_read_ends_all_ranks_with_its_reason(tmp_path, port):
+    checkpoint = save_nanogpt(tmp_path / "ckpt.pt")
+    np.save(tmp_path / "val.npy", tokens_for(100, 64))
+    ranks = [
+        start_rank(rank, 2, port, ["--checkpoint-path", path, "--data", tmp_path / "val.npy"])
+        for rank, path in enumerate((checkpoint, tmp_path / "gone.pt"))
+    ]
+    answers = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [4, 4] and "avg_loss" not in answers[0][0]
+    assert "gone.pt is gone" in answers[0][1]  # rank 0 prints it

@@ -109,4 +109,9 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_a_pytorch_file_of_the_older_format_is_no_token_file",
         ),
     ),
+    158: (
+        "P8",
+        "a checkpoint that one of two ranks cannot read",
+        ("test_a_checkpoint_that_one_rank_cannot_read_ends_all_ranks_with_its_reason",),
+    ),
 }
