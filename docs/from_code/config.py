@@ -20,8 +20,9 @@ The settings live in `ckptwatch.toml` (another file: `-c FILE`). `ckptwatch init
 - Relative paths are relative to the file.
 - Units are in the names: `_s` seconds, `_bytes` bytes, `_tokens` tokens.
 - `CKPTWATCH_DB` and `CKPTWATCH_STATE_DIR` name the database and the state folder. Keys of `[launch]`, `[store]`,
-  `[web]` and `[model]` can be set by `CKPTWATCH_<SECTION>_<KEY>`, for example `CKPTWATCH_LAUNCH_DEVICE=cpu`; a list is
-  given with commas.
+  `[web]` and `[model]` can be set by `CKPTWATCH_<SECTION>_<KEY>`, for example `CKPTWATCH_LAUNCH_DEVICE=cpu` or
+  `CKPTWATCH_LAUNCH_SLURM_PARTITION=gpu`; a list is given with commas. A variable that sets no key, or is empty, is an
+  error.
 - `SIGHUP` makes a running daemon reload the file. A file with a problem is refused and the old settings stay in force.
 
 `ckptwatch config schema --toml` prints the same as a commented file (`configs/full.toml`), `ckptwatch config schema`

@@ -12,6 +12,7 @@ from typing import Any
 from evalcore.progress import Progress
 from watcher.errors import EnvironmentProblem
 from watcher.launch.environment import job_environment
+from watcher.launch.local import shimmed
 
 
 def run_data_command(
@@ -29,18 +30,20 @@ def run_data_command(
     given: environment variables to add. Its stderr is passed through.
     """
     options = [*options, *(["--progress"] if report_progress else [])]
-    command = [python or sys.executable, "-m", "evalcore.data", action, *options, "--json", "--", *paths]
+    executable = python or sys.executable
+    if not os.access(executable, os.X_OK):
+        raise EnvironmentProblem(f"{executable} cannot be executed", hint="check launch.python")
+    command = [executable, "-m", "evalcore.data", action, *options, "--json", "--", *paths]
     environment = job_environment(
         os.environ, ("PYTHONPATH", "HTTP*_PROXY", "SSL_CERT_*"), {"PYTHONUNBUFFERED": "1", **(given or {})}
     )
     try:
         process = subprocess.Popen(
-            command,
+            shimmed(command),  # it ends with this process, and gets no Ctrl-C, at which it would print a traceback
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            start_new_session=True,  # else it gets Ctrl-C too, and prints a traceback
         )
     except OSError as error:
         raise EnvironmentProblem(

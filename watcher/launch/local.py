@@ -54,13 +54,12 @@ class LocalLauncher:
         elif plan.devices:
             given["CUDA_VISIBLE_DEVICES"] = ",".join(plan.devices)
             given["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # else CUDA counts indexes by speed
-        shim = [sys.executable, "-I", "-S", os.fspath(SHIM), str(os.getpid()), str(plan.nice), "--"]
         reading, writing = os.pipe()
         try:
             if not os.access(python, os.X_OK):
                 raise CannotLaunch(f"{python} cannot be executed (launch.python)")
             popen = subprocess.Popen(
-                [*shim, python, *torchrun_arguments(plan)],
+                shimmed([python, *torchrun_arguments(plan)], plan.nice),
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
@@ -122,6 +121,11 @@ class LocalLauncher:
         while processes.kill_members(plan.launch) and time.monotonic() < deadline_s:
             time.sleep(0.02)
         return None
+
+
+def shimmed(command: list[str], nice: int = 0) -> list[str]:
+    """The command in a session of its own, killed when the thread ends that starts it."""
+    return [sys.executable, "-I", "-S", os.fspath(SHIM), str(os.getpid()), str(nice), "--", *command]
 
 
 def torchrun_arguments(plan: LaunchPlan) -> list[str]:

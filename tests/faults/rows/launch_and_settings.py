@@ -61,4 +61,9 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_after_training_trusts_nothing_about_a_time_in_which_it_did_not_look",
         ),
     ),
+    229: (
+        "P14",
+        "`data stats`, `init` or `doctor` is killed while it reads a large file",
+        ("test_a_data_command_ends_with_the_process_that_runs_it",),
+    ),
 }

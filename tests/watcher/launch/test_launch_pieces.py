@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.waiting import wait_until
+from watcher.errors import EnvironmentProblem
 from watcher.launch import processes
+from watcher.launch.datafiles import run_data_command
 from watcher.launch.environment import job_environment
 from watcher.launch.local import SHIM
 from watcher.launch.logs import HEAD_BYTES, TAIL_BYTES, LogPump, log_tail, read_log, tail_paths
@@ -98,8 +104,6 @@ def test_the_shim_becomes_the_command_and_dies_with_whoever_started_it() -> None
     pidfd = os.pidfd_open(child)
     parent.kill()
     parent.wait(10)
-    import select
-
     assert select.select([pidfd], [], [], 10)[0], "the child outlived its parent"
     os.close(pidfd)
 
@@ -108,3 +112,25 @@ def test_a_reused_pid_is_told_by_its_start_time() -> None:
     mine = processes.start_ticks(os.getpid())
     assert mine is not None and mine == processes.start_ticks(os.getpid())
     assert processes.start_ticks(2**22 - 3) is None
+
+
+def test_a_data_command_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    """Hashing can take minutes: it must not go on for a caller that was killed."""
+    python, pid = tmp_path / "python", tmp_path / "pid"
+    python.write_text(f"#!/bin/sh\necho $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600\n")
+    python.chmod(0o755)
+    call = f"list(run_data_command('stats', [], [], {str(python)!r}))"
+    code = f"from watcher.launch.datafiles import run_data_command; {call}"
+    root = Path(__file__).parents[3]
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    wait_until(pid.exists)
+    child = os.pidfd_open(int(pid.read_text()))
+    parent.kill()
+    parent.wait(10)
+    assert select.select([child], [], [], 10)[0], "the child outlived its parent"
+    os.close(child)
+
+
+def test_a_data_command_whose_python_is_missing_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="cannot be executed"):
+        list(run_data_command("stats", [], [], str(tmp_path / "none")))
