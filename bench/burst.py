@@ -1,4 +1,4 @@
-"""`python -m bench.burst [FILES] [QUEUE]`: so many checkpoints at once, while the kernel's event queue overflows.
+"""`python -m bench.burst [FILES] [QUEUE]`: FILES checkpoints at once, while the kernel's event queue overflows.
 
 A real daemon watches. The kernel's queue is shortened to QUEUE events for the time (root only; 0 leaves it), so that it
 surely overflows. missed: files of which the daemon has no job in the end.

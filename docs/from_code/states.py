@@ -11,7 +11,7 @@ from evalcore.messages import DETERMINISTIC_KINDS, FAILURE_KINDS
 from watcher.domain import job, kinds
 
 _ABOUT = """
-A job is one checkpoint on one eval set. These are its states, who moves it on, and what a crash leaves.
+A job is one checkpoint on one eval set. These are its states and transitions.
 """
 
 
@@ -32,12 +32,12 @@ def page() -> str:
             "## Why an attempt ends\n",
             table(["cause", "meaning"], ((code(cause.value), said) for cause, said in _said_of(job.Cause).items())),
             "## Kinds of failure\n",
-            "A failed job names its kind. A kind that cannot go away by itself is not tried again until the file or\n"
-            "the settings change. The others are tried up to `launch.attempts` times "
+            "A failed job has a kind. Deterministic kinds are not retried until the file or the settings change.\n"
+            "The others are tried up to `launch.attempts` times "
             f"({policy.attempts}), with a pause\nof `launch.backoff_s` ({policy.first_backoff_s:g} s) that grows "
-            f"{job.BACKOFF_FACTOR} times each, up to {job.BACKOFF_MAX_S / 60:g} minutes. What the daemon's\n"
-            f"own death interrupts counts for nobody and is queued again at once, up to {job.ORPHANED_MAX} times.\n",
-            table(["kind", "tried again", "meaning"], _kinds()),
+            f"by a factor of {job.BACKOFF_FACTOR}, up to {job.BACKOFF_MAX_S / 60:g} minutes. Attempts interrupted\n"
+            f"by the daemon's death are uncharged and queued again at once, up to {job.ORPHANED_MAX} times.\n",
+            table(["kind", "retried", "meaning"], _kinds()),
             "## Kinds of cancelled jobs\n",
             table(["kind", "meaning"], ((code(kind), said) for kind, said in kinds.CANCELLED.items())),
         ]

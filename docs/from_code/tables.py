@@ -14,12 +14,12 @@ from watcher.store.migrate import open_for_writing
 from watcher.store.views import MEANINGS, VIEWS
 
 _ABOUT = """
-One SQLite file, `ckptwatch.db` by default, or another database that SQLAlchemy knows. **The table `results` and the
-views are public**: their columns stay, and new ones come at the end. The other tables are there to be looked at, but
-may change from version to version.
+One SQLite file, `ckptwatch.db` by default, or a PostgreSQL database. **The table `results` and the
+views are public**: their columns stay, and new ones come at the end. The other tables may be read, but
+change between versions.
 
-Reading is safe at any time, also while the daemon runs. Write nothing: there is one writer, and commands that change
-something (`ckptwatch queue retry`) hand their order to it.
+Reading is safe at any time, even while the daemon runs. Do not write: there is one writer, and commands such as
+`ckptwatch queue retry` send their changes to it.
 
 Times are ISO-8601 in UTC, as text. Truth values are 0 and 1. Losses are in nats per token.
 """

@@ -1,7 +1,7 @@
 """Stands in for `python -m torch.distributed.run ... -m evalcore.worker FOLDER` where a test needs no real model.
 
 It speaks the real contract through LaunchFolderIO, reads the real archive for the identity, and starts in a tenth
-of torch's time. What else it does is told by a JSON list of rules: [{"match": glob, "do": action, "tries": n, ...}].
+of torch's time. A JSON list of rules changes its behaviour: [{"match": glob, "do": action, "tries": n, ...}].
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class FakeWorker:
         subprocess.Popen(["sleep", "600"], start_new_session=True)
 
     def do_outcome(self, item: Item, task: Task, rule: dict) -> None:
-        """Writes these bytes as its outcome file; a number means so many bytes of zeros, sparse."""
+        """Writes these bytes as its outcome file; a number means that many bytes of zeros, sparse."""
         path = self.folder.outcome(task.attempt)
         what = rule["bytes"]
         with open(path, "wb") as file:

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.soak [JOBS]`: so many jobs through one daemon; its memory, descriptors and threads stay flat.
+"""`python -m tests.faults.soak [JOBS]`: JOBS jobs through one daemon; its memory, descriptors and threads stay flat.
 
 The daemon is a process of its own as a user would start it; the worker is the fake one; four sets for each checkpoint.
 """
@@ -24,7 +24,7 @@ SLOPE_MIN_JOBS = 4000  # over fewer, the warming of caches is all there is to se
 
 @dataclass(frozen=True)
 class Sample:
-    """What one look at the daemon's process told, after so many jobs."""
+    """One measurement of the daemon's process, after `jobs` jobs."""
 
     jobs: int
     rss_bytes: int

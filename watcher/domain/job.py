@@ -38,8 +38,8 @@ class Cause(StrEnum):
     """Why an attempt is over, seen from the daemon.
 
     ENDED: its worker exited. TIMEOUT: exceeded `launch.timeout_s`. STALLED: no progress for `launch.stall_s`.
-    PROTOCOL: the outcome file is invalid or cannot be recorded. RELEASED: the daemon stopped in good order, or the
-    launch never began. ORPHANED: the daemon died. OOM: killed for memory. TAKEN_AWAY: pre-empted, or the node failed.
+    PROTOCOL: the outcome file is invalid or cannot be recorded. RELEASED: the daemon stopped gracefully, or the
+    launch never started. ORPHANED: the daemon died. OOM: killed for memory. TAKEN_AWAY: pre-empted, or the node failed.
     """
 
     ENDED = "ended"

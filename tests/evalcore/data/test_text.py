@@ -245,7 +245,7 @@ def test_a_sentencepiece_like_tokenizer_counts_every_byte_of_the_text(tmp_path, 
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     (tmp_path / "rows.jsonl").write_text(rows)
     stream = open_stream(tmp_path / "rows.jsonl", tokenizer=str(tmp_path / "tokenizer.json"), cache_dir=tmp_path)
-    first = int(stream.id_bytes[stream.read(0, 1)][0]) - (1 if prefix else 0)  # the first token is nobody's target
+    first = int(stream.id_bytes[stream.read(0, 1)][0]) - (1 if prefix else 0)  # the first token is no target
     result = evaluate(SmallModel(vocab_size=400), stream, seq_len=5, stride=3)
     assert result.bytes == sum(len(text.encode()) for text in texts) - first
     assert result.bits_per_byte is not None and result.note is None
