@@ -9,6 +9,7 @@ import pytest
 
 from watcher.domain.timestamps import iso
 from watcher.report import format
+from watcher.report.tables import as_csv
 
 NOW_S = 1_800_000_000.0
 
@@ -52,3 +53,8 @@ def test_json_is_strict_whatever_is_not_finite():
     value = {"loss": math.nan, "ppl": [math.inf, 1.5], "raw": b"\0", 5: "x" * 50}
     assert json.loads(format.json_text(value)) == {"loss": None, "ppl": [None, 1.5], "raw": None, "5": "x" * 50}
     assert json.loads(format.json_text("x" * 50, text_max=10)) == "xxxxxxxxxx… (40 more characters)"
+
+
+def test_csv_of_the_command_line_holds_no_formula_no_escape_sequence_and_every_digit():
+    row = {"run": "=cmd()", "checkpoint": "a\x1b[2J\n.pt", "loss": -0.1 - 0.2, "ppl": math.inf, "step": None}
+    assert as_csv(tuple(row), [row]) == ("run,checkpoint,loss,ppl,step\n'=cmd(),a\\x1b[2J\\n.pt,-0.30000000000000004,,")
