@@ -113,7 +113,7 @@ def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str
         return value if value is not None and math.isfinite(value) else None
 
     loss = number(measured.loss)
-    notes = [note for note in (measured.note, row.note) if note]
+    notes = [part for note in (measured.note, row.note) if note for part in note.split("; ")]
     same = ("tokens", "bytes", "seq_len", "stride", "batch_size", "dtype", "device", "world_size", "load_seconds")
     more = ("eval_seconds", "tokens_per_second", "peak_memory_bytes", "evalcore_version", "torch_version")
     return {
