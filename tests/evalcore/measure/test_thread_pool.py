@@ -30,17 +30,23 @@ def decoder() -> Decoder:
 
 
 class Watched(Decoder):
-    """A decoder that notes which threads called it and how many threads an operation had there."""
+    """A decoder that notes which threads called it and how many threads an operation had there.
+
+    The first three parts wait for each other, so that no thread of the pool can do another's part.
+    """
 
     def hidden(self, tokens):
-        self.seen.add((threading.current_thread().name, torch.get_num_threads()))
+        threads = torch.get_num_threads()
+        if threads == 1 and len({name for name, count in self.seen if count == 1}) < 3:
+            self.meeting.wait(60)
+        self.seen.add((threading.current_thread().name, threads))
         return super().hidden(tokens)
 
 
 def watched(stateless: bool) -> Watched:
     model = decoder()
     model.__class__ = Watched
-    model.seen, model.stateless = set(), stateless
+    model.seen, model.stateless, model.meeting = set(), stateless, threading.Barrier(3)
     return model
 
 

@@ -62,7 +62,7 @@ def test_a_url_that_is_no_database_is_refused_before_anything_is_created(ckptwat
 
 @pytest.mark.parametrize("url", ["mysql://host/results", "nosuchengine://host/results"])
 def test_another_database_engine_is_refused(ckptwatch, url):
-    refused(ckptwatch("results", "--db", url), 3, "is neither SQLite nor PostgreSQL")
+    refused(ckptwatch("results", "--db", url), 3, "is not supported: write a file name")
 
 
 def test_a_password_in_a_url_that_cannot_be_read_is_not_shown(ckptwatch):
@@ -103,7 +103,7 @@ def test_a_user_id_without_a_home_is_named_where_a_home_is_needed(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, timeout=60
     )
     assert "Traceback" not in done.stderr, done.stderr
-    refused(done, 7, "user id 54321 has no home folder")
+    refused(done, 7, "no home folder is known for user 54321")
 
 
 def test_a_folder_as_settings_file_is_refused_with_the_file_in_it(ckptwatch, tmp_path):
