@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: corrupt: damaged or unfinished. unsafe: would run code, or hides its size. unsupported: fine, but not ours to read.
+#: corrupt: damaged or unfinished. unsafe: would run code, or hides its size. unsupported: valid, but of a kind that is not read here.
 #: shape: the numbers in it do not fit one another.
 KINDS = ("corrupt", "unsafe", "unsupported", "shape")
 

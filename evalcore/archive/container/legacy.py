@@ -78,6 +78,6 @@ def _walk(file: OpenFile, payload: Pickled, keys: Pickled) -> dict[str, tuple[in
 def _refuse_bare_pickle(first: Pickled) -> None:
     names = sorted(shown(name) for name in first.names if is_custom(name))
     if names:
-        reason = f"the file is a bare pickle that would call {', '.join(names[:5])} when loaded; it was not"
+        reason = f"the file is a bare pickle that would call {', '.join(names[:5])} when loaded; it was not loaded"
         raise ArchiveError("unsafe", reason, "save the model's state_dict with torch.save")
     raise ArchiveError("unsupported", "the file is a bare pickle, not written by torch.save", "save it with torch.save")

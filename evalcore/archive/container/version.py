@@ -35,10 +35,10 @@ def demand_readable_version(file: OpenFile, directory: Directory) -> None:
         raise ArchiveError("corrupt", "the archive's byte order is neither little nor big")
     alignment = _small(file, directory, ".storage_alignment")
     if alignment is not None and not alignment.strip().isdigit():
-        raise ArchiveError("corrupt", "the archive's storage alignment is no number")
+        raise ArchiveError("corrupt", "the archive's storage alignment is not a number")
     identity = _small(file, directory, ".data/serialization_id") or b""
     if not identity.isascii():
-        raise ArchiveError("corrupt", "the archive's serialization id is no text")
+        raise ArchiveError("corrupt", "the archive's serialization id is not text")
 
 
 def _small(file: OpenFile, directory: Directory, name: str) -> bytes | None:

@@ -141,7 +141,7 @@ def _additems(m: Stack) -> None:
     target = m.top[-1]
     members = target.args[0] if isinstance(target, InertObject) and type(target.args) is tuple and target.args else None
     if not isinstance(members, list) or target.class_name != "builtins.set":
-        raise damaged("an item is added to something that is no set")
+        raise damaged("an item is added to something that is not a set")
     members.extend(items)
 
 
@@ -169,7 +169,7 @@ def _global(m: Stack) -> None:
 def _stack_global(m: Stack) -> None:
     attribute, module = m.top.pop(), m.top.pop()
     if not isinstance(attribute, str) or not isinstance(module, str):
-        raise damaged("a class is named by something that is no text")
+        raise damaged("a class is named by something that is not text")
     m.top.append(m.name(module, attribute))
 
 
@@ -202,7 +202,7 @@ def _obj(m: Stack) -> None:
 
 def _name_of(value: Any) -> str:
     if not isinstance(value, Name):
-        raise damaged("an object is made of something that is no class")
+        raise damaged("an object is made of something that is not a class")
     return value.text
 
 

@@ -52,10 +52,10 @@ def _is_torch_constant(name: str) -> bool:
 def call(stack: Stack, function: Any, args: Any) -> Any:
     """The inert value of function(*args). Raises ArchiveError where torch's own call would fail."""
     if not isinstance(function, Name):
-        raise damaged("it calls something that is no function")
+        raise damaged("it calls something that is not a function")
     name = function.text
     if not isinstance(args, tuple):
-        raise damaged(f"{shown(name)} gets no argument tuple")
+        raise damaged(f"{shown(name)} gets no tuple of arguments")
     stack.spend(len(args))
     if name in TENSOR_FUNCTIONS:
         stack.tensors += 1
@@ -76,23 +76,23 @@ def call(stack: Stack, function: Any, args: Any) -> Any:
     if name in SCALAR_FUNCTIONS and (number := number_of_scalar(args)) is not None:
         return number
     if _is_torch_constant(name):
-        raise damaged(f"it calls {shown(name)}, which is no function")
+        raise damaged(f"it calls {shown(name)}, which is not a function")
     return InertTensor(name, args) if name.startswith("torch._utils._rebuild_") else InertObject(name, args)
 
 
 def make_object(cls: Any, args: Any) -> Any:
     """The inert value of cls.__new__(cls, *args), as NEWOBJ makes it: a mapping is empty whatever its arguments."""
     if not isinstance(cls, Name):
-        raise damaged("an object is made of something that is no class")
+        raise damaged("an object is made of something that is not a class")
     name = cls.text
     if not isinstance(args, tuple):
-        raise damaged(f"{shown(name)} gets no argument tuple")
+        raise damaged(f"{shown(name)} gets no tuple of arguments")
     if name in _MAPPINGS:
         if args:
             raise damaged(f"{shown(name)} is made with arguments, which are lost")
         return OrderedMapping()
     if name in TENSOR_FUNCTIONS or name in PARAMETER_FUNCTIONS or name == TYPED_FUNCTION or _is_torch_constant(name):
-        raise damaged(f"it makes an object of {shown(name)}, which is no class")
+        raise damaged(f"it makes an object of {shown(name)}, which is not a class")
     return InertObject(name, args)
 
 
@@ -112,7 +112,7 @@ def _sizes(stack: Stack, name: str, args: tuple[Any, ...]) -> Any:
     if len(args) > 1 or not isinstance(source, (tuple, list)):
         return InertObject(name, args)
     if name == "torch.Size" and not all(type(size) is int for size in source):
-        raise damaged("a torch.Size is no list of sizes")
+        raise damaged("a torch.Size is not a list of sizes")
     stack.spend(len(source))
     return list(source) if name.endswith("list") else tuple(source)
 

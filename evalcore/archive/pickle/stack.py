@@ -109,7 +109,7 @@ class Stack:
             what = shown(target.text) if isinstance(target, Name) else "a tensor"
             raise ArchiveError("unsafe", f"the pickle sets an item on {what}, which no saving program does")
         else:
-            raise damaged("an item is set on something that is no mapping")
+            raise damaged("an item is set on something that is not a mapping")
 
     def key_of(self, key: Any) -> Any:
         """The key itself where its hash is harmless, else a stand-in: tuples' hashes recurse, large numbers collide."""
@@ -145,7 +145,7 @@ class Stack:
         elif isinstance(target, (TensorRef, InertTensor)):
             raise ArchiveError("unsafe", "the pickle appends to a tensor, which no saving program does")
         else:
-            raise damaged("an item is appended to something that is no list")
+            raise damaged("an item is appended to something that is not a list")
 
 
 def _is_short(part: Any) -> bool:

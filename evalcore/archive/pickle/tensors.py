@@ -90,7 +90,7 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertTensor:
     if len(shape) > _MAX_DIMENSIONS or not all(
         type(n) is int and 0 <= n <= _MAX_SIZE for n in (offset, *shape, *stride)
     ):
-        raise ArchiveError("shape", "a tensor's shape or stride is no list of sizes")
+        raise ArchiveError("shape", "a tensor's shape or stride is not a list of sizes")
     if len(args) > 4:
         _demand_gradient(args[4], dtype)
         _demand_hooks(args[5])
@@ -112,7 +112,7 @@ def parameter_of(name: str, args: tuple[Any, ...]) -> Any:
     if isinstance(tensor, InertObject):
         return InertTensor(name, args)
     if not isinstance(tensor, TensorRef):
-        raise damaged("a parameter is made of something that is no tensor")
+        raise damaged("a parameter is made of something that is not a tensor")
     _demand_gradient(args[1], tensor.dtype)
     _demand_hooks(args[2])
     if len(args) == 4:
@@ -140,7 +140,7 @@ def typed_of(args: tuple[Any, ...]) -> Any:
 def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertTensor:
     """torch's neg and conj bits. Other entries belong to other devices: such a tensor stays inert."""
     if not isinstance(metadata, dict) or not all(bit is True for bit in metadata.values()):
-        raise damaged("a tensor's metadata is no mapping of flags that are set")  # torch sets one that is False too
+        raise damaged("a tensor's metadata is not a mapping of flags that are set")  # torch sets one that is False too
     if not metadata.keys() <= {"neg", "conj"}:
         return InertTensor("tensor with metadata", (tensor, metadata))
     conjugate, negative = "conj" in metadata, "neg" in metadata
