@@ -1,11 +1,11 @@
-"""What can be wrong with a file, and the bounds within which this package reads. Owns the words; reads nothing."""
+"""What can be wrong with a file, and the bounds within which this package reads. Reads nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: corrupt: damaged or unfinished. unsafe: would run code, or hides its size. unsupported: valid, but of a kind that is not read here.
-#: shape: the numbers in it do not fit one another.
+#: corrupt: damaged or unfinished. unsafe: would run code, or hides its size.
+#: unsupported: valid, but of a kind that is not read here. shape: the numbers in it do not fit one another.
 KINDS = ("corrupt", "unsafe", "unsupported", "shape")
 
 
