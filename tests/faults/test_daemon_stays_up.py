@@ -289,13 +289,13 @@ def test_row_197_a_user_who_works_in_the_database_stops_nothing_and_loses_nothin
     )
     write_tiny(here.folder / "step_3.pt", 3)
     write_tiny(here.folder / "step_4.pt", 4)
-    assert sorted(here.wait_for_results(3)) == ["step_1.pt", "step_2.pt", "step_4.pt"]
-    here.wait_for_job("failed")
-    kind, reason = here.failures()["step_3.pt"]
-    assert kind == "protocol" and "not this" in reason
-    edit(here, "UPDATE jobs SET state = 'queued', not_before = 'tomorrow', finished_at = NULL WHERE state = 'failed'")
+    wait_until(lambda: "refuses the change: not this" in here.log())
+    wait_until(lambda: here.health().get("state") == "paused")
+    edit(here, "DROP TRIGGER refused")
+    assert sorted(here.wait_for_results(4)) == ["step_1.pt", "step_2.pt", "step_3.pt", "step_4.pt"]
+    edit(here, "UPDATE jobs SET state = 'queued', not_before = 'tomorrow', finished_at = NULL WHERE id = 1")
     write_tiny(here.folder / "step_5.pt", 5)
-    here.wait_for_results(4)
+    here.wait_for_results(5)
     here.assert_sound()
     assert here.stop() == 0
 

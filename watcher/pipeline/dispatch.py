@@ -18,7 +18,6 @@ from evalcore.messages import LaunchSpec, to_json
 from watcher.domain.health import Paused
 from watcher.domain.job import AttemptEnd, Cause, RetryPolicy
 from watcher.domain.timestamps import iso
-from watcher.errors import StoreUnavailable
 from watcher.failpoints import failpoint
 from watcher.launch.devices import Choice, DevicePool
 from watcher.launch.driver import list_gpus
@@ -199,8 +198,6 @@ class Dispatch:
             self._cannot_launch(launch, str(error), now_s)
             del self.live[plan.launch]
             return
-        except StoreUnavailable:
-            raise
         except Exception as error:
             del self.live[plan.launch]
             self._cannot_launch(launch, f"{type(error).__name__}: {error}", now_s)
