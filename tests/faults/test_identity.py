@@ -304,8 +304,9 @@ def test_row_173_what_a_user_does_to_the_database_meanwhile_loses_nothing_and_st
         here.wait_for_results(step)
     here.query_write("CREATE TRIGGER no BEFORE INSERT ON results BEGIN SELECT RAISE(ABORT, 'not now'); END")
     write_tiny(here.folder / "step_90.pt", 90)
-    wait_until(lambda: "not now" in here.log())
+    wait_until(lambda: "not now" in here.failures().get("step_90.pt", ("", ""))[1])
     here.query_write("DROP TRIGGER no")
+    assert here.cli("queue", "retry", "--all").returncode == 0
     here.wait_for_results(step + 1)
     assert process.poll() is None
     assert here.stop() == 0

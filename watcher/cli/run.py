@@ -114,11 +114,12 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import queue
-    from watcher.store.read.results import Wanted, result_rows
+    from watcher.store.read.results import Wanted, count_standing, result_rows
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
-    rows = [row for name in names for row in result_rows(store, Wanted(name, standing=True))]
+    rows = [row for name in names if as_json for row in result_rows(store, Wanted(name, standing=True))]
+    count = count_standing(store, names)
     failures = queue.failures(store, names)
     seen = queue.seen(store, names)
     store.close()
@@ -135,7 +136,7 @@ def _verdict(settings, url: str, as_json: bool) -> None:
         if any(HUGGING_FACE in look_at(run.dir).ignored for run in settings.run):
             hint = "Hugging Face folders are not watched; evaluate one: ckptwatch eval FOLDER --data FILE"
         raise NothingFound(f"there is no checkpoint in {where}", hint=hint)
-    say(f"{len(rows)} result(s) in {shown_url(url)}:  ckptwatch results {db_flag(url)}")
+    say(f"{count} result(s) in {shown_url(url)}:  ckptwatch results {db_flag(url)}")
 
 
 def _show_plan(settings, url: str, as_json: bool) -> None:

@@ -32,7 +32,6 @@ from watcher.settings.schema import LaunchSettings, RunSettings
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
 from watcher.store.write import attempts, launches, queue
-from watcher.store.write.attempts import Held
 from watcher.store.write.claimed import ClaimedCheckpoint
 
 AHEAD = 2  # checkpoints that a launch holds besides the current one: it reads the next file while it computes
@@ -113,12 +112,12 @@ class Dispatch:
         for launch in self.live.values():
             launch.fed = False
 
-    def adopt(self, running: Running, held: Held) -> None:
+    def adopt(self, running: Running, held: attempts.Held) -> None:
         """Take over an attempt of a launch that outlived its daemon."""
         launch = self.live.setdefault(running.plan.launch, OpenLaunch(running, self.settings.launcher, fed=False))
         launch.open[held.attempt.id] = OpenTask(held)
 
-    def end(self, held: Held, end: AttemptEnd) -> None:
+    def end(self, held: attempts.Held, end: AttemptEnd) -> None:
         """Record the end of an attempt that no launch here holds."""
         self.recorder.end(held, end, self.settings.policy, self.settings.unavailable)
 

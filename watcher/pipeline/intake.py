@@ -30,6 +30,7 @@ from watcher.failpoints import failpoint
 from watcher.log import Log
 from watcher.pipeline import run_folder
 from watcher.pipeline.backlog import Backlog
+from watcher.pipeline.gone_names import names_that_are_gone
 from watcher.pipeline.registration import Observation, SidecarWatch, as_checkpoint, settings_digest
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
@@ -190,7 +191,9 @@ class Intake:
             return
         if report.matching:
             self.last_device = report.device
-        self._withdraw_gone(report)
+        if not report.more:
+            gone = names_that_are_gone(self.store, self.run, self.prober.settler.candidates)
+            self.rejected = {path: news for path, news in self.rejected.items() if path not in gone}
         for path, fingerprint in self.sidecars.changed():
             self.prober.settler.observe(path, fingerprint, now_s)
         new = len(report.observations)
@@ -203,17 +206,6 @@ class Intake:
         if not self.rotates:
             self.rotates = True
             runs.mark_rotating(self.store, self.run.name)
-
-    def _withdraw_gone(self, report: ScanReport) -> None:
-        """The rejection of a name (a FIFO, a link, a file that was never readable) goes when the name is gone."""
-        if report.more:
-            return
-        for path in rejections.rejected_by_name(self.store, self.run.name):
-            if "\\udc" in path or path in self.prober.settler.candidates:
-                continue  # the name itself is not UTF-8: it cannot be looked at from what is stored
-            if not os.path.lexists(os.path.join(self.run.dir, path)):
-                rejections.withdraw(self.store, self.run.name, path)
-                self.rejected.pop(path, None)
 
     def _reject(self, rejection: Rejection) -> None:
         path = stored(rejection.path)

@@ -55,7 +55,7 @@ class Recorder:
             if results.record_known(self.store, attempt, move, content, now, run=checkpoint.run) is None:
                 self.log.event("rejected", **facts)
             else:
-                self.log.event("copied", path=checkpoint.shown_path)
+                self.log.event("copied", run=checkpoint.run, path=checkpoint.shown_path)
             return
         failpoint("before_end")
         not_before = iso(now_s + move.pause_s) if move.pause_s else None

@@ -188,9 +188,6 @@ def shown_url(url: str) -> str:
 def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
     said, url = str(error.orig).lower(), shown_url(url)
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
-        remedy = "drop the trigger (SELECT name FROM sqlite_master WHERE type = 'trigger'); the daemon keeps trying"
-        return StoreUnavailable(f"a trigger in the database {url} refuses the change: {error.orig}", hint=remedy)
     if "no such table" in said or "no such view" in said or "undefinedtable" in type(error.orig).__name__.lower():
         remedy = "ckptwatch db migrate creates dropped views again; `ckptwatch db check` names what is missing"
         return EnvironmentProblem(f"the database {url} lacks a table or view: {error.orig}", hint=remedy)

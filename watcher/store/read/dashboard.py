@@ -21,8 +21,13 @@ _RESULT = """
     LEFT JOIN runs u ON u.name = r.run
     LEFT JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint AND c.digest = r.checkpoint_digest
 """
-#: One run on one set as it is defined now; only the newest version of a path.
-_CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0"
+#: One run on one set as it is defined now; only versions that stand, and no means of checkpoints.
+_CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0 AND r.weights IS NULL"
+_OBSERVED = """
+    SELECT r.*, c.id AS checkpoint_id, u.id AS run_id, c.observed_at FROM checkpoints c
+    CROSS JOIN results r JOIN runs u ON u.name = c.run
+    WHERE c.run = :run AND r.run = c.run AND r.checkpoint = c.path AND r.checkpoint_digest = c.digest
+"""  # CROSS JOIN: SQLite then walks the versions in order of their observation, and looks up the result of each
 CURVE_COLUMNS = ("id", "step", "saved_at", "loss", "loss_stderr", "finite", "seq_len", "dtype")
 CHART_COLUMNS = (*CURVE_COLUMNS, "tokens_seen", "logged_val_loss")
 COMPARED_COLUMNS = (*CURVE_COLUMNS, "stride", "tokens", "eval_digest")
@@ -100,17 +105,25 @@ class Pages:
         for cell in self._cells():
             if (runs and cell["run_id"] not in runs) or (eval_set is not None and cell["eval_set"] != eval_set):
                 continue
-            query = f"""SELECT {", ".join(wanted)} FROM results r WHERE {_CELL}
-                        ORDER BY r.step IS NULL, r.step, r.saved_at, r.id"""
-            with self.store.read() as tx:
-                rows = tx.execute(text(query), cell).all()
+            rows = self._points(wanted, cell, "")
             last = [place for place, row in enumerate(rows) if row[1] is None or _next_step(rows, place) != row[1]]
-            kept = rows if len(last) == len(rows) else [rows[place] for place in last]
+            if len(last) < len(rows):  # several files of one step: the one observed last counts
+                observed = "LEFT JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint"
+                rows = self._points(wanted, cell, f"{observed} AND c.digest = r.checkpoint_digest")
+            kept = [rows[place] for place in last] if len(last) < len(rows) else rows
             whole = zip(wanted, zip(*kept, strict=True), strict=True) if kept else ()
             columns = {name: lenient_column(name, values) for name, values in whole}
             if columns:
                 found.append({**cell, "columns": columns})
         return found
+
+    def _points(self, wanted: Sequence[str], cell: Row, join: str) -> Sequence[Any]:
+        """The cell's rows by step; with a join of the checkpoints, those of one step by their observation."""
+        names = ", ".join(f"r.{name}" for name in wanted)
+        order = "coalesce(c.observed_at, r.saved_at), r.id" if join else "r.id"
+        query = f"SELECT {names} FROM results r {join} WHERE {_CELL} ORDER BY r.step IS NULL, r.step, {order}"
+        with self.store.read() as tx:
+            return tx.execute(text(query), cell).all()
 
     def newest_results(self, limit: int) -> list[Row]:
         return self._all(f"{_RESULT} ORDER BY r.id DESC LIMIT :limit", limit=limit)
@@ -128,8 +141,15 @@ class Pages:
         return self._first_of_each("r.finite = 1", "r.loss, r.step, r.id")
 
     def latest(self) -> list[Row]:
-        """The checkpoint saved last of each run and current set, as the view `latest` has it."""
-        return self._first_of_each("1 = 1", "r.saved_at DESC, r.step DESC, r.id DESC")
+        """The result of the version observed last of each run and current set, as the view `latest` has it."""
+        rows = []
+        for cell in self._cells():
+            order = "ORDER BY c.observed_at DESC, r.step DESC, r.id DESC LIMIT 1"
+            newest = self._all(f"{_OBSERVED} AND {_CELL} {order}", **cell)
+            observed_at = newest[0].pop("observed_at") if newest else ""
+            later = f"c.id IS NULL AND r.saved_at > :observed_at AND {_CELL} ORDER BY r.saved_at DESC, r.id DESC"
+            rows += self._all(f"{_RESULT} WHERE {later} LIMIT 1", observed_at=observed_at, **cell) or newest
+        return rows
 
     def _first_of_each(self, where: str, order: str) -> list[Row]:
         query = f"{_RESULT} WHERE {_CELL} AND {where} ORDER BY {order} LIMIT 1"

@@ -45,9 +45,23 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
         query = query.where(r.step >= first)
     if last is not None:
         query = query.where(r.step <= last)
-    query = query.order_by(r.run, r.eval_set, r.step.is_(None), r.step, r.saved_at, r.id)
+    order: Any = r.saved_at
+    if wanted.standing:  # of several files of one step the one observed last comes last
+        c = checkpoints.c
+        same = and_(c.run == r.run, c.path == r.checkpoint, c.digest == r.checkpoint_digest)
+        query, order = query.outerjoin(checkpoints, same), func.coalesce(c.observed_at, r.saved_at)
+    query = query.order_by(r.run, r.eval_set, r.step.is_(None), r.step, order, r.id)
     with store.read() as tx:
         return result_dicts(store, tx.execute(query).mappings())
+
+
+def count_standing(store: Store, of_runs: Sequence[str]) -> int:
+    """How many results of these runs stand on their current sets."""
+    r, e = results.c, eval_sets.c
+    current = and_(e.run == r.run, e.name == r.eval_set, e.digest == r.eval_digest, e.current == 1)
+    query = select(func.count()).select_from(results.join(eval_sets, current))
+    with store.read() as tx:
+        return tx.execute(query.where(r.run.in_(list(of_runs)), r.superseded == 0)).scalar_one()
 
 
 def current_definitions(store: Store) -> set[tuple[str, str, str]]:
@@ -129,7 +143,7 @@ def prunable_facts(store: Store) -> list[Row]:
 
 
 def of_checkpoints(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequence[int]) -> tuple[list[Row], list[Row]]:
-    """(results, failed jobs) of these checkpoints on these sets."""
+    """(standing results, failed jobs) of these checkpoints on these sets."""
     r, c, e, j = results.c, checkpoints.c, eval_sets.c, jobs.c
     same = (r.run == c.run) & (r.checkpoint == c.path) & (r.checkpoint_digest == c.digest)
     same &= (r.model_digest == c.model_digest) | r.model_digest.is_(None)
@@ -138,7 +152,7 @@ def of_checkpoints(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequenc
         select(results)
         .join(checkpoints, same)
         .join(eval_sets, defined)
-        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids))
+        .where(c.id.in_(checkpoint_ids), e.id.in_(set_ids), r.superseded == 0)
     )
     bad = (
         select(c.path.label("checkpoint"), e.name.label("eval_set"), j.state, j.kind, j.reason, j.hint)
@@ -156,7 +170,8 @@ def lowest_elsewhere(store: Store, row: Row) -> Row | None:
     query = (
         select(results)
         .where(r.run == row["run"], r.eval_set == row["eval_set"], r.eval_digest == row["eval_digest"])
-        .where(r.checkpoint_digest != row["checkpoint_digest"], r.finite == 1)
+        .where(r.checkpoint_digest != row["checkpoint_digest"], r.finite == 1, r.superseded == 0)
+        .where(r.weights.is_not_distinct_from(row["weights"]))
         .order_by(r.loss)
         .limit(1)
     )

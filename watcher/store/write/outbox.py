@@ -173,7 +173,8 @@ def best_before(tx: Connection, row: Row, *, lower_step: bool) -> Row | None:
     """The lowest finite loss that was recorded before this row on the same run and set; of lower steps only."""
     where = "AND step < :step" if lower_step else ""
     query = f"""SELECT * FROM results WHERE run = :run AND eval_set = :eval_set AND eval_digest = :eval_digest
-                AND finite = 1 AND superseded = 0 AND id < :id {where} ORDER BY loss, step LIMIT 1"""
+                AND finite = 1 AND superseded = 0
+                AND coalesce(weights, '') = coalesce(:weights, '') AND id < :id {where} ORDER BY loss, step LIMIT 1"""
     if lower_step and row["step"] is None:
         return None
     values = {key: row[key] for key in _KEYS if lower_step or key != "step"}
@@ -181,7 +182,7 @@ def best_before(tx: Connection, row: Row, *, lower_step: bool) -> Row | None:
     return dict(best) if best is not None else None
 
 
-_KEYS = ("run", "eval_set", "eval_digest", "id", "step")
+_KEYS = ("run", "eval_set", "eval_digest", "weights", "id", "step")
 
 
 def place_of(tx: Connection, row: Row) -> Row | None:
