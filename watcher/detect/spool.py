@@ -66,10 +66,15 @@ class Spool:
     def release(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
+    def locate(self, recorded: str) -> Path | None:
+        """The copy that was recorded under this path: there, or in this folder where database and state were moved."""
+        return next((path for path in (Path(recorded), self.folder / Path(recorded).name) if path.exists()), None)
+
     def sweep(self, in_use: set[str]) -> None:
-        """Remove what no unfinished job needs: leftovers of a daemon that died."""
+        """Remove what no unfinished job needs: leftovers of a daemon that died. in_use: recorded paths."""
+        names = {Path(recorded).name for recorded in in_use}
         for entry in os.scandir(self.folder):
-            if entry.path not in in_use:
+            if entry.name not in names:
                 os.unlink(entry.path)
 
 

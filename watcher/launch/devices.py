@@ -6,10 +6,11 @@ read in PCI order, as `launch.devices` are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from watcher.launch.driver import Gpu
+from watcher.launch.driver import Gpu, list_gpus
 from watcher.settings.schema import LaunchSettings
 
 TRAINING_OVER_S = 300.0  # `after_training`: a GPU unused for this long; a trainer that restarts is back before
@@ -42,6 +43,10 @@ class DevicePool:
         self._list_gpus = list_gpus
         self._visible = None if visible is None else parse_visible(visible)
         self._unused: dict[str, _Unused] = {}
+
+    @classmethod
+    def of_this_machine(cls) -> DevicePool:
+        return cls(list_gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def choose(self, settings: LaunchSettings, taken: Collection[str], now_s: float) -> Choice:
         """The devices of the next launch. taken: `devices` of the launches that run."""

@@ -20,7 +20,6 @@ from watcher.domain.job import AttemptEnd, Cause, RetryPolicy
 from watcher.domain.timestamps import iso
 from watcher.failpoints import failpoint
 from watcher.launch.devices import Choice, DevicePool
-from watcher.launch.driver import list_gpus
 from watcher.launch.protocol import CannotLaunch, Launcher, LaunchPlan, Running
 from watcher.log import Log
 from watcher.pipeline.claiming import Claimer, Unavailable
@@ -84,9 +83,7 @@ class Dispatch:
     _not_before_s: float = 0.0
     _leases_due_s: float = 0.0
     _choice: tuple[float, Choice] | None = None
-    _devices: DevicePool = field(
-        default_factory=lambda: DevicePool(list_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")), init=False
-    )
+    _devices: DevicePool = field(default_factory=DevicePool.of_this_machine, init=False)
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.store, self.log)
@@ -191,7 +188,7 @@ class Dispatch:
             spec = {**settings.spec.__dict__, "launch": plan.launch, "device": plan.device, "threads": plan.threads}
             spec["linger_s"] = max(settings.spec.linger_s, LINGER_MIN_S)
             write_atomically(plan.folder.spec, to_json(LaunchSpec(**spec)))
-            launch.write_item(claimed, settings.runs[claimed.run].dir)
+            launch.write_item(claimed, settings.runs[claimed.run].dir, self.state.spool)
             launch.running = settings.launcher.start(plan)
         except (CannotLaunch, OSError) as error:
             self._cannot_launch(launch, str(error), now_s)
@@ -243,7 +240,7 @@ class Dispatch:
                 return
             launch.hold(claimed)
             try:
-                launch.write_item(claimed, self.settings.runs[claimed.run].dir)
+                launch.write_item(claimed, self.settings.runs[claimed.run].dir, self.state.spool)
             except OSError as error:  # a full disk, say: this launch gets nothing more
                 launch.fed = False
                 reason = f"the launch folder cannot be written: {error.strerror}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
 from evalcore.messages import ContractError, Item, Task, from_json, to_json
+from watcher.detect.spool import Spool
 from watcher.domain.job import AttemptEnd, Cause
 from watcher.launch.protocol import Launcher, Running
 from watcher.store.write.attempts import Held, OpenAttempt
@@ -61,14 +62,21 @@ class OpenLaunch:
             attempt = OpenAttempt(job.attempt, job.token, self.id, job.facts)
             self.open[job.attempt] = OpenTask(Held(attempt, claimed, job.eval_set))
 
-    def write_item(self, claimed: ClaimedCheckpoint, run_dir: Path) -> None:
+    def write_item(self, claimed: ClaimedCheckpoint, run_dir: Path, spool: Path) -> None:
         """Hand the checkpoint to the worker. Raises OSError."""
         self.items += 1
         tasks = tuple(Task(job.attempt, job.token, job.eval_set, job.known_contents) for job in claimed.jobs)
         original = os.path.join(run_dir, claimed.path)
-        pinned = claimed.spool_path  # on another host where that one registered it
-        path = pinned if pinned is not None and os.path.exists(pinned) else original
-        item = Item(path, claimed.digest, claimed.size_bytes, tasks, claimed.shown_path, beside=original)
+        # the copy is on another host where that one registered it
+        pinned = Spool(spool, 0).locate(claimed.spool_path) if claimed.spool_path is not None else None
+        item = Item(
+            os.fspath(pinned or original),
+            claimed.digest,
+            claimed.size_bytes,
+            tasks,
+            claimed.shown_path,
+            beside=original,
+        )
         write_atomically(self.folder.item(self.items), to_json(item))
 
     def unstarted_checkpoints(self) -> int:

@@ -14,7 +14,8 @@ def release_pins(store: Store, folder: Path, max_bytes: int) -> None:
     if not any(folder.iterdir()):
         return
     spool = Spool(folder, max_bytes)
-    for checkpoint_id, path in pins.unneeded_pins(store):
-        if Path(path).is_relative_to(folder):
+    for checkpoint_id, recorded in pins.unneeded_pins(store):
+        copy = spool.locate(recorded) or Path(recorded)
+        if copy.is_relative_to(folder):
             pins.keep_pinned(store, checkpoint_id, None)
-            spool.release(Path(path))
+            spool.release(copy)

@@ -58,4 +58,9 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_the_question_leaves_no_lease_and_no_signal_behind",
         ),
     ),
+    209: (
+        "P1",
+        "database and state folder are moved together while copies are pinned",
+        ("test_copies_are_kept_and_found_after_database_and_state_folder_were_moved_together",),
+    ),
 }

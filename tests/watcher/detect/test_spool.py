@@ -17,7 +17,7 @@ from watcher.detect.spool import NotPinned, Spool, should_pin
 
 def refusal(spool: Spool, source: Path | str, digest: str, size: int) -> str:
     with pytest.raises(NotPinned) as caught:
-        spool.pin(str(source), digest, size)
+        spool.pin(str(source), "v1", digest, size)
     return str(caught.value)
 
 
@@ -25,14 +25,29 @@ def test_a_pinned_copy_has_the_digest_or_is_not_made(tmp_path: Path) -> None:
     source = checkpoints.save_rosellm(tmp_path / "a.pt", step=1)
     (tmp_path / "spool").mkdir()
     spool, size = Spool(tmp_path / "spool", 10 << 20), source.stat().st_size
-    copy = spool.pin(str(source), probe(source).digest, size)
+    copy = spool.pin(str(source), "v1", probe(source).digest, size)
     assert copy.read_bytes() == source.read_bytes() and source.stat().st_nlink == 1
     progress: list[tuple[int, int]] = []
     with pytest.raises(NotPinned, match="it changed while it was copied"):
-        spool.pin(str(source), "sha256:" + "0" * 64, size, lambda *numbers: progress.append(numbers))
+        spool.pin(str(source), "v2", "sha256:" + "0" * 64, size, lambda *numbers: progress.append(numbers))
     assert all(0 < done <= total == size for done, total in progress)
     spool.sweep({str(copy)})
     assert list((tmp_path / "spool").iterdir()) == [copy]
+
+
+def test_copies_are_kept_and_found_after_database_and_state_folder_were_moved_together(tmp_path: Path) -> None:
+    source = checkpoints.save_rosellm(tmp_path / "a.pt", step=1)
+    before, after = tmp_path / "before" / "spool", tmp_path / "after" / "spool"
+    before.mkdir(parents=True)
+    recorded = str(Spool(before, 10 << 20).pin(str(source), "v1", probe(source).digest, source.stat().st_size))
+    (before.parent / "spool" / "leftover.pt").write_bytes(b"x")
+    before.parent.rename(after.parent)
+    moved = Spool(after, 10 << 20)
+    moved.sweep({recorded})
+    assert [path.name for path in after.iterdir()] == ["v1.pt"]
+    assert moved.locate(recorded) == after / "v1.pt"
+    moved.release(after / "v1.pt")
+    assert moved.locate(recorded) is None
 
 
 def test_the_refusal_names_the_real_reason(tmp_path: Path) -> None:
@@ -66,7 +81,7 @@ def test_a_file_is_pinned_across_file_systems(tmp_path: Path) -> None:
         (tmp_path / "spool").mkdir()
         size, progress = source.stat().st_size, []
         copy = Spool(tmp_path / "spool", 10 << 20).pin(
-            str(source), probe(source).digest, size, lambda *numbers: progress.append(numbers)
+            str(source), "v1", probe(source).digest, size, lambda *numbers: progress.append(numbers)
         )
         assert copy.read_bytes() == source.read_bytes()
         assert progress[0] == (size, size)
