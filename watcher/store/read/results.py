@@ -146,7 +146,7 @@ def of_checkpoints(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequenc
     """(standing results, failed jobs) of these checkpoints on these sets."""
     r, c, e, j = results.c, checkpoints.c, eval_sets.c, jobs.c
     same = (r.run == c.run) & (r.checkpoint == c.path) & (r.checkpoint_digest == c.digest)
-    same &= (r.model_digest == c.model_digest) | r.model_digest.is_(None)
+    same &= (r.model_digest == c.model_digest) | (r.model_digest.is_(None) & (r.superseded == 0))
     defined = (e.run == r.run) & (e.name == r.eval_set) & (e.digest == r.eval_digest)
     good = (
         select(results)
