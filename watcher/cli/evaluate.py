@@ -41,13 +41,13 @@ def command(
     from watcher.state.folder import StateFolder, default_database
     from watcher.store.read import results
 
-    found = read_all(list(checkpoints))
+    files = read_all(list(checkpoints))
     settings = load(flags, {**given, "folder": None})
     if not settings.eval:
         raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
     if selfcheck:
         settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
-    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in found]))
+    folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in files]))
     run_name = given.get("run_name") or default_run_name(os.fspath(folder))
     url = usable_database(default_database(settings.store.url, folder))
     state = StateFolder.of_database(url, settings.store.state_dir)
@@ -62,7 +62,7 @@ def command(
         line = ProgressLine()
         try:
             launcher = make_launcher(settings)
-            done = evaluate_files(owned.store, owned.state, settings, found, run_name, log, launcher, line, again=again)
+            done = evaluate_files(owned.store, owned.state, settings, files, run_name, log, launcher, line, again=again)
             rows, failed = results.of_checkpoints(owned.store, done.checkpoint_ids, done.set_ids)
             others = {row["id"]: results.lowest_elsewhere(owned.store, row) for row in rows}
         finally:

@@ -105,10 +105,10 @@ def _since(rows: list[dict[str, Any]], since: str | None) -> list[dict[str, Any]
     if since.isdigit():
         return [row for row in rows if row["step"] is not None and row["step"] >= int(since)]
     try:
-        said = datetime.fromisoformat(since)
+        time = datetime.fromisoformat(since)
     except ValueError:
         raise UsageError(
             f"--since {since}: neither a step nor a time", hint="--since 5000, --since 2026-01-31T12:00Z"
         ) from None
-    at = iso((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+    at = iso((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     return [row for row in rows if row["evaluated_at"] >= at]

@@ -41,7 +41,7 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
         raise NothingFound(f"there is no data file {absent[0]}", hint="ckptwatch data sniff PATH shows what a file is")
     chosen = given or data_nearby([Path(), Path("data"), Path(folder), Path(folder).absolute().parent])[:1]
     sniffed = _sniff(chosen)
-    text = compose(discovery, chosen, out.absolute().parent, {path: one["kind"] for path, one in sniffed.items()})
+    text = compose(discovery, chosen, out.absolute().parent, {path: facts["kind"] for path, facts in sniffed.items()})
     if not as_json:
         _show(discovery, chosen, sniffed)
     if not yes and sys.stdin.isatty() and not click.confirm(f"Write {out}?", default=True, err=True):
@@ -66,8 +66,8 @@ def _sniff(paths: list[Path]) -> dict[str, dict[str, Any]]:
         return {}
     try:
         with ProgressLine() as line:
-            found = run_data_command("sniff", [str(path) for path in paths], [], report_progress=line)
-            return {str(path): one for path, one in zip(paths, found, strict=True)}
+            answers = run_data_command("sniff", [str(path) for path in paths], [], report_progress=line)
+            return {str(path): answer for path, answer in zip(paths, answers, strict=True)}
     except EnvironmentProblem as problem:
         say(f"note: the data was not read: {problem.cause}")
         return {}
@@ -87,8 +87,8 @@ def _write(out: Path, text: str) -> None:
 def _plain(out: Path, discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    found = asdict(discovery) | {"dir": str(discovery.dir), "include": list(discovery.include)}
-    return {"file": str(out), "found": found, "data": [sniffed.get(str(path), {"path": str(path)}) for path in data]}
+    facts = asdict(discovery) | {"dir": str(discovery.dir), "include": list(discovery.include)}
+    return {"file": str(out), "found": facts, "data": [sniffed.get(str(path), {"path": str(path)}) for path in data]}
 
 
 def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
@@ -103,22 +103,22 @@ def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) 
     for why, count in discovery.ignored.items():
         say(f"  {count} ignored: {why}")
     if discovery.readable is not None:
-        one = discovery.readable
-        step = f"step {one['step']} ({one['step_source']})" if one["step"] is not None else "no step"
+        newest = discovery.readable
+        step = f"step {newest['step']} ({newest['step_source']})" if newest["step"] is not None else "no step"
         say(
-            f"  newest readable: {printable(one['checkpoint'])}: {one['family']}, "
-            f"{one['parameters']:,} parameters, {step}"
+            f"  newest readable: {printable(newest['checkpoint'])}: {newest['family']}, "
+            f"{newest['parameters']:,} parameters, {step}"
         )
-        if one["family"] == "unknown":
+        if newest["family"] == "unknown":
             say("  unknown model family: set [model] factory, or see `ckptwatch inspect`")
     if discovery.trouble:
         say(f"  {printable(discovery.trouble)}")
     for path in data:
-        one = sniffed.get(str(path))
-        words = f"{one['label']}, {size(one['bytes'])}" if one else "not read"
-        words += f", {one['tokens']:,} tokens" if one and one["tokens"] is not None else ""
+        facts = sniffed.get(str(path))
+        words = f"{facts['label']}, {size(facts['bytes'])}" if facts else "not read"
+        words += f", {facts['tokens']:,} tokens" if facts and facts["tokens"] is not None else ""
         say(f"{printable(str(path))}: {printable(words)}")
-        for problem in one["problems"] if one else ():
+        for problem in facts["problems"] if facts else ():
             say(f"  problem: {printable(problem)}")
     if not data:
         say("no validation data found nearby: give --data FILE")

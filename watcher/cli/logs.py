@@ -32,7 +32,10 @@ def command(flags: Globals, job: int, follow: bool, as_json: bool, db: str | Non
     row = questions.job_launch(store, job)
     if row is None:
         near = nearest_number(job, questions.job_ids(store))
-        raise NothingFound(f"there is no job {job}", hint=f"the nearest is {near}" if near else "ckptwatch queue list")
+        raise NothingFound(
+            f"there is no job {job}",
+            hint=f"the nearest is {near}: ckptwatch logs {near}" if near else "ckptwatch queue list",
+        )
     if row["folder"] is None and not follow:
         raise NothingFound(f"job {job} is {row['state']} and was never launched", hint="ckptwatch status")
     if as_json:

@@ -30,7 +30,9 @@ class Globals:
         if self.config_file is not None:
             if os.path.isdir(self.config_file):
                 inside = os.path.join(self.config_file, DEFAULT_FILE)
-                raise ConfigError(f"-c {self.config_file} is a folder, not a settings file", hint=f"-c {inside}")
+                raise ConfigError(
+                    f"-c {self.config_file} is a folder, not a settings file", hint=f"ckptwatch -c {inside} ..."
+                )
             return Path(self.config_file)
         return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
 

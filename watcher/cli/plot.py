@@ -47,7 +47,7 @@ def command(
         print_json([_plain(curve) for curve in curves])
         return
     series = series_of(curves, x, y)
-    if not any(one.xs for one in series):
+    if not any(line.xs for line in series):
         raise NothingFound(f"no result has {VALUES[y]} by {x}", hint="ckptwatch plot --by step, or ckptwatch results")
     if out is None:
         from watcher.cli.showing import in_colour
@@ -61,9 +61,9 @@ def command(
         _write(series, x, y, Path(out), log)
     for words in notes:
         say(f"note: {words}")
-    for one in series:
-        if one.diverged:
-            say(f"note: {one.name} has no finite value at {', '.join(f'{at:g}' for at in one.diverged[:10])}")
+    for line in series:
+        if line.diverged:
+            say(f"note: {line.name} has no finite value at {', '.join(f'{at:g}' for at in line.diverged[:10])}")
 
 
 def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...]) -> tuple[list, list[str]]:
@@ -106,7 +106,7 @@ def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
         if out.suffix == ".html":
             from watcher.report.plot_page import render
 
-            title = "ckptwatch: " + ", ".join(dict.fromkeys(one.name for one in series))
+            title = "ckptwatch: " + ", ".join(dict.fromkeys(line.name for line in series))
             temporary = out.with_name(f".{out.name}.{os.getpid()}")
             temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
             os.replace(temporary, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
+from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option, print_json, say
 from watcher.domain.checkpoint import printable
 from watcher.errors import LockHeld, NothingFound
 
@@ -103,7 +103,10 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
         if refused := [job for job in chosen if job not in possible]:
             row = job_launch(store, refused[0])
             cause = f"job {refused[0]} is {row['state']}: {action} is for {_FOR[action]}" if row else ""
-            raise NothingFound(cause or f"there is no job {refused[0]}", hint="ckptwatch queue list [--failed]")
+            raise NothingFound(
+                cause or f"there is no job {refused[0]}",
+                hint=f"ckptwatch queue list{' --failed' * (action == 'retry')} {db_flag(url)}",
+            )
     finally:
         store.close()
     try:

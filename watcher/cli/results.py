@@ -91,11 +91,11 @@ def show_best(store: Any, rows: list[dict], form: str) -> None:
     from watcher.report.comparison import CONFIDENCE
     from watcher.store.read.results import KeptWindows
 
-    found = curves.best_of_each(rows, KeptWindows(store))
-    if not found:
+    bests = curves.best_of_each(rows, KeptWindows(store))
+    if not bests:
         raise NothingFound("no result has a finite loss", hint="ckptwatch results shows all of them")
-    show_results([best.row for best in found], form)
-    for best in found:
+    show_results([best.row for best in bests], form)
+    for best in bests:
         where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}"
         if best.difference is None:
             say(f"{where}: step {best.row['step']} has the lowest loss; no earlier step equals it within noise")

@@ -82,7 +82,9 @@ def _unit(flags: Globals, for_user: bool, as_user: str | None) -> tuple[Unit, Pa
         try:
             pwd.getpwnam(as_user)
         except KeyError:
-            raise UsageError(f"there is no user {as_user!r} on this machine", hint="getent passwd") from None
+            raise UsageError(
+                f"there is no user {as_user!r} on this machine", hint="--as with a name from `getent passwd`"
+            ) from None
     given = flags.settings_file()
     usual = _user_config() / "ckptwatch/ckptwatch.toml" if for_user else SYSTEM_CONFIG
     config = given.absolute() if given is not None else usual

@@ -47,9 +47,9 @@ class ProgressLine:
         at_s = time.monotonic()
         if self._silent or (at_s - self._at_s < 0.1 and now.phase == self._phase):
             return
-        self._at_s, self._phase, said = at_s, now.phase, asdict(now)
+        self._at_s, self._phase, record = at_s, now.phase, asdict(now)
         room = shutil.get_terminal_size((80, 24)).columns - 1  # a line that wraps could not be written over
-        line = " ".join(filter(None, (progress.words(said, time.time()), progress.bar(progress.share(said), 12))))
+        line = " ".join(filter(None, (progress.words(record, time.time()), progress.bar(progress.share(record), 12))))
         self._write(line[:room])
 
     def end(self) -> None:

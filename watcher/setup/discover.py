@@ -58,7 +58,7 @@ def look_at(folder: Path) -> Discovery:
 
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
     """Files that are named like validation data in these folders, the likeliest first."""
-    found: list[tuple[int, str, Path]] = []
+    files: list[tuple[int, str, Path]] = []
     for folder in dict.fromkeys(path.absolute() for path in folders):
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -68,8 +68,8 @@ def data_nearby(folders: Sequence[Path]) -> list[Path]:
             stem, suffix = os.path.splitext(entry.name.lower())
             rank = next((rank for rank, word in enumerate(("val", "valid", "test", "eval")) if word in stem), None)
             if rank is not None and suffix in DATA_SUFFIXES and entry.is_file():
-                found.append((rank, entry.name, folder / entry.name))
-    return [path for _, _, path in sorted(found)]
+                files.append((rank, entry.name, folder / entry.name))
+    return [path for _, _, path in sorted(files)]
 
 
 def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:

@@ -52,13 +52,13 @@ def runs(settings: Settings, now_s: float) -> Iterator[Finding]:
 def data(settings: Settings) -> Iterator[Finding]:
     for entry in settings.eval:
         for given in entry.data:
-            found = glob.glob(given, recursive=True) if glob.has_magic(given) else [given]
-            unreadable = [path for path in found if not os.access(path, os.R_OK)]
-            if not found or unreadable:
+            paths = glob.glob(given, recursive=True) if glob.has_magic(given) else [given]
+            unreadable = [path for path in paths if not os.access(path, os.R_OK)]
+            if not paths or unreadable:
                 words = f"{(unreadable or [given])[0]} does not exist or cannot be read"
                 yield Finding(f"eval {entry.name}", "problem", words, "correct `data`; ckptwatch data sniff PATH")
             else:
-                yield Finding(f"eval {entry.name}", "ok", f"{len(found)} file(s)")
+                yield Finding(f"eval {entry.name}", "ok", f"{len(paths)} file(s)")
 
 
 def tokenizers(settings: Settings) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def tokenizers(settings: Settings) -> Iterator[Finding]:
     nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
     python = os.fspath(settings.launch.python) if settings.launch.python else None
     try:
-        found = (
+        answers = (
             list(run_data_command("tokenizer", names, (), python, given=nowhere | {"NO_PROXY": "", "no_proxy": ""}))
             if names
             else []
@@ -76,13 +76,15 @@ def tokenizers(settings: Settings) -> Iterator[Finding]:
     except EnvironmentProblem as problem:
         yield Finding("tokenizer", "warning", f"could not be checked: {problem.cause}", problem.hint)
         return
-    for one in found:
-        if one["problem"] is None:
-            yield Finding("tokenizer", "ok", f"{one['tokenizer']}: {one['vocab_size']} ids, found on this machine")
-        elif "not known" in one["problem"]:
-            yield Finding("tokenizer", "problem", one["problem"], one["hint"])
+    for tokenizer in answers:
+        if tokenizer["problem"] is None:
+            yield Finding(
+                "tokenizer", "ok", f"{tokenizer['tokenizer']}: {tokenizer['vocab_size']} ids, found on this machine"
+            )
+        elif "not known" in tokenizer["problem"]:
+            yield Finding("tokenizer", "problem", tokenizer["problem"], tokenizer["hint"])
         else:
-            words = f"the ranks of {one['tokenizer']} are not on this machine: the first job downloads them"
+            words = f"the ranks of {tokenizer['tokenizer']} are not on this machine: the first job downloads them"
             fix = "offline: set TIKTOKEN_CACHE_DIR to their folder, or tokenizer to a .tiktoken or tokenizer.json file"
             yield Finding("tokenizer", "note", words, fix)
 

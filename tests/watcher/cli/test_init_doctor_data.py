@@ -46,7 +46,7 @@ def test_init_overwrites_nothing_without_force(ckptwatch, tmp_path):
     assert said.status == 2
     assert (tmp_path / "ckptwatch.toml").read_text() == "mine"
     assert ckptwatch("init", "out", "--yes", "--force").status == 0
-    assert load_settings(tmp_path / "ckptwatch.toml").run[0].name == "out"
+    assert load_settings(tmp_path / "ckptwatch.toml").run[0].dir == tmp_path / "out"
 
 
 def test_init_finds_checkpoints_in_subfolders_and_names_sets_apart(ckptwatch, tmp_path):
@@ -100,7 +100,7 @@ def test_doctor_finds_this_machine_fit_and_reports_every_subject(ckptwatch, tmp_
         "devices",
         "extras",
     } <= set(checks)
-    assert checks["run out"]["level"] in ("ok", "note")
+    assert checks[f"run {tmp_path.name}"]["level"] in ("ok", "note")
     assert checks["eval val"]["level"] == "ok"
     assert all(finding["fix"] for finding in said.json if finding["level"] != "ok")
     assert said.status == (7 if any(finding["level"] == "problem" for finding in said.json) else 0)
