@@ -109,14 +109,14 @@ def parameter_of(name: str, args: tuple[Any, ...]) -> Any:
     if len(args) not in PARAMETER_FUNCTIONS[name]:
         raise damaged("a parameter is rebuilt from the wrong number of arguments")
     tensor = args[0]
-    if isinstance(tensor, InertObject):
-        return InertTensor(name, args)
-    if not isinstance(tensor, TensorRef):
+    if not isinstance(tensor, (TensorRef, InertObject)):
         raise damaged("a parameter is made of something that is not a tensor")
-    _demand_gradient(args[1], tensor.dtype)
+    _demand_gradient(args[1], tensor.dtype if isinstance(tensor, TensorRef) else "float32")
     _demand_hooks(args[2])
     if len(args) == 4:
         _demand_harmless(args[3])
+    if isinstance(tensor, InertObject):
+        return InertTensor(name, args)
     return tensor
 
 

@@ -174,6 +174,7 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
         (tensor("0", shape=(1 << 32, 1 << 32), stride=(0, 0)), "shape"),  # 2^64 elements
         (tensor("0") + b"}b", "unsafe"),
         (b"}}\x85\x85Ns", "corrupt"),  # a mapping within a tuple as a key
+        (call("torch._utils", "_rebuild_parameter", tuple_of(b"cmylib\nf\n)R", b"N", b"N")), "corrupt"),
         (b"\x8fNNs", "corrupt"),  # an item set on a set
         (b"\x8f(Ne", "corrupt"),
         (b"\x8f}b", "unsafe"),
