@@ -81,7 +81,7 @@ def test_two_daemons_share_one_queue_and_one_that_is_killed_loses_and_doubles_no
     assert server.query(store_url, DOUBLED) == []
     assert server.query(store_url, "SELECT state, count(*) FROM jobs GROUP BY state") == [("succeeded", 80)]
     assert server.query(store_url, "SELECT count(*) FROM attempts WHERE outcome IS NULL") == [(0,)]
-    workers = server.query(store_url, "SELECT DISTINCT home FROM launches")
+    workers = server.query(store_url, "SELECT DISTINCT instance_id FROM launches")
     assert len(workers) == 2, "both took part"
     assert sites[1].stop() == 0
 
