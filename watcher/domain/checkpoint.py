@@ -13,22 +13,24 @@ __all__ = [
     "step_from_name", "stored",
 ]  # fmt: skip
 
+#: What a run takes by default: the names under which torch.save's files are usually kept.
+DEFAULT_INCLUDE = ("*.pt", "*.pth", "*.ckpt")
 #: Files a trainer writes beside its model: optimizer, scheduler, random state, temporary names.
 IGNORED_NAMES = (
     "optim.pt",
     "optim_*.pt",
-    "optimizer*.pt",
+    "optimizer*.pt*",
     "*optim_states.pt",
     "distrib_optim.pt",
-    "scheduler*.pt",
-    "scaler.pt",
+    "scheduler*.pt*",
+    "scaler.pt*",
     "rng*.pt*",
     "train.pt",
     "recipe_state*.pt",
     "adapter_model.pt",
     "meta.pt",
     "common.pt",
-    "dataloader*.pt",
+    "dataloader*.pt*",
     "training_args.bin",
     "*.tmp*",
     ".*",

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from watcher.domain.checkpoint import NamePattern
+from watcher.domain.checkpoint import DEFAULT_INCLUDE, NamePattern
 from watcher.domain.ready_marker import ReadyMarker
 from watcher.settings.section import INT64_MAX, SECONDS_MAX, Section
 
@@ -23,7 +23,9 @@ class RunSettings(Section):
         description="Name in the results; by default the folder's, or its parent's where that is `out`, say.",
     )
     dir: Path = Field(description="Folder in which the trainer saves its checkpoints. Never written to.")
-    include: tuple[str, ...] = Field(("*.pt",), description="Globs relative to `dir`; `**/*.pt` includes subfolders.")
+    include: tuple[str, ...] = Field(
+        DEFAULT_INCLUDE, description="Globs relative to `dir`; `**/*.pt` includes subfolders."
+    )
     exclude: tuple[str, ...] = Field((), description="Globs to ignore, in addition to the built-in ignore list.")
     settle_s: float = Field(2.0, gt=0, le=3600, description="Seconds without a change before the file is read.")
     scan_s: float = Field(

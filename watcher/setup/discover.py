@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from watcher.detect.observation import is_hugging_face
-from watcher.domain.checkpoint import HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
+from watcher.domain.checkpoint import DEFAULT_INCLUDE, HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
 from watcher.settings.template import path_from, toml_value
 
 WALK_MAX = 20_000
@@ -26,7 +26,7 @@ class Discovery:
     """What a folder holds. include: the globs that find it. readable: facts of the newest file that could be read."""
 
     dir: Path
-    include: tuple[str, ...] = ("*.pt",)
+    include: tuple[str, ...] = DEFAULT_INCLUDE
     files: int = 0
     bytes: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
@@ -41,10 +41,11 @@ def look_at(folder: Path) -> Discovery:
     if not folder.is_dir():
         discovery.trouble = "the folder does not exist yet; the daemon waits for it"
         return discovery
-    names = _candidates(folder, NamePattern(("*.pt",)), discovery)
+    names = _candidates(folder, NamePattern(DEFAULT_INCLUDE), discovery)
     if not names:
-        names = _candidates(folder, NamePattern(("**/*.pt",)), discovery)
-        discovery.include = ("**/*.pt",) if names else ("*.pt",)
+        below = tuple(f"**/{glob}" for glob in DEFAULT_INCLUDE)
+        names = _candidates(folder, NamePattern(below), discovery)
+        discovery.include = below if names else DEFAULT_INCLUDE
     discovery.files, discovery.bytes = len(names), sum(size for _, size, _ in names)
     names.sort(key=lambda entry: entry[2], reverse=True)
     for name, _, _ in names[:3]:  # the newest may be half written

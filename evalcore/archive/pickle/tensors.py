@@ -139,8 +139,9 @@ def typed_of(args: tuple[Any, ...]) -> Any:
 
 def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertTensor:
     """torch's neg and conj bits. Other entries belong to other devices: such a tensor stays inert."""
-    if not isinstance(metadata, dict) or not all(bit is True for bit in metadata.values()):
-        raise damaged("a tensor's metadata is not a mapping of flags that are set")  # torch sets one that is False too
+    # torch sets a bit whose flag is False too: such a file is refused
+    if not isinstance(metadata, dict) or not all(type(k) is str and v is True for k, v in metadata.items()):
+        raise damaged("a tensor's metadata is not a mapping of names to flags that are set")
     if not metadata.keys() <= {"neg", "conj"}:
         return InertTensor("tensor with metadata", (tensor, metadata))
     conjugate, negative = "conj" in metadata, "neg" in metadata

@@ -180,6 +180,15 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
         (b"\x8f}b", "unsafe"),
         (b"cbuiltins\nset\n)R(N\x90", "corrupt"),
         (b"}}b", "unsafe"),  # a plain dict has no attributes
+        (
+            call(
+                "torch._utils", "_rebuild_tensor_v2",
+                tuple_of(
+                    persistent("0"), number(0), tuple_of(number(2)), tuple_of(number(1)), b"\x89", b"}", b"}N\x88s"
+                ),
+            ),
+            "corrupt",  # metadata under a key that is not text
+        ),
     ],
 )  # fmt: skip
 def test_what_torch_refuses_for_cause_is_refused(tmp_path, value, kind):

@@ -56,7 +56,7 @@ def test_init_finds_checkpoints_in_subfolders_and_names_sets_apart(ckptwatch, tm
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "val.txt").write_text("some text to measure on\n" * 50)
     said = ckptwatch("init", "out", "--data", "a/val.txt", "--data", "b/val.txt", "--json", "--yes")
-    assert said.json["found"]["include"] == ["**/*.pt"]
+    assert said.json["found"]["include"] == ["**/*.pt", "**/*.pth", "**/*.ckpt"]
     assert [one["kind"] for one in said.json["data"]] == ["text", "text"]
     settings = load_settings(tmp_path / "ckptwatch.toml")
     assert [entry.name for entry in settings.eval] == ["val", "val-2"]
@@ -100,7 +100,7 @@ def test_doctor_finds_this_machine_fit_and_reports_every_subject(ckptwatch, tmp_
         "devices",
         "extras",
     } <= set(checks)
-    assert checks[f"run {tmp_path.name}"]["level"] in ("ok", "note")
+    assert checks["run out"]["level"] in ("ok", "note")
     assert checks["eval val"]["level"] == "ok"
     assert all(finding["fix"] for finding in said.json if finding["level"] != "ok")
     assert said.status == (7 if any(finding["level"] == "problem" for finding in said.json) else 0)
