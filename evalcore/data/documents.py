@@ -126,11 +126,11 @@ def _are_ids(value: Any) -> bool:
 
 def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
     if path.name.lower().endswith(".gz"):
-        return gzip.open(raw, "rt", encoding="utf-8", newline="\n")
+        return gzip.open(raw, "rt", encoding="utf-8-sig", newline="\n")
     if path.name.lower().endswith(".zst"):
         try:
             import zstandard
         except ImportError:
             raise DataError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
-        return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8", newline="\n")
+        return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8-sig", newline="\n")
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")

@@ -36,6 +36,9 @@ def against_uint16(path: Path, size: int) -> Evidence | None:
         return None  # never filled: refused for every type when the stream is opened
     if size >= _MIN_TEXT_BYTES and all(_is_text(block, number > 0) for number, block in enumerate(blocks)):
         return Evidence(None, "its bytes are UTF-8 text")
+    counted = _counted_header(blocks[0], size)
+    if counted is not None:
+        return counted
     if size % 2:
         return Evidence("uint8" if _is_bytes(blocks) else None, f"{size} bytes are an odd number")
     halves = np.concatenate([block[: len(block) // 2 * 2].view("<u2") for block in blocks])
@@ -70,6 +73,19 @@ def _is_text(block: np.ndarray, cut: bool) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _counted_header(block: np.ndarray, size: int) -> Evidence | None:
+    """A header that holds the number of the tokens after it: of 4, 8, 16 or 256 * 4 bytes."""
+    for header in (4, 8, 16, 1024):
+        if size - header < 128 or len(block) < header:
+            continue
+        numbers = block[: min(header, 64)].view("<i4")
+        for width in (2, 4):
+            count = (size - header) // width
+            if (size - header) % width == 0 and count in numbers.tolist():
+                return Evidence(None, f"its first {header} bytes count the {count} tokens after them, as a header does")
+    return None
 
 
 def _wide(halves: np.ndarray, size: int) -> Evidence | None:

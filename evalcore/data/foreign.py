@@ -36,6 +36,8 @@ _HEADS = (
     (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch file of the older format", "name a data file"),
     (b"GGUF", "a GGUF model file", "name a data file"),
 )
+#: whole files that a failed download leaves, in lower case
+_ERROR_PAGES = (b"404: not found", b"not found", b"entry not found", b"access denied", b"forbidden")
 _COMPRESSED = {b"\x28\xb5\x2f\xfd": (".jsonl.zst", ".ndjson.zst"), b"\x1f\x8b\x08": (".jsonl.gz", ".ndjson.gz")}
 
 
@@ -54,6 +56,10 @@ def refuse_download(path: Path, head: bytes) -> None:
     """Raise DataError for what stands in the place of a file that was never fetched, whatever its name."""
     if head.startswith(b"version https://git-lfs"):
         raise DataError(f"{path} is a Git LFS pointer, not the file itself", "fetch the file with: git lfs pull")
+    if head.startswith((b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")):
+        raise DataError(f"{path} is a git-annex pointer, not the file itself", "fetch the file with: git annex get")
+    if head.strip().lower() in _ERROR_PAGES:
+        raise DataError(f"{path} holds the words of a failed download", "download the file again")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")):
         raise DataError(

@@ -6,6 +6,7 @@ Owns which of them a file is. Text in disguise, a table or JSON under a plain na
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 
 AS_TEXT = "--format text (`format` in the settings) measures it as it is"
+#: at least 16 whole numbers and nothing else
+_NUMBERS = re.compile(rb"\s*(?:\d+[\s,]+){15,}\d*\s*")
 _LINE_BYTES = 16 << 20
 _WHOLE_BYTES = 16 << 20
 
@@ -33,6 +36,11 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
         raise DataError(
             f"{path} is a table of columns, not a text",
             f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
+        )
+    if kind != "json" and not is_declared and _NUMBERS.fullmatch(head):
+        raise DataError(
+            f"{path} holds numbers alone, as token ids are written",
+            f"save them as one array: numpy.save('val.npy', ids.astype('uint32')); {AS_TEXT}",
         )
     if kind == "json" or not is_declared:
         holds = _json_kind(path, kind == "json")

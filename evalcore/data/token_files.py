@@ -77,6 +77,8 @@ def _refuse_other_than_uint16(path: Path, size: int) -> None:
             remedy = f"give --token-dtype {evidence.token_dtype}"
         elif "text" in evidence.reason:
             remedy = "give --format text with --tokenizer, or name it .txt"
+        elif "header" in evidence.reason:
+            remedy = "write its ids without that header, best with numpy.save"
         else:
             remedy = "write it again as little-endian uint16 or uint32"
         raise DataError(

@@ -71,7 +71,10 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
     ]
     if faults:
         reason = f"the state dict does not fit a {plan.family} model of its configuration; " + "; ".join(faults)
-        raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
+        hint = "check that the configuration belongs to this checkpoint"
+        if extra:
+            hint += f"; a model with parts that {plan.family} does not have needs model.factory"
+        raise CheckpointError("shape", reason, hint)
 
 
 def _is_computed(name: str, tensor: TensorRef) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.archive.meaning.fields import EPSILON
+from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import block_names
 from evalcore.models.llama import Llama, LlamaShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
@@ -59,7 +59,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         epsilon=number_of(config, EPSILON, 1e-5),
         attention_bias=False,
         mlp_bias=False,
-        tied=is_tied(state, _EMBEDDING, _HEAD, False),
+        tied=is_tied(state, _EMBEDDING, _HEAD, any(flag(config, name, False) for name in TYING)),
         rope=(("type", "default"), ("theta", number(config, "rope_theta", 10000.0))),
         adjacent=True,
     )

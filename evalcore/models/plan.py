@@ -85,7 +85,8 @@ def matrix_shape(state: Mapping[str, Shaped], name: str) -> tuple[int, int]:
 def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:
     """Width of one head. Raises CheckpointError `shape` where the heads do not divide the width."""
     if width % heads:
-        raise CheckpointError("shape", f"config.{heads_name} = {heads} does not divide config.{width_name} = {width}")
+        reason = f"config.{heads_name} = {heads} does not divide config.{width_name} = {width}"
+        raise CheckpointError("shape", reason, f"correct {heads_name} through [model] config or --model-config FILE")
     return width // heads
 
 

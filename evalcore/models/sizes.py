@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, EPSILON, SIZES, TYING
+from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, EPSILON, SIZES, TYING
 from evalcore.models.plan import CheckpointError, Shaped, demand_layers, demand_shape, heads_of, matrix_shape
-from evalcore.models.values import number_of, whole
+from evalcore.models.values import flag, number_of, whole
 
 #: fields that every GPT-2 shaped family understands here, by any of their names
 COMMON = frozenset(name for names in SIZES.values() for name in names) | {
@@ -21,7 +21,6 @@ COMMON = frozenset(name for names in SIZES.values() for name in names) | {
 _PADDED_MAX = 512
 _BIASES = ("use_bias", "qkv_bias", "attention_bias", "attn_bias", "mlp_bias", "linear_bias")
 _KV_HEADS = ("n_kv_head", "n_kv_heads", "num_kv_heads", "num_key_value_heads")
-_ALWAYS = ("pre_norm", "prenorm", "norm_first", "causal", "is_causal")
 #: values that describe what every GPT-2 shaped family does
 _WORDS = {
     ("norm", "norm_type", "norm_layer", "normalization"): ("layernorm", "layer_norm", "ln"),
@@ -82,7 +81,7 @@ def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[s
     """Fields whose values describe what every GPT-2 shaped decoder does."""
     known = {name for name in _BIASES if config.get(name) is bias}
     known |= {name for name in _KV_HEADS if config.get(name) == sizes.heads}
-    known |= {name for name in _ALWAYS if config.get(name) is True}
+    known |= {name for name in ALWAYS if flag(config, name, True)}
     known |= {name for name in ("head_dim", "head_size") if config.get(name) == sizes.width // sizes.heads}
     return known | {
         name for names, values in _WORDS.items() for name in names if str(config.get(name)).lower() in values

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, unknown_fields
+from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, unknown_fields
 from evalcore.models.plan import CheckpointError
 
 _CORRECT = "correct it through [model] config or --model-config FILE"
@@ -103,5 +103,9 @@ def refuse_unknown(family: str, config: Mapping[str, Any], known: Iterable[str],
         fields = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         reason = f"the configuration says {fields}{more}, which a {family} model does not have"
-        hint = f"{_FACTORY}; or, where it does not change the forward pass, say {unknown[0]} = false in [model] config"
+        hint = f"{_FACTORY}; or, where it changes no forward pass, say {_neutral(unknown[0])} in [model] config"
         raise CheckpointError("unsupported", reason, hint)
+
+
+def _neutral(name: str) -> str:
+    return f"{name} = {'true' if name in ALWAYS else 'false'}"

@@ -33,7 +33,7 @@ _LABEL_AFTER = re.compile(
     r"(?<![a-z\d.])(\d+(?:_000)+(?!\d)|\d+(?:\.\d+(?=[km]))?)([km])?"
     r"[-_ ]?(?:steps?|iters?|iterations?|updates?)(?![a-z])"
 )
-_WHOLE = re.compile(r"(?:max|total|num|n|warmup|decay|save|eval|log|every|grad|accum)[-_]?$|of[-_]$")
+_WHOLE = re.compile(r"(?<![a-z])(?:(?:max|total|num|n|warmup|decay|save|eval|log|every|grad|accum)[-_]?|of[-_])$")
 #: a folder that is one checkpoint: step_100, global_step30, step1000-unsharded, iter_0005000, 0000001000
 _FOLDER = re.compile(
     r"(?:global[-_]?step|step|iter|iteration|checkpoint|ckpt|ba)[-_=]?(\d+)(?:-unsharded|-ckpt|-hf)?|(\d{7,12})"
@@ -42,7 +42,7 @@ _FOLDER_PART = re.compile(r"(?:step|iter|iteration|checkpoint)[-_=](\d+)(?![a-z\
 _EPOCH = re.compile(r"(?<![a-z\d])(?:epochs?|ep|e)[-_=]?(\d+)(?![a-z\d]|\.\d)|(?<![a-z\d.])(\d+)[-_]?epochs?(?![a-z])")
 _DATE = r"(?:19|20)\d\d(?:(?P<sep>[-_.]?)(?:0[1-9]|1[0-2])(?P=sep)(?:0[1-9]|[12]\d|3[01]))"
 _NO_STEP = re.compile(
-    rf"(?<!\d){_DATE}(?:[-_t. ]*\d\d[-_.:h]?\d\d(?:[-_.:m]?\d\d)?)?(?!\d)"  # 2024-05-01, 20240501_120000
+    rf"(?<!\d){_DATE}(?:[-_t. ]*(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d(?:[-_.:m]?[0-5]\d)?)?(?!\d)"  # 20240501_120000
     r"|(?<!\d)1[5-9]\d{8}(?:\d{3})?(?!\d)"  # seconds or milliseconds since 1970
     r"|[-_. ]?v(?:er(?:sion)?)?[-_.]?\d+(?:\.\d+)*(?![a-z\d])"  # -v1, v0.3
     r"|\d+(?:\.\d+)?e[-+]?\d+"  # 3e-4
@@ -50,6 +50,8 @@ _NO_STEP = re.compile(
     r"|[-_ ]?\(\d+\)$"  # a browser's copy
 )
 _EXTENSION = re.compile(r"(?:\.(?:pt|pth|ckpt|bin|safetensors|tar|pkl|model|npz|torch))+$")
+#: 5_000 or 1_000_000: one number with separators
+_THOUSANDS = re.compile(r"(?<![a-z\d._-])(\d{1,3}(?:_000)+)(?!\d)|(?<=[a-z][_-])([1-9]\d{0,2}(?:_000)+)(?!\d)")
 _SHARD = re.compile(r"(\d+)[-_]?of[-_]?(\d+)")
 #: the last word of a name that is followed by its step
 _WEAK = ("checkpoint", "ckpt", "model", "state", "snapshot", "weights", "net", "save")
@@ -83,7 +85,7 @@ def step_from_name(path: str) -> Step:
     ways = (
         lambda: _labelled(stem),
         lambda: _first(_of_folder(folder) for folder in folders),
-        lambda: _unlabelled(_SHARD.sub(_progress, _NO_STEP.sub("~", stem))),
+        lambda: _unlabelled(_THOUSANDS.sub(_joined, _SHARD.sub(_progress, _NO_STEP.sub("~", stem)))),
         lambda: _first(_found(_FOLDER_PART.findall(folder), NAME) for folder in folders),
         lambda: _first(_found([a or b for a, b in _EPOCH.findall(part)], EPOCH) for part in (stem, *folders)),
     )
@@ -131,6 +133,10 @@ def _of_folder(folder: str) -> Step:
 def _progress(match: re.Match[str]) -> str:
     """`0001000-of-0010000` is progress, `00001-of-00002` a shard: files are cut into fewer than 1,000 shards."""
     return match.group(1) if int(match.group(2)[:20]) >= 1000 else "~"
+
+
+def _joined(match: re.Match[str]) -> str:
+    return match.group().replace("_", "")
 
 
 def _unlabelled(stem: str) -> Step:

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.fields import SIZES, architecture_in, sizes_in
+from evalcore.archive.meaning.prefixes import is_copy
 from evalcore.archive.meaning.sidecars import Sidecar, json_object
 from evalcore.archive.pickle.plain import plain
 from evalcore.archive.pickle.values import InertObject, TensorRef
@@ -59,10 +60,11 @@ class _Mapping:
         return shown(".".join(self.path), 120) if self.path else "(top level)"
 
     @property
-    def rank(self) -> tuple[bool, int, int]:
-        """Complete ones first, then by the name, then the shallowest."""
+    def rank(self) -> tuple[bool, bool, int, int]:
+        """Complete ones first, a teacher's last, then by the name, then the shallowest."""
         known = [_KEYS.index(name) for name in self.path if name in _KEYS]
-        return len(self.sizes) < _ENOUGH, min(known, default=len(_KEYS)), len(self.path)
+        of_another = any(map(is_copy, self.path))
+        return len(self.sizes) < _ENOUGH, of_another, min(known, default=len(_KEYS)), len(self.path)
 
 
 def config_in(root: Any) -> FoundConfig | None:

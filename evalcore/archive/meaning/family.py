@@ -97,9 +97,9 @@ def assumed_for(family: str, trainer: str | None, state: State | None, config: d
     keys, config = (state.tensors if state is not None else {}), config or {}
     if family == "nanogpt" and trainer == "nanogpt" and not any(name in config for name in ACTIVATION):
         masked = any(key.endswith(".attn.bias") for key in keys)  # a buffer that nanoGPT has without flash attention
-        if "bias" not in config:
+        if "bias" not in config and any(key.endswith("ln_1.bias") for key in keys):
             return {"activation": "gelu_tanh"}
-        return {"activation": "gelu"} if masked else {}
+        return {"activation": "gelu"} if masked or "bias" not in config else {}
     if family == "llama2c" and trainer != "llama2c" and config and "rope_theta" not in config:
         return {"rope_theta": 10000.0}
     return {}
@@ -125,6 +125,8 @@ def lacks_config_hint(family: str) -> str:
         "llms-from-scratch": "n_heads",
         "rosellm": "n_heads",
         "llama2c": "n_heads, max_seq_len, and norm_eps and rope_theta where they are not 1e-5 and 10000",
+        "hf-gpt2": "n_embd, n_head, n_layer, vocab_size and n_positions (the fields of its config.json)",
+        "llama-like": "model_type and the other fields of its config.json",
     }.get(family, "its configuration")
     return f"give {fields} through [model] config or --model-config FILE, or save it under 'config'"
 

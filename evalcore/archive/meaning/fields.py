@@ -56,6 +56,10 @@ _ARCHITECTURE = re.compile(
 _NEUTRAL_ONE = re.compile(r"^(scale|scaling|factor|multiplier|parallel|experts|groups|size|repeat|loops)$")
 
 
+#: what every GPT-2 shaped model does: these change it where they are false
+ALWAYS = ("pre_norm", "prenorm", "norm_first", "causal", "is_causal")
+
+
 def sizes_in(values: Mapping[Any, Any]) -> set[str]:
     """Which sizes the mapping gives, as whole numbers or their text."""
     return {size for size, names in SIZES.items() if any(_is_whole(values.get(name)) for name in names)}
@@ -101,6 +105,8 @@ def _has(name: str, word: re.Pattern[str]) -> bool:
 
 
 def _is_neutral(name: str, value: Any) -> bool:
+    if name in ALWAYS:
+        return value is None
     if value is None or value is False or value in ("", "none", "None", "false", "False", [], {}, ()):
         return True
     if type(value) in (int, float):

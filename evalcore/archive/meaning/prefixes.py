@@ -16,7 +16,8 @@ _EMBEDDING = re.compile(
     r"(?:transformer\.wte|model\.embed_tokens|token_embedding|tok_embeddings|tok_emb|embed_tokens|wte)\.weight$"
 )
 _COPY = re.compile(
-    r"(?:^|[^a-z])(?:ema|shadow|swa|avg|average|averaged|teacher|target|reference|ref|old|frozen)(?:$|[^a-z])",
+    r"(?:^|[^a-z])(?:ema|shadow|swa|avg|average|averaged|teacher|target|reference|ref|old|frozen|momentum|velocity|"
+    r"grads?|gradients?|init|initial|prev|previous|polyak|draft|exp_avg(?:_sq)?)(?:$|[^a-z])",
     re.IGNORECASE,
 )
 #: counters and sums of metrics: no model multiplies by them
@@ -84,5 +85,14 @@ def _separated(name: str, state: State) -> dict[str, State]:
 def _split_rest(rest: dict[str, TensorRef]) -> tuple[dict[str, TensorRef], tuple[str, ...]]:
     """What stands beside the models: (what may belong to the first, the names of metrics that are left aside)."""
     with_matrices = {key.partition(".")[0] for key, tensor in rest.items() if len(tensor.shape) > 1}
-    aside = tuple(key for key in rest if key.partition(".")[0] not in with_matrices and _METRIC.search(key))
+    aside = tuple(
+        key
+        for key, tensor in rest.items()
+        if key.partition(".")[0] not in with_matrices and (_METRIC.search(key) or _is_counter(tensor))
+    )
     return {key: tensor for key, tensor in rest.items() if key not in aside}, aside
+
+
+def _is_counter(tensor: TensorRef) -> bool:
+    """Whether it is one whole number or truth value, such as `initted` of an averaged model: no learned parameter."""
+    return tensor.numel == 1 and not tensor.dtype.startswith(("float", "bfloat", "complex"))

@@ -245,6 +245,15 @@ def test_llama2c_is_computed_with_neighbouring_rotary_pairs(tmp_path, tied):
     assert "SiLU" in refusal(tmp_path / "ckpt.pt", config={"activation": "gelu"}).reason
 
 
+def test_a_llama_whose_configuration_ties_its_head_may_lack_it(tmp_path):
+    state = llama_state(True)
+    state.pop("output.weight")
+    args = {**LLAMA, "tie_word_embeddings": True}
+    torch.save({"model": state, "model_args": args, "iter_num": 9, "config": {}}, tmp_path / "ckpt.pt")
+    expected = plain_llama({**state, "output.weight": state["tok_embeddings.weight"]}, 4, 2, TOKENS)
+    assert_computes(tmp_path / "ckpt.pt", expected)
+
+
 def test_a_flat_torchtitan_file_is_the_model_at_its_top_level(tmp_path):
     state = llama_state(False)
     flat = {**state, "optimizer": {"state.exp_avg": torch.zeros(3)}, "train_state": {"step": torch.tensor(40)}}

@@ -114,4 +114,17 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a checkpoint that one of two ranks cannot read",
         ("test_a_checkpoint_that_one_rank_cannot_read_ends_all_ranks_with_its_reason",),
     ),
+    159: (
+        "P15",
+        "a git-annex pointer, the words of a failed download, numbers as text",
+        (
+            "test_a_pointer_or_the_words_of_a_failed_download_are_refused_under_any_name",
+            "test_numbers_written_as_text_are_refused_as_token_ids_unless_they_are_meant_as_text",
+        ),
+    ),
+    160: (
+        "P15",
+        "ids behind a header that no known format has",
+        ("test_ids_behind_a_header_that_counts_them_are_refused_and_read_without_it",),
+    ),
 }

@@ -21,4 +21,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     136: ("P15", "weights that transformers would drop or draw at random; names of Llama without a model type", ("test_another_model_type_goes_through_transformers", "test_names_of_llama_without_a_model_type_are_asked_about")),
     137: ("P15", "a Hugging Face folder without config.json, or with a wrong one", ("test_weights_in_a_folder_without_config_json_take_the_configuration_of_the_settings", "test_a_folder_s_configuration_is_corrected_by_the_settings")),
     138: ("P15", "hints that name a flag: followed with the stand-alone command", ("test_the_model_flags_complete_and_correct_the_checkpoint",)),
+    139: ("P15", "counters of an average, a teacher's configuration, momentum and gradients beside the model", ("test_the_counters_of_an_averaged_model_are_no_part_of_the_model", "test_a_state_dict_named_as_a_by_product_is_not_taken_for_the_model", "test_a_teachers_configuration_is_not_taken_for_the_students")),
+    140: ("P15", "a configuration that switches off causality or the norm before each part; an old nanoGPT without biases", ("test_what_every_gpt_does_is_refused_where_the_configuration_switches_it_off", "test_the_tanh_gelu_of_old_nanogpt_is_assumed_only_for_files_with_biases")),
 }  # fmt: skip

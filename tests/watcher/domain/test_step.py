@@ -19,6 +19,7 @@ NAMES: dict[str, int | None] = {
     "epoch-3-iter-900.pt": 900, "loss_2.98_step_400.pt": 400, "step_0.pt": 0, "steps_3000.pt": 3000,
     "stage1_step500.pt": 500, "20240501-step100.pt": 100, "model_2024_05_01_step_77.pt": 77,
     "llama-2-7b-step-500.pt": 500, "gpt2-124M-step=00010.pt": 10, "runs/2024-05-01/step_5.pt": 5,
+    "h100_run_step40.pt": 40, "pretrain_step_600.pt": 600, "fusion_iter_70.pt": 70,
     # multiples, and labels after the number
     "step_10k.pt": 10000, "step_1.5k.pt": 1500, "step_2M.pt": 2000000, "step_10_000.pt": 10000, "ckpt_5k.pt": 5000,
     "10k-steps.pt": 10000, "model_final_10000_steps.pt": 10000, "5000iters.pt": 5000,
@@ -32,6 +33,7 @@ NAMES: dict[str, int | None] = {
     "mini_gpt_000020.pt": 20, "minigpt_000020.pt": 20, "qwen2.5-0.5b-1000.pt": 1000, "gpt2_8gpus_3000.pt": 3000,
     "bs64_lr1e-3_4000.pt": 4000, "vocab50257_5000.pt": 5000, "valloss2.98_400.pt": 400, "ema_0.9999_010000.pt": 10000,
     "G_10000.pth": 10000, "1000.pt": 1000, "00020000.pt": 20000, "nanogpt_5.pt": 5,
+    "model_1_000_000.pt": 1000000, "ckpt_10_000.pt": 10000, "ckpt_2024-05-01_3000.pt": 3000,
     # folders
     "step-00000040/lit_model.pth": 40, "checkpoint-500/pytorch_model.bin": 500, "step1000-unsharded/model.pt": 1000,
     "iter_0005000/mp_rank_00/model_optim_rng.pt": 5000, "global_step30/mp_rank_00_model_states.pt": 30,

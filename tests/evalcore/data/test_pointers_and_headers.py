@@ -1,0 +1,72 @@
+"""What stands in the place of data, and ids behind a header that no format has: refused with a remedy that works."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from evalcore.data import DataError, open_stream
+from evalcore.messages import EvalSetSpec
+
+IDS = np.random.default_rng(3).integers(0, 50_000, 700).astype("<u2")
+
+
+def read(path, **more):
+    stream = open_stream(EvalSetSpec("val", (str(path),), **{"tokenizer": None, **more}), cache_dir=path.parent / "c")
+    return stream.read(0, len(stream)).tolist()
+
+
+def refusal(path, **more):
+    with pytest.raises(DataError) as caught:
+        read(path, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["val.bin", "val.txt", "val.jsonl"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"404: Not Found", "failed download"),
+        (b"Entry not found\n", "failed download"),
+        (b"/annex/objects/SHA256E-s1000--0123456789abcdef.bin\n", "git annex get"),
+    ],
+)
+def test_a_pointer_or_the_words_of_a_failed_download_are_refused_under_any_name(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    assert words in refusal(tmp_path / name, tokenizer="bytes")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack("<I", 700),
+        struct.pack("<Q", 700),
+        struct.pack("<IIII", 7, 1, 700, 0),
+        struct.pack("<256i", 1234567, 1, 700, *[0] * 253),
+    ],
+)
+def test_ids_behind_a_header_that_counts_them_are_refused_and_read_without_it(tmp_path, header):
+    path = tmp_path / "val.bin"
+    path.write_bytes(header + IDS.tobytes())
+    said = refusal(path)
+    assert f"first {len(header)} bytes count the 700 tokens" in said and "numpy.save" in said
+    np.save(tmp_path / "val.npy", IDS)
+    assert read(tmp_path / "val.npy") == IDS.tolist()
+    path.write_bytes(IDS.tobytes())
+    assert read(path) == IDS.tolist()
+
+
+def test_numbers_written_as_text_are_refused_as_token_ids_unless_they_are_meant_as_text(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_text(" ".join(map(str, IDS.tolist())) + "\n")
+    assert "token ids" in refusal(path, tokenizer="bytes")
+    assert bytes(read(path, tokenizer="bytes", format="text")).decode() == path.read_text()
+    (tmp_path / "years.txt").write_text("1984 was written in 1948.\n")
+    assert len(read(tmp_path / "years.txt", tokenizer="bytes")) == 26
+
+
+def test_compressed_json_lines_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "val.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + b'{"text": "ab"}\n{"text": "c"}\n'))
+    assert bytes(read(path, tokenizer="bytes")) == b"abc"
