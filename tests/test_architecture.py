@@ -6,6 +6,7 @@ import ast
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,3 +219,22 @@ def test_every_verb_has_a_file_an_example_and_no_missing_module() -> None:
     for verb in VERBS:
         command = root.get_command(None, verb)  # type: ignore[arg-type]
         assert command is not None and "Example" in (command.epilog or ""), verb
+
+
+def test_the_wheel_declares_every_package_and_every_data_file():
+    """The editable installation of a checkout works without them; an installed wheel does not start."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = [ROOT / "watcher", ROOT / "evalcore"]
+    packages = {
+        ".".join(init.parent.relative_to(ROOT).parts) for room in rooms for init in room.rglob("__init__.py")
+    } | {"watcher.migrations", "watcher.migrations.versions"}
+    assert set(declared["packages"]) == packages
+    shipped = {
+        file
+        for package, patterns in declared["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    ignored = {".py", ".pyc"}
+    data = {file for room in rooms for file in room.rglob("*") if file.is_file() and file.suffix not in ignored}
+    assert data == shipped
