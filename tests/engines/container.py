@@ -110,7 +110,7 @@ class Container:
 def _install_program(root: Path) -> dict[Path, str]:
     """Lay out /opt/ckptwatch as `python -m venv` and pip would: the tests' own packages, read-only, and this source.
 
-    Returns what has to be bound. The interpreter must lie where every user can failpoint it.
+    Returns what has to be bound. The interpreter must lie where every user can reach it.
     """
     binds: dict[Path, str] = {REPO / name: f"{HOME}/src/{name}" for name in ("watcher", "evalcore", "migrations")}
     base = Path(sys.base_prefix)
