@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,7 @@ def read_meta(path: Path) -> Meta | None:
     except OSError:
         return None
     table = _inert(content)
-    if not isinstance(table, dict) or not isinstance(table.get("itos"), dict):
-        return None
-    texts = {key: text for key, text in table["itos"].items() if type(key) is int and isinstance(text, str)}
+    texts = _texts(table) if isinstance(table, dict) else {}
     if not texts or min(texts) < 0 or max(texts) >= 1 << 20:
         return None
     vocab_size = max(texts) + 1
@@ -37,6 +36,17 @@ def read_meta(path: Path) -> Meta | None:
     for key, text in texts.items():
         id_bytes[key] = len(text.encode("utf-8", "surrogatepass"))
     return Meta(vocab_size, id_bytes)
+
+
+def _texts(table: dict[Any, Any]) -> dict[int, str]:
+    """id -> its text, from `itos` as a dict or a list, or from `stoi` alone."""
+    itos, stoi = table.get("itos"), table.get("stoi")
+    if isinstance(itos, list):
+        itos = dict(enumerate(itos))
+    elif itos is None and isinstance(stoi, dict):
+        itos = {key: text for text, key in stoi.items() if type(key) is int}
+    pairs = itos.items() if isinstance(itos, dict) else ()
+    return {key: text for key, text in pairs if type(key) is int and isinstance(text, str)}
 
 
 def _inert(content: bytes) -> object:

@@ -192,7 +192,7 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
         remedy = "ckptwatch db migrate creates dropped views again; `ckptwatch db check` names what is missing"
         return EnvironmentProblem(f"the database {url} lacks a table or view: {error.orig}", hint=remedy)
     for sign, remedy in (
-        ("locked", "another process holds it; the daemon keeps trying"),
+        ("locked", "another process holds it: end its transaction, then run this again (a daemon keeps trying)"),
         ("full", "free some space; the daemon then continues"),
         ("readonly", "make the file and its folder writable; the daemon then continues"),
         ("read-only", "make the file and its folder writable; the daemon then continues"),

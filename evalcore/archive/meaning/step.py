@@ -10,6 +10,10 @@ from evalcore.archive.pickle.values import InertObject
 _STEP_KEYS = (
     "step", "iter_num", "iteration", "global_step", "global_steps", "step_count", "train_state.step",
     "meta.step", "trainer_state.global_step", "steps_run", "train_step", "it", "extra.step",
+    "current_step", "current_iter", "cur_step", "cur_iter", "iter_idx", "training_step", "optimizer_step", "opt_step",
+    "update_step", "state.step", "state.global_step", "train_state.global_step", "training_state.step",
+    "training_state.global_step", "progress.step", "metadata.step", "info.step", "trainer.global_step",
+    "extra.iter_num", "meta.iter_num",
 )  # fmt: skip
 #: hold the step in some trainers and the planned number of steps in others: used where there is no other key
 _PLANNED_KEYS = ("iter", "steps", "num_steps")

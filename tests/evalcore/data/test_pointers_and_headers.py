@@ -1,6 +1,7 @@
 """What stands in the place of data, and ids behind a header that no format has: refused with a remedy that works."""
 
 import gzip
+import pickle
 import struct
 
 import numpy as np
@@ -70,3 +71,14 @@ def test_compressed_json_lines_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "val.jsonl.gz"
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + b'{"text": "ab"}\n{"text": "c"}\n'))
     assert bytes(read(path, tokenizer="bytes")) == b"abc"
+
+
+@pytest.mark.parametrize("form", ["dict", "list", "stoi alone"])
+def test_meta_pkl_tells_its_characters_in_each_form_that_trainers_write(tmp_path, form):
+    texts = ["a", "é", "漢"]  # 1, 2 and 3 bytes of UTF-8
+    itos = dict(enumerate(texts)) if form == "dict" else texts
+    table = {"stoi": {t: i for i, t in enumerate(texts)}} if form == "stoi alone" else {"itos": itos}
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 3, **table}))
+    np.array([0, 1, 2, 2] * 100, "<u2").tofile(tmp_path / "val.bin")
+    stream = open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),)), cache_dir=tmp_path / "c")
+    assert stream.target_bytes(np.array([0, 1, 2])).tolist() == [1, 2, 3]

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from evalcore.archive import summarise
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from tests.support import checkpoints as make
@@ -90,3 +91,18 @@ def test_heads_that_do_not_divide_the_width_are_answered_with_the_field_to_corre
     torch.save(payload, tmp_path / "a.pt")
     assert "correct n_head" in refusal(tmp_path / "a.pt").hint
     assert_computes(tmp_path / "a.pt", plain(big_state()), config={"n_head": 2})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"current_step": 12},
+        {"optimizer_step": 12, "total_steps": 900},
+        {"state": {"step": 12}},
+        {"progress": {"step": torch.tensor(12)}},
+        {"trainer": {"global_step": 12}, "max_iters": 900},
+    ],
+)
+def test_the_step_is_read_by_the_names_that_other_trainers_give_it(tmp_path, payload):
+    torch.save({"model": big_state(), "model_args": make.NANOGPT, **payload}, tmp_path / "a.pt")
+    assert summarise(tmp_path / "a.pt").step == 12
