@@ -276,8 +276,8 @@ class Daemon:
                 dispatch.stop_all(at_once=True)
             try:
                 dispatch.tick(time.monotonic(), Paused(Pause.STOPPING))
-            except Exception:
-                pass  # the next start finds the outcome files
+            except Exception as error:  # the next start finds the outcome files
+                self.tools.isolation.note("stopping", error, time.monotonic())
             wake.clear()
             wake.wait(0.05)
         self.publisher.stopped()
