@@ -289,9 +289,14 @@ def test_row_197_a_user_who_works_in_the_database_stops_nothing_and_loses_nothin
     )
     write_tiny(here.folder / "step_3.pt", 3)
     write_tiny(here.folder / "step_4.pt", 4)
-    wait_until(lambda: "refuses the change: not this" in here.log())
-    wait_until(lambda: here.health().get("state") == "paused")
+    assert sorted(here.wait_for_results(3)) == ["step_1.pt", "step_2.pt", "step_4.pt"]
+    kind, reason = wait_until(lambda: here.failures().get("step_3.pt"))[:2]
+    assert kind == "protocol" and "not this" in reason
     edit(here, "DROP TRIGGER refused")
+    ((job,),) = here.query(
+        "SELECT j.id FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id WHERE c.path = 'step_3.pt'"
+    )
+    assert here.cli("queue", "retry", str(job)).returncode == 0
     assert sorted(here.wait_for_results(4)) == ["step_1.pt", "step_2.pt", "step_3.pt", "step_4.pt"]
     edit(here, "UPDATE jobs SET state = 'queued', not_before = 'tomorrow', finished_at = NULL WHERE id = 1")
     write_tiny(here.folder / "step_5.pt", 5)
