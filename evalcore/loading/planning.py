@@ -54,6 +54,11 @@ def plan_of(reading: Reading, state: State) -> Plan:
     if reading.family in AMBIGUOUS:
         reason, answer = AMBIGUOUS[reading.family]
         raise CheckpointError("unsupported", reason, f"say {answer} in [model] config, or by --model-config FILE")
+    if reading.config is not None and reading.config.conflict is not None:
+        reason = f"the file holds two model configurations that differ: {reading.config.conflict}"
+        raise CheckpointError(
+            "unsupported", reason, "give the right n_head through [model] config or --model-config FILE"
+        )
     values = reading.config.values if reading.config is not None else {}
     return plan_model(reading.family, {**reading.assumed, **values}, state.tensors)
 

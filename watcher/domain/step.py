@@ -38,11 +38,13 @@ _WHOLE = re.compile(r"(?<![a-z])(?:(?:max|total|num|n|warmup|decay|save|eval|log
 _FOLDER = re.compile(
     r"(?:global[-_]?step|step|iter|iteration|checkpoint|ckpt|ba)[-_=]?(\d+)(?:-unsharded|-ckpt|-hf)?|(\d{7,12})"
 )
-_FOLDER_PART = re.compile(r"(?:step|iter|iteration|checkpoint)[-_=](\d+)(?![a-z\d]|\.\d)")
+_FOLDER_PART = re.compile(r"(?:(?:step|iter|iteration|checkpoint)[-_=]|(?<![a-z])ba)(\d+)(?![a-z\d]|\.\d)")
 _EPOCH = re.compile(r"(?<![a-z\d])(?:epochs?|ep|e)[-_=]?(\d+)(?![a-z\d]|\.\d)|(?<![a-z\d.])(\d+)[-_]?epochs?(?![a-z])")
 _DATE = r"(?:19|20)\d\d(?:(?P<sep>[-_.]?)(?:0[1-9]|1[0-2])(?P=sep)(?:0[1-9]|[12]\d|3[01]))"
 _NO_STEP = re.compile(
     rf"(?<!\d){_DATE}(?:[-_t. ]*(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d(?:[-_.:m]?[0-5]\d)?)?(?!\d)"  # 20240501_120000
+    r"|(?<!\d)(?:0[1-9]|[12]\d|3[01])([-_.])(?:0[1-9]|[12]\d|3[01])\2(?:19|20)\d\d(?!\d)"  # 05-11-2024
+    r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d\d_\d\d-\d\d-\d\d"  # Nov05_10-30-00
     r"|(?<!\d)1[5-9]\d{8}(?:\d{3})?(?!\d)"  # seconds or milliseconds since 1970
     r"|[-_. ]?v(?:er(?:sion)?)?[-_.]?\d+(?:\.\d+)*(?![a-z\d])"  # -v1, v0.3
     r"|\d+(?:\.\d+)?e[-+]?\d+"  # 3e-4
@@ -52,6 +54,7 @@ _NO_STEP = re.compile(
 _EXTENSION = re.compile(r"(?:\.(?:pt|pth|ckpt|bin|safetensors|tar|pkl|model|npz|torch))+$")
 #: 5_000 or 1_000_000: one number with separators
 _THOUSANDS = re.compile(r"(?<![a-z\d._-])(\d{1,3}(?:_000)+)(?!\d)|(?<=[a-z][_-])([1-9]\d{0,2}(?:_000)+)(?!\d)")
+_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # 1,000
 _SHARD = re.compile(r"(\d+)[-_]?of[-_]?(\d+)")
 #: the last word of a name that is followed by its step
 _WEAK = ("checkpoint", "ckpt", "model", "state", "snapshot", "weights", "net", "save")
@@ -62,7 +65,7 @@ _OTHER = {
     "heads", "h", "layer", "layers", "l", "n", "depth", "width", "world", "gpu", "gpus", "node", "nodes", "shard",
     "shards", "part", "tp", "pp", "dp", "mp", "run", "exp", "trial", "fold", "job", "pid", "token", "tokens", "tok",
     "toks", "params", "top", "copy", "consolidated", "version", "v", "temp", "dropout", "warmup", "total", "max", "of",
-    "steps", "iters",
+    "steps", "iters", "slurm", "release", "bpe", "averaged", "samples",
 }  # fmt: skip
 #: names of models that carry a version of one digit
 _MODELS = {
@@ -71,7 +74,7 @@ _MODELS = {
 #: words that say what the number before them counts
 _UNITS = {
     "epochs", "layer", "layers", "head", "token", "heads", "tokens", "tok", "params", "million", "billion", "gpus",
-    "gpu", "shards", "of",
+    "gpu", "shards", "of", "samples",
 }  # fmt: skip
 _TOKENS = re.compile(r"[a-z]+|\d+|[^a-z\d]+")
 
@@ -81,6 +84,7 @@ def step_from_name(path: str) -> Step:
     parts = [part.lower() for part in path.split("/") if part]
     if not parts:
         return UNKNOWN
+    parts[-1] = _COMMA.sub("", parts[-1])
     stem, folders = _EXTENSION.sub("", parts[-1]), parts[-2::-1]
     ways = (
         lambda: _labelled(stem),

@@ -23,6 +23,8 @@ _KEYS = (
     "model_args", "model_config", "gpt_config", "gpt_cfg", "model_cfg", "model_kwargs", "config", "cfg", "hparams",
     "hyper_parameters", "hyperparameters", "args", "model", "gpt", "arch",
 )  # fmt: skip
+#: names that trainers give to the model's configuration alone: these stand before all others
+_OF_THE_MODEL = _KEYS[:6]
 _NEVER = (
     "optim", "scheduler", "lr_scheduler", "loops", "callbacks", "rng", "dataloader", "tokenizer", "ds_config",
     "_modules", "_parameters", "_buffers",
@@ -38,12 +40,14 @@ class FoundConfig:
     """values: plain. source: "payload:config" or "sidecar:config.json"; cls: the class it was pickled as, if any.
 
     sidecar: (name, `sha256:...` of the values) where they come from a file beside the checkpoint.
+    conflict: another configuration of the same sizes with another number of heads, which tensors do not show.
     """
 
     values: dict[str, Any]
     source: str
     cls: str | None = None
     sidecar: tuple[str, str] | None = None
+    conflict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def config_in(root: Any) -> FoundConfig | None:
         if more:
             values |= more
             sources.append(other.shown_path)
-    return FoundConfig(values, f"payload:{', '.join(sources)}", best.cls)
+    return FoundConfig(values, f"payload:{', '.join(sources)}", best.cls, conflict=_conflict(best, candidates))
 
 
 def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
@@ -100,7 +104,9 @@ def corrected(config: FoundConfig | None, settings: dict[str, Any] | None) -> Fo
         return config
     if config is None:
         return FoundConfig(dict(settings), "settings")
-    return replace(config, values={**config.values, **settings}, source=f"{config.source}, settings")
+    conflict = None if any(name in settings for name in SIZES["heads"]) else config.conflict
+    source = f"{config.source}, settings"
+    return replace(config, values={**config.values, **settings}, source=source, conflict=conflict)
 
 
 def values_digest(values: dict[str, Any]) -> str:
@@ -158,6 +164,27 @@ def _mappings(root: Any) -> Iterator[_Mapping]:
         yield _Mapping(path, values, cls, sizes_in(values))
         if len(path) < _DEPTH and len(values) <= 10_000:
             pending += [(item, (*path, key)) for key, item in values.items() if _may_hold_a_config(key, item)]
+
+
+def _conflict(best: _Mapping, candidates: list[_Mapping]) -> str | None:
+    """The number of heads in `best` and in another configuration of the same model, where they differ."""
+    if any(name in _OF_THE_MODEL for name in best.path) or len(best.sizes) < _ENOUGH:
+        return None
+    sizes = _size_values(best)
+    for other in candidates:
+        if other is best or len(other.sizes) < _ENOUGH or any(map(is_copy, other.path)):
+            continue
+        differing = {size for size, value in _size_values(other).items() if sizes.get(size, value) != value}
+        if differing == {"heads"}:
+            theirs = _size_values(other)["heads"]
+            return f"{sizes['heads']} heads in {best.shown_path}, {theirs} in {other.shown_path}"
+    return None
+
+
+def _size_values(mapping: _Mapping) -> dict[str, str]:
+    """Size -> its value as text, by the first of its names."""
+    values = mapping.values
+    return {size: str(next(values[n] for n in SIZES[size] if values.get(n) is not None)) for size in mapping.sizes}
 
 
 def _may_hold_a_config(key: Any, item: Any) -> bool:

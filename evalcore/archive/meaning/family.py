@@ -56,7 +56,7 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
     if "transformer.wte.weight" in keys and "transformer.wpe.weight" in keys:
         return _gpt2_named(trainer, state, config, cls)
     if "wte.weight" in keys and "wpe.weight" in keys:
-        return "hf-gpt2"
+        return "state-dict" if _c_attn_is_transposed(state) is False else "hf-gpt2"
     if any(key.endswith("embed_tokens.weight") for key in keys) and any(".self_attn.q_proj." in key for key in keys):
         model_type = config.get("model_type")
         if model_type is None:

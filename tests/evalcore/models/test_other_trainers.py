@@ -106,3 +106,23 @@ def test_heads_that_do_not_divide_the_width_are_answered_with_the_field_to_corre
 def test_the_step_is_read_by_the_names_that_other_trainers_give_it(tmp_path, payload):
     torch.save({"model": big_state(), "model_args": make.NANOGPT, **payload}, tmp_path / "a.pt")
     assert summarise(tmp_path / "a.pt").step == 12
+
+
+def test_two_configurations_that_differ_in_what_tensors_do_not_show_are_asked_about(tmp_path):
+    state, args = big_state(), {**make.NANOGPT, "bias": True}
+    torch.save({"model": state, "generator": {**args, "n_head": 4}, "critic": args}, tmp_path / "a.pt")
+    error = refusal(tmp_path / "a.pt")
+    assert "4 heads in generator, 2 in critic" in error.reason and "n_head" in error.hint
+    assert_computes(tmp_path / "a.pt", plain(state), config={"n_head": 2})
+    script = {**args, "n_head": 4, "learning_rate": 1e-3}  # nanoGPT: the model's own arguments have precedence
+    torch.save({"model": state, "config": script, "model_args": args, "iter_num": 7}, tmp_path / "nano.pt")
+    assert_computes(tmp_path / "nano.pt", plain(state))
+    xl = {**args, "n_layer": 48, "n_head": 25, "n_embd": 1600}
+    torch.save({"model": state, "small": args, "xl": xl}, tmp_path / "presets.pt")
+    assert_computes(tmp_path / "presets.pt", plain(state))
+
+
+def test_names_of_gpt2_without_their_prefix_and_with_the_weights_of_nanogpt_need_a_factory(tmp_path):
+    bare = {name.removeprefix("transformer."): tensor for name, tensor in big_state().items()}
+    torch.save({"model": bare, "config": make.NANOGPT}, tmp_path / "a.pt")
+    assert "model.factory" in refusal(tmp_path / "a.pt").hint

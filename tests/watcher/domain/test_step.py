@@ -34,6 +34,9 @@ NAMES: dict[str, int | None] = {
     "bs64_lr1e-3_4000.pt": 4000, "vocab50257_5000.pt": 5000, "valloss2.98_400.pt": 400, "ema_0.9999_010000.pt": 10000,
     "G_10000.pth": 10000, "1000.pt": 1000, "00020000.pt": 20000, "nanogpt_5.pt": 5,
     "model_1_000_000.pt": 1000000, "ckpt_10_000.pt": 10000, "ckpt_2024-05-01_3000.pt": 3000,
+    "ckpt_step=1,000.pt": 1000, "ep0-ba100/rank0.pt": 100, "05-11-2024_step_7.pt": 7, "ckpt_05-11-2024.pt": None,
+    "Nov05_10-30-00_host.pt": None, "slurm-998877.pt": None, "ckpt_64000_samples.pt": None, "bpe_4096.model.pt": None,
+    "averaged_5_checkpoints.pt": None, "release-2.pt": None,
     # folders
     "step-00000040/lit_model.pth": 40, "checkpoint-500/pytorch_model.bin": 500, "step1000-unsharded/model.pt": 1000,
     "iter_0005000/mp_rank_00/model_optim_rng.pt": 5000, "global_step30/mp_rank_00_model_states.pt": 30,
