@@ -54,6 +54,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "rejected": (0, "rejected    a late outcome of {path} on {eval_set}: its token is no longer valid"),
     "rescued": (0, "rescued     {jobs} interrupted job(s) of an earlier daemon, queued again"),
     "queue_changed": (1, "{action}: {jobs} job(s)"),
+    "queue_paused": (1, "queue paused: running jobs finish; `ckptwatch queue resume` starts the others"),
+    "queue_resumed": (1, "queue resumed"),
     "waiting_for_device": (
         -1,
         "waiting for a device for {seconds:.0f} s: {reason}; to continue now, free GPU memory, lower "

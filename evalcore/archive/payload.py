@@ -82,7 +82,7 @@ def identify(file: OpenFile) -> Directory | Legacy:
     if not head:
         raise ArchiveError("corrupt", "the file is empty", incomplete=True)
     if len(head) < 4:
-        raise ArchiveError("corrupt", f"the file has only {len(head)} bytes", incomplete=True)
+        raise ArchiveError("corrupt", f"the file is only {len(head)} byte(s) long", incomplete=True)
     if head.startswith(b"PK\3\4"):
         directory = read_directory(file)
         refuse_zip_that_is_no_save(directory)

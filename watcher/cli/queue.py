@@ -102,13 +102,16 @@ def _order(flags: Globals, db: str | None, action: str, jobs: tuple[int, ...], e
         chosen = tuple(sorted(possible)) if every else jobs
         if refused := [job for job in chosen if job not in possible]:
             row = job_launch(store, refused[0])
-            cause = f"job {refused[0]} is {row['state']}: {action} is for {_FOR[action]}" if row else ""
+            cause = f"the state of job {refused[0]} is {row['state']}: {action} is for {_FOR[action]}" if row else ""
             raise NothingFound(
                 cause or f"there is no job {refused[0]}",
                 hint=f"ckptwatch queue list{' --failed' * (action == 'retry')} {db_flag(url)}",
             )
     finally:
         store.close()
+    if every and not chosen:
+        say(f"{action}: there are no {_FOR[action]}")
+        return
     try:
         owned = own_database(url, state, "queue")
     except LockHeld:

@@ -68,7 +68,7 @@ class Intake:
     overflows_seen: int = 0
     _rejections: deque[Rejection] = field(default_factory=deque)
     _settled: deque[SettledFile] = field(default_factory=deque)
-    _work: tuple[str, str, float] = ("", "", 0.0)  # phase, path, since when
+    _work: tuple[str, str, float, int] = ("", "", 0.0, 0)  # phase, path, since when, done
 
     @classmethod
     def begin(
@@ -176,9 +176,11 @@ class Intake:
 
     def show_work(self, phase: str, path: str, done: int, total: int) -> None:
         now_s = time.time()
-        if self._work[:2] != (phase, path):
-            self._work = (phase, path, now_s)
-        self.report(Progress(phase, done, total, "bytes", stored(path), since=self._work[2], at=now_s))
+        *same, since_s, before = self._work
+        if same != [phase, path] or done <= before:  # a path that is saved over and over is new work each time
+            since_s = now_s
+        self._work = (phase, path, since_s, done)
+        self.report(Progress(phase, done, total, "bytes", stored(path), since=since_s, at=now_s))
 
     def _after_scan(self, report: ScanReport, now_s: float) -> None:
         missing = report.error or (self.away() if self.registered else None)

@@ -44,4 +44,7 @@ def apply_inbox(store: Store, state: StateFolder, log: Log, isolation: Isolation
             log.event("order_refused", file=path.name, folder=os.fspath(refused), error=str(error)[:200])
             continue
         path.unlink(missing_ok=True)
-        log.event("queue_changed", action=order.action, jobs=changed)
+        if order.action in ("pause", "resume"):
+            log.event("queue_paused" if order.action == "pause" else "queue_resumed")
+        else:
+            log.event("queue_changed", action=order.action, jobs=changed)

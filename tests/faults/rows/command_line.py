@@ -15,4 +15,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     270: ("P21", "failed jobs that cannot be named", ("test_failed_jobs_are_listed_with_the_number_that_retry_and_logs_take",)),
     271: ("P21", "two runs with files of one name", ("test_log_lines_of_two_runs_with_files_of_one_name_differ", "test_every_event_about_a_file_names_its_run")),
     272: ("P21", "a verdict of `compare` wider than the terminal", ("test_the_verdict_is_whole_on_a_narrow_terminal",)),
+    273: ("P1", "`run --dir out`, then `init out` and `run`: the same folder under two names", ("test_init_names_the_run_as_run_without_a_file_does",)),
+    274: ("P21", "a wheel without a package that the checkout has", ("test_the_wheel_declares_every_package_and_every_data_file",)),
+    275: ("P21", "one path copied for every version of a training", ("test_a_path_that_is_copied_again_is_new_work_with_its_own_start",)),
 }  # fmt: skip

@@ -100,7 +100,7 @@ def test_doctor_finds_this_machine_fit_and_reports_every_subject(ckptwatch, tmp_
         "devices",
         "extras",
     } <= set(checks)
-    assert checks["run out"]["level"] in ("ok", "note")
+    assert checks[f"run {tmp_path.name}"]["level"] in ("ok", "note")
     assert checks["eval val"]["level"] == "ok"
     assert all(finding["fix"] for finding in said.json if finding["level"] != "ok")
     assert said.status == (7 if any(finding["level"] == "problem" for finding in said.json) else 0)
@@ -228,3 +228,14 @@ def test_init_then_run_then_results_is_all_it_takes(ckptwatch, tmp_path):
     compared = ckptwatch("compare", 10, 20, "--json").json[0]
     assert (compared["method"], compared["windows"]) == ("paired", 94)
     assert compared["verdict"] == "step 10 and step 20 are the same on every window"
+
+
+def test_init_names_the_run_as_run_without_a_file_does(ckptwatch, tmp_path):
+    """Another name is another run: every checkpoint would be evaluated again."""
+    a_run(tmp_path)
+    flags = ("--dir", "out", "--data", "val.npy", "--dry-run", "--json")
+    without_file = ckptwatch("run", *flags)
+    assert ckptwatch("init", "out", "--yes").status == 0
+    named = load_settings(tmp_path / "ckptwatch.toml").run[0].name
+    assert (named, without_file.status) == (tmp_path.name, 0)
+    assert {row["run"] for row in without_file.json} == {named}

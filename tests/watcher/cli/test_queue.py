@@ -64,5 +64,19 @@ def test_a_job_that_is_not_there_or_not_in_the_right_state_is_said_to_be(ckptwat
     said = ckptwatch("queue", "bump", 999, "--db", tmp_path / "r.db")
     assert (said.status, "there is no job 999" in said.err) == (4, True)
     said = ckptwatch("queue", "bump", done, "--db", tmp_path / "r.db")
-    assert (said.status, f"job {done} is succeeded: bump is for queued jobs" in said.err) == (4, True)
+    assert (said.status, f"the state of job {done} is succeeded: bump is for queued jobs" in said.err) == (4, True)
     assert ckptwatch("queue", "retry", "--db", tmp_path / "r.db").status == 2
+
+
+def test_an_order_for_all_jobs_where_there_are_none_is_not_sent(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db")
+    state = StateFolder.beside(str(tmp_path / "r.db"))
+    state.create()
+    lock = Lock(state.lock)
+    lock.take()
+    try:
+        said = ckptwatch("queue", "cancel", "--all", "--db", tmp_path / "r.db")
+    finally:
+        lock.release()
+    assert (said.status, "there are no queued or running jobs" in said.err) == (0, True), said.err
+    assert take(state.inbox) == []

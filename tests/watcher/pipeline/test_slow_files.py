@@ -32,3 +32,20 @@ def test_a_tick_reports_before_every_probe_and_leaves_the_rest_to_the_next_one(t
     finally:
         world.intake.stop()
         world.store.close()
+
+
+def test_a_path_that_is_copied_again_is_new_work_with_its_own_start(tmp_path):
+    world = World(tmp_path, "all")
+    world.intake = world.begin()
+    reports: list[Progress] = []
+    world.intake.report = reports.append
+    try:
+        for done in (1, 2, 4):  # the first copy, in three reports
+            world.intake.show_work("copying", "ckpt.pt", done, 4)
+        for done in (2, 4):  # the next version under the same name
+            world.intake.show_work("copying", "ckpt.pt", done, 4)
+    finally:
+        world.intake.stop()
+    starts = [report.since for report in reports]
+    assert starts[0] == starts[1] == starts[2]
+    assert starts[3] == starts[4] == reports[3].at > starts[2]
