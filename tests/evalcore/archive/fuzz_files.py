@@ -168,7 +168,7 @@ def _zip(entries: list[tuple[str, bytes]]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in entries:
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data)  # a fixed date: a name alone would take the clock
     return out.getvalue()
 
 

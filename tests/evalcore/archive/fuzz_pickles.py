@@ -48,11 +48,11 @@ class Crafter:
             body = dict_of(text("model"), body)
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as archive:
-            archive.writestr("archive/data.pkl", PROTO + body + b".")
-            archive.writestr("archive/byteorder", b"little")
+            archive.writestr(zipfile.ZipInfo("archive/data.pkl"), PROTO + body + b".")
+            archive.writestr(zipfile.ZipInfo("archive/byteorder"), b"little")
             for key, size in RECORDS.items():
-                archive.writestr(f"archive/data/{key}", self.chance.randbytes(size))
-            archive.writestr("archive/version", b"3\n")
+                archive.writestr(zipfile.ZipInfo(f"archive/data/{key}"), self.chance.randbytes(size))
+            archive.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
         return out.getvalue()
 
     def value(self, depth: int) -> bytes:
