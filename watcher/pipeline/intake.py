@@ -187,7 +187,7 @@ class Intake:
         if missing and missing != self.dir_missing:
             self.log.event("scan_failed", run=self.run.name, reason=missing)
         elif self.dir_missing and not missing:
-            self.log.event("healed", reason=f"{self.run.dir} is there again")
+            self.log.event("healed", reason=f"{self.run.dir} was found")
         self.dir_missing = missing
         if missing:
             return
