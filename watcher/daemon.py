@@ -30,6 +30,7 @@ from watcher.pipeline.ownership import OwnedDatabase, own_database
 from watcher.pipeline.pins import release_pins
 from watcher.pipeline.recovery import rescue, rescue_lapsed
 from watcher.pipeline.reloading import Reloading
+from watcher.pipeline.run_folder import with_free_names
 from watcher.pipeline.status import StatusPublisher
 from watcher.pipeline.stride import StrideEnd
 from watcher.pipeline.watching import Tools, Watching
@@ -89,6 +90,7 @@ class Daemon:
         with ExitStack() as undo:
             owned = own_database(url, state)
             undo.callback(owned.close)
+            settings = with_free_names(owned.store, settings)
             failpoint("after_migration_commit")
             processes.become_subreaper()
             publisher = StatusPublisher(owned.store, state, log, notifier)
@@ -108,16 +110,14 @@ class Daemon:
             dispatch = Dispatch(owned.store, state, launching, processes.owner(), log, isolation)
             rescue(owned.store, state, dispatch)
             failpoint("after_rescue")
-            spool = Spool(state.spool, settings.store.spool_max_bytes)
-            pinned = pins.pinned_paths(owned.store)
-            isolation.run("sweeping the spool", time.monotonic(), partial(spool.sweep, pinned))
+            sweep = partial(Spool(state.spool, settings.store.spool_max_bytes).sweep, pins.pinned_paths(owned.store))
+            isolation.run("sweeping the spool", time.monotonic(), sweep)
             watched = watching.begin(settings, tools, time.time())
             undo.callback(watched.stop)
             dispatch.use(watched.dispatch)
             if watched.delivery is not None:
                 watched.delivery.apply_leftovers(time.time())
-            dirs = ", ".join(str(run.dir) for run in settings.run)
-            log.event("daemon_started", dirs=dirs, database=shown_url(url))
+            log.event("daemon_started", dirs=", ".join(str(run.dir) for run in settings.run), database=shown_url(url))
             stop_serving: Callable[[], None] | None = None
             if settings.web.enabled and not once:
                 from watcher.pipeline.dashboard import open_dashboard  # loads the web libraries

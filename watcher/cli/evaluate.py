@@ -25,7 +25,7 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
 @evaluation_flags
 @db_option
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's, or its parent's]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's]")
 @click.option("--selfcheck", is_flag=True, help="Evaluate twice, with different batch sizes, and compare.")
 @click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @json_option

@@ -28,7 +28,7 @@ from watcher.errors import ConfigError, NothingFound, SomeFailed
 )
 @evaluation_flags
 @db_option
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's, or its parent's]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's]")
 @click.option("--once", is_flag=True, help="Evaluate the existing files, then exit.")
 @click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @click.option(
@@ -73,6 +73,7 @@ def command(
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
     daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
+    settings = daemon.watching.settings
     if again:
         for run in settings.run:
             measure_again(daemon.tools.store, run.name)

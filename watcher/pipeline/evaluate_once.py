@@ -79,6 +79,7 @@ def evaluate_files(
     report: gets the progress several times a second. again: evaluate also what has a result.
     """
     common = os.path.commonpath([os.path.dirname(item.path) for item in files])
+    run_name = run_folder.free_name(store, run_name, common)
     folder = Path(run_folder.containing(store, run_name, common))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()

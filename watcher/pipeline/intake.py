@@ -1,7 +1,6 @@
 """From the watched folder to the queue, for one run: probe, register, enqueue, pin (steps 1 to 4 of the way).
 
-Wires detect/ to store/. What could not be written because the database was away is kept and tried again; a file that
-nothing can be made of costs itself only.
+Wires detect/ to store/. What could not be written is kept and tried again; an unusable file costs itself only.
 """
 
 from __future__ import annotations
@@ -275,8 +274,7 @@ class Intake:
         elif not registered.new and not registered.enqueued:
             self.log.event("known", run=self.run.name, path=item.path)
         else:
-            size = f"{item.fingerprint.size_bytes / 1e6:.1f} MB"
-            family = item.summary.family or "unknown model"
+            size, family = f"{item.fingerprint.size_bytes / 1e6:.1f} MB", item.summary.family or "unknown model"
             facts = {"step": item.step.value, "step_source": item.step.source or "no step", "size": size}
             self.log.event("settled", run=self.run.name, path=item.path, family=family, **facts)
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
+from watcher.domain.checkpoint import stored
+from watcher.domain.run_name import default_run_name, run_names
 from watcher.errors import ConfigError
+from watcher.settings.schema import Settings
 from watcher.store.engine import Store
 from watcher.store.write import checkpoints, runs
 
@@ -21,6 +24,30 @@ def adopt(store: Store, name: str, folder: str, now: str) -> bool:
             hint=f"name it otherwise (--run NAME, or `name` in [[run]]), e.g. --run {_other_name(folder)}",
         )
     return runs.adopt_run(store, name, folder, now)
+
+
+def with_free_names(store: Store, settings: Settings) -> Settings:
+    """The settings with a longer name for each run that is named after its folder like the run of another folder."""
+    runs, taken = [], {run.name for run in settings.run}
+    for run in settings.run:
+        name = free_name(store, run.name, os.path.abspath(run.dir), taken - {run.name})
+        runs.append(run.model_copy(update={"name": name}))
+    return settings.model_copy(update={"run": tuple(runs)})
+
+
+def free_name(store: Store, name: str, folder: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
+    """The name itself unless it is the folder's and another folder's run has it: then the folder's first free one."""
+    if name != stored(default_run_name(folder)):
+        return name
+    names = [candidate for longer in run_names(folder) if (candidate := stored(longer)) not in taken]
+    known = {candidate: runs.folder_of(store, candidate) for candidate in names}
+    for candidate in names:
+        if (of := known[candidate]) is not None and _same(of, folder):
+            return candidate
+    for candidate in names:
+        if (of := known[candidate]) is None or _moved(store, candidate, of, folder):
+            return candidate
+    return name
 
 
 def containing(store: Store, name: str, folder: str) -> str:

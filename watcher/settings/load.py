@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from watcher.domain.checkpoint import stored
-from watcher.domain.run_name import default_run_name
+from watcher.domain.run_name import run_names
 from watcher.errors import ConfigError
 from watcher.settings.environment import settings_from
 from watcher.settings.problems import problem_lines
@@ -128,10 +128,14 @@ def _entries(data: dict[str, Any], section: str) -> list[dict[str, Any]]:
 
 
 def _name_sections(data: dict[str, Any]) -> None:
-    """A run is named after its folder (of `exp1/checkpoints`, `exp1`), a set after its first file, by default."""
-    for entry in _entries(data, "run"):
+    """A run is named after its folder, a set after its first file, by default; two folders never share a name."""
+    runs = _entries(data, "run")
+    taken = [entry["name"] for entry in runs if isinstance(entry.get("name"), str)]
+    for entry in runs:
         if not entry.get("name") and isinstance(entry.get("dir"), (str, Path)):
-            entry["name"] = _printable(default_run_name(os.path.abspath(entry["dir"])))
+            names = [_printable(name) for name in run_names(os.path.abspath(entry["dir"]))]
+            entry["name"] = next((name for name in names if name not in taken), names[0])
+            taken.append(entry["name"])
     for entry in _entries(data, "eval"):
         given = entry.get("data")
         first = given[0] if isinstance(given, (list, tuple)) and given else given

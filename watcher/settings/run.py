@@ -20,7 +20,7 @@ class RunSettings(Section):
 
     name: str = Field(
         "",
-        description="Name in the results; by default the folder's, or its parent's where that is `out`, say.",
+        description="Name in the results. Default: the folder's; `exp2-checkpoints` where another has that name.",
     )
     dir: Path = Field(description="Folder in which the trainer saves its checkpoints. Never written to.")
     include: tuple[str, ...] = Field(

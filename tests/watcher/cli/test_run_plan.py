@@ -66,3 +66,27 @@ def test_a_trainer_that_nobody_waited_for_has_ended():
     assert has_ended(str(trainer.pid))
     trainer.wait()
     assert has_ended(str(trainer.pid))
+
+
+def test_two_folders_of_one_name_become_two_runs_and_keep_their_names(tmp_path):
+    """`exp1/checkpoints` and `exp2/checkpoints` in one database, as one file and as two commands."""
+    from watcher.domain.timestamps import iso
+    from watcher.pipeline.run_folder import adopt, free_name
+    from watcher.settings.load import load_settings
+    from watcher.store.migrate import open_for_writing
+
+    folders = [tmp_path / name / "checkpoints" for name in ("exp1", "exp2")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    store = open_for_writing(str(tmp_path / "r.db"))
+    for _ in range(2):  # the second time as after a restart
+        names = [free_name(store, "checkpoints", os.fspath(folder)) for folder in folders]
+        assert names[0] == "checkpoints"
+        for folder, name in zip(folders, names, strict=True):
+            adopt(store, free_name(store, "checkpoints", os.fspath(folder)), os.fspath(folder), iso(0))
+    assert free_name(store, "checkpoints", os.fspath(folders[1])) == "exp2-checkpoints"
+    assert free_name(store, "mine", os.fspath(folders[1])) == "mine"
+    store.close()
+    runs = "".join(f"[[run]]\ndir = '{folder}'\n" for folder in folders)
+    (tmp_path / "c.toml").write_text(runs + "[[eval]]\ndata = 'v.npy'\n")
+    assert [run.name for run in load_settings(tmp_path / "c.toml").run] == ["checkpoints", "exp2-checkpoints"]
