@@ -1,4 +1,4 @@
-"""evalcore: the numbers. Exact loss, perplexity and bits per byte of a language model on a token stream.
+"""evalcore evaluates a language model on a token stream: exact loss, perplexity and bits per byte.
 
 Importing this package loads no torch; the names below load what they need when first used.
 """

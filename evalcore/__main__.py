@@ -1,4 +1,4 @@
-"""The stand-alone command: `python -m evalcore`, or `torchrun --nproc-per-node=N -m evalcore`, with the seed's flags.
+"""The stand-alone command: `python -m evalcore`, or `torchrun ... -m evalcore`, with the flags of rosellm's eval.py.
 
 Owns its flags, its lines and its exit status. The measuring is the code that the daemon's jobs run.
 """
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; those of the seed's own eval command keep their names, defaults and meaning."""
+    """The flags; those of rosellm's eval.py keep their names, defaults and meaning."""
     out = _Parser(prog="python -m evalcore", description="Exact loss and perplexity of one checkpoint on one stream.")
     out.add_argument("--checkpoint-path", required=True, help="the .pt file")
     out.add_argument(

@@ -1,4 +1,4 @@
-"""One checkpoint file as a model ready to evaluate: identified, understood, planned, filled.."""
+"""One checkpoint file as a model ready to evaluate: identified, understood, planned, filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of nats: per window, per document, and of text alone, in float64 and in an order of their own.
+"""Sums of nats per window, per document and of text alone: float64, in one order for any number of ranks.
 
 Owns the vector that the ranks reduce: each entry is filled by one rank, so the sum over ranks is exact.
 """

@@ -1,4 +1,4 @@
-"""The ranks of one evaluation meet: each one waits for the others with a message and a limit.
+"""Rendezvous of the ranks of one evaluation: each rank waits for the others, with a message and a timeout.
 
 Owns the store through which they meet. torch alone would wait in silence, for as long as a collective may take.
 """

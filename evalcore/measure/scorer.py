@@ -1,4 +1,4 @@
-"""How nats come out of a model, by its hidden states and head, or by its logits.
+"""Computes per-token nats from a model's hidden states and head, or from its logits.
 
 Owns the adapters and the dtype. Never cuts a stream, never sums.
 """

@@ -1,1 +1,1 @@
-"""What carries work between rooms: intake, dispatch, reaping, recording, recovery, delivery, status."""
+"""The stages of the daemon: intake, dispatch, reaping, recording, recovery, delivery, status."""

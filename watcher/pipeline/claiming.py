@@ -1,4 +1,4 @@
-"""Which checkpoint a launch gets next: the runs in turn, each by its own order (step 5 of the way).
+"""Which checkpoint a launch gets next: the runs in turn, each by its own order.
 
 Claims through store/write/queue.py and remembers only whose turn it was. Never starts anything.
 """

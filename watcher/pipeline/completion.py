@@ -1,4 +1,4 @@
-"""Is there nothing left to do? For `run --once`, `run --until` and the demo.
+"""Decides whether any work is left, for `run --once`, `run --until` and the demo.
 
 Raises in a single pass where waiting would never end: a broken executor, a folder that disappeared, a paused queue.
 """

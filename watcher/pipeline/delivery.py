@@ -1,4 +1,4 @@
-"""Results to sinks and alerts: outbox, alert rules, delivery processes (step 11 of the way). Wires store/ to sinks/.
+"""Results to sinks and alerts: outbox, alert rules, delivery processes. Wires store/ to sinks/.
 
 `tick` never waits and sends nothing itself: each delivery runs in its own process, and only its result is recorded
 here, by the one writer.

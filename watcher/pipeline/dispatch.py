@@ -1,4 +1,4 @@
-"""All launches of one daemon: claim, launch, feed, reap (steps 5 to 10 of the way).
+"""All launches of one daemon: claim, launch, feed, reap.
 
 Wires claiming, reaping and recording to launch/. Remembers nothing that the database and the launch folders do not.
 """

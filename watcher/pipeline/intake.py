@@ -1,4 +1,4 @@
-"""From the watched folder to the queue, for one run: probe, register, enqueue, pin (steps 1 to 4 of the way).
+"""From the watched folder to the queue, for one run: probe, register, enqueue, pin.
 
 Wires detect/ to store/. What could not be written is kept and tried again; an unusable file costs itself only.
 """

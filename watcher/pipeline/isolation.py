@@ -1,4 +1,4 @@
-"""Faults stay where they are: an unforeseen exception pauses the part that raised it, and nothing else.
+"""Isolates faults: an unforeseen exception pauses the part that raised it, and nothing else.
 
 The expected errors (CkptwatchError: database, lock, settings) and SystemExit pass through. Everything else is logged
 with its traceback, shown by `status`, and the part is tried again after a growing pause.

@@ -1,4 +1,4 @@
-"""What became of a launch's attempts: started marks, outcome files, timeouts, and its end (step 8 of the way).
+"""What became of a launch's attempts: started marks, outcome files, timeouts, and its end.
 
 The outcome files are the truth, the exit code a hint. Ends attempts through recording.py; starts nothing.
 """

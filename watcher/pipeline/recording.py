@@ -1,4 +1,4 @@
-"""From the end of an attempt to the database: decide with domain/job.py, write, log (steps 9 and 10 of the way).
+"""From the end of an attempt to the database: decide with domain/job.py, write, log.
 
 Writes each transition in one transaction, with its result where it has one. Never looks at launch folders.
 """

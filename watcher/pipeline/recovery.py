@@ -1,4 +1,4 @@
-"""What a daemon that died has left: outcomes are recorded; a local launch still alive is ended, a Slurm job adopted;
+"""Recovery after a daemon died: outcomes are recorded; a local launch still alive is ended, a Slurm job adopted;
 every other open attempt is orphaned and its job queued again at once, uncharged.
 
 At boot for this state folder's own earlier daemon; on a server, now and then, for daemons elsewhere whose lease lapsed.

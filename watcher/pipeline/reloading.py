@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from watcher.errors import CkptwatchError, StoreUnavailable
 from watcher.pipeline import watching
-from watcher.pipeline.run_folder import with_free_names
 from watcher.pipeline.watching import Tools, Watching
 from watcher.settings.schema import Settings
 
@@ -50,7 +49,7 @@ class Reloading:
         if self._pending is None or now_s < self._due_s:
             return None
         try:
-            fresh = watching.begin(with_free_names(self.tools.store, self._pending), self.tools, time.time())
+            fresh = watching.begin(self._pending, self.tools, time.time())
         except StoreUnavailable as error:
             self._due_s = now_s + RETRY_S
             if self.waits != error.cause:

@@ -38,12 +38,3 @@ def write_status(file: Path, report: StatusReport) -> None:
         write_atomically(file, json.dumps(asdict(report), indent=1), durable=False)
     except OSError:
         pass
-
-
-def read_status(file: Path) -> dict[str, Any] | None:
-    """The last report; None where there is none, or it cannot be read."""
-    try:
-        report = json.loads(file.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) else None

@@ -7,10 +7,10 @@ ISO-8601 UTC text.
 from __future__ import annotations
 
 from watcher.store.tables.base import metadata as metadata
-from watcher.store.tables.measured import results as results
-from watcher.store.tables.measured import windows as windows
 from watcher.store.tables.outgoing import events as events
 from watcher.store.tables.outgoing import exports as exports
+from watcher.store.tables.results import results as results
+from watcher.store.tables.results import windows as windows
 from watcher.store.tables.watched import candidates as candidates
 from watcher.store.tables.watched import checkpoints as checkpoints
 from watcher.store.tables.watched import eval_sets as eval_sets

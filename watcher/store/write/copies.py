@@ -1,4 +1,4 @@
-"""Equal content has the same number: a value is copied to a version whose own bytes a worker has read.
+"""Reuses a result for a checkpoint with identical content, once a worker has read its bytes.
 
 The directory's digest only says which values are worth comparing with; equal content and model digests decide.
 """
