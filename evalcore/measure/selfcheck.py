@@ -1,4 +1,4 @@
-"""Measure again another way and compare: another batch size, another chunk, and one rank where there were several.
+"""Verifies a result by evaluating again with another batch size, another chunk size, and one rank instead of several.
 
 Owns what counts as equal. Never changes a result.
 """

@@ -1,4 +1,4 @@
-"""An exception that no verb foresaw, as one sentence; its traceback goes to a file that the sentence names.
+"""Reports an unexpected exception in one sentence and writes its traceback to the file that the sentence names.
 
 Never decides an exit status beyond the error's own, and never hides a traceback: where no file can be written it goes
 to stderr.

@@ -1,4 +1,4 @@
-"""Withdraws the rejection of a name (a FIFO, a link, a file that was never readable) when the name is gone."""
+"""Removes rejections (of a FIFO, a link, an unreadable file) whose path no longer exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking a database over without changing it: whose it is, which schema, every page and every reference."""
+"""Checks a database without changing it: its owner, its schema, every page and every reference."""
 
 from __future__ import annotations
 

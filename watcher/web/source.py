@@ -1,4 +1,4 @@
-"""Where pages get their facts: queries, the daemon's status file, progress and logs of launches.
+"""Data access for the pages: queries, the daemon's status file, progress and logs of launches.
 
 Paths come from the database and the state folder only, never from a request, and must lie in the state folder.
 """

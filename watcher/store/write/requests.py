@@ -1,4 +1,4 @@
-"""What a user, or the settings, ask of jobs that exist already: retry, cancel, bump, measure again, revive."""
+"""Changes to existing jobs on request of a user or the settings: retry, cancel, bump, re-evaluate, revive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits, and whose turn it is: asked before a claim. Reads only, each question one short transaction."""
+"""Queries used to choose the run of the next claim. Reads only, each query in one short transaction."""
 
 from __future__ import annotations
 

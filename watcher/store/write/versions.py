@@ -1,4 +1,4 @@
-"""Which version of a path stands: what lies on disk now, as far as its bytes have been read.
+"""Determines the current version of a path: the one on disk now, as far as its bytes have been read.
 
 Versions order by when they were observed, never by mtime. A version that was overwritten by a later step stays in the
 curve; one of the same step, one that was undone by putting an older file back, and one of another model do not.
