@@ -130,7 +130,7 @@ def test_a_daemon_that_reads_a_large_data_file_says_so_and_can_be_stopped_meanwh
     said = site.cli("status")
     assert said.returncode == 0
     assert re.search(r"daemon     starting, pid \d+\n", said.stdout)
-    assert re.search(r"at work    hashing val: [\d.]+ [MG]iB of 64\.0 GiB", said.stdout)
+    assert re.search(r"working    hashing val: [\d.]+ [MG]iB of 64\.0 GiB", said.stdout)
     wait_until(lambda: re.search(r"hashing val: [\d.]+ [MG]iB of 64\.0 GiB", site.log()))
     assert site.stop(daemon) == 0
 
