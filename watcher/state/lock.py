@@ -57,13 +57,7 @@ class Lock:
 
     def is_intact(self) -> bool:
         """Is the file that we hold still the one under its name? False after someone removed or replaced it."""
-        if self._fd is None:
-            return False
-        try:
-            own, named = os.fstat(self._fd), os.stat(self.path)
-        except OSError:
-            return False
-        return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+        return self._fd is not None and _is_named(self._fd, self.path)
 
     def release(self) -> None:
         if self._fd is not None:
@@ -105,18 +99,21 @@ class DatabaseLock:
 
     def covers(self) -> bool:
         """Is the lock on the file that now has the name? A database made by rename is another file."""
-        if self._fd is None:
-            return False
-        try:
-            own, named = os.fstat(self._fd), os.stat(self.file)
-        except OSError:
-            return False
-        return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+        return self._fd is not None and _is_named(self._fd, self.file)
 
     def release(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _is_named(fd: int, path: Path) -> bool:
+    """Is the open file the one that the path names now?"""
+    try:
+        own, named = os.fstat(fd), os.stat(path)
+    except OSError:
+        return False
+    return (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
 
 
 def lock_facts(path: Path, now_s: float) -> LockFacts:

@@ -33,7 +33,7 @@ def crafted(path, value, records=None):
     return make.write_pickle_in_zip(path, PROTO + value + b".", records or {"0": floats(1, 2), "1": floats(5, 6)})
 
 
-def refused_by_both(path, kind):
+def assert_refused_by_both(path, kind):
     assert torch_refuses(path)
     error = refusal(path)
     assert error.kind == kind, error.reason
@@ -192,7 +192,7 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
     ],
 )  # fmt: skip
 def test_what_torch_refuses_for_cause_is_refused(tmp_path, value, kind):
-    refused_by_both(crafted(tmp_path / "a.pt", b"(" + text("a") + value + b"d"), kind)
+    assert_refused_by_both(crafted(tmp_path / "a.pt", b"(" + text("a") + value + b"d"), kind)
 
 
 # ---- the archive around the pickle ----------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_records_that_torch_refuses_are_refused(tmp_path, changed, entry, kind):
 
 def test_an_archive_without_a_version_is_not_of_torch(tmp_path):
     path = rewritten(saved(tmp_path), lambda n, d: [(n, d)] if n != "version" else [])
-    assert "version" in refused_by_both(path, "corrupt").reason
+    assert "version" in assert_refused_by_both(path, "corrupt").reason
 
 
 def test_a_byte_order_under_another_case_swaps_torchs_values_and_is_refused(tmp_path):
@@ -253,11 +253,11 @@ def test_a_legacy_file_of_another_protocol_or_with_an_unused_storage_is_refused(
     torch.save({"a.weight": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"\x80\x02M\xe9\x03.", b"\x80\x02M\xea\x03.", 1))
-    refused_by_both(path, "corrupt")
+    assert_refused_by_both(path, "corrupt")
     keys = whole.rindex(b"X\x0f\x00\x00\x00" if b"X\x0f\x00\x00\x00" in whole else b"X", 0, len(whole) - 16)
     length = struct.unpack_from("<I", whole, keys + 1)[0]
     path.write_bytes(whole[: keys + 5] + b"9" * length + whole[keys + 5 + length :])
-    refused_by_both(path, "corrupt")
+    assert_refused_by_both(path, "corrupt")
 
 
 # ---- safetensors ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def run(*arguments: object, cwd: Path, out: object = subprocess.PIPE, **more) ->
     return subprocess.run(command, cwd=cwd, stdout=out, stderr=subprocess.PIPE, text=True, env=env, timeout=60, **more)
 
 
-def refused(done, status: int, words: str) -> None:
+def assert_refused(done, status: int, words: str) -> None:
     """Ends with the status; stderr is a cause with these words and a next step, without a traceback."""
     err = done.err if hasattr(done, "err") else done.stderr
     code = done.status if hasattr(done, "status") else done.returncode
@@ -39,7 +39,7 @@ def test_a_deleted_working_folder_is_named(tmp_path, verb):
     script = f'rmdir "{gone}"; exec "{sys.executable}" -m watcher.cli {verb} {"show" * (verb == "config")}'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["sh", "-c", script], cwd=gone, capture_output=True, text=True, env=env, timeout=60)
-    refused(done, 7, "the working folder was deleted")
+    assert_refused(done, 7, "the working folder was deleted")
 
 
 def test_version_and_help_need_no_working_folder(tmp_path):
@@ -56,18 +56,18 @@ def test_version_and_help_need_no_working_folder(tmp_path):
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "://", "~nosuchuser/r.db", "results/"])
 def test_a_url_that_is_no_database_is_refused_before_anything_is_created(ckptwatch, tmp_path, url):
     for verb in (["results"], ["status"], ["db", "check"], ["run", "--dir", tmp_path, "--data", "val.npy"]):
-        refused(ckptwatch(*verb, "--db", url), 3, "")
+        assert_refused(ckptwatch(*verb, "--db", url), 3, "")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["mysql://host/results", "nosuchengine://host/results"])
 def test_another_database_engine_is_refused(ckptwatch, url):
-    refused(ckptwatch("results", "--db", url), 3, "is not supported: write a file name")
+    assert_refused(ckptwatch("results", "--db", url), 3, "is not supported: write a file name")
 
 
 def test_a_password_in_a_url_that_cannot_be_read_is_not_shown(ckptwatch):
     said = ckptwatch("results", "--db", "://ada:hunter2@host")
-    refused(said, 3, "")
+    assert_refused(said, 3, "")
     assert "hunter2" not in said.err
 
 
@@ -75,8 +75,8 @@ def test_a_folder_as_database_is_refused_with_a_name_for_the_file(ckptwatch, tmp
     folder = tmp_path / "ckptwatch.db"
     folder.mkdir()
     for verb in (["results"], ["run", "--dir", tmp_path / "out", "--data", "val.npy"], ["db", "migrate"]):
-        refused(ckptwatch(*verb, "--db", folder), 3, f"{folder}/ckptwatch.db")
-        refused(ckptwatch(*verb), 3, "is a folder")
+        assert_refused(ckptwatch(*verb, "--db", folder), 3, f"{folder}/ckptwatch.db")
+        assert_refused(ckptwatch(*verb), 3, "is a folder")
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -103,11 +103,11 @@ def test_a_user_id_without_a_home_is_named_where_a_home_is_needed(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, timeout=60
     )
     assert "Traceback" not in done.stderr, done.stderr
-    refused(done, 7, "no home folder is known for user 54321")
+    assert_refused(done, 7, "no home folder is known for user 54321")
 
 
 def test_a_folder_as_settings_file_is_refused_with_the_file_in_it(ckptwatch, tmp_path):
-    refused(ckptwatch("-c", tmp_path, "status"), 3, f"-c {tmp_path}/ckptwatch.toml")
+    assert_refused(ckptwatch("-c", tmp_path, "status"), 3, f"-c {tmp_path}/ckptwatch.toml")
 
 
 def test_a_reader_of_stdout_that_leaves_early_is_no_error(tmp_path):
@@ -131,7 +131,7 @@ def test_a_closed_stdout_is_no_error(tmp_path):
 def test_a_full_device_behind_stdout_is_named(tmp_path):
     small_run(tmp_path / "r.db")
     with open("/dev/full", "w") as full:
-        refused(run("results", "--db", "r.db", cwd=tmp_path, out=full), 7, "no space left")
+        assert_refused(run("results", "--db", "r.db", cwd=tmp_path, out=full), 7, "no space left")
 
 
 def test_text_in_a_number_column_is_refused_with_row_column_and_the_correction(ckptwatch, tmp_path):
@@ -139,7 +139,9 @@ def test_text_in_a_number_column_is_refused_with_row_column_and_the_correction(c
     with sqlite3.connect(tmp_path / "r.db") as connection:
         connection.execute("UPDATE results SET loss = 'about 3' WHERE step = 100")
     for verb in (["results"], ["results", "--best"], ["plot"], ["compare", 100, 200], ["export", "csv"]):
-        refused(ckptwatch(*verb, "--db", "r.db"), 7, "results.loss of the row with id 1 holds the text 'about 3'")
+        assert_refused(
+            ckptwatch(*verb, "--db", "r.db"), 7, "results.loss of the row with id 1 holds the text 'about 3'"
+        )
     said = ckptwatch("status", "--db", "r.db", "--json")
     assert any("holds the text" in reason for reason in said.json["reasons"])
     command = re.search(r"next:  (sqlite3 .*)", ckptwatch("results", "--db", "r.db").err)
@@ -177,7 +179,7 @@ def test_an_unforeseen_exception_is_one_sentence_and_its_traceback_is_in_a_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     said = ckptwatch("results", "--db", "postgresql://ada:hunter2@host/r")
-    refused(said, 1, "unexpected ZeroDivisionError: a defect; the traceback is in ")
+    assert_refused(said, 1, "unexpected ZeroDivisionError: a defect; the traceback is in ")
     file = Path(re.search(r"the traceback is in (\S+)", said.err)[1])
     assert file.parent == tmp_path
     assert "ZeroDivisionError" in file.read_text() and "in broken" in file.read_text()
