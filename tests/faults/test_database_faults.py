@@ -332,7 +332,7 @@ def test_row_56_a_scan_that_hangs_leaves_the_main_loop_alive_and_health_bad(site
     write_tiny(here.folder / "step_1.pt", 1)
     here.wait_for_results(1)
     (here.root / "hang").touch()
-    wait_until(lambda: any("last scan" in reason for reason in here.health().get("reasons", [])), within_s=40)
+    wait_until(lambda: any("its scan is stuck" in reason for reason in here.health().get("reasons", [])), within_s=40)
     write_tiny(here.folder / "step_2.pt", 2)
     here.wait_for_results(2)
     daemon.send_signal(signal.SIGTERM)
