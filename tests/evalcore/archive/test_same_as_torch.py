@@ -189,6 +189,22 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
             ),
             "corrupt",  # metadata under a key that is not text
         ),
+        (
+            call(
+                "torch._utils", "_rebuild_tensor_v2",
+                tuple_of(
+                    call(
+                        "torch._utils", "_rebuild_tensor_v2",
+                        tuple_of(
+                            persistent("0"), number(0), tuple_of(number(2)), tuple_of(number(1)),
+                            b"\x89", b"}", dict_of(text("x"), b"\x88"),
+                        ),
+                    ),
+                    number(0), tuple_of(number(2)), tuple_of(number(1)), b"\x89", b"}",
+                ),
+            ),
+            "corrupt",  # a tensor with unknown metadata in the place of a storage
+        ),
     ],
 )  # fmt: skip
 def test_what_torch_refuses_for_cause_is_refused(tmp_path, value, kind):
