@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import files
 from bench.processes import machine, torchrun
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
-from evalcore.messages import EvalSetSpec, Item, LaunchSpec, Task, to_json
+from evalcore.messages import AttemptRequest, EvalSetSpec, Item, LaunchSpec, to_json
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(said: argparse.Namespace) -> None:
         spec = LaunchSpec("bench", (EvalSetSpec("val", (str(data),)),), device="cpu")
         write_atomically(launch.spec, to_json(spec))
         for i, path in enumerate(paths, 1):
-            write_atomically(launch.item(i), to_json(Item(str(path), "", 0, (Task(i, "t", "val"),))))
+            write_atomically(launch.item(i), to_json(Item(str(path), "", 0, (AttemptRequest(i, "t", "val"),))))
         ours = torchrun(1, "-m", "evalcore.worker", str(launch.root))
         losses = [read_outcome(launch.outcome(i)).measurement.loss for i in range(1, len(paths) + 1)]  # type: ignore[union-attr]
         plain = [torchrun(1, "bench/plain.py", str(path), str(data), "128", "8") for path in paths]

@@ -5,7 +5,7 @@ Standard library only. Knows nothing of what an outcome means.
 A launch folder:
 
     launch.json            LaunchSpec, written before the worker starts
-    items/000001.json      Item: one checkpoint and its tasks; added while the worker runs, in order of name
+    items/000001.json      Item: one checkpoint and its attempts; added while the worker runs, in order of name
     started/<attempt>      written by rank 0 when it starts on a task: this is what charges the attempt
     outcomes/<attempt>.json  Outcome of one task: temp name, fsync, rename; the truth about the attempt
     progress.json          Progress, rewritten now and then by rank 0: the daemon's stall clock

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalcore.message_json import ContractError, from_json, to_json
+from evalcore.tasks.spec import TaskSpec
 
 __all__ = [
+    "AttemptRequest",
     "ContractError",
     "EvalSetSpec",
     "Item",
@@ -21,7 +23,7 @@ __all__ = [
     "Measurement",
     "ModelSpec",
     "Outcome",
-    "Task",
+    "TaskSpec",
     "from_json",
     "to_json",
 ]
@@ -64,8 +66,9 @@ class EvalSetSpec:
     `bytes`, or a file. dtype: auto | float32 | bfloat16 | float16. token_dtype: for headerless token files.
     kinds: how each file is read (`kind_of_name`), one entry where all are alike. data_digest: `sha256:...` of the
     content of the files, in order; tokenizer_digest of the tokenizer's files, where it is a file; meta_digest of
-    nanoGPT's meta.pkl, where the bytes of ids come from there. companions: the files of these two digests, absent ones
-    too. stamps: `stamp` of each path and companion when it was hashed.
+    nanoGPT's meta.pkl, where the bytes of ids come from there. companions: the files of these digests, absent ones
+    too. stamps: `stamp` of each path and companion when it was hashed. task: how the items are scored, where the files
+    hold items of a task; then seq_len limits a request (None: the model's context), and stride and max_tokens are None.
     """
 
     name: str
@@ -84,6 +87,7 @@ class EvalSetSpec:
     kinds: tuple[str, ...] = ()
     meta_digest: str = ""
     companions: tuple[str, ...] = ()
+    task: TaskSpec | None = None
 
     @property
     def hashed_paths(self) -> tuple[str, ...]:
@@ -96,7 +100,9 @@ class EvalSetSpec:
         The set's name and the paths of its files do not count: the same content measured the same way is the same.
         """
         declared = dataclasses.asdict(self)
-        del declared["name"], declared["paths"], declared["stamps"], declared["companions"]
+        del declared["name"], declared["paths"], declared["stamps"], declared["companions"], declared["task"]
+        if self.task is not None:
+            declared["task"] = self.task.declared()
         if not self.meta_digest:
             del declared["meta_digest"]
         # a name that leaves one reading is left out: the rows of 0.1.0 keep their digest where they are surely right
@@ -134,7 +140,7 @@ class LaunchSpec:
 
 
 @dataclass(frozen=True)
-class Task:
+class AttemptRequest:
     """One attempt of one job: evaluate the item's checkpoint on the named eval set, answer with this token.
 
     known_contents: content digests whose value is known: a file that holds one of them is read and not evaluated.
@@ -148,7 +154,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Item:
-    """One checkpoint and its tasks.
+    """One checkpoint and the attempts to answer with it.
 
     path: what to open (the file itself, or its pinned copy), surrogateescape text. digest, size_bytes: the identity
     the daemon registered; a mismatch before or after is the outcome `superseded`. beside: where
@@ -158,7 +164,7 @@ class Item:
     path: str
     digest: str
     size_bytes: int
-    tasks: tuple[Task, ...]
+    attempts: tuple[AttemptRequest, ...]
     shown_path: str = ""
     beside: str = ""
     version: int = VERSION
@@ -169,7 +175,12 @@ class Measurement:
     """One eval set's number on one checkpoint, as the results table keeps it.
 
     loss: nats per target. content_digest: `sha256:...` of the record bytes that were read.
-    window_nats, window_targets: one entry per window (float64 nats; target counts).
+    window_nats, window_targets: one entry per window (float64 nats; target counts); empty for a task.
+    stride: None for a task, and so are the fields from `task` on for a stream. For a task, loss: nats per token of all
+    gold continuations; bits_per_byte: mean over items; ppl: None; tokens, bytes: of the gold continuations; seq_len:
+    the limit of a request. accuracy, accuracy_norm, random_baseline: shares between 0 and 1. accuracy_norm: None where
+    the task has one accuracy. ppl_item: exp(-mean over items of log p(gold)), for language modelling.
+    item_scores: `tasks.item_scores.to_text`.
     """
 
     loss: float
@@ -180,7 +191,7 @@ class Measurement:
     tokens: int
     bytes: int | None
     seq_len: int
-    stride: int
+    stride: int | None
     batch_size: int
     dtype: str
     device: str
@@ -199,6 +210,15 @@ class Measurement:
     window_nats: tuple[float, ...] = ()
     window_targets: tuple[int, ...] = ()
     content_digest: str = ""
+    task: str | None = None
+    items: int | None = None
+    accuracy: float | None = None
+    accuracy_norm: float | None = None
+    accuracy_stderr: float | None = None
+    accuracy_norm_stderr: float | None = None
+    random_baseline: float | None = None
+    ppl_item: float | None = None
+    item_scores: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ FROM_EVALCORE = (
         "evalcore.progress",
         "evalcore.archive",
         "evalcore.data_digest",
+        # a task is part of an eval set: settings name it, `compare` decodes the scores of its items
+        "evalcore.tasks.spec",
+        "evalcore.tasks.item_scores",
+        "evalcore.tasks.sniffing",
+        "evalcore.tasks.bundle",
     ),
     "evalcore.__version__",
 )

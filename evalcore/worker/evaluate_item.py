@@ -1,4 +1,4 @@
-"""One checkpoint on its eval sets: load once, measure each, answer each task with one outcome.
+"""One checkpoint on its eval sets: load once, measure each, answer each attempt with one outcome.
 
 Owns what becomes an outcome and of which kind. All ranks run it in step; only rank 0 writes.
 """
@@ -23,7 +23,7 @@ from evalcore.measure.agreement import OutOfMemory, RankFailed, RanksDisagree
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
-from evalcore.messages import DATA_CHANGED, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome, Task
+from evalcore.messages import DATA_CHANGED, AttemptRequest, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome
 from evalcore.progress import ProgressReporter
 from evalcore.worker.failpoints import failpoint
 from evalcore.worker.launch_io import LaunchFolderIO
@@ -44,29 +44,29 @@ class ItemEvaluator:
         self._last: LoadedModel | None = None
 
     def evaluate_item(self, item: Item) -> None:
-        """Answer every task of the item; whatever is wrong with it costs this item alone."""
+        """Answer every attempt of the item; whatever is wrong with it costs this item alone."""
         group = self._group
-        if not item.tasks:
+        if not item.attempts:
             return
-        self._start(item.tasks[0])
+        self._start(item.attempts[0])
         started = time.perf_counter()
         loaded, failure = self._load(item)
         load_seconds = time.perf_counter() - started
         failpoint("after_load", group.rank)
         failure = first_failure(group.gather(failure))
         if failure is not None or loaded is None:
-            for task in item.tasks:
-                self._start(task)
-                self._answer(task, failure or ("crash", "the checkpoint was not loaded", None))
+            for request in item.attempts:
+                self._start(request)
+                self._answer(request, failure or ("crash", "the checkpoint was not loaded", None))
             return
         if group.is_main:
             _read_ahead(self._launch_io.peek())
-        for task in item.tasks:
-            self._start(task)
-            if self._is_known(task, loaded):
-                self._answer(task, None, None, loaded.content_digest)
+        for request in item.attempts:
+            self._start(request)
+            if self._is_known(request, loaded):
+                self._answer(request, None, None, loaded.content_digest)
             else:
-                self._answer(task, *self._measure(task, loaded, load_seconds))
+                self._answer(request, *self._measure(request, loaded, load_seconds))
 
     def close(self) -> None:
         if self._last is not None:
@@ -74,7 +74,7 @@ class ItemEvaluator:
 
     def _load(self, item: Item) -> tuple[LoadedModel | None, Failure | None]:
         reuse, self._last = self._last, None
-        first = item.tasks[0]
+        first = item.attempts[0]
 
         def report(done: int, total: int) -> None:
             self._reporter.report("loading", first.attempt, done=done, total=total, unit="bytes")
@@ -101,25 +101,27 @@ class ItemEvaluator:
         self._last = loaded
         return loaded, None
 
-    def _is_known(self, task: Task, loaded: LoadedModel) -> bool:
+    def _is_known(self, request: AttemptRequest, loaded: LoadedModel) -> bool:
         """The bytes that were read, by every rank, have a value already."""
-        same = loaded.content_digest in task.known_contents and still_same(loaded)
-        return all(self._group.gather(same)) if task.known_contents else False
+        same = loaded.content_digest in request.known_contents and still_same(loaded)
+        return all(self._group.gather(same)) if request.known_contents else False
 
     def _measure(
-        self, task: Task, loaded: LoadedModel, load_seconds: float
+        self, request: AttemptRequest, loaded: LoadedModel, load_seconds: float
     ) -> tuple[Failure | None, Measurement | None]:
-        """(failure, measurement) of one task; the same on every rank."""
-        group, eval_set = self._group, self._sets.get(task.eval_set)
+        """(failure, measurement) of one attempt; the same on every rank."""
+        group, eval_set = self._group, self._sets.get(request.eval_set)
         if eval_set is None:
-            return ("protocol", f"the launch has no eval set {task.eval_set!r}", None), None
+            return ("protocol", f"the launch has no eval set {request.eval_set!r}", None), None
         if not all(group.gather(_as_hashed(eval_set))):
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
-        stream, failure = self._open(task, eval_set)
+        if eval_set.task is not None:
+            return ("unsupported", "this version does not evaluate tasks", None), None
+        stream, failure = self._open(request, eval_set)
         if failure is not None or stream is None:
             return failure, None
         try:
-            result = self._evaluate(task, eval_set, loaded, stream)
+            result = self._evaluate(request, eval_set, loaded, stream)
             measurement = measurement_of(result, loaded, load_seconds)
         except Exception as error:  # evaluate has shared it with all ranks
             return failure_of(error, eval_set.name), None
@@ -129,9 +131,11 @@ class ItemEvaluator:
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
         return None, measurement
 
-    def _evaluate(self, task: Task, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream) -> EvalResult:
+    def _evaluate(
+        self, request: AttemptRequest, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream
+    ) -> EvalResult:
         def progressed(done: int, total: int) -> None:
-            self._reporter.report("evaluating", task.attempt, task.eval_set, done, total, "windows")
+            self._reporter.report("evaluating", request.attempt, request.eval_set, done, total, "windows")
             failpoint("mid_eval", self._group.rank)
 
         settings: dict[str, Any] = {
@@ -149,40 +153,40 @@ class ItemEvaluator:
         check = selfcheck(loaded.model, stream, result, **settings)
         return replace(result, note="; ".join(filter(None, (result.note, check.sentence))))
 
-    def _open(self, task: Task, eval_set: EvalSetSpec) -> tuple[TokenStream | None, Failure | None]:
+    def _open(self, request: AttemptRequest, eval_set: EvalSetSpec) -> tuple[TokenStream | None, Failure | None]:
         """The stream of an eval set, opened once per launch."""
         if eval_set.name in self._streams:
             return self._streams[eval_set.name], None
 
         def report(phase: str, done: int, total: int) -> None:
-            self._reporter.report(phase, task.attempt, task.eval_set, done, total, "bytes")
+            self._reporter.report(phase, request.attempt, request.eval_set, done, total, "bytes")
 
-        with self._reporter.while_working("opening data", task.attempt, task.eval_set):
+        with self._reporter.while_working("opening data", request.attempt, request.eval_set):
             stream, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
         if stream is not None:
             self._streams[eval_set.name] = stream
         return stream, failure
 
-    def _start(self, task: Task) -> None:
-        if self._group.is_main and not self._launch_io.folder.started(task.attempt).exists():
-            self._launch_io.start(task.attempt)
+    def _start(self, request: AttemptRequest) -> None:
+        if self._group.is_main and not self._launch_io.folder.started(request.attempt).exists():
+            self._launch_io.start(request.attempt)
             failpoint("after_started", self._group.rank)
 
     def _answer(
-        self, task: Task, failure: Failure | None, measurement: Measurement | None = None, known: str = ""
+        self, request: AttemptRequest, failure: Failure | None, measurement: Measurement | None = None, known: str = ""
     ) -> None:
         if not self._group.is_main:
             return
         failpoint("before_outcome", self._group.rank)
         if failure is None and known:
-            outcome = Outcome(task.attempt, task.token, "known", content_digest=known)
+            outcome = Outcome(request.attempt, request.token, "known", content_digest=known)
         elif failure is None:
-            outcome = Outcome(task.attempt, task.token, "succeeded", measurement=measurement)
+            outcome = Outcome(request.attempt, request.token, "succeeded", measurement=measurement)
         elif failure[0] in ("superseded", DATA_CHANGED):
             kind = DATA_CHANGED if failure[0] == DATA_CHANGED else None
-            outcome = Outcome(task.attempt, task.token, "superseded", kind, failure[1], failure[2])
+            outcome = Outcome(request.attempt, request.token, "superseded", kind, failure[1], failure[2])
         else:
-            outcome = Outcome(task.attempt, task.token, "failed", *failure)
+            outcome = Outcome(request.attempt, request.token, "failed", *failure)
         self._launch_io.answer(outcome)
         failpoint("after_outcome", self._group.rank)
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from evalcore.messages import (
+    AttemptRequest,
     ContractError,
     EvalSetSpec,
     Item,
@@ -14,7 +15,7 @@ from evalcore.messages import (
     Measurement,
     ModelSpec,
     Outcome,
-    Task,
+    TaskSpec,
     from_json,
     to_json,
 )
@@ -26,7 +27,8 @@ MEASUREMENT = Measurement(
 )  # fmt: skip
 SPEC = EvalSetSpec("val", ("/data/val.bin",), stamps=("1:2:3:4", "absent"), companions=("/data/meta.pkl",))
 MESSAGES = [
-    Item("/a/\udcff.pt", "sha256:1", 3, (Task(1, "token", "val"), Task(2, "other", "val"))),
+    Item("/a/\udcff.pt", "sha256:1", 3, (AttemptRequest(1, "token", "val"), AttemptRequest(2, "other", "val"))),
+    LaunchSpec("launch", (dataclasses.replace(SPEC, task=TaskSpec("arc_easy", "arc", "core", 10, bos=True)),)),
     LaunchSpec("launch", (SPEC,), ModelSpec("m:f", {"n_head": 2, "deep": {"a": [1]}}, None, ("/code",)), threads=None),
     Outcome(1, "token", "failed", "data", "reason", None),
 ]
@@ -62,7 +64,7 @@ def test_numbers_that_are_not_finite_pass_through_strict_json():
     ],
 )
 def test_what_does_not_follow_the_contract_is_refused_by_field(changes, words):
-    fields = {**json.loads(to_json(MESSAGES[2])), **changes}
+    fields = {**json.loads(to_json(MESSAGES[3])), **changes}
     with pytest.raises(ContractError, match=words):
         from_json(Outcome, json.dumps(fields))
 
@@ -75,7 +77,7 @@ def test_text_that_is_no_message_is_refused(text):
 
 #: Fields of an eval set that do not move the number, and those that a digest of content stands for.
 NOT_COUNTED = {"name", "paths", "stamps", "companions"}
-OTHER = {"str": "other", "int": 7, "tuple": ("other",)}
+OTHER = {"str": "other", "int": 7, "tuple": ("other",), "TaskSpec": TaskSpec("hellaswag", "hellaswag")}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EvalSetSpec)])
@@ -84,3 +86,17 @@ def test_every_declared_value_moves_the_digest_and_no_name_does(field):
     value = next(other for name, other in OTHER.items() if str(kind).startswith(name))
     changed = dataclasses.replace(SPEC, **{field: value})
     assert (changed.digest() == SPEC.digest()) == (field in NOT_COUNTED)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TaskSpec)])
+def test_every_value_of_a_task_moves_the_digest_and_its_name_does_not(field):
+    task = TaskSpec("arc_easy", "arc")
+    value = {"bos": True, "random_baseline": 0.5, "shots": 3, "max_items": 9}.get(field, "other")
+    before, after = (dataclasses.replace(SPEC, task=t) for t in (task, dataclasses.replace(task, **{field: value})))
+    assert (before.digest() == after.digest()) == (field == "name")
+
+
+def test_an_eval_set_without_a_task_keeps_the_digest_that_it_had_before_tasks():
+    """The value was computed by the version of this repository before tasks."""
+    spec = EvalSetSpec("val", ("/data/val.bin",), data_digest="sha256:ab", seq_len=64)
+    assert spec.digest() == "sha256:e9abce2b4ffd8acb63e47dcf716b3e57d9f4361fddf46bc56ffb9400d5693710"

@@ -25,7 +25,7 @@ from evalcore.archive.container.records import read_entry  # noqa: E402
 from evalcore.archive.container.source import OpenFile  # noqa: E402
 from evalcore.launch_folder import LaunchFolder  # noqa: E402
 from evalcore.loading.content import ContentDigest  # noqa: E402
-from evalcore.messages import Item, LaunchSpec, Measurement, Outcome, Task, from_json  # noqa: E402
+from evalcore.messages import AttemptRequest, Item, LaunchSpec, Measurement, Outcome, from_json  # noqa: E402
 from evalcore.worker.launch_io import LaunchFolderIO  # noqa: E402
 from evalcore.worker.process_setup import die_with_parent, end_on  # noqa: E402
 
@@ -73,11 +73,11 @@ class FakeWorker:
             if not text:
                 continue
             item = from_json(Item, text)
-            for task in item.tasks:
+            for task in item.attempts:
                 self.launch_io.start(task.attempt)
                 self.evaluate(item, task)
 
-    def evaluate(self, item: Item, task: Task) -> None:
+    def evaluate(self, item: Item, task: AttemptRequest) -> None:
         rule = self.rule_for(item.shown_path or item.path)
         before = self.identity(item)
         if not isinstance(before, Outcome):
@@ -108,7 +108,7 @@ class FakeWorker:
             return Outcome(0, "", "superseded" if error.incomplete else "failed", error.kind, error.reason)
         return found.digest if found.digest == item.digest else Outcome(0, "", "superseded", reason="it changed")
 
-    def addressed(self, outcome: Outcome, task: Task) -> Outcome:
+    def addressed(self, outcome: Outcome, task: AttemptRequest) -> Outcome:
         said = {**outcome.__dict__, "attempt": task.attempt, "token": task.token}
         return Outcome(**said)
 
@@ -125,28 +125,28 @@ class FakeWorker:
 
     # -- what a rule may ask for -----------------------------------------------------------------------------------
 
-    def do_answer(self, item: Item, task: Task, rule: dict) -> None:
+    def do_answer(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Answers, after a pause where one is asked for; may ignore SIGTERM meanwhile."""
         if rule.get("ignores_term"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if rule.get("pause_s"):
             threading.Event().wait(rule["pause_s"])
 
-    def do_no_outcome(self, item: Item, task: Task, rule: dict) -> None:
+    def do_no_outcome(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Leaves the task unanswered, and goes on."""
 
-    def do_fail(self, item: Item, task: Task, rule: dict) -> None:
+    def do_fail(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         self.launch_io.answer(Outcome(task.attempt, task.token, "failed", rule["kind"], rule.get("reason", "as told")))
 
-    def do_exit(self, item: Item, task: Task, rule: dict) -> None:
+    def do_exit(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         os.write(2, rule.get("says", "").encode("utf-8", "surrogateescape"))
         os._exit(rule["code"])
 
-    def do_signal(self, item: Item, task: Task, rule: dict) -> None:
+    def do_signal(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         os.kill(os.getpid(), rule["number"])
         threading.Event().wait(5)
 
-    def do_hang(self, item: Item, task: Task, rule: dict) -> None:
+    def do_hang(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Waits (or spins) for ever; may ignore SIGTERM and the cancel file."""
         if rule.get("ignores_term"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -156,17 +156,17 @@ class FakeWorker:
             pass
         threading.Event().wait()
 
-    def do_beat(self, item: Item, task: Task, rule: dict) -> None:
+    def do_beat(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Hangs, but shows progress: only the wall clock can end it."""
         while True:
             self.folder.progress.write_text(json.dumps({"at": time.time()}))
             threading.Event().wait(0.1)
 
-    def do_escape(self, item: Item, task: Task, rule: dict) -> None:
+    def do_escape(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """A grandchild in a session of its own that outlives us, unless it is found."""
         subprocess.Popen(["sleep", "600"], start_new_session=True)
 
-    def do_outcome(self, item: Item, task: Task, rule: dict) -> None:
+    def do_outcome(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Writes these bytes as its outcome file; a number means that many bytes of zeros, sparse."""
         path = self.folder.outcome(task.attempt)
         what = rule["bytes"]
@@ -177,18 +177,18 @@ class FakeWorker:
                 filled = what.replace("ATTEMPT", str(task.attempt)).replace("TOKEN", task.token)
                 file.write(filled.encode("utf-8", "surrogateescape"))
 
-    def do_flood(self, item: Item, task: Task, rule: dict) -> None:
+    def do_flood(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         chunk = rule["says"].encode("utf-8", "surrogateescape")
         chunk *= max(1, (1 << 16) // len(chunk))
         left = rule["total_bytes"]
         while left > 0:
             left -= os.write(2, chunk)
 
-    def do_eat(self, item: Item, task: Task, rule: dict) -> None:
+    def do_eat(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Takes so much memory, really."""
         self.eaten = b"x" * rule["bytes"]
 
-    def do_dump(self, item: Item, task: Task, rule: dict) -> None:
+    def do_dump(self, item: Item, task: AttemptRequest, rule: dict) -> None:
         """Leaves what it was born with: environment, open descriptors, working folder, limits."""
         fds = {}
         for fd in os.listdir("/proc/self/fd"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
-from evalcore.messages import EvalSetSpec, Item, LaunchSpec, Outcome, Task, to_json
+from evalcore.messages import AttemptRequest, EvalSetSpec, Item, LaunchSpec, Outcome, to_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -33,7 +33,7 @@ class Launch:
         tasks = []
         for name in self.sets if sets is None else sets:
             self.attempts += 1
-            tasks.append(Task(self.attempts, f"token-{self.attempts}", name))
+            tasks.append(AttemptRequest(self.attempts, f"token-{self.attempts}", name))
         self.items += 1
         item = Item(os.fsdecode(os.fspath(path)), digest, size_bytes, tuple(tasks))
         write_atomically(self.folder.item(self.items), to_json(item))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
-from evalcore.messages import ContractError, Item, Task, from_json, to_json
+from evalcore.messages import AttemptRequest, ContractError, Item, from_json, to_json
 from watcher.detect.spool import Spool
 from watcher.domain.job import AttemptEnd, Cause
 from watcher.launch.protocol import Launcher, Running
@@ -65,7 +65,9 @@ class OpenLaunch:
     def write_item(self, claimed: ClaimedCheckpoint, run_dir: Path, spool: Path) -> None:
         """Hand the checkpoint to the worker. Raises OSError."""
         self.items += 1
-        tasks = tuple(Task(job.attempt, job.token, job.eval_set, job.known_contents) for job in claimed.jobs)
+        attempts = tuple(
+            AttemptRequest(job.attempt, job.token, job.eval_set, job.known_contents) for job in claimed.jobs
+        )
         original = os.path.join(run_dir, claimed.path)
         # the copy is on another host where that one registered it
         pinned = Spool(spool, 0).locate(claimed.spool_path) if claimed.spool_path is not None else None
@@ -73,7 +75,7 @@ class OpenLaunch:
             os.fspath(pinned or original),
             claimed.digest,
             claimed.size_bytes,
-            tasks,
+            attempts,
             claimed.shown_path,
             beside=original,
         )
@@ -100,10 +102,10 @@ class OpenLaunch:
                 return
             try:
                 item: Item = from_json(Item, path.read_text(encoding="utf-8", errors="surrogateescape"))
-                kept = tuple(task for task in item.tasks if task.attempt not in left)
-                if len(kept) < len(item.tasks):
-                    left -= {task.attempt for task in item.tasks}
-                    write_atomically(path, to_json(replace(item, tasks=kept)))
+                kept = tuple(request for request in item.attempts if request.attempt not in left)
+                if len(kept) < len(item.attempts):
+                    left -= {request.attempt for request in item.attempts}
+                    write_atomically(path, to_json(replace(item, attempts=kept)))
             except (OSError, ContractError):
                 continue  # a full disk, say: as if the worker had read it already
 

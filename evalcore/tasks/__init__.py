@@ -1,0 +1,1 @@
+"""Tasks: multiple choice, schema and language modelling; items of a file -> requests -> scores."""
