@@ -3,23 +3,34 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
+DEMO_VENV := .venv-demo
+LOCKS := pyproject.toml $(wildcard locks/*)
+# cpu, cuda, or auto: the CPU build of torch where there is no NVIDIA device
+DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
+.PHONY: help setup demo lock test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## create .venv with ckptwatch, all extras and the test tools
 
-$(STAMP): pyproject.toml constraints/cpu.txt
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q --upgrade-strategy only-if-needed -c constraints/cpu.txt -e '.[dev]'
+$(STAMP): $(LOCKS)
+	$(PYTHON) locks/install.py $(VENV) locks/dev.txt --device $(DEVICE)
 	touch $(STAMP)
 
-demo: $(STAMP) ## train a small GPT and evaluate its checkpoints: about 90 seconds
-	$(VENV)/bin/ckptwatch demo --dir .demo
+$(DEMO_VENV)/.ready: $(LOCKS)
+	$(PYTHON) locks/install.py $(DEMO_VENV) locks/demo.txt --device $(DEVICE)
+	touch $@
+
+# The full environment serves the demo too, where it is up to date.
+DEMO_READY := $(if $(shell test -f $(STAMP) && find $(LOCKS) -newer $(STAMP) | grep -q . || test ! -f $(STAMP) || echo yes),$(STAMP),$(DEMO_VENV)/.ready)
+demo: $(DEMO_READY) ## train a small GPT and evaluate its checkpoints: DEMOTIME
+	$(dir $<)bin/ckptwatch demo --dir .demo
+
+lock: ## resolve the lock files anew (needs uv); UPGRADE=1 takes the newest versions
+	$(PYTHON) locks/lock.py $(if $(UPGRADE),--upgrade)
 
 test: $(STAMP) ## run the tests (no GPU, no network)
 	$(RUN) -m pytest
@@ -63,4 +74,4 @@ test-browser: $(STAMP) ## test the dashboard in Chromium
 	$(RUN) -m pytest -m browser tests/browser
 
 clean: ## remove what make created
-	rm -rf $(VENV) .demo site build *.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) .demo site build *.egg-info

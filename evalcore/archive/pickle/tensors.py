@@ -98,7 +98,7 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertTensor:
         raise damaged("a tensor of a newer dtype requires gradients, which torch cannot load")
     metadata = args[7 if third else 6] if len(args) == max(TENSOR_FUNCTIONS[name]) and len(args) > 4 else None
     if dtype not in ITEM_BYTES:  # less than one byte per element
-        return InertTensor(f"torch.{dtype} tensor", args)
+        return InertTensor(f"torch.{dtype} tensor", args, dtype)
     tensor = TensorRef(storage, dtype, offset, shape, stride)
     _demand_sizes(tensor)
     return _with_metadata(tensor, metadata) if metadata else tensor
@@ -111,12 +111,13 @@ def parameter_of(name: str, args: tuple[Any, ...]) -> Any:
     tensor = args[0]
     if not isinstance(tensor, (TensorRef, InertObject)):
         raise damaged("a parameter is made of something that is not a tensor")
-    _demand_gradient(args[1], tensor.dtype if isinstance(tensor, TensorRef) else "float32")
+    dtype = tensor.dtype if isinstance(tensor, (TensorRef, InertTensor)) else ""
+    _demand_gradient(args[1], dtype or "float32")
     _demand_hooks(args[2])
     if len(args) == 4:
         _demand_harmless(args[3])
     if isinstance(tensor, InertObject):
-        return InertTensor(name, args)
+        return InertTensor(name, args, dtype)
     return tensor
 
 
@@ -143,12 +144,12 @@ def _with_metadata(tensor: TensorRef, metadata: Any) -> TensorRef | InertTensor:
     if not isinstance(metadata, dict) or not all(type(k) is str and v is True for k, v in metadata.items()):
         raise damaged("a tensor's metadata is not a mapping of names to flags that are set")
     if not metadata.keys() <= {"neg", "conj"}:
-        return InertTensor("tensor with metadata", (tensor, metadata))
+        return InertTensor("tensor with metadata", (tensor, metadata), tensor.dtype)
     conjugate, negative = "conj" in metadata, "neg" in metadata
     if conjugate and not tensor.dtype.startswith("complex"):
         raise damaged("a tensor that is not complex is conjugated")
     if (conjugate or negative) and tensor.dtype not in _NEGATED:  # torch has no values for it either
-        return InertTensor(f"negated {tensor.dtype} tensor", (tensor, metadata))
+        return InertTensor(f"negated {tensor.dtype} tensor", (tensor, metadata), tensor.dtype)
     return replace(tensor, negative=negative, conjugate=conjugate)
 
 

@@ -88,9 +88,16 @@ class InertObject:
 
 
 class InertTensor(InertObject):
-    """A tensor that is not read as weights: sparse, quantised, nested, of a subclass, of a dtype below one byte."""
+    """A tensor that is not read as weights: sparse, quantised, nested, of a subclass, of a dtype below one byte.
 
-    __slots__ = ()
+    dtype: of its elements, where the pickle tells it; else "".
+    """
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, class_name: str, args: Any = (), dtype: str = "") -> None:
+        super().__init__(class_name, args)
+        self.dtype = dtype
 
     @property
     def closed(self) -> bool:

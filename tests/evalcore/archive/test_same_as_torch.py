@@ -205,6 +205,22 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
             ),
             "corrupt",  # a tensor with unknown metadata in the place of a storage
         ),
+        (
+            call(
+                "torch._utils", "_rebuild_parameter",
+                tuple_of(
+                    call(
+                        "torch._utils", "_rebuild_tensor_v2",
+                        tuple_of(
+                            persistent("0", storage="BoolStorage"), number(0), tuple_of(number(2)),
+                            tuple_of(number(0)), b"\x89", b"}", dict_of(text("neg"), b"\x88"),
+                        ),
+                    ),
+                    b"\x88", b"}",
+                ),
+            ),
+            "corrupt",  # a negated bool has no gradient
+        ),
     ],
 )  # fmt: skip
 def test_what_torch_refuses_for_cause_is_refused(tmp_path, value, kind):
