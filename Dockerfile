@@ -1,27 +1,27 @@
 # Two stages: the first installs into /opt/ckptwatch, the second takes that folder alone, without pip or compilers.
-#   docker build -t ckptwatch .                              CPU build of torch where the package index has one
+#   docker build -t ckptwatch .                              CPU build of torch where one is within reach
 #   docker build -t ckptwatch:cuda --build-arg DEVICE=cuda .
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# Versions come from constraints/${DEVICE}.txt.
+# Versions and hashes come from locks/dev.txt, the version of torch from locks/torch.txt.
 ARG DEVICE=cpu
 ARG EXTRAS=web,plot,gpu,postgres,hf
-# pip's own names, for a mirror or a folder of wheels (--build-arg PIP_INDEX_URL=...).
+# pip's own names, which uv is given too, for a mirror or a folder of wheels (--build-arg PIP_INDEX_URL=...).
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY constraints constraints
+COPY locks locks
 COPY migrations migrations
 COPY evalcore evalcore
 COPY watcher watcher
-RUN python3 -m venv /opt/pip \
- && python3 -m venv --without-pip /opt/ckptwatch \
- && /opt/pip/bin/pip --no-cache-dir --python /opt/ckptwatch/bin/python install \
-      -c "constraints/${DEVICE}.txt" ".[${EXTRAS}]"
+RUN python3 -m venv /opt/uv \
+ && /opt/uv/bin/pip --no-cache-dir install --require-hashes -r locks/uv.txt \
+ && PATH=/opt/uv/bin:$PATH UV_NO_CACHE=1 UV_LINK_MODE=copy python3 locks/install.py \
+      /opt/ckptwatch locks/dev.txt --extras "${EXTRAS}" --device "${DEVICE}"
 
 FROM ${BASE}
 COPY --from=build /opt/ckptwatch /opt/ckptwatch

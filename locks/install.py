@@ -1,7 +1,8 @@
 """Makes a virtual environment from a lock file: with uv where it is there or can be installed, else with pip.
 
 `python3 locks/install.py VENV LOCK`: every package but torch by hash, then torch of the version in torch.txt: from a
-local folder of wheels, else a CPU build, else the build on the package index. Needs nothing but Python's own library.
+local folder of wheels, else a CPU build, else the build on the package index. With `--extras`, only what the project
+and these extras need, in the versions of the lock, and the project as a copy. Needs Python's own library only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = ROOT / "locks/torch.txt"
 #: Of torch 2.13.0 for Linux x86_64 with the CUDA libraries that it requires, in GB.
-CUDA_DOWNLOAD_GB, CUDA_DISK_GB = 2.9, 5.5
+CUDA_DOWNLOAD_GB, CUDA_DISK_GB = 2.7, 5.5
 #: pip's setting -> uv's variable, and what separates several values there
 CARRIED = {
     "find-links": ("UV_FIND_LINKS", ","),
@@ -35,8 +36,12 @@ def main() -> int:
     parser.add_argument("venv", type=Path)
     parser.add_argument("lock", type=Path)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="which build of torch")
+    parser.add_argument("--extras", help="extras of the project, with commas; needs uv on the PATH")
     parser.add_argument("--no-uv", action="store_true", help="use pip")
     given = parser.parse_args()
+    given.venv, given.lock = given.venv.absolute(), given.lock.absolute()
+    if given.extras is not None and shutil.which("uv") is None:
+        parser.error("--extras needs uv: pip install -r locks/uv.txt")
     started_s = time.monotonic()
     installer: Uv | Pip
     uv = None if given.no_uv else find_uv()
@@ -50,9 +55,15 @@ def main() -> int:
     else:
         installer = Uv(uv, given.venv)
     try:
-        installer.install("--require-hashes", "--no-deps", "-r", str(given.lock))
-        install_torch(installer, given.device)
-        installer.install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        if given.extras is None:
+            installer.install("--require-hashes", "--no-deps", "-r", str(given.lock))
+            install_torch(installer, given.device)
+            installer.install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        else:
+            install_torch(installer, given.device)
+            lock = str(given.lock)
+            # uv checks the hashes of constraints; pip cannot where one requirement is a folder
+            installer.install("-c", lock, "-c", str(TORCH), "--build-constraints", lock, f"{ROOT}[{given.extras}]")
     except subprocess.CalledProcessError as error:
         say(f"failed with status {error.returncode}: {shlex.join(map(str, error.cmd))}")
         return 1

@@ -6,6 +6,7 @@ The base is a minimal Debian with its own Python, made by debootstrap: base imag
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,10 +48,12 @@ class Builder:
         project = tomllib.loads((REPO / "pyproject.toml").read_text())
         extras = project["project"]["optional-dependencies"]
         wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], *extras["web"]]
-        self.call(
-            sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), "-c", str(REPO / "constraints/cpu.txt"),
-            "--only-binary=:all:", "--python-version", BASE_PYTHON, *wanted,
-        )  # fmt: skip
+        constraints = self.place / "constraints.txt"  # pip download takes no hashes beside names without
+        locked = re.findall(r"^[a-z0-9][^=\s]*==[^\s;]+", (REPO / "locks/dev.txt").read_text(), re.MULTILINE)
+        constraints.write_text("\n".join([*locked, (REPO / "locks/torch.txt").read_text()]))
+        download = (sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), "--only-binary=:all:")
+        self.call(*download, "-c", str(constraints), "--python-version", BASE_PYTHON, *wanted)
+        self.call(*download, "--python-version", BASE_PYTHON, "--require-hashes", "-r", str(REPO / "locks/uv.txt"))
         return folder
 
     def build(self, wheels: Path) -> None:

@@ -1,0 +1,81 @@
+"""The lock files and the script that installs them: complete, hashed, without torch; pip's settings reach uv."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from locks.install import uv_environment
+
+ROOT = Path(__file__).parent.parent
+EXTRA_OF = {"demo": "plot", "dev": "dev"}
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """package -> its hashes"""
+    text = (ROOT / f"locks/{name}.txt").read_text()
+    blocks = re.split(r"\n(?=[a-z0-9])", text)[1:]
+    return {block.split("==")[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})", block) for block in blocks}
+
+
+def required(extra: str) -> set[str]:
+    """The names that the project and this extra ask for, extras of the project unfolded."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names, todo = set(), [*project["dependencies"], *project["optional-dependencies"][extra]]
+    while todo:
+        wanted = Requirement(todo.pop())
+        if wanted.name == project["name"]:
+            todo += [line for inner in wanted.extras for line in project["optional-dependencies"][inner]]
+        else:
+            names.add(canonicalize_name(wanted.name))
+    return names
+
+
+@pytest.mark.parametrize("name", ["demo", "dev", "uv"])
+def test_every_locked_package_has_a_hash_and_none_comes_with_cuda(name):
+    packages = locked(name)
+    assert packages
+    assert [package for package, hashes in packages.items() if not hashes] == []
+    of_cuda = re.compile(r"torch|triton|cuda-|nvidia-(?!ml-py)")
+    assert [package for package in packages if of_cuda.match(package)] == []
+
+
+@pytest.mark.parametrize("name", EXTRA_OF)
+def test_the_locks_hold_what_pyproject_asks_for(name):
+    assert required(EXTRA_OF[name]) - {"torch"} - set(locked(name)) == set()
+
+
+def test_the_demo_needs_no_tracker_browser_or_linter():
+    assert set(locked("demo")) & {"mlflow", "wandb", "trackio", "mkdocs", "playwright", "mypy", "ruff"} == set()
+
+
+def test_the_installed_torch_is_of_the_pinned_version():
+    import importlib.metadata
+
+    pinned = (ROOT / "locks/torch.txt").read_text().strip().removeprefix("torch==")
+    assert importlib.metadata.version("torch").split("+")[0] == pinned
+
+
+def test_uv_gets_what_pip_is_configured_with(tmp_path, monkeypatch):
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nfind-links =\n  /a\n  /b\ncert = /ca.pem\n[install]\nindex-url = https://mirror.invalid/simple\n"
+        "extra-index-url = https://one.invalid/simple\n  https://two.invalid/simple\n"
+    )
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name == "SSL_CERT_FILE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", os.fspath(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.fspath(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.invalid/simple")
+    environment = uv_environment()
+    assert environment["UV_FIND_LINKS"] == "/wheels"  # a variable stands before a file
+    assert environment["SSL_CERT_FILE"] == "/ca.pem"
+    assert environment["UV_DEFAULT_INDEX"] == "https://mine.invalid/simple"  # uv's own variable stays
+    assert environment["UV_INDEX"] == "https://one.invalid/simple https://two.invalid/simple"
+    assert environment["UV_INDEX_STRATEGY"] == "unsafe-best-match"
