@@ -1,4 +1,4 @@
-"""What a number belongs to: model and content digests, versions in order of observation; columns for tasks.
+"""What a number belongs to: model and content digests, versions in order of observation; tasks, means, samples, notes.
 
 On SQLite tables are made anew: foreign keys must be off (watcher.store.migrate sees to it), or dropping the old
 `results` would delete all windows. The id of a deleted result is never used again from here on.
@@ -42,13 +42,21 @@ def upgrade() -> None:
     _checkpoints()
     _jobs()
     _results()
+    _eval_sets()
+    _behind_results()
+    _averages()
+    _page()
     op.alter_column("launches", "home", new_column_name="instance_id")
+
+
+def _key() -> sa.types.TypeEngine:
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _checkpoints() -> None:
     for name, kind in (
         *(("assumed", sa.Text()), ("sidecars", sa.Text()), ("model_settings", sa.Text())),
-        *(("content_digest", sa.Text()), ("changed_at", sa.Text())),
+        *(("content_digest", sa.Text()), ("changed_at", sa.Text()), ("weights", sa.Text())),
     ):
         op.add_column("checkpoints", sa.Column(name, kind, nullable=True))
     op.add_column("checkpoints", sa.Column("model_digest", sa.Text(), server_default="", nullable=False))
@@ -87,3 +95,99 @@ def _results() -> None:
     op.drop_index(op.f("ix_results_run_results_checkpoint_digest"), "results")
     same = ["run", "checkpoint_digest", "model_digest", "eval_digest", "content_digest"]
     op.create_index(op.f("ix_results_same_content"), "results", same, unique=False)
+
+
+def _eval_sets() -> None:
+    with op.batch_alter_table("eval_sets") as table:
+        table.add_column(sa.Column("kind", sa.Text(), server_default="loss", nullable=False))
+        table.add_column(sa.Column("suite", sa.Text(), nullable=True))
+        table.create_check_constraint(op.f("ck_eval_sets_kind"), "kind IN ('loss', 'task', 'sample')")
+
+
+def _behind_results() -> None:
+    for name in ("position_nats", "position_targets"):
+        op.add_column("windows", sa.Column(name, sa.LargeBinary(), nullable=True))
+    op.create_table(
+        "task_items",
+        sa.Column("result_id", _key(), nullable=False),
+        sa.Column("scores", sa.LargeBinary(), nullable=False),
+        *(sa.Column(name, sa.Float()) for name in ("accuracy_norm_stderr", "bits_per_byte_stderr", "ppl_item")),
+        sa.ForeignKeyConstraint(
+            ["result_id"], ["results.id"], name=op.f("fk_task_items_result_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("result_id", name=op.f("pk_task_items")),
+    )
+
+
+def _averages() -> None:
+    op.create_table(
+        "averages",
+        sa.Column("id", _key(), nullable=False),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in ("run", "spec", "weights")),
+        sa.Column("newest_id", _key(), nullable=False),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in ("path", "digest")),
+        sa.Column("checkpoint_id", _key(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["newest_id"], ["checkpoints.id"], name=op.f("fk_averages_newest_id")),
+        sa.ForeignKeyConstraint(["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_averages_checkpoint_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_averages")),
+        sa.UniqueConstraint("run", "spec", "newest_id", "digest", name=op.f("uq_averages_members")),
+        sa.UniqueConstraint("checkpoint_id", name=op.f("uq_averages_checkpoint_id")),
+        sa.CheckConstraint("state IN ('waiting', 'ready', 'final', 'superseded')", name=op.f("ck_averages_state")),
+        sa.CheckConstraint(
+            "state NOT IN ('ready', 'final') OR checkpoint_id IS NOT NULL",
+            name=op.f("ck_averages_ready_has_checkpoint"),
+        ),
+    )
+    op.create_index(op.f("ix_averages_run_averages_state"), "averages", ["run", "state"], unique=False)
+    op.create_table(
+        "average_members",
+        sa.Column("average_id", _key(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("checkpoint_id", _key(), nullable=False),
+        sa.Column("weight", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["average_id"], ["averages.id"], name=op.f("fk_average_members_average_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_average_members_checkpoint_id")),
+        sa.PrimaryKeyConstraint("average_id", "position", name=op.f("pk_average_members")),
+        sa.UniqueConstraint("average_id", "checkpoint_id", name=op.f("uq_average_members_average_id_checkpoint_id")),
+    )
+    op.create_index(op.f("ix_average_members_checkpoint_id"), "average_members", ["checkpoint_id"], unique=False)
+
+
+def _page() -> None:
+    op.create_table(
+        "annotations",
+        sa.Column("id", _key(), nullable=False),
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("checkpoint_id", _key(), nullable=True),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in ("kind", "text", "at")),
+        sa.ForeignKeyConstraint(["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_annotations_checkpoint_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_annotations")),
+        sa.CheckConstraint("kind IN ('note', 'tag')", name=op.f("ck_annotations_kind")),
+    )
+    index = op.f("ix_annotations_run_annotations_checkpoint_id")
+    op.create_index(index, "annotations", ["run", "checkpoint_id"], unique=False)
+    op.create_table(
+        "samples",
+        sa.Column("id", _key(), nullable=False),
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("checkpoint_id", _key(), nullable=False),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in ("name", "digest", "prompt", "mode")),
+        sa.Column("seed", sa.BigInteger(), nullable=True),
+        sa.Column("temperature", sa.Float(), nullable=True),
+        sa.Column("top_k", sa.Integer(), nullable=True),
+        sa.Column("max_new_tokens", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_samples_checkpoint_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_samples")),
+        sa.UniqueConstraint("checkpoint_id", "digest", name=op.f("uq_samples_checkpoint_id_digest")),
+        sa.CheckConstraint("mode IN ('greedy', 'sampled')", name=op.f("ck_samples_mode")),
+    )
+    op.create_index(op.f("ix_samples_run_samples_name"), "samples", ["run", "name"], unique=False)

@@ -6,11 +6,16 @@ ISO-8601 UTC text.
 
 from __future__ import annotations
 
+from watcher.store.tables.averages import average_members as average_members
+from watcher.store.tables.averages import averages as averages
 from watcher.store.tables.base import metadata as metadata
 from watcher.store.tables.outgoing import events as events
 from watcher.store.tables.outgoing import exports as exports
+from watcher.store.tables.page import annotations as annotations
+from watcher.store.tables.page import samples as samples
 from watcher.store.tables.results import results as results
 from watcher.store.tables.results import windows as windows
+from watcher.store.tables.tasks import task_items as task_items
 from watcher.store.tables.watched import candidates as candidates
 from watcher.store.tables.watched import checkpoints as checkpoints
 from watcher.store.tables.watched import eval_sets as eval_sets

@@ -1,4 +1,4 @@
-"""The views people read: latest, curve, best, queue, failures. SQL that SQLite and PostgreSQL both understand.
+"""The views people read: latest, curve, best, scores, suites, queue, failures, in SQL of SQLite and PostgreSQL alike.
 
 A mean of checkpoints (`weights`) never stands among single ones. Versions order by their observation, never by mtime.
 """
@@ -15,10 +15,42 @@ _STANDING = """
 #: When the version of a result was observed; a result whose checkpoint is not known counts from when it was saved.
 _OBSERVED = "coalesce(c.observed_at, r.saved_at)"
 
+#: The metrics of `scores`: name -> (value, standard error), over a row of `results` and its `task_items`.
+SCORES: dict[str, tuple[str, str]] = {
+    "loss": ("v.loss", "v.loss_stderr"),
+    "ppl": ("v.ppl", "NULL"),
+    "bits_per_byte": ("v.bits_per_byte", "v.bits_per_byte_stderr"),
+    "accuracy": ("v.accuracy", "v.accuracy_stderr"),
+    "accuracy_norm": ("v.accuracy_norm", "v.accuracy_norm_stderr"),
+    "accuracy_centered": (
+        "(v.accuracy - v.random_baseline) / nullif(1 - v.random_baseline, 0)",
+        "v.accuracy_stderr / nullif(1 - v.random_baseline, 0)",
+    ),
+    "ppl_item": ("v.ppl_item", "NULL"),
+}
+_METRICS = " UNION ALL ".join(f"SELECT '{name}' AS metric" for name in SCORES)
+_VALUE, _STDERR = (
+    "CASE m.metric " + " ".join(f"WHEN '{name}' THEN {pair[place]}" for name, pair in SCORES.items()) + " END"
+    for place in (0, 1)
+)
+# The newest version of each step; every file without a step by itself.
+_SCORES = f"""
+SELECT run, checkpoint, step, eval_set, metric, value, stderr, weights FROM (
+    SELECT v.run, v.checkpoint, v.step, v.eval_set, m.metric, {_VALUE} AS value, {_STDERR} AS stderr, v.weights
+    FROM (
+        SELECT r.*, t.accuracy_norm_stderr, t.bits_per_byte_stderr, t.ppl_item,
+               row_number() OVER (PARTITION BY r.run, r.eval_set, r.weights, r.step,
+                                               CASE WHEN r.step IS NULL THEN r.checkpoint END
+                                  ORDER BY {_OBSERVED} DESC, r.id DESC) AS version
+        {_STANDING.replace("WHERE", "LEFT JOIN task_items t ON t.result_id = r.id WHERE")}
+    ) AS v CROSS JOIN ({_METRICS}) AS m WHERE v.version = 1
+) AS scored WHERE value IS NOT NULL
+"""
+
 VIEWS: dict[str, str] = {
     "curve": f"""
-SELECT run, eval_set, step, loss, ppl, bits_per_byte FROM (
-    SELECT r.run, r.eval_set, r.step, r.loss, r.ppl, r.bits_per_byte,
+SELECT run, eval_set, step, loss, ppl, bits_per_byte, accuracy, accuracy_norm FROM (
+    SELECT r.run, r.eval_set, r.step, r.loss, r.ppl, r.bits_per_byte, r.accuracy, r.accuracy_norm,
            row_number() OVER (PARTITION BY r.run, r.eval_set, r.step ORDER BY {_OBSERVED} DESC, r.id DESC) AS version
     {_STANDING} AND r.step IS NOT NULL AND r.weights IS NULL
 ) AS versions WHERE version = 1
@@ -35,6 +67,18 @@ SELECT * FROM (
     SELECT r.*, row_number() OVER (PARTITION BY r.run, r.eval_set, r.weights ORDER BY r.loss, r.step, r.id) AS place
     {_STANDING} AND r.finite = 1
 ) AS places WHERE place = 1
+""",
+    "scores": _SCORES,
+    "suites": f"""
+SELECT run, suite, checkpoint, step, CASE WHEN members = expected THEN mean END AS value, members, expected, weights
+FROM (
+    SELECT s.run, e.suite, s.checkpoint, s.step, s.weights, avg(s.value) AS mean, count(*) AS members,
+           (SELECT count(*) FROM eval_sets x WHERE x.run = s.run AND x.suite = e.suite AND x.current = 1) AS expected
+    FROM ({_SCORES}) AS s
+    JOIN eval_sets e ON e.run = s.run AND e.name = s.eval_set AND e.current = 1 AND e.suite IS NOT NULL
+    WHERE s.metric = 'accuracy_centered'
+    GROUP BY s.run, e.suite, s.checkpoint, s.step, s.weights
+) AS means
 """,
     "queue": """
 SELECT j.id AS job, j.run, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.priority,
@@ -54,9 +98,15 @@ FROM candidates k WHERE k.final = 1
 }
 
 MEANINGS: dict[str, str] = {
-    "curve": "The loss curve: one row for each step, its newest version, on the set as it is defined now.",
+    "curve": "The curve of single checkpoints (no means): one row for each step, its newest version, on the set as it "
+    "is defined now.",
     "latest": "The newest result of each run and set.",
     "best": "The lowest finite loss of each run and set. (`ckptwatch results --best` also considers the noise.)",
+    "scores": "Every metric in long form, one row for each: `loss`, `ppl`, `bits_per_byte`; of tasks also `accuracy`, "
+    "`accuracy_norm`, `accuracy_centered` (0 is guessing, 1 is all correct) and `ppl_item`. The newest version of each "
+    "step; means of checkpoints have `weights`.",
+    "suites": "The aggregate of each suite: the mean of its members' `accuracy_centered`. NULL until all `expected` "
+    "members have a result.",
     "queue": "Jobs that wait or run.",
     "failures": "Failed jobs and irregular files alike, with the reason.",
 }

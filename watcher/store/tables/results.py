@@ -1,4 +1,4 @@
-"""The numbers: `results`, which is public API and flat on purpose, and the windows behind each row."""
+"""The numbers: `results`, which is public API and flat on purpose, and the windows behind each loss."""
 
 from __future__ import annotations
 
@@ -150,5 +150,16 @@ windows = Table(
     ),
     Column("nats", LargeBinary, nullable=False, comment="zlib of little-endian float64, one for each window."),
     Column("targets", LargeBinary, nullable=False, comment="zlib of little-endian uint32, one for each window."),
-    comment="The nats and targets of each window of a result, for paired comparisons.",
+    Column(
+        "position_nats",
+        LargeBinary,
+        comment="zlib of little-endian float64: nats summed over all windows, one for each position in the window; "
+        "NULL where they were not recorded.",
+    ),
+    Column(
+        "position_targets",
+        LargeBinary,
+        comment="zlib of little-endian uint32: scored targets, one for each position in the window.",
+    ),
+    comment="The nats and targets of each window of a result, for paired comparisons, and of each position.",
 )

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from watcher.store.tables.base import Key, metadata
 
@@ -102,6 +114,9 @@ checkpoints = Table(
         server_default=text("0"),
         comment="1 where an earlier version was put back over it.",
     ),
+    Column(
+        "weights", Text, comment="As in `results`; such a row stands for a mean, and its members are in `averages`."
+    ),
     UniqueConstraint("run", "path", "digest"),
     Index(None, "run", "digest"),
     Index(None, "run", "step"),
@@ -119,6 +134,11 @@ eval_sets = Table(
     Column("spec", Text, nullable=False, comment="JSON: the whole definition."),
     Column("current", Integer, nullable=False, comment="1: the definition that the run measures on now."),
     Column("created_at", Text, nullable=False, comment="When it was first used."),
+    Column(
+        "kind", Text, nullable=False, server_default="loss", comment="What it measures: loss, task, or sample (texts)."
+    ),
+    Column("suite", Text, comment="The suite whose member it is now; NULL for a set of its own."),
     UniqueConstraint("run", "name", "digest"),
+    CheckConstraint("kind IN ('loss', 'task', 'sample')", name="kind"),
     comment="Every definition that a set of a run ever had; results keep pointing at theirs by its digest.",
 )

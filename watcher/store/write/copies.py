@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from watcher.store.schema import results, windows
+from watcher.store.schema import results, task_items, windows
 
 #: What a copy takes over; the rest of the row is the copying checkpoint's own.
 MEASURED = (
@@ -65,8 +65,9 @@ def _insert_copy(tx: Connection, source: Any, row: Any) -> int:
     measured = {name: getattr(source, name) for name in MEASURED}
     values = {**own, **measured, "checkpoint_digest": row.digest}
     copy = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
-    kept = tx.execute(select(windows).where(windows.c.result_id == source.id)).first()
-    tx.execute(windows.delete().where(windows.c.result_id == copy))  # left behind where somebody deleted a result
-    if kept is not None:
-        tx.execute(insert(windows).values(result_id=copy, nats=kept.nats, targets=kept.targets))
+    for table in (windows, task_items):
+        kept = tx.execute(select(table).where(table.c.result_id == source.id)).mappings().first()
+        tx.execute(table.delete().where(table.c.result_id == copy))  # left behind where somebody deleted a result
+        if kept is not None:
+            tx.execute(insert(table).values({**kept, "result_id": copy}))
     return copy

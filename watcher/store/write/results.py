@@ -135,6 +135,7 @@ def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str
         "content_digest": measured.content_digest or None,
         "family": row.family,
         "assumed": row.assumed,
+        "weights": row.weights,
         "attempt": attempt,
         "saved_at": row.saved_at,
         "evaluated_at": now,
