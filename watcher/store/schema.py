@@ -11,7 +11,7 @@ from watcher.store.tables.averages import averages as averages
 from watcher.store.tables.base import metadata as metadata
 from watcher.store.tables.outgoing import events as events
 from watcher.store.tables.outgoing import exports as exports
-from watcher.store.tables.page import annotations as annotations
+from watcher.store.tables.page import annotation_rows as annotation_rows
 from watcher.store.tables.page import samples as samples
 from watcher.store.tables.results import results as results
 from watcher.store.tables.results import windows as windows

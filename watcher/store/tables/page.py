@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from watcher.store.tables.base import Key, metadata
 
-annotations = Table(
+annotation_rows = Table(  # `annotations` is the future import
     "annotations",
     metadata,
     Column("id", Key, primary_key=True, comment="Number."),
