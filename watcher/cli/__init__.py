@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from watcher.cli.options import Globals, fail, say
+from watcher.cli.options import Globals, fail, say, with_config_option
 from watcher.cli.unforeseen import as_error, refuse_deleted_folder
 from watcher.errors import CkptwatchError
 
@@ -54,7 +54,7 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         module = importlib.import_module(f"watcher.cli.{VERBS[name]}")
-        return getattr(module, "command")  # noqa: B009
+        return with_config_option(module.command)
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         try:

@@ -42,7 +42,7 @@ def command(
     from watcher.store.read import results
 
     files = read_all(list(checkpoints))
-    settings = load(flags, {**given, "folder": None})
+    settings = load(flags, given)
     if not settings.eval:
         raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
     if selfcheck:

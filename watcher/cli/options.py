@@ -50,6 +50,22 @@ def db_option(command: Callable) -> Callable:
     return click.option("--db", metavar="FILE", help="Database: a file or an SQLAlchemy URL.")(command)
 
 
+def with_config_option(command: click.Command) -> click.Command:
+    """The verb, and each verb below it, with -c, which may also stand before it."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.obj.config_file = value
+
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        with_config_option(below)
+    if all(parameter.name != "config_file" for parameter in command.params):
+        names = ["-c", "--config", "config_file"]
+        option = click.Option(names, metavar="FILE", help="Settings file.", expose_value=False, callback=keep)
+        command.params.append(option)
+    return command
+
+
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
     """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
     from watcher.settings.load import load_settings

@@ -9,7 +9,7 @@ import click
 
 from watcher.cli.flags import as_settings, evaluation_flags
 from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say, usable_database
-from watcher.errors import ConfigError, NothingFound, SomeFailed
+from watcher.errors import ConfigError, NothingFound, SomeFailed, UsageError
 
 
 @click.command(
@@ -22,13 +22,18 @@ from watcher.errors import ConfigError, NothingFound, SomeFailed
 )
 @click.option(
     "--dir",
-    "folder",
+    "folders",
+    multiple=True,
     metavar="DIR",
-    help="Folder with checkpoints; replaces the [[run]] sections of the settings file.",
+    help="Folder with checkpoints; replaces the [[run]] sections of the settings file. Repeatable: one run for each.",
 )
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Which files and folders to evaluate, relative to DIR; repeatable."
+)
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Which of them to leave out; repeatable.")
 @evaluation_flags
 @db_option
-@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: the folder's]")
+@click.option("--run", "run_name", metavar="NAME", help="Name of the run.  [default: from the folder's path]")
 @click.option("--once", is_flag=True, help="Evaluate the existing files, then exit.")
 @click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @click.option(
@@ -94,9 +99,16 @@ def load(flags: Globals, given: dict[str, Any]):
         over.setdefault("store", {})["url"] = given["db"]
     names = {"backfill": "backfill", "settle_s": "settle_s", "ready_marker": "ready_marker", "run_name": "name"}
     run = {key: given[flag] for flag, key in names.items() if given.get(flag) is not None}
-    if (folder := given.get("folder")) is not None:
-        over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run}]
-    each: dict[str, dict[str, Any]] = {"run": {} if folder is not None else run, "eval": measure}
+    run |= {key: given[key] for key in ("include", "exclude") if given.get(key)}
+    folders = given.get("folders") or ()
+    if len(folders) > 1 and "name" in run:
+        raise UsageError(
+            f"--run {run['name']} names one run, and there are {len(folders)} of --dir",
+            hint="leave --run out: each run is named after its folder; or name them in [[run]] sections",
+        )
+    if folders:
+        over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run} for folder in folders]
+    each: dict[str, dict[str, Any]] = {"run": {} if folders else run, "eval": measure}
     return load_settings(flags.settings_file(), over, each)
 
 

@@ -1,17 +1,40 @@
-"""The name of a run without a `name`: its folder's, longer by parent folders where another folder has that. Pure."""
+"""The name of a run without a `name`: the part of its folder's path that tells it apart from other runs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+#: Names that many trainers give to their output folder: the folder above tells which training it is.
+GENERIC = {
+    "checkpoints", "checkpoint", "ckpts", "ckpt", "out", "output", "outputs", "results", "models", "model", "weights",
+    "log", "logs", "save", "saves", "saved", "snapshots", "state", "states", "base_checkpoints",
+}  # fmt: skip
+_PLACES = {"tmp", "home", "root", "data", "mnt", "scratch", "workspace", "work"}  # directly below the root: of no run
+
 
 def default_run_name(folder: str) -> str:
-    """`checkpoints` for `/data/exp1/checkpoints`. folder: an absolute path."""
+    """`exp1` for `/data/exp1` and for `/data/exp1/checkpoints`. folder: an absolute path."""
     return next(run_names(folder))
 
 
 def run_names(folder: str) -> Iterator[str]:
-    """Names for the run of a folder, the preferred one first: `checkpoints`, `exp1-checkpoints`, ..."""
+    """Names for the run of a folder, the preferred one first: `exp1`, `exp1-checkpoints`, `data-exp1-checkpoints`."""
     parts = [part for part in folder.split("/") if part] or ["run"]
-    for first in range(len(parts) - 1, -1, -1):
+    last = len(parts) - 1
+    telling = last
+    while telling > 0 and parts[telling].lower() in GENERIC:
+        telling -= 1
+    of_no_run = (
+        parts[telling].lower() in GENERIC or (telling == 0 and parts[0] in _PLACES) or parts[:telling] == ["home"]
+    )
+    if telling < last and not of_no_run:
+        yield parts[telling]
+    else:
+        telling = last + 1
+    for first in range(min(telling, last), -1, -1):
         yield "-".join(parts[first:])
+
+
+def former_run_name(folder: str) -> str:
+    """The default name up to 0.1.0, always the folder's own: a run of that name goes on under it."""
+    return folder.rstrip("/").rpartition("/")[2] or "run"

@@ -42,7 +42,9 @@ _FOLDER_PART = re.compile(r"(?:(?:step|iter|iteration|checkpoint)[-_=]|(?<![a-z]
 _EPOCH = re.compile(r"(?<![a-z\d])(?:epochs?|ep|e)[-_=]?(\d+)(?![a-z\d]|\.\d)|(?<![a-z\d.])(\d+)[-_]?epochs?(?![a-z])")
 _DATE = r"(?:19|20)\d\d(?:(?P<sep>[-_.]?)(?:0[1-9]|1[0-2])(?P=sep)(?:0[1-9]|[12]\d|3[01]))"
 _NO_STEP = re.compile(
-    rf"(?<!\d){_DATE}(?:[-_t. ]*(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d(?:[-_.:m]?[0-5]\d)?)?(?!\d)"  # 20240501_120000
+    r"(?<![a-z\d])[a-f\d]{8}(?:-[a-f\d]{4}){3}-[a-f\d]{12}(?![a-z\d])"  # a UUID
+    r"|(?<![a-z\d])(?=\d*[a-f]\d*[a-f])(?=[a-f]*\d)[a-f\d]{7,}(?![a-z\d])"  # a hash; e0001000 is none
+    rf"|(?<!\d){_DATE}(?:[-_t. ]*(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d(?:[-_.:m]?[0-5]\d)?)?(?!\d)"  # 20240501_120000
     r"|(?<!\d)(?:0[1-9]|[12]\d|3[01])([-_.])(?:0[1-9]|[12]\d|3[01])\2(?:19|20)\d\d(?!\d)"  # 05-11-2024
     r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d\d_\d\d-\d\d-\d\d"  # Nov05_10-30-00
     r"|(?<!\d)1[5-9]\d{8}(?:\d{3})?(?!\d)"  # seconds or milliseconds since 1970
@@ -54,6 +56,10 @@ _NO_STEP = re.compile(
 _EXTENSION = re.compile(r"(?:\.(?:pt|pth|ckpt|bin|safetensors|tar|pkl|model|npz|torch))+$")
 #: 5_000 or 1_000_000: one number with separators
 _THOUSANDS = re.compile(r"(?<![a-z\d._-])(\d{1,3}(?:_000)+)(?!\d)|(?<=[a-z][_-])([1-9]\d{0,2}(?:_000)+)(?!\d)")
+#: ckpt_1.5k is a step, ckpt_1.3b a size
+_WEAK_DECIMAL = re.compile(
+    r"((?:checkpoint|ckpt|model|state|snapshot|weights|net|save)[-_=. ]?)(\d+\.\d+)([kmb])(?![a-z\d])"
+)
 _COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # 1,000
 _SHARD = re.compile(r"(\d+)[-_]?of[-_]?(\d+)")
 #: the last word of a name that is followed by its step
@@ -65,7 +71,7 @@ _OTHER = {
     "heads", "h", "layer", "layers", "l", "n", "depth", "width", "world", "gpu", "gpus", "node", "nodes", "shard",
     "shards", "part", "tp", "pp", "dp", "mp", "run", "exp", "trial", "fold", "job", "pid", "token", "tokens", "tok",
     "toks", "params", "top", "copy", "consolidated", "version", "v", "temp", "dropout", "warmup", "total", "max", "of",
-    "steps", "iters", "slurm", "release", "bpe", "averaged", "samples",
+    "steps", "iters", "slurm", "release", "bpe", "averaged", "samples", "from", "since",
 }  # fmt: skip
 #: names of models that carry a version of one digit
 _MODELS = {
@@ -76,6 +82,8 @@ _UNITS = {
     "epochs", "layer", "layers", "head", "token", "heads", "tokens", "tok", "params", "million", "billion", "gpus",
     "gpu", "shards", "of", "samples",
 }  # fmt: skip
+#: letters after the number of parameters: the step of `ckpt-350m-20k` comes after it
+_SIZES = {"m", "b"}
 _TOKENS = re.compile(r"[a-z]+|\d+|[^a-z\d]+")
 
 
@@ -89,7 +97,9 @@ def step_from_name(path: str) -> Step:
     ways = (
         lambda: _labelled(stem),
         lambda: _first(_of_folder(folder) for folder in folders),
-        lambda: _unlabelled(_THOUSANDS.sub(_joined, _SHARD.sub(_progress, _NO_STEP.sub("~", stem)))),
+        lambda: _unlabelled(
+            _THOUSANDS.sub(_joined, _SHARD.sub(_progress, _NO_STEP.sub("~", _WEAK_DECIMAL.sub(_multiplied, stem))))
+        ),
         lambda: _first(_found(_FOLDER_PART.findall(folder), NAME) for folder in folders),
         lambda: _first(_found([a or b for a, b in _EPOCH.findall(part)], EPOCH) for part in (stem, *folders)),
     )
@@ -139,6 +149,16 @@ def _progress(match: re.Match[str]) -> str:
     return match.group(1) if int(match.group(2)[:20]) >= 1000 else "~"
 
 
+def _without_other_numbers(stem: str) -> str:
+    stem = _NO_STEP.sub("~", _WEAK_DECIMAL.sub(_multiplied, stem))
+    return _THOUSANDS.sub(_joined, _SHARD.sub(_progress, stem))
+
+
+def _multiplied(match: re.Match[str]) -> str:
+    number = round(float(match.group(2)[:20]) * 1000) if match.group(3) == "k" else ""
+    return f"{match.group(1)}{number}"
+
+
 def _joined(match: re.Match[str]) -> str:
     return match.group().replace("_", "")
 
@@ -147,15 +167,16 @@ def _unlabelled(stem: str) -> Step:
     """The last number that nothing else explains; one that follows a word for checkpoints stands before others."""
     tokens = _TOKENS.findall(stem)
     candidates: list[tuple[bool, str, str]] = []
-    after_weak = False
+    after_weak = size_after_weak = False
     for i, token in enumerate(tokens):
         if token.isdigit():
             thousand = "k" if tokens[i + 1 : i + 2] == ["k"] else ""
+            size_after_weak = after_weak
             after_weak = _is_step(tokens, i, after_weak, thousand)
             if after_weak or _is_number_of_its_own(tokens, i, thousand):
                 candidates.append((after_weak, token, thousand))
         elif token[0].isalpha():
-            after_weak = token.endswith(_WEAK)
+            after_weak = token.endswith(_WEAK) or (size_after_weak and token in _SIZES)
         elif "~" in token:
             after_weak = False
     if not candidates:
@@ -177,6 +198,8 @@ def _is_number_of_its_own(tokens: list[str], i: int, thousand: str) -> bool:
     attached = before[:1].isalpha()
     word = before if attached else _word_before(tokens, i)
     if word in _OTHER or (word in _MODELS and len(tokens[i]) == 1):
+        return False
+    if len(tokens[i]) == 2 and tokens[i][0] == "0" and word:  # the second of a few, as in mnist-02
         return False
     return not attached or len(tokens[i]) >= 4
 

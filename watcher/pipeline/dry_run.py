@@ -13,6 +13,7 @@ from watcher.detect.events import FolderWatch
 from watcher.detect.observation import Irregular
 from watcher.domain.checkpoint import NamePattern, step_from_name
 from watcher.errors import ConfigError, NothingFound
+from watcher.pipeline.run_folder import demand_own_name, with_free_names
 from watcher.settings.schema import Settings
 from watcher.store.migrate import open_for_reading
 from watcher.store.write import checkpoints
@@ -27,7 +28,7 @@ def dry_run(settings: Settings, url: str, progress: Callable[[Progress], None]) 
     Raises ConfigError where a folder cannot be scanned.
     """
     rows: list[dict[str, Any]] = []
-    registered = _registered(settings, url)
+    settings, registered = _as_in_the_database(settings, url)
     for run in settings.run:
         watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, threading.Event())
         since_s = time.time()
@@ -47,14 +48,20 @@ def dry_run(settings: Settings, url: str, progress: Callable[[Progress], None]) 
     return rows
 
 
-def _registered(settings: Settings, url: str) -> set[tuple[str, str, Any]]:
-    """(run, path, fingerprint) of every version in the database; empty where there is no database yet."""
+def _as_in_the_database(settings: Settings, url: str) -> tuple[Settings, set[tuple[str, str, Any]]]:
+    """(the settings with the names that the runs would get, (run, path, fingerprint) of every version that is known).
+
+    Raises ConfigError where a run's name is another folder's.
+    """
     try:
         store = open_for_reading(url)
     except NothingFound:
-        return set()
+        return settings, set()
     try:
-        return {
+        settings = with_free_names(store, settings)
+        for run in settings.run:
+            demand_own_name(store, run.name, os.fspath(run.dir))
+        return settings, {
             (run.name, path, fingerprint)
             for run in settings.run
             for path, fingerprint in checkpoints.known_versions(store, run.name)

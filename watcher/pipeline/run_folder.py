@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from watcher.domain.checkpoint import stored
-from watcher.domain.run_name import default_run_name, run_names
+from watcher.domain.run_name import default_run_name, former_run_name, run_names
 from watcher.errors import ConfigError
 from watcher.settings.schema import Settings
 from watcher.store.engine import Store
@@ -17,17 +17,22 @@ from watcher.store.write import checkpoints, runs
 
 def adopt(store: Store, name: str, folder: str, now: str) -> bool:
     """Make the run known in this folder; True when it is new. Raises ConfigError where it is another folder's run."""
+    demand_own_name(store, name, folder)
+    return runs.adopt_run(store, name, folder, now)
+
+
+def demand_own_name(store: Store, name: str, folder: str) -> None:
+    """Raise ConfigError where the run of this name is another folder's."""
     known = runs.folder_of(store, name)
     if known is not None and not _same(known, folder) and not _moved(store, name, known, folder):
         raise ConfigError(
             f"the run {name!r} in this database is of another folder: {known}, not {folder}",
             hint=f"name it otherwise (--run NAME, or `name` in [[run]]), e.g. --run {_other_name(folder)}",
         )
-    return runs.adopt_run(store, name, folder, now)
 
 
 def with_free_names(store: Store, settings: Settings) -> Settings:
-    """The settings with a longer name for each run that is named after its folder like the run of another folder."""
+    """The settings with a longer name for each run whose default name another folder's run has in the database."""
     runs, taken = [], {run.name for run in settings.run}
     for run in settings.run:
         name = free_name(store, run.name, os.path.abspath(run.dir), taken - {run.name})
@@ -36,12 +41,13 @@ def with_free_names(store: Store, settings: Settings) -> Settings:
 
 
 def free_name(store: Store, name: str, folder: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
-    """The name itself unless it is the folder's and another folder's run has it: then the folder's first free one."""
+    """The name itself unless it is the folder's default: then that of its run, else the folder's first free one."""
     if name != stored(default_run_name(folder)):
         return name
     names = [candidate for longer in run_names(folder) if (candidate := stored(longer)) not in taken]
-    known = {candidate: runs.folder_of(store, candidate) for candidate in names}
-    for candidate in names:
+    former = stored(former_run_name(folder))
+    known = {candidate: runs.folder_of(store, candidate) for candidate in (*names, former)}
+    for candidate in (*names, *((former,) if former not in taken else ())):
         if (of := known[candidate]) is not None and _same(of, folder):
             return candidate
     for candidate in names:

@@ -100,7 +100,7 @@ def test_doctor_finds_this_machine_fit_and_reports_every_subject(ckptwatch, tmp_
         "devices",
         "extras",
     } <= set(checks)
-    assert checks["run out"]["level"] in ("ok", "note")
+    assert checks[f"run {tmp_path.name}"]["level"] in ("ok", "note")
     assert checks["eval val"]["level"] == "ok"
     assert all(finding["fix"] for finding in said.json if finding["level"] != "ok")
     assert said.status == (7 if any(finding["level"] == "problem" for finding in said.json) else 0)
@@ -237,5 +237,5 @@ def test_init_names_the_run_as_run_without_a_file_does(ckptwatch, tmp_path):
     without_file = ckptwatch("run", *flags)
     assert ckptwatch("init", "out", "--yes").status == 0
     named = load_settings(tmp_path / "ckptwatch.toml").run[0].name
-    assert (named, without_file.status) == ("out", 0)
+    assert (named, without_file.status) == (tmp_path.name, 0)
     assert {row["run"] for row in without_file.json} == {named}

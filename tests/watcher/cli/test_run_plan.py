@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
 from watcher.cli.options import Globals, db_flag
 from watcher.cli.run import load
+from watcher.domain.run_name import default_run_name
 from watcher.pipeline.run_end import has_ended
 
 
@@ -80,13 +83,98 @@ def test_two_folders_of_one_name_become_two_runs_and_keep_their_names(tmp_path):
         folder.mkdir(parents=True)
     store = open_for_writing(str(tmp_path / "r.db"))
     for _ in range(2):  # the second time as after a restart
-        names = [free_name(store, "checkpoints", os.fspath(folder)) for folder in folders]
-        assert names[0] == "checkpoints"
-        for folder, name in zip(folders, names, strict=True):
-            adopt(store, free_name(store, "checkpoints", os.fspath(folder)), os.fspath(folder), iso(0))
-    assert free_name(store, "checkpoints", os.fspath(folders[1])) == "exp2-checkpoints"
+        for folder, expected in zip(folders, ("exp1", "exp2"), strict=True):
+            name = free_name(store, default_run_name(os.fspath(folder)), os.fspath(folder))
+            assert name == expected
+            adopt(store, name, os.fspath(folder), iso(0))
     assert free_name(store, "mine", os.fspath(folders[1])) == "mine"
     store.close()
     runs = "".join(f"[[run]]\ndir = '{folder}'\n" for folder in folders)
     (tmp_path / "c.toml").write_text(runs + "[[eval]]\ndata = 'v.npy'\n")
-    assert [run.name for run in load_settings(tmp_path / "c.toml").run] == ["checkpoints", "exp2-checkpoints"]
+    assert [run.name for run in load_settings(tmp_path / "c.toml").run] == ["exp1", "exp2"]
+
+
+def test_two_generic_folders_of_one_project_become_two_runs(tmp_path):
+    """README's first two commands: `eval out/ckpt.pt`, then `run --dir checkpoints` in the same database."""
+    from watcher.domain.timestamps import iso
+    from watcher.pipeline.run_folder import adopt, free_name
+    from watcher.store.migrate import open_for_writing
+
+    store = open_for_writing(str(tmp_path / "r.db"))
+    names = {}
+    for _ in range(2):
+        for leaf in ("out", "checkpoints"):
+            folder = tmp_path / "nanoGPT" / leaf
+            folder.mkdir(parents=True, exist_ok=True)
+            names[leaf] = free_name(store, default_run_name(os.fspath(folder)), os.fspath(folder))
+            adopt(store, names[leaf], os.fspath(folder), iso(0))
+        assert names == {"out": "nanoGPT", "checkpoints": "nanoGPT-checkpoints"}
+    store.close()
+
+
+def test_a_run_that_0_1_0_named_after_its_folder_goes_on_under_that_name(tmp_path):
+    from watcher.domain.timestamps import iso
+    from watcher.pipeline.run_folder import adopt, free_name
+    from watcher.store.migrate import open_for_writing
+
+    folder = tmp_path / "exp1" / "checkpoints"
+    folder.mkdir(parents=True)
+    store = open_for_writing(str(tmp_path / "r.db"))
+    adopt(store, "checkpoints", os.fspath(folder), iso(0))
+    assert free_name(store, default_run_name(os.fspath(folder)), os.fspath(folder)) == "checkpoints"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("/data/exp1/checkpoints", "exp1"),
+        ("/data/exp1", "exp1"),
+        ("/srv/nanoGPT/out", "nanoGPT"),
+        ("/srv/gpt2/OUT/logs", "gpt2"),
+        ("/tmp/checkpoints", "checkpoints"),
+        ("/home/ada/out", "out"),
+        ("/out", "out"),
+    ],
+)
+def test_a_run_is_named_by_the_part_of_its_path_that_tells_it_apart(folder, name):
+    assert default_run_name(folder) == name
+
+
+def test_the_plan_shows_the_names_that_the_runs_get(ckptwatch, tmp_path):
+    """Two folders by two --dir, one of whose names another folder's run has in the database."""
+    from watcher.domain.timestamps import iso
+    from watcher.pipeline.run_folder import adopt
+    from watcher.store.migrate import open_for_writing
+
+    for name in ("elsewhere/exp1", "a/exp1/out", "a/exp2"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a/exp1/out", "a/exp2"):
+        (tmp_path / name / "ckpt_5.pt").write_bytes(b"x")
+    (tmp_path / "val.bin").write_bytes(bytes(400))
+    store = open_for_writing(str(tmp_path / "r.db"))
+    adopt(store, "exp1", str(tmp_path / "elsewhere/exp1"), iso(0))
+    store.close()
+    arguments = ("--data", "val.bin", "--db", "r.db", "--dry-run", "--json")
+    told = ckptwatch("run", "--dir", "a/exp1/out", "--dir", "a/exp2", *arguments)
+    assert {row["run"] for row in told.json} == {"exp1-out", "exp2"}
+    refused = ckptwatch("run", "--dir", "a/exp2", "--run", "exp1", *arguments)
+    assert refused.status == 3
+    assert str(tmp_path / "elsewhere/exp1") in refused.err and str(tmp_path / "a/exp2") in refused.err
+    assert "--run" in refused.err
+    two = ckptwatch("run", "--dir", "a/exp1/out", "--dir", "a/exp2", "--run", "one", *arguments)
+    assert two.status == 2 and "--run one names one run" in two.err
+
+
+def test_include_and_exclude_are_flags_and_c_is_taken_after_the_verb(ckptwatch, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("a_1.pt", "b_2.pt", "b_3.pt", "c_4.bin"):
+        (tmp_path / "out" / name).write_bytes(b"x")
+    (tmp_path / "val.bin").write_bytes(bytes(400))
+    (tmp_path / "c.toml").write_text("[[run]]\ndir = 'out'\nname = 'mine'\n[[eval]]\ndata = 'val.bin'\n")
+    picked = ("--include", "b_*.pt", "--include", "*.bin", "--exclude", "b_3*", "--dry-run", "--json")
+    rows = ckptwatch("run", "-c", "c.toml", *picked).json
+    assert {row["checkpoint"] for row in rows if row["checkpoint"]} == {"b_2.pt", "c_4.bin"}
+    assert {row["run"] for row in rows} == {"mine"}
+    assert ckptwatch("config", "validate", "--config", "c.toml").status == 0
+    assert ckptwatch("-c", "absent.toml", "config", "validate").status == 3

@@ -55,6 +55,13 @@ NAMES: dict[str, int | None] = {
     "checkpoint_1_of_5.pt": None, "model-00001-of-00002.pt": None, "consolidated.00.pth": None, "gpt4.pt": None,
     "model_bf16.pt": None, "model_a1b2c3d4.pt": None, "final.pt": None, "latest.pt": None, "latest-rank0.pt": None,
     "step.pt": None, "ckpt.pt": None, "ckpt_best.pt": None,
+    # none: where a training was resumed from, hashes, names of models and data sets
+    "resume_from_3000.pt": None, "init_from_500.pt": None, "deadbeef12345678.pt": None, "ckpt_3f9a2c7.pt": None,
+    "550e8400-e29b-41d4-a716-446655440000.pt": None, "sample-mnist-02.pt": None, "gpt2hf.pt": None, "e0001000.pt": 1000,
+    "resume_from_3000_step_4000.pt": 4000, "resume_from_3000/step_10.pt": 10, "best-gpt2.pt": None, "t5-small.pt": None,
+    # a size between the word for checkpoints and its number
+    "ckpt-350M-20k.pt": 20000, "ckpt_1.5k.pt": 1500, "model_7b_3000.pt": 3000, "model-1.3B-5k.pt": 5000,
+    "ckpt_0.5k.pt": 500, "checkpoint-7b.pt": None,
 }  # fmt: skip
 
 
