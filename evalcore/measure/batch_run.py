@@ -13,7 +13,7 @@ import torch
 from evalcore.data.errors import DataError
 from evalcore.data.stream import TokenStream
 from evalcore.data.windows import Window
-from evalcore.measure import memory
+from evalcore.measure import accelerator, memory
 from evalcore.measure.accumulator import LossAccumulator
 from evalcore.measure.agreement import OutOfMemory
 from evalcore.measure.process_group import ProcessGroup
@@ -56,7 +56,7 @@ class BatchRun:
             with self.scorer.running():
                 for batch in self._own_batches():
                     for part, nats in self._pieces(batch):
-                        if waiting is not None:  # one behind: the copy back overlaps with the next pass on CUDA
+                        if waiting is not None:  # one behind: the copy back overlaps with the device's next pass
                             self.accumulator.add(*waiting)
                         waiting = (part, nats)
                     done += len(batch)
@@ -91,8 +91,8 @@ class BatchRun:
                 nats = None
             if nats is None:  # outside the except block: the traceback would keep the tensors alive
                 size = self.batch_size = max(1, size // 2)
-                if self.group.device.type == "cuda":
-                    torch.cuda.empty_cache()
+                if accelerator.is_accelerator(self.group.device):
+                    accelerator.empty_cache(self.group.device)
                 continue
             yield part, nats
             start += len(part)
@@ -100,9 +100,7 @@ class BatchRun:
     def _forward(self, part: list[Window]) -> torch.Tensor:
         length = part[0].length
         ids = np.stack([self.stream.read(window.start, window.start + length + 1) for window in part])  # (B, T + 1)
-        tokens = torch.from_numpy(ids)
-        if self.group.device.type == "cuda":
-            tokens = tokens.pin_memory().to(self.group.device, non_blocking=True)
+        tokens = accelerator.upload(torch.from_numpy(ids), self.group.device)
         return self.scorer.nats(tokens[:, :-1], tokens[:, 1:], part[0].skip)
 
 

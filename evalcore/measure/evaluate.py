@@ -17,7 +17,7 @@ import torch
 from evalcore.data.errors import DataError
 from evalcore.data.stream import TokenStream, as_stream
 from evalcore.data.windows import Window, plan_windows
-from evalcore.measure import memory
+from evalcore.measure import accelerator, memory
 from evalcore.measure.accumulator import LossAccumulator
 from evalcore.measure.agreement import Plan, agreed_batch_size, refuse_gaps, share
 from evalcore.measure.batch_run import BatchRun
@@ -109,7 +109,7 @@ def evaluate(
     common_batch_size = agreed_batch_size(group, failure, wanted, plan)
     assert plan is not None and scorer is not None  # a failure was raised by the agreement
     run = BatchRun(scorer, stream, windows, group, common_batch_size, on_progress)
-    if batch_size is None and group.device.type == "cuda":
+    if batch_size is None and accelerator.is_accelerator(group.device):
         run.fit_batch_size(plan.seq_len)
     memory.reset_peak(group.device)
     started = time.perf_counter()

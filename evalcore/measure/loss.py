@@ -15,9 +15,9 @@ import torch.nn.functional as F
 #: Rows and columns of one head tile on a CPU: its logits (8 MiB) stay in the cache for the passes that follow.
 CHUNK_TOKENS = 1024
 TILE_COLUMNS = 2048
-#: On CUDA a few large kernels are faster than many small ones; memory bounds the tile there.
-CUDA_CHUNK_TOKENS = 4096
-CUDA_TILE_COLUMNS = 65536
+#: On an accelerator a few large kernels are faster than many small ones; memory bounds the tile there.
+DEVICE_CHUNK_TOKENS = 4096
+DEVICE_TILE_COLUMNS = 65536
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def target_nats(
 
     hidden (..., D) in the head's dtype; targets (...) int64. Memory: chunk_tokens * tile floats, whatever V is.
     """
-    chunk_tokens = chunk_tokens or (CUDA_CHUNK_TOKENS if hidden.is_cuda else CHUNK_TOKENS)
-    tile = min(tile or (CUDA_TILE_COLUMNS if hidden.is_cuda else TILE_COLUMNS), head.weight.shape[0])
+    chunk_tokens = chunk_tokens or (CHUNK_TOKENS if hidden.is_cpu else DEVICE_CHUNK_TOKENS)
+    tile = min(tile or (TILE_COLUMNS if hidden.is_cpu else DEVICE_TILE_COLUMNS), head.weight.shape[0])
     flat = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
     wanted = targets.reshape(-1)  # (N,)
     nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
-    wide = hidden.is_cuda and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype)
+    wide = not hidden.is_cpu and hidden.dtype != torch.float32 and _wide_mm_works(hidden.device, hidden.dtype)
     buffer = None if wide else torch.empty(min(chunk_tokens, len(wanted)) * tile, device=hidden.device)
     for start in range(0, len(wanted), chunk_tokens):
         rows = slice(start, start + chunk_tokens)

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from evalcore.measure import accelerator
+
 _CPU_TOKENS = (2048, 4096)  # a large model is busy with 2,048 tokens; a tiny one is overhead below 4,096
 _CPU_PARALLEL_TOKENS = 16384  # many cores each want a window, as long as all of them together stay small
-_CUDA_TOKENS = 32768
-_CUDA_SAMPLE_TOKENS = 4096  # one head chunk: what a pass takes grows evenly from there
-_CUDA_SHARE = 0.7  # of the free memory: a trainer on the same device must not run out of it
+_DEVICE_TOKENS = 32768
+_DEVICE_SAMPLE_TOKENS = 4096  # one head chunk: what a pass takes grows evenly from there
+_DEVICE_SHARE = 0.7  # of the free memory: a trainer on the same device must not run out of it
 _LOGITS_BYTES = 512 << 20
 _OOM_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
 
@@ -30,8 +32,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def auto_batch_size(model: Any, device: torch.device, seq_len: int, vocab_size: int | None) -> int:
     """Windows per forward pass. vocab_size: given only where the model makes whole logits, which then set the limit."""
-    if device.type == "cuda":
-        tokens = _CUDA_TOKENS
+    if accelerator.is_accelerator(device):
+        tokens = _DEVICE_TOKENS
     else:
         parameters = sum(p.numel() for p in model.parameters()) if hasattr(model, "parameters") else 0
         tokens = min(max(10**11 // max(parameters, 1), _CPU_TOKENS[0]), _CPU_TOKENS[1])
@@ -45,29 +47,28 @@ def fitted_batch_size(wanted: int, seq_len: int, device: torch.device, score: Ca
     """`wanted`, or fewer windows where the device's free memory is too little for them.
 
     score(n) runs one pass over n windows; it is called once, with few, and what it took is scaled up. For a few windows
-    the answer is `wanted`: trying is cheaper than measuring. device: a CUDA one.
+    the answer is `wanted`: trying is cheaper than measuring. So it is on a device that tells nothing of its memory.
     """
-    sample = max(1, _CUDA_SAMPLE_TOKENS // seq_len)
-    if wanted <= sample:
+    sample = max(1, _DEVICE_SAMPLE_TOKENS // seq_len)
+    before = accelerator.allocated_bytes(device)
+    if wanted <= sample or before is None:
         return wanted
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
+    accelerator.reset_peak(device)
     score(sample)
-    taken = torch.cuda.max_memory_allocated(device) - before
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch for itself
-    return windows_that_fit(wanted, sample, taken, torch.cuda.mem_get_info(device)[0] + unused)
+    peak, free = accelerator.peak_allocated_bytes(device), accelerator.free_bytes(device)
+    return wanted if peak is None or free is None else windows_that_fit(wanted, sample, peak - before, free)
 
 
 def windows_that_fit(wanted: int, sample: int, taken_bytes: int, free_bytes: int) -> int:
     """Windows whose pass stays within its share of free_bytes, given what a pass over `sample` windows took."""
     per_window = max(taken_bytes, 1) / sample
-    return max(1, min(wanted, int(_CUDA_SHARE * free_bytes / per_window)))
+    return max(1, min(wanted, int(_DEVICE_SHARE * free_bytes / per_window)))
 
 
 def reset_peak(device: torch.device) -> None:
     """Begin a new peak: of the device's allocator, or of the process where the kernel lets us."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    if accelerator.is_accelerator(device):
+        accelerator.reset_peak(device)
         return
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -77,8 +78,8 @@ def reset_peak(device: torch.device) -> None:
 
 def peak_bytes(device: torch.device) -> int:
     """Peak since `reset_peak`, in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+    if accelerator.is_accelerator(device) and (peak := accelerator.peak_allocated_bytes(device)) is not None:
+        return peak
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

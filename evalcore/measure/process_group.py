@@ -1,6 +1,7 @@
 """The ranks of one evaluation: one process, or several under torchrun.
 
-Owns the process group (gloo on CPU; nccl on CUDA with a gloo group for control). Never decides what is evaluated.
+Owns the process group (gloo on CPU; nccl or its like on an accelerator, and gloo for control).
+Never decides what is evaluated.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from evalcore.measure.accelerator import accelerator_type, is_accelerator, pick_device
 from evalcore.measure.joining import RanksMissing, join_store
 
 #: A collective that waits longer than this fails, so that one hung rank cannot hold the others for ever.
@@ -84,7 +86,7 @@ def _or_broken() -> Iterator[None]:
 def start_process_group(
     device: str = "auto", timeout_s: float = TIMEOUT_S, join_s: float | None = None
 ) -> ProcessGroup:
-    """The group that torchrun's environment describes, or a group of one without it. device: auto | cpu | cuda[:N].
+    """The group that torchrun's environment describes, or a group of one without it. device: see `pick_device`.
 
     join_s: how long to wait for the other ranks. Raises RanksMissing, ValueError for variables that are no numbers.
     """
@@ -95,8 +97,8 @@ def start_process_group(
         raise RanksMissing(f"RANK={rank} is set in the environment, but WORLD_SIZE is {world_size}", world_size)
     if world_size <= 1:
         return ProcessGroup(pick_device(device, 0))
-    if "LOCAL_RANK" not in os.environ and device != "cpu" and torch.cuda.is_available():
-        local_rank = rank % torch.cuda.device_count()  # mpirun and srun by hand set no LOCAL_RANK
+    if "LOCAL_RANK" not in os.environ and device != "cpu" and accelerator_type() is not None:
+        local_rank = rank % torch.accelerator.device_count()  # mpirun and srun by hand set no LOCAL_RANK
     group = ProcessGroup(pick_device(device, local_rank), rank, world_size, local_rank)
     _init_group(group, timedelta(seconds=timeout_s), join_s)
     return group
@@ -114,25 +116,10 @@ def current_group(device: torch.device | str | None = None) -> ProcessGroup:
     if not (dist.is_available() and dist.is_initialized()):
         return ProcessGroup(torch.device(device or "cpu"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    where = torch.device(device or ("cuda" if dist.get_backend() == "nccl" else "cpu"))
-    if where.type == "cuda" and where.index is None:
-        where = torch.device("cuda", torch.cuda.current_device())
+    where = torch.device(device or ("cpu" if dist.get_backend() == "gloo" else accelerator_type() or "cpu"))
+    if is_accelerator(where) and where.index is None:
+        where = torch.device(where.type, torch.accelerator.current_device_index())
     return ProcessGroup(where, dist.get_rank(), dist.get_world_size(), local_rank)
-
-
-def pick_device(wanted: str, local_rank: int) -> torch.device:
-    """The device of this rank; RuntimeError where CUDA was asked for and is not there."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RuntimeError(f"device {wanted!r} was asked for, but torch sees no CUDA device; use --device cpu")
-    device = torch.device("cuda" if wanted == "auto" else wanted)
-    if device.index is None:
-        if local_rank >= torch.cuda.device_count():
-            raise RuntimeError(f"rank {local_rank} has no GPU: torch sees {torch.cuda.device_count()}; use fewer ranks")
-        device = torch.device("cuda", local_rank)
-    torch.cuda.set_device(device)
-    return device
 
 
 def _init_group(group: ProcessGroup, timeout: timedelta, join_s: float | None) -> None:
@@ -141,8 +128,9 @@ def _init_group(group: ProcessGroup, timeout: timedelta, join_s: float | None) -
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = join_store(group.rank, group.world_size, join_s)
     ranks: dict[str, Any] = {"store": store, "rank": group.rank, "world_size": group.world_size, "timeout": timeout}
-    if group.device.type == "cuda":
-        dist.init_process_group("nccl", device_id=group.device, **ranks)
+    if is_accelerator(group.device):
+        backend = dist.get_default_backend_for_device(group.device)  # nccl for cuda, xccl for xpu
+        dist.init_process_group(backend, device_id=group.device, **ranks)
         group._control = dist.new_group(backend="gloo", timeout=timeout)
     else:
         dist.init_process_group("gloo", **ranks)

@@ -136,9 +136,9 @@ def _as_logits(answer: Any) -> torch.Tensor:
 
 
 def resolve_dtype(declared: str, device: torch.device) -> str:
-    """`auto` is float32 on CPU and bfloat16 on CUDA; DataError for a name that is not known."""
+    """`auto` is bfloat16 on CUDA and XPU, else float32; DataError for a name that is not known."""
     if declared == "auto":
-        return "float32" if device.type == "cpu" else "bfloat16"
+        return "float32" if device.type in ("cpu", "mps") else "bfloat16"
     if declared not in DTYPES:
         raise DataError(f"dtype {declared!r} is not known", f"use auto, {', '.join(DTYPES)}")
     return declared

@@ -15,7 +15,7 @@ class SmallModel(nn.Module):
 
     def __init__(self, vocab_size: int = 300, width: int = 24, positions: int | None = 64, seed: int = 0) -> None:
         super().__init__()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.table = nn.Embedding(vocab_size, width)
             self.mixer = nn.GRU(width, width, batch_first=True)
@@ -40,7 +40,7 @@ class LogitsModel(nn.Module):
     def forward(self, tokens: torch.Tensor, targets: torch.Tensor | None = None) -> Any:
         logits = self.inner.output(self.inner.hidden(tokens))
         if self.answer == "last only":  # nanoGPT's forward without targets
-            return (logits[:, [-1]], None) if targets is None else (logits, logits.new_zeros(()))
+            return (logits[:, -1:], None) if targets is None else (logits, logits.new_zeros(()))
         if self.answer == "pair":
             return None, logits
         return {"logits": logits} if self.answer == "dict" else logits
