@@ -39,7 +39,8 @@ KEPT_AS_DATA = {
     "torch.device", "torch.Tensor", "torch.serialization._get_layout", "builtins.set", "builtins.complex",
     "builtins.bytearray", "torch.nn.parameter.Parameter", "_codecs.encode", "collections.Counter", "torch.Size",
     "torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_qtensor", "torch._utils._rebuild_nested_tensor",
-    "__builtin__.set", "__builtin__.complex", "__builtin__.bytearray", "torch.int7", "torch._utils._rebuild_meta_tensor_no_storage", "torch._utils._rebuild_wrapper_subclass",
+    "__builtin__.set", "__builtin__.complex", "__builtin__.bytearray", "torch.int7",
+    "torch._utils._rebuild_meta_tensor_no_storage", "torch._utils._rebuild_wrapper_subclass",
     "torch._utils._rebuild_device_tensor_from_numpy", "torch._utils._rebuild_device_tensor_from_cpu_tensor",
 }  # fmt: skip
 #: Written by a plain torch.save, and not read as weights: a state dict that holds one is refused by name.
