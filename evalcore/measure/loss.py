@@ -22,14 +22,15 @@ DEVICE_TILE_COLUMNS = 65536
 
 @dataclass(frozen=True)
 class Head:
-    """weight (V, D), bias (V,) or None: logits = hidden @ weight.T + bias."""
+    """weight (V, D), bias (V,) or None: logits = hidden @ weight.T + bias, then cap * tanh(logits / cap) with a cap."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None = None
+    cap: float | None = None
 
     def cast(self, dtype: torch.dtype) -> Head:
         bias = None if self.bias is None else self.bias.float()
-        return Head(self.weight if self.weight.dtype == dtype else self.weight.to(dtype), bias)
+        return Head(self.weight if self.weight.dtype == dtype else self.weight.to(dtype), bias, self.cap)
 
 
 def target_nats(
@@ -88,7 +89,9 @@ def _logits(hidden: torch.Tensor, head: Head, start: int, stop: int, buffer: tor
             torch.mm(hidden, weight.t(), out=logits)
         else:
             logits.copy_(F.linear(hidden, weight))
-    return logits if head.bias is None else logits.add_(head.bias[start:stop])
+    if head.bias is not None:
+        logits.add_(head.bias[start:stop])
+    return logits if head.cap is None else logits.div_(head.cap).tanh_().mul_(head.cap)
 
 
 @functools.cache

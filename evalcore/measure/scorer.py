@@ -55,7 +55,8 @@ class Scorer:
             ):
                 if not self.makes_logits:
                     weight, bias = self.model.head()
-                    self._head = Head(weight, bias).cast(self.dtype)
+                    cap = getattr(self.model, "logit_cap", None)
+                    self._head = Head(weight, bias, cap).cast(self.dtype)
                 yield
         finally:
             self._head = self._pool = None

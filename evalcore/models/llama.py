@@ -1,12 +1,10 @@
-"""The arithmetic of Llama: RMSNorm, rotary positions, grouped keys and values, SwiGLU.
+"""The arithmetic of Llama and its relatives: norms, rotary positions, grouped keys and values, gated or plain MLP.
 
-Owns no names and no configurations: hf_llama.py and llama2c.py do. The rotary scaling of Llama 3.1 is that of
-huggingface/transformers' rope utilities.
+Owns no names and no configurations: hf_llama.py, llama2c.py, litgpt.py, minimind.py and olmo.py do.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +12,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalcore.models.decoder import Table
+from evalcore.models.attention import LayerNorm, RMSNorm, attend
+from evalcore.models.decoder import ACTIVATIONS, Table
+from evalcore.models.rotary import rotary_tables, rotate
+
+Rope = tuple[tuple[str, Any], ...]
+Tables = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class NormShape:
+    """kind: rms or layer. offset: added to the weight of an RMS norm. weight, bias: whether there are any."""
+
+    kind: str = "rms"
+    offset: float = 0.0
+    weight: bool = True
+    bias: bool = False
+
+    def build(self, width: int, epsilon: float) -> nn.Module:
+        if self.kind == "layer":
+            return LayerNorm(width, epsilon, weight=self.weight, bias=self.bias)
+        return RMSNorm(width, epsilon, self.offset, weight=self.weight, bias=self.bias)
 
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """Sizes of one Llama. rope: what the rotary tables are made from, see `rotary_frequencies`.
+    """Sizes of one Llama, and what its relatives do otherwise.
 
+    rope: what the rotary tables are made from, see rotary.py; rotary_width: how many elements of a head they turn.
     adjacent: rotary pairs are neighbours (0, 1), (2, 3), as Meta writes them; else halves apart, as transformers does.
+    qkv_bias: None for attention_bias. fused: queries, keys and values in one weight, as `blocks` one after the other or
+    as `groups` of the queries that share a key, their key, their value. fused_gate: up and gate in one weight.
+    qk_norm: over each `head`, or over all heads together (`whole`). residual: `sequential`, `parallel` (both parts of a
+    block read its input) or `shared` (and have one norm). norms: `before` attention and MLP, `after`, or `both`.
+    windows: keys that each layer sees, None for all; local_rope: of layers with a window. unrotated: layers without
+    rotary positions. clip: bound on queries, keys and values. score_cap, logit_cap: bounds by tanh.
     """
 
     vocab_size: int
@@ -36,50 +61,123 @@ class LlamaShape:
     attention_bias: bool
     mlp_bias: bool
     tied: bool
-    rope: tuple[tuple[str, Any], ...]
+    rope: Rope
     adjacent: bool = False
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.epsilon).to(x.dtype)
+    rotary_width: int | None = None
+    activation: str = "silu"
+    gated: bool = True
+    norm: NormShape = NormShape()
+    qk_norm: str | None = None
+    qk_norm_shape: NormShape | None = None
+    qkv_bias: bool | None = None
+    fused: str | None = None
+    fused_gate: bool = False
+    residual: str = "sequential"
+    norms: str = "before"
+    windows: tuple[int | None, ...] = ()
+    local_rope: Rope | None = None
+    unrotated: tuple[int, ...] = ()
+    scale: float | None = None
+    clip: float | None = None
+    score_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: float = 1.0
+    output_scale: float = 1.0
+    output_bias: bool = False
+    embedding_norm: bool = False
 
 
 class LlamaBlock(nn.Module):
-    def __init__(self, shape: LlamaShape) -> None:
+    def __init__(self, shape: LlamaShape, layer: int) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_width = shape.heads, shape.kv_heads, shape.head_width
-        self.rotate = rotate_adjacent if shape.adjacent else rotate_halves
-        all_heads = shape.heads * shape.head_width
-        self.norm1 = RMSNorm(shape.width, shape.epsilon)
-        self.q = nn.Linear(shape.width, all_heads, bias=shape.attention_bias)
-        self.k = nn.Linear(shape.width, shape.kv_heads * shape.head_width, bias=shape.attention_bias)
-        self.v = nn.Linear(shape.width, shape.kv_heads * shape.head_width, bias=shape.attention_bias)
-        self.out = nn.Linear(all_heads, shape.width, bias=shape.attention_bias)
-        self.norm2 = RMSNorm(shape.width, shape.epsilon)
-        self.gate = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
-        self.up = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
+        self.shape = shape
+        self.window = shape.windows[layer] if shape.windows else None
+        self.rotates = layer not in shape.unrotated
+        queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+        bias = shape.attention_bias if shape.qkv_bias is None else shape.qkv_bias
+        norm = shape.norm.build
+        if shape.norms != "after":
+            self.norm1 = norm(shape.width, shape.epsilon)
+            if shape.residual != "shared":
+                self.norm2 = norm(shape.width, shape.epsilon)
+        if shape.norms != "before":
+            self.post1, self.post2 = norm(shape.width, shape.epsilon), norm(shape.width, shape.epsilon)
+        if shape.fused:
+            self.qkv = nn.Linear(shape.width, queries + 2 * keys, bias=bias)
+        else:
+            self.q = nn.Linear(shape.width, queries, bias=bias)
+            self.k = nn.Linear(shape.width, keys, bias=bias)
+            self.v = nn.Linear(shape.width, keys, bias=bias)
+        if shape.qk_norm:
+            per_head = shape.qk_norm == "head"
+            qk_norm = (shape.qk_norm_shape or shape.norm).build
+            self.q_norm = qk_norm(shape.head_width if per_head else queries, shape.epsilon)
+            self.k_norm = qk_norm(shape.head_width if per_head else keys, shape.epsilon)
+        self.out = nn.Linear(queries, shape.width, bias=shape.attention_bias)
+        if shape.fused_gate:
+            self.up_gate = nn.Linear(shape.width, 2 * shape.inner, bias=shape.mlp_bias)
+        else:
+            if shape.gated:
+                self.gate = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
+            self.up = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
         self.down = nn.Linear(shape.inner, shape.width, bias=shape.mlp_bias)
+        self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        batch, length, _ = x.shape
-        normed = self.norm1(x)
-        q = self.q(normed).view(batch, length, self.heads, self.head_width).transpose(1, 2)  # (B, H, T, Dh)
-        k = self.k(normed).view(batch, length, self.kv_heads, self.head_width).transpose(1, 2)
-        v = self.v(normed).view(batch, length, self.kv_heads, self.head_width).transpose(1, 2)
-        q, k = self.rotate(q, cos, sin), self.rotate(k, cos, sin)
-        if self.kv_heads != self.heads:
-            k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
-            v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
-        normed = self.norm2(x)
-        return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
+    def forward(self, x: Tensor, tables: Tables) -> Tensor:
+        shape = self.shape
+        normed = x if shape.norms == "after" else self.norm1(x)
+        mixed = self.attention(normed, tables)
+        mixed = mixed if shape.norms == "before" else self.post1(mixed)
+        if shape.residual == "sequential":
+            x = x + mixed
+            inner = self.mlp(x if shape.norms == "after" else self.norm2(x))
+        else:
+            inner = self.mlp(normed if shape.residual == "shared" else self.norm2(x))
+            x = x + mixed
+        return x + (inner if shape.norms == "before" else self.post2(inner))
+
+    def attention(self, x: Tensor, tables: Tables) -> Tensor:
+        """x (B, T, D) -> (B, T, D)."""
+        shape = self.shape
+        q, k, v = self._queries_keys_values(x)  # (B, T, H, Dh), (B, T, Hk, Dh) twice
+        if shape.qk_norm == "whole":
+            q = self.q_norm(q.flatten(-2)).unflatten(-1, q.shape[-2:])
+            k = self.k_norm(k.flatten(-2)).unflatten(-1, k.shape[-2:])
+        elif shape.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        if self.rotates:
+            q, k = rotate(q, tables, shape.adjacent), rotate(k, tables, shape.adjacent)
+        mixed = attend(q, k, v, scale=shape.scale, window=self.window, cap=shape.score_cap)
+        return self.out(mixed.transpose(1, 2).flatten(-2))
+
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shape = self.shape
+        if shape.fused:
+            parts = self.qkv(x)
+            if shape.clip is not None:
+                parts = parts.clamp(-shape.clip, shape.clip)
+            if shape.fused == "groups":
+                shared = shape.heads // shape.kv_heads
+                groups = parts.unflatten(-1, (shape.kv_heads, shared + 2, shape.head_width))  # (B, T, Hk, n + 2, Dh)
+                return groups[..., :shared, :].flatten(2, 3), groups[..., shared, :], groups[..., shared + 1, :]
+            sizes = [n * shape.head_width for n in (shape.heads, shape.kv_heads, shape.kv_heads)]
+            q, k, v = parts.split(sizes, dim=-1)
+        else:
+            q, k, v = self.q(x), self.k(x), self.v(x)
+            if shape.clip is not None:
+                q, k, v = (t.clamp(-shape.clip, shape.clip) for t in (q, k, v))
+        q, k, v = (t.unflatten(-1, (-1, shape.head_width)) for t in (q, k, v))
+        return q, k, v
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """x (B, T, D) -> (B, T, D)."""
+        if self.shape.fused_gate:
+            up, gate = self.up_gate(x).chunk(2, dim=-1)
+            return self.down(self.activation(gate) * up)
+        if self.shape.gated:
+            return self.down(self.activation(self.gate(x)) * self.up(x))
+        return self.down(self.activation(self.up(x)))
 
 
 class Llama(nn.Module):
@@ -91,56 +189,43 @@ class Llama(nn.Module):
         super().__init__()
         self.vocab_size = shape.vocab_size
         self.context_length = shape.positions
+        self.logit_cap = shape.logit_cap
         self.shape = shape
         self.tokens = Table(shape.vocab_size, shape.width)
-        self.blocks = nn.ModuleList(LlamaBlock(shape) for _ in range(shape.layers))
-        self.norm = RMSNorm(shape.width, shape.epsilon)
-        self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
+        if shape.embedding_norm:
+            self.embedding_norm = shape.norm.build(shape.width, shape.epsilon)
+        self.blocks = nn.ModuleList(LlamaBlock(shape, layer) for layer in range(shape.layers))
+        self.norm = shape.norm.build(shape.width, shape.epsilon)
+        self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=shape.output_bias)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Final normed hidden states (B, T, D) of tokens (B, T)."""
-        frequencies = rotary_frequencies(dict(self.shape.rope), self.shape.head_width).to(tokens.device)
-        angles = torch.outer(torch.arange(tokens.shape[1], device=tokens.device, dtype=torch.float32), frequencies)
-        angles = angles.repeat_interleave(2, -1) if self.shape.adjacent else torch.cat((angles, angles), dim=-1)
-        cos, sin = angles.cos(), angles.sin()  # (T, Dh)
+        shape = self.shape
+        width = shape.head_width if shape.rotary_width is None else shape.rotary_width
+        tables = local = rotary_tables(dict(shape.rope), width, tokens.shape[1], tokens.device, shape.adjacent)
+        if shape.local_rope is not None:
+            local = rotary_tables(dict(shape.local_rope), width, tokens.shape[1], tokens.device, shape.adjacent)
         x = self.tokens(tokens)
+        if shape.embedding_scale != 1.0:
+            x = x * torch.tensor(shape.embedding_scale, dtype=x.dtype, device=x.device)
+        if shape.embedding_norm:
+            x = self.embedding_norm(x)
         for block in self.blocks:
-            x = block(x, cos, sin)
-        return self.norm(x)
+            x = block(x, tables if block.window is None else local)
+        x = self.norm(x)
+        return x if shape.output_scale == 1.0 else x * shape.output_scale
 
     def head(self) -> tuple[Tensor, Tensor | None]:
-        """(weight (V, D), None) of the projection to logits."""
-        return (self.tokens.weight if self.output is None else self.output.weight), None
+        """(weight (V, D), bias (V) or None) of the projection to logits, which `logit_cap` bounds."""
+        if self.output is None:
+            return self.tokens.weight, None
+        return self.output.weight, self.output.bias
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V)."""
-        return F.linear(self.hidden(tokens), *self.head())
+        return capped(F.linear(self.hidden(tokens), *self.head()), self.logit_cap)
 
 
-def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions on x (B, H, T, Dh), element i paired with i + Dh/2 as in transformers."""
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return (x * cos + turned * sin).to(x.dtype)
-
-
-def rotate_adjacent(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions on x (B, H, T, Dh), element 2i paired with 2i + 1 as in Meta's code and llama2.c."""
-    turned = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
-    return (x * cos + turned * sin).to(x.dtype)
-
-
-def rotary_frequencies(rope: dict[str, Any], head_width: int) -> Tensor:
-    """Angular frequencies (Dh / 2), scaled as the configuration says: default, linear or llama3."""
-    base = 1.0 / (rope["theta"] ** (torch.arange(0, head_width, 2, dtype=torch.int64).float() / head_width))
-    if rope["type"] == "linear":
-        return base / rope["factor"]
-    if rope["type"] != "llama3":
-        return base
-    old = rope["original"]
-    wavelength = 2 * math.pi / base
-    smooth = (old / wavelength - rope["low"]) / (rope["high"] - rope["low"])
-    blended = (1 - smooth) * base / rope["factor"] + smooth * base
-    scaled = torch.where(wavelength > old / rope["low"], base / rope["factor"], base)
-    medium = (wavelength >= old / rope["high"]) & (wavelength <= old / rope["low"])
-    return torch.where(medium, blended, scaled)
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """cap * tanh(logits / cap), or the logits as they are."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)

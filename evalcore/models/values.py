@@ -93,12 +93,14 @@ def activation(config: Mapping[str, Any], default: str) -> str:
 _FACTORY = "set model.factory to a function that builds the model"
 
 
-def refuse_unknown(family: str, config: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False) -> None:
+def refuse_unknown(
+    family: str, config: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False, closed: bool = False
+) -> None:
     """Raise CheckpointError naming the fields that may change the forward pass and that the family does not have.
 
-    open_ended: whether a library adds fields of its own to the configuration.
+    open_ended: whether a library adds fields of its own to the configuration. closed: it holds no other fields.
     """
-    unknown = unknown_fields(config, known, open_ended=open_ended)
+    unknown = unknown_fields(config, known, open_ended=open_ended, closed=closed)
     if unknown:
         fields = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

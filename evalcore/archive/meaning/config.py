@@ -71,8 +71,11 @@ class _Mapping:
         return len(self.sizes) < _ENOUGH, of_another, min(known, default=len(_KEYS)), len(self.path)
 
 
-def config_in(root: Any) -> FoundConfig | None:
-    """The model's configuration anywhere in the payload, completed from other mappings in it."""
+def config_in(root: Any, *, alone: bool = False) -> FoundConfig | None:
+    """The model's configuration anywhere in the payload, completed from other mappings in it.
+
+    alone: a mapping that by its name is the model's configuration is not completed.
+    """
     everything = list(_mappings(root))
     candidates = [mapping for mapping in everything if _is_candidate(mapping)]
     if not candidates:
@@ -80,7 +83,8 @@ def config_in(root: Any) -> FoundConfig | None:
     best = min(candidates, key=lambda mapping: mapping.rank)
     values = plain(best.values if best.path else _scalars(best.values))
     sources = [best.shown_path]
-    for other in everything:
+    whole = alone and any(name in _OF_THE_MODEL for name in best.path)
+    for other in everything if not whole else ():
         more = _missing(values, best, other) if other is not best else {}
         if more:
             values |= more
@@ -91,7 +95,7 @@ def config_in(root: Any) -> FoundConfig | None:
 def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
     """The model's configuration in the first of the files that has one."""
     for sidecar in sidecars:
-        config = config_in({"config": sidecar.values})
+        config = config_in({"config": sidecar.values}, alone=True)
         if config is not None:
             digest = values_digest(config.values)
             return replace(config, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, digest))

@@ -16,7 +16,8 @@ from evalcore.archive.meaning.trainer import REFUSALS
 
 #: what is evaluated without a factory; evalcore.models has one plan for each
 FAMILIES = (
-    "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "hf-gpt2", "hf-llama",
+    "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "nanochat", "hf-gpt2",
+    "hf-llama",
 )  # fmt: skip
 #: names that several families share: why, and the setting that decides
 AMBIGUOUS = {
@@ -124,6 +125,8 @@ def lacks_config_hint(family: str) -> str:
         "mingpt": "n_head",
         "llms-from-scratch": "n_heads",
         "rosellm": "n_heads",
+        "nanochat": "n_layer, n_head, n_kv_head, n_embd, vocab_size, sequence_len and window_pattern"
+        " (model_config in meta_N.json)",
         "llama2c": "n_heads, max_seq_len, and norm_eps and rope_theta where they are not 1e-5 and 10000",
         "hf-gpt2": "n_embd, n_head, n_layer, vocab_size and n_positions (the fields of its config.json)",
         "llama-like": "model_type and the other fields of its config.json",

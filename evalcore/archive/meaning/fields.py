@@ -71,14 +71,17 @@ def architecture_in(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if isinstance(k, str) and k not in sizes and _is_architecture(k)}
 
 
-def unknown_fields(values: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False) -> list[str]:
+def unknown_fields(
+    values: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False, closed: bool = False
+) -> list[str]:
     """Fields that may change the forward pass and that a family with the fields `known` does not have.
 
     Beside training settings, or where a library adds fields of its own (open_ended), only those count whose names are
-    about architecture; in a configuration of the model alone every field counts. Values that switch a thing off never.
+    about architecture; in a configuration of the model alone (closed: it is known to be that) every field counts.
+    Values that switch a thing off never.
     """
     known = set(known)
-    alone = not open_ended and not any(_has(name, _TRAINING) for name in values)
+    alone = closed or (not open_ended and not any(_has(name, _TRAINING) for name in values))
     return [
         name
         for name, value in values.items()

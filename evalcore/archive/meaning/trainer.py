@@ -15,7 +15,6 @@ REFUSALS = {
     "litgpt": ("a litgpt checkpoint", "convert it with `litgpt convert_from_litgpt`, or give model.factory"),
     "olmo": ("an OLMo checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "modded-nanogpt": ("a modded-nanogpt checkpoint, whose model differs with each record", "give model.factory"),
-    "nanochat": ("a nanochat checkpoint", "give model.factory: a function of your own that builds nanochat's GPT"),
     "composer": ("a Composer checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "torchtune-recipe": ("a torchtune recipe state: an optimizer without a model", "give the model's folder"),
     "optimizer": ("an optimizer's state, without a model", "give the model's checkpoint"),
