@@ -59,7 +59,8 @@ def storage_of(pid: Any, id_length: int) -> StorageRef | InertObject:
     cls, key, location, numel = pid[1:5]
     module, _, name = cls.text.rpartition(".") if isinstance(cls, Name) else ("", "", "")
     sized = type(numel) is int and 0 <= numel <= _MAX_SIZE
-    if module not in _STORAGE_MODULES or not isinstance(key, str) or not isinstance(location, str) or not sized:
+    named = module in _STORAGE_MODULES and name.endswith("Storage")
+    if not named or not isinstance(key, str) or not isinstance(location, str) or not sized:
         raise damaged("a storage is described wrongly")
     if name == "UntypedStorage":
         return StorageRef(key, None, numel)

@@ -168,6 +168,7 @@ def test_a_tensor_subclass_is_no_plain_tensor(tmp_path):
         (call("torch._utils", "_rebuild_tensor_v2", tuple_of(persistent("0"), number(0))), "corrupt"),
         (call("torch", "float32", tuple_of()), "corrupt"),
         (persistent("2"), "corrupt"),  # no such record
+        (persistent("0", storage="uint16"), "corrupt"),  # a dtype in the place of a class of storages
         (persistent("0", count=1), "shape"),
         (b"\x85", "corrupt"),  # a tuple of what lies below the mark
         (b"U\x02\xff\xfe", "corrupt"),  # a text of Python 2 that is not UTF-8
