@@ -118,7 +118,7 @@ def _show(plan: list[dict[str, Any]], applied: bool) -> None:
     columns = [
         *(text_column("run"), Column("step", lambda line: integer(line["step"]), True)),
         Column("size", lambda line: size(line["bytes"]), True),
-        *(text_column("checkpoint", tail=True), Column("verdict", verdict)),
+        *(text_column("checkpoint"), Column("verdict", verdict, sentence=True)),
     ]
     print_table(columns, plan)
     going = [line for line in plan if line["keep"] is None and not line["error"]]

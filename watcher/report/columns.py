@@ -15,14 +15,15 @@ Row = dict[str, Any]
 class Column:
     """One column of a table: its head and how a row's cell is written.
 
-    number: right-aligned and never cut. optional: left out where the terminal is narrow. tail: cut at its beginning.
+    number: right-aligned and never wrapped. sentence: wrapped at its words; both it and an optional column move below
+    their row where the terminal is narrow.
     """
 
     head: str
     cell: Callable[[Row], str]
     number: bool = False
     optional: bool = False
-    tail: bool = False
+    sentence: bool = False
 
 
 def result_columns(rows: Sequence[Row]) -> list[Column]:
@@ -41,14 +42,14 @@ def result_columns(rows: Sequence[Row]) -> list[Column]:
         columns.append(Column("logged", lambda row: decimal(row["logged_val_loss"]), True, optional=True))
     columns.append(Column("tokens", lambda row: integer(row["tokens"]), True, optional=True))
     columns.append(Column("seconds", lambda row: decimal(row["eval_seconds"], 1), True, optional=True))
-    columns.append(text_column("checkpoint", tail=True))
+    columns.append(text_column("checkpoint"))
     if any(remarks(row) for row in rows):
-        columns.append(Column("note", remarks))
+        columns.append(Column("note", remarks, sentence=True))
     return columns
 
 
-def text_column(key: str, head: str | None = None, *, tail: bool = False) -> Column:
-    return Column(head or key, lambda row: text(row[key]), tail=tail)
+def text_column(key: str, head: str | None = None, *, optional: bool = False, sentence: bool = False) -> Column:
+    return Column(head or key, lambda row: text(row[key]), optional=optional, sentence=sentence)
 
 
 def loss(row: Row) -> str:

@@ -10,6 +10,7 @@ import math
 import re
 from datetime import datetime
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from watcher.domain.checkpoint import printable
 from watcher.domain.timestamps import seconds
@@ -30,6 +31,30 @@ def text(value: Any, limit: int = TEXT_MAX) -> str:
     if len(whole) <= limit:
         return printable(whole)
     return f"{printable(whole[:limit])}… ({len(whole) - limit:,} more characters)"
+
+
+def cell_width(words: str) -> int:
+    """Columns of a terminal that a text takes: two for a wide East Asian character, none for a combining one."""
+    if words.isascii():
+        return len(words)
+    return sum(2 if east_asian_width(sign) in "WF" else int(not combining(sign)) for sign in words)
+
+
+def wrapped(words: str, width: int) -> list[str]:
+    """The text in lines of at most `width` columns: broken at spaces, within a word only where that is longer."""
+    lines = [""]
+    for word in words.split(" ") if cell_width(words) > width else [words]:
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_width(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for sign in word:
+            if cell_width(lines[-1] + sign) > width and lines[-1]:
+                lines.append("")
+            lines[-1] += sign
+    return lines
 
 
 def integer(value: float | None) -> str:

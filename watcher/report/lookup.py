@@ -4,9 +4,40 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from watcher.domain.checkpoint import printable
 from watcher.errors import NothingFound, UsageError
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What jobs a command line means: these numbers, and all jobs of any of the runs on any of the sets."""
+
+    jobs: tuple[int, ...]
+    runs: tuple[str, ...]
+    sets: tuple[str, ...]
+
+
+def parse_targets(
+    texts: Sequence[str], runs: Sequence[str], sets: Sequence[str], known_runs: Sequence[str], known_sets: Sequence[str]
+) -> Targets:
+    """texts: numbers, and names of runs or sets. A number is always a job. Raises NothingFound, UsageError."""
+    for run in runs:
+        expect("run", run, known_runs)
+    for name in sets:
+        expect("eval set", name, known_sets)
+    names = [text for text in texts if not text.isdecimal()]
+    if both := [name for name in names if name in known_runs and name in known_sets]:
+        shown = printable(both[0])
+        raise UsageError(f"{shown!r} is a run and an eval set", hint=f"--run {shown} or --eval-set {shown}")
+    for name in names:
+        expect("job number, run or eval set", name, sorted({*known_runs, *known_sets}))
+    return Targets(
+        tuple(int(text) for text in texts if text.isdecimal()),
+        (*runs, *(name for name in names if name in known_runs)),
+        (*sets, *(name for name in names if name in known_sets)),
+    )
 
 
 def expect(what: str, given: str, known: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Rows as text: a table that fits the terminal, aligned plain text in a pipe, Markdown, CSV, JSON lines.
 
-What a cell of a table holds is decided in columns.py. CSV and JSON lines keep all digits of a number.
+What a cell of a table holds is decided in columns.py. CSV and JSON lines keep all digits of a number. Never leaves out
+a column or cuts a cell: what does not fit beside the others stands in lines below its row.
 """
 
 from __future__ import annotations
@@ -11,16 +12,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from watcher.report.columns import Column, Row
-from watcher.report.format import csv_cell, json_text
+from watcher.report.format import NONE, cell_width, csv_cell, json_text, wrapped
 
-MIN_NAME = 12
+NAME_MIN = 16  # columns that a long name keeps where space is short; its rest goes on in the next line
+TEXT_MIN = 28  # of a sentence
+GAP = "  "
+INDENT = "    "
 
 
 def as_text(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None = None, colour: bool = False) -> str:
-    """A table. width: the terminal's columns, into which it is fitted; None in a pipe, where nothing is cut off."""
-    if width is None:
-        return _aligned(columns, rows)
-    return _fitted(columns, rows, width, colour)
+    """A table. width: the terminal's columns, into which it is fitted; None in a pipe, where no line is wrapped.
+
+    Long names and sentences are wrapped in their columns. Where that does not suffice, whole columns move into lines
+    below their row, each as `head value`: first sentences, then optional columns, then the last ones.
+    """
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    wide = [max([cell_width(column.head), *(cell_width(line[at]) for line in cells)]) for at, column in _each(columns)]
+    kept, widths = _layout(columns, wide, width)
+    below = [at for at, _ in _each(columns) if at not in kept]
+    head = _lines([columns[at].head for at in kept], widths, [columns[at].number for at in kept])
+    out = [f"\x1b[1m{line}\x1b[0m" if colour else line for line in head]
+    if width is not None:
+        out.append(GAP.join("─" * wide for wide in widths))
+    for line in cells:
+        out += _lines([line[at] for at in kept], widths, [columns[at].number for at in kept])
+        facts = [f"{columns[at].head} {line[at]}" for at in below if line[at] not in ("", NONE)]
+        out += _below(facts, width) if facts and width is not None else []
+    return "\n".join(out)
 
 
 def as_markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -53,62 +71,56 @@ def as_facts(facts: dict[str, Any], indent: str = "") -> str:
     return "\n".join(f"{indent}{name:<{wide}}  {value}" for name, value in facts.items())
 
 
-def _aligned(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    cells = [[column.head for column in columns]]
-    cells += [[column.cell(row) for column in columns] for row in rows]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-    lines = []
-    for line in cells:
-        padded = [
-            cell.rjust(wide) if column.number else cell.ljust(wide)
-            for cell, wide, column in zip(line, widths, columns, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+def _each(columns: Sequence[Column]) -> list[tuple[int, Column]]:
+    return list(enumerate(columns))
 
 
-def _fitted(columns: Sequence[Column], rows: Sequence[Row], width: int, colour: bool) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    columns, widths = _layout(columns, rows, width)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold" if colour else "")
-    for column in columns:
-        table.add_column(column.head, justify="right" if column.number else "left", no_wrap=True)
-    for row in rows:
-        cells = zip(columns, widths, strict=True)
-        table.add_row(*(Text(_cut(column.cell(row), wide, column.tail)) for column, wide in cells))
-    out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
-
-
-def _layout(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[int]]:
-    """Which columns fit, and how wide: numbers stay whole, names share the remaining width.
-
-    Where it is too narrow for all, optional columns are dropped first and then the last ones.
-    """
-    kept = list(columns)
+def _layout(columns: Sequence[Column], wide: Sequence[int], width: int | None) -> tuple[list[int], list[int]]:
+    """The places of the columns that stand beside each other, and their widths. Numbers are never wrapped."""
+    kept = list(range(len(columns)))
+    if width is None:
+        return kept, list(wide)
     while True:
-        wide = [max(len(column.head), *(len(column.cell(row)) for row in rows), 1) for column in kept]
-        least = [w if column.number else min(w, MIN_NAME) for column, w in zip(kept, wide, strict=True)]
-        spare = width - sum(least) - 3 * len(kept) - 2  # SIMPLE_HEAD with padding of one on each side
-        optional = [column for column in kept if column.optional]
-        if spare >= 0 or (not optional and len(kept) <= 2):
+        least = [wide[at] if columns[at].number else min(wide[at], _least(columns[at])) for at in kept]
+        spare = width - sum(least) - len(GAP) * (len(kept) - 1)
+        if spare >= 0 or len(kept) == 1:
             break
-        kept.remove((optional or kept)[-1])
-    for at in sorted(range(len(kept)), key=lambda at: wide[at]):  # short names are whole before long ones grow
-        names_left = sum(1 for other in range(len(kept)) if wide[other] >= wide[at] and wide[other] > least[other])
-        more = min(wide[at] - least[at], max(0, spare) // max(1, names_left))
-        least[at] += more
+        last = [at for at in kept if columns[at].sentence] or [at for at in kept if columns[at].optional] or kept
+        kept.remove(last[-1])
+    widths = dict(zip(kept, least, strict=True))
+    for at in sorted(kept, key=lambda at: wide[at]):  # short names are whole before long ones grow
+        growing = sum(1 for other in kept if wide[other] >= wide[at] and wide[other] > widths[other])
+        more = min(wide[at] - widths[at], max(0, spare) // max(1, growing))
+        widths[at] += more
         spare -= more
-    return kept, least
+    return kept, [min(widths[at], width) for at in kept]
 
 
-def _cut(text: str, width: int, tail: bool) -> str:
-    if len(text) <= width:
-        return text
-    return "…" + text[len(text) - width + 1 :] if tail else text[: width - 1] + "…"
+def _least(column: Column) -> int:
+    return max(cell_width(column.head), TEXT_MIN if column.sentence else NAME_MIN)
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) -> list[str]:
+    """One row of cells: as many lines as its longest cell has."""
+    parts = [wrapped(cell, wide) for cell, wide in zip(cells, widths, strict=True)]
+    lines = []
+    for at in range(max(map(len, parts), default=0)):
+        line = [part[at] if at < len(part) else "" for part in parts]
+        padded = [
+            " " * (wide - cell_width(cell)) + cell if number else cell + " " * (wide - cell_width(cell))
+            for cell, wide, number in zip(line, widths, numbers, strict=True)
+        ]
+        lines.append(GAP.join(padded).rstrip())
+    return lines
+
+
+def _below(facts: Sequence[str], width: int) -> list[str]:
+    """`head value` of each moved column, several on a line where they fit, indented."""
+    room = max(width - len(INDENT), 8)
+    lines: list[str] = []
+    for fact in facts:
+        if lines and cell_width(lines[-1]) + len(GAP) + cell_width(fact) <= room:
+            lines[-1] += GAP + fact
+        else:
+            lines += wrapped(fact, room)
+    return [INDENT + line for line in lines]

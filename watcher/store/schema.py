@@ -20,6 +20,7 @@ from watcher.store.tables.watched import candidates as candidates
 from watcher.store.tables.watched import checkpoints as checkpoints
 from watcher.store.tables.watched import eval_sets as eval_sets
 from watcher.store.tables.watched import runs as runs
+from watcher.store.tables.work import OPEN_ATTEMPT as OPEN_ATTEMPT
 from watcher.store.tables.work import attempts as attempts
 from watcher.store.tables.work import jobs as jobs
 from watcher.store.tables.work import launches as launches

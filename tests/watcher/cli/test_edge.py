@@ -166,8 +166,8 @@ def test_verbs_do_not_need_the_views(ckptwatch, tmp_path):
 def test_failed_jobs_are_listed_with_the_number_that_retry_and_logs_take(ckptwatch, tmp_path):
     database = small_run(tmp_path / "r.db")
     job = database.job(database.checkpoint(500), "failed", reason="no ranks")
-    listed = ckptwatch("queue", "list", "--failed", "--db", "r.db").out.split()
-    assert listed[0] == str(job)
+    head, listed = (line.split() for line in ckptwatch("queue", "list", "--failed", "--db", "r.db").out.splitlines())
+    assert (head[0], listed[0]) == ("job", str(job))
     assert ckptwatch("queue", "retry", listed[0], "--db", "r.db").status == 0
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support.database import small_run
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.database import Database, small_run
 from watcher.pipeline.ownership import own_database
 from watcher.state.commands import take
 from watcher.state.folder import StateFolder
@@ -80,3 +86,86 @@ def test_an_order_for_all_jobs_where_there_are_none_is_not_sent(ckptwatch, tmp_p
         lock.release()
     assert (said.status, "there are no queued or running jobs" in said.err) == (0, True), said.err
     assert take(state.inbox) == []
+
+
+REASON = "the file names 12 heads in its configuration, but its tensors are those of a model with 16 heads"
+HINT = "ckptwatch eval step_500.pt --data val.bin --model-config model.json"
+
+
+def two_runs(path) -> Database:
+    """small_run with a second run: a failed job and a queued one in each."""
+    database = small_run(path)
+    database.run("a-run-with-a-longer-name", "/training/other")
+    database.eval_set("a-run-with-a-longer-name", "code")
+    for run, name in (("gpt", "val"), ("a-run-with-a-longer-name", "code")):
+        database.job(database.checkpoint(500, run), "failed", run, name, kind="shape", reason=REASON, hint=HINT)
+        database.job(database.checkpoint(600, run), "queued", run, name)
+    return database
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_list_has_every_column_whole_at_any_width(ckptwatch, tmp_path, monkeypatch, width):
+    from watcher.cli import showing
+
+    two_runs(tmp_path / "r.db").close()
+    monkeypatch.setattr(showing, "terminal_width", lambda: width)
+    failed = ckptwatch("queue", "list", "--failed", "--db", tmp_path / "r.db").out
+    assert max(map(len, failed.splitlines())) <= width
+    words = "".join(failed.split())
+    assert "…" not in words
+    for cell in (*"job run step set state age kind reason hint".split(), "shape", "500", "step_500.pt", "code"):
+        assert cell in words, cell
+    if width < 120:  # sentences stand below their row, wrapped at words only
+        for sentence in (REASON, HINT):
+            assert sentence in " ".join(failed.split())
+    waiting = ckptwatch("queue", "list", "--db", tmp_path / "r.db").out
+    assert {"600", "queued"} <= set(waiting.split())
+
+
+def test_the_list_in_json_has_number_state_age_kind_reason_and_hint(ckptwatch, tmp_path):
+    two_runs(tmp_path / "r.db").close()
+    row = ckptwatch("queue", "list", "--failed", "--json", "--db", tmp_path / "r.db").json[0]
+    names = [row[key] for key in ("run", "step", "eval_set", "state", "kind", "reason", "hint")]
+    assert names == ["gpt", 500, "val", "failed", "shape", REASON, HINT]
+    assert row["job"] == 4 and row["age_s"] > 0
+    waiting = ckptwatch("queue", "list", "--json", "--db", tmp_path / "r.db").json
+    assert all({"job", "kind", "hint", "age_s", "enqueued_at", "priority"} <= row.keys() for row in waiting)
+
+
+def test_a_run_or_a_set_stands_for_its_jobs_that_may_be_changed(ckptwatch, tmp_path):
+    database = two_runs(tmp_path / "r.db")
+    said = ckptwatch("queue", "retry", "gpt", "--db", tmp_path / "r.db")
+    assert (said.status, "1 job(s) changed" in said.err) == (0, True), said.err
+    assert [states(database)[job][0] for job in (4, 6)] == ["queued", "failed"]
+    assert ckptwatch("queue", "cancel", "--eval-set", "code", "--db", tmp_path / "r.db").status == 0
+    assert states(database)[7][0] == "cancelled"
+    said = ckptwatch("queue", "cancel", "gpt", "code", "--db", tmp_path / "r.db")
+    assert "there are no queued or running jobs" in said.err  # no job of gpt is on code
+    said = ckptwatch("queue", "cancel", "gptt", "--db", tmp_path / "r.db")
+    assert (said.status, "did you mean 'gpt'?" in said.err) == (4, True)
+
+
+def test_a_name_of_a_run_and_of_a_set_is_refused_with_the_flags_that_tell_them_apart(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.run("val", "/training/val")
+    said = ckptwatch("queue", "cancel", "val", "--db", tmp_path / "r.db")
+    assert (said.status, "--run val or --eval-set val" in said.err) == (2, True), said.err
+
+
+def completed(tmp_path, words: str) -> list[str]:
+    environment = {**os.environ, "COMP_WORDS": f"{words}", "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    environment |= {"_CKPTWATCH_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-c", "from watcher.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.stderr == ""
+    return [line.partition(",")[2] for line in done.stdout.split()]
+
+
+def test_the_shell_completes_job_numbers_runs_and_sets(tmp_path):
+    two_runs(tmp_path / "r.db").close()
+    db = f"--db {tmp_path}/r.db"
+    offered = completed(tmp_path, f"ckptwatch queue retry {db} ")
+    assert offered[:2] == ["6", "4"] and {"gpt", "a-run-with-a-longer-name", "val", "code"} <= set(offered)
+    assert completed(tmp_path, f"ckptwatch queue cancel {db} 7") == ["7"]
+    assert completed(tmp_path, f"ckptwatch logs {db} c") == ["code"]
+    assert completed(tmp_path, "ckptwatch logs --db absent.db ") == []

@@ -163,14 +163,17 @@ def test_on_a_narrow_terminal_the_table_fits_and_no_color_is_honoured(tmp_path):
         assert "3.0000 ±0.0100" in out
 
 
-def test_on_a_very_narrow_terminal_whole_columns_are_left_out_and_no_number_is_cut(tmp_path):
+def test_on_a_very_narrow_terminal_no_column_is_left_out_and_nothing_is_cut(tmp_path):
     database = small_run(tmp_path / "r.db")
     database.run("other")
-    database.result(100, 4.5, run="other")
+    database.result(100, 4.5, run="other", note="measured on half of the set")
     database.close()
     said = _on_a_terminal(tmp_path, {**os.environ, "COLUMNS": "44", "LINES": "24", "TERM": "xterm", "NO_COLOR": "1"})
     head, _, first = [line.split() for line in said.splitlines()[:3]]
     assert head[:3] == ["run", "step", "loss"] and first[:4] == ["gpt", "100", "3.0000", "±0.0100"]
+    assert max(map(len, said.splitlines())) <= 44
+    for shown in ("tokens 1,000", "seconds 2.0", "measured on half of the set", "step_100.pt"):
+        assert shown in " ".join(said.split())
     assert "…" not in said
 
 

@@ -208,6 +208,8 @@ def test_logs_are_escaped_and_end_with_the_jobs_reason(ckptwatch, tmp_path):
     assert said.out == "loading\n\\x1b[31mboom\\xff\n"
     assert f"job {job} is failed: corrupt: a record's CRC is wrong" in said.err
     assert ckptwatch("logs", job, "--json", "--db", tmp_path / "r.db").json["log"] == said.out
+    assert ckptwatch("logs", "gpt", "--db", tmp_path / "r.db").out == said.out
+    assert ckptwatch("logs", "val", "--db", tmp_path / "r.db").out == said.out
 
 
 def test_logs_of_an_unknown_or_never_launched_job_are_status_4(ckptwatch, tmp_path):

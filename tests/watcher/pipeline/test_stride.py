@@ -9,7 +9,7 @@ from watcher.domain.order import newest_is_due
 from watcher.log import Log
 from watcher.pipeline.stride import EVERY_S, StrideEnd
 from watcher.settings.schema import RunSettings
-from watcher.store.read import queue
+from watcher.store.read.job_list import waiting_or_running
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_running_daemon_queues_the_last_checkpoint_when_the_trainer_has_stoppe
         database.job(database.checkpoint(step), "cancelled", kind="skipped", reason="run.every = 10")
     end, run = StrideEnd(database.store, Log(0)), RunSettings(name="gpt", dir=tmp_path, every=10)
     end.tick([run], 1000.0, SAVED_S + 180 + 119)
-    assert queue.queued(database.store) == []
+    assert waiting_or_running(database.store, 0) == []
     end.tick([run], 1000.0 + EVERY_S, SAVED_S + 180 + 121)
-    assert [row["step"] for row in queue.queued(database.store)] == [3]
+    assert [row["step"] for row in waiting_or_running(database.store, 0)] == [3]
     database.close()

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from watcher.store.engine import Store
 from watcher.store.read import queue
 from watcher.store.read.typed import lenient, lenient_column
-from watcher.store.schema import REVISION
+from watcher.store.schema import OPEN_ATTEMPT, REVISION
 
 Row = dict[str, Any]
 
@@ -218,9 +218,10 @@ class Pages:
 
     def running(self) -> list[Row]:
         return self._all(
-            f"""SELECT q.*, l.folder, l.device, l.world_size, a.id AS attempt, a.started_at FROM ({_JOB}) AS q
+            f"""SELECT q.*, l.folder, l.device, l.world_size, attempts.id AS attempt, attempts.started_at
+                FROM ({_JOB}) AS q
                 LEFT JOIN launches l ON l.id = q.launch
-                LEFT JOIN attempts a ON a.job_id = q.job AND a.outcome IS NULL
+                LEFT JOIN attempts ON attempts.job_id = q.job AND {OPEN_ATTEMPT}
                 WHERE q.state = 'running' ORDER BY q.claimed_at, q.job"""
         )
 

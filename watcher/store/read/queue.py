@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, func, select, text
 from watcher.domain.job import State
 from watcher.domain.timestamps import seconds
 from watcher.store.engine import Store
-from watcher.store.schema import attempts, candidates, checkpoints, eval_sets, jobs, launches
+from watcher.store.schema import OPEN_ATTEMPT, attempts, candidates, checkpoints, eval_sets, jobs, launches
 from watcher.store.views import VIEWS
 
 Row = dict[str, Any]
@@ -67,7 +67,7 @@ def running_jobs(store: Store) -> list[Row]:
             jobs.join(checkpoints)
             .join(eval_sets)
             .outerjoin(launches, launches.c.id == jobs.c.launch_id)
-            .outerjoin(attempts, and_(attempts.c.job_id == jobs.c.id, attempts.c.finished_at.is_(None)))
+            .outerjoin(attempts, and_(attempts.c.job_id == jobs.c.id, OPEN_ATTEMPT))
         )
         .where(jobs.c.state == "running")
         .order_by(jobs.c.claimed_at, jobs.c.id)
@@ -118,32 +118,6 @@ def failures(store: Store, runs: Sequence[str]) -> list[Row]:
     query = text(sql).bindparams(bindparam("runs", expanding=True))
     with store.read() as tx:
         return [dict(row) for row in tx.execute(query, {"runs": list(runs)}).mappings()]
-
-
-def queued(store: Store) -> list[Row]:
-    """All rows of the view `queue`, next first."""
-    query = text(f"SELECT * FROM ({VIEWS['queue']}) AS queue ORDER BY state DESC, priority DESC, enqueued_at DESC")
-    with store.read() as tx:
-        return [dict(row) for row in tx.execute(query).mappings()]
-
-
-def failed(store: Store) -> list[Row]:
-    """The rows of the view `failures`, each with its job; job is None for a file that was never registered."""
-    c, e, j, k = checkpoints.c, eval_sets.c, jobs.c, candidates.c
-    failed_jobs = (
-        select(
-            *(j.id.label("job"), j.run, c.path.label("checkpoint"), c.step, e.name.label("eval_set")),
-            *(j.kind, j.reason, j.charged.label("attempts"), j.finished_at.label("at")),
-        )
-        .select_from(jobs.join(checkpoints).join(eval_sets))
-        .where(j.state == "failed")
-    )
-    rejected = select(k.run, k.path.label("checkpoint"), k.kind, k.reason, k.at).where(k.final == 1)
-    absent = {"job": None, "step": None, "eval_set": None, "attempts": 0}
-    with store.read() as tx:
-        rows = [dict(row) for row in tx.execute(failed_jobs).mappings()]
-        rows += [{**absent, **row} for row in tx.execute(rejected).mappings()]
-    return sorted(rows, key=lambda row: row["at"] or "")
 
 
 def seen(store: Store, runs: Sequence[str]) -> int:

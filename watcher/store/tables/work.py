@@ -83,6 +83,9 @@ attempts = Table(
     comment="One row for each try of a job in a launch.",
 )
 
+#: The one definition of an attempt that has not ended; as text it is the same condition in SQL.
+OPEN_ATTEMPT = attempts.c.outcome.is_(None)
+
 launches = Table(
     "launches",
     metadata,

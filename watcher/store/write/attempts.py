@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, true, updat
 
 from watcher.domain.job import JobFacts, State, Transition
 from watcher.store.engine import Store
-from watcher.store.schema import attempts, checkpoints, eval_sets, jobs, launches
+from watcher.store.schema import OPEN_ATTEMPT, attempts, checkpoints, eval_sets, jobs, launches
 from watcher.store.write import launches as leases
 from watcher.store.write import versions
 from watcher.store.write.checkpoints import MODEL_CHANGED
@@ -78,7 +78,7 @@ def _open_held(store: Store, where: ColumnElement[bool]) -> list[Held]:
                 .join(eval_sets)
                 .outerjoin(launches, launches.c.id == attempts.c.launch_id)
             )
-            .where(attempts.c.outcome.is_(None), where)
+            .where(OPEN_ATTEMPT, where)
         ).all()
     return [
         Held(
@@ -117,7 +117,7 @@ def end_attempt(
         _deny(tx, job_id, now)
     tx.execute(
         update(attempts)
-        .where(attempts.c.id == attempt_id, attempts.c.outcome.is_(None))
+        .where(attempts.c.id == attempt_id, OPEN_ATTEMPT)
         .values(
             outcome=move.attempt_outcome if changed else "released",
             kind=move.kind,
