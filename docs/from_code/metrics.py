@@ -13,6 +13,7 @@ from watcher.report.prometheus import Family
 from watcher.state.folder import StateFolder
 from watcher.store import schema
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 from watcher.web import metrics
 from watcher.web.source import Source
@@ -51,7 +52,8 @@ def families() -> list[Family]:
         state.create()
         run = {"name": "gpt", "last_scan_age_s": 1.0, "overflows": 0}
         state.health.write_text(json.dumps({"state": "ok", "reasons": [], "at": iso(SAVED_S), "pid": 1, "runs": [run]}))
-        source = Source(Pages(database.store), state, lambda path: "", KeptWindows(database.store))
+        store = database.store
+        source = Source(Pages(store), Panels(store), state, lambda path: "", KeptWindows(store))
         try:
             return metrics.families(source, SAVED_S + 60)
         finally:

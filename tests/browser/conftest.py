@@ -27,25 +27,27 @@ def browser() -> Iterator:
         started.close()
 
 
-@pytest.fixture
-def made(tmp_path) -> Iterator[Training]:
-    one = training(tmp_path, points=12)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Iterator[Training]:
+    """One database and one server for each module: a test adds rows, none takes any away."""
+    one = training(tmp_path_factory.mktemp("browser"), points=12)
     say_healthy(one.state)
     yield one
     one.database.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url(made) -> Iterator[str]:
     with dashboard(made) as address:
         yield address
 
 
 @pytest.fixture
-def page(browser, url) -> Iterator:
-    """A page that fails the test for any error on its console; closed before the server is."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+def page(browser) -> Iterator:
+    """A page that fails the test for any error on its console."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
     one, wrong = context.new_page(), []
+    one.set_default_timeout(20_000)
     one.on("pageerror", lambda error: wrong.append(str(error)))
     one.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     one.complaints = wrong

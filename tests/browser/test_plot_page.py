@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.test_dashboard import COLOURED
+from tests.browser.pixels import COLOURED
 from tests.support.waiting import wait_until
 from tests.watcher.cli.test_plot import two_runs
 from watcher.cli import main

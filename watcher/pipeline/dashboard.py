@@ -16,6 +16,7 @@ from watcher.settings.schema import WebSettings
 from watcher.state.folder import StateFolder
 from watcher.store.migrate import open_for_reading
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 
 LOG_TAIL = 16_384  # characters
@@ -36,7 +37,7 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
         ) from None
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)
-    source = Source(Pages(store), state, lambda path: log_tail(path, LOG_TAIL), KeptWindows(store))
+    source = Source(Pages(store), Panels(store), state, lambda path: log_tail(path, LOG_TAIL), KeptWindows(store))
     hosts = (settings.host, *settings.allowed_hosts)
     app = create_app(source, hosts, on_error=lambda path, error: _log_page_error(log, path, error))
     return Server(app, settings.host, settings.port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
@@ -17,20 +17,24 @@ RESOLVED = ("seq_len", "stride", "dtype", "device")
 
 @dataclass(frozen=True)
 class Curve:
-    """One run on one eval set, a row per step in order; best is the earliest row as good as the lowest."""
+    """One run on one eval set, a row per step in order; best is the earliest row as good as the lowest.
+
+    weights: how the weights were made where they are a mean of checkpoints; never mixed with single checkpoints.
+    """
 
     run: str
     eval_set: str
     rows: tuple[Row, ...]
     best: Row | None = None
+    weights: str | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.run} / {self.eval_set}"
+        return f"{self.run} / {self.eval_set}" + (f" ({self.weights})" if self.weights else "")
 
     def with_best(self, windows: Windows) -> Curve:
         best = best_within_noise(self.rows, windows)
-        return Curve(self.run, self.eval_set, self.rows, best.row if best else None)
+        return replace(self, best=best.row if best else None)
 
 
 @dataclass(frozen=True)
@@ -55,19 +59,22 @@ class Gap:
 
 
 def curves_of(rows: Sequence[Row]) -> list[Curve]:
-    """Group standing rows by run and set; of several versions of one step, the one saved last."""
-    cells: dict[tuple[str, str], dict[int, Row]] = defaultdict(dict)
+    """Group standing rows by run, set and weights; rows without a step are left out.
+
+    Of several versions of one step the last of `rows` counts: the reader orders them by their observation.
+    """
+    cells: dict[tuple[str, str, str], dict[int, Row]] = defaultdict(dict)
     for row in rows:
-        if row["step"] is None:
-            continue
-        points = cells[(row["run"], row["eval_set"])]
-        known = points.get(row["step"])
-        if known is None or (row["saved_at"], row["id"]) > (known["saved_at"], known["id"]):
-            points[row["step"]] = row
+        if row["step"] is not None:
+            cells[_cell(row)][row["step"]] = row
     return [
-        Curve(run, name, tuple(points[step] for step in sorted(points)))
-        for (run, name), points in sorted(cells.items())
+        Curve(run, name, tuple(points[step] for step in sorted(points)), weights=weights or None)
+        for (run, name, weights), points in sorted(cells.items())
     ]
+
+
+def _cell(row: Row) -> tuple[str, str, str]:
+    return row["run"], row["eval_set"], row.get("weights") or ""
 
 
 def best_within_noise(rows: Sequence[Row], windows: Windows) -> Best | None:
@@ -82,20 +89,37 @@ def best_within_noise(rows: Sequence[Row], windows: Windows) -> Best | None:
     for row in finite:
         if row is lowest:
             break
+        if _is_far_above(lowest, row):
+            continue
         difference = compare_rows(lowest, row, windows)
         if not isinstance(difference, NotComparable) and not difference.significant:
             return Best(row, lowest, difference)
     return Best(lowest, lowest, None)
 
 
+def _is_far_above(lowest: Row, row: Row) -> bool:
+    """Significant whatever the windows say, so they need not be read.
+
+    The paired standard error is at most sqrt(L+1) times the sum of the two (Cauchy-Schwarz; L lags, 31 with a million
+    windows): a difference of 20 sums is beyond any 95 % interval.
+    """
+    errors = (lowest["loss_stderr"], row["loss_stderr"])
+    return None not in errors and row["loss"] - lowest["loss"] > 20 * sum(errors) > 0
+
+
 def best_of_each(rows: Sequence[Row], windows: Windows) -> list[Best]:
-    """Best within noise of each run and set; rows without a step come in order of saving."""
-    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    """Best within noise of each run, set and weights; one row for each step, rows without a step last.
+
+    Of several versions of one step the last of `rows` counts, as in `curves_of`.
+    """
+    grouped: dict[tuple[str, str, str], dict[Any, Row]] = defaultdict(dict)
     for row in rows:
-        grouped[(row["run"], row["eval_set"])].append(row)
+        grouped[_cell(row)][row["step"] if row["step"] is not None else ("id", row["id"])] = row
     bests = []
-    for _, group in sorted(grouped.items()):
-        group.sort(key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"]))
+    for _, points in sorted(grouped.items()):
+        group = sorted(
+            points.values(), key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"])
+        )
         best = best_within_noise(group, windows)
         if best is not None:
             bests.append(best)
@@ -109,7 +133,7 @@ def is_training_set(name: str) -> bool:
 
 def gaps_of(rows: Sequence[Row]) -> list[Gap]:
     """The generalisation gap at the newest step that both sets have, for each run, training set and other set."""
-    curves = curves_of(rows)
+    curves = [curve for curve in curves_of(rows) if curve.weights is None]
     gaps = []
     for train in (curve for curve in curves if is_training_set(curve.eval_set)):
         for other in curves:

@@ -63,7 +63,9 @@ def matching_pairs(a: Selection, b: Selection, curves: Sequence[Curve]) -> list[
     pairs = []
     for left in curves:
         for right in curves:
-            if left.eval_set != right.eval_set or not (_selects(left, a) and _selects(right, b)):
+            if left.eval_set != right.eval_set or left.weights != right.weights:
+                continue
+            if not (_selects(left, a) and _selects(right, b)):
                 continue
             if a.step is not None and a.run is None and b.run is None and left.run != right.run:
                 continue

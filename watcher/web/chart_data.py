@@ -1,59 +1,93 @@
-"""Columns of results -> the series that report/chart/chart.js draws on the dashboard. Pure."""
+"""One curve's columns -> the JSON of its series in a panel: x, value, 95 % band, thinned. Pure."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from watcher.domain.timestamps import seconds
-from watcher.report.plot_series import band_of
+from watcher.report.metrics import Metric
 
 Row = dict[str, Any]
-POINTS_MAX = 2000
-_SENT = {"id": "id", "step": "step", "tokens_seen": "tokens_seen", "loss": "loss", "logged": "logged_val_loss"}
-_SENT |= {"finite": "finite"}
+POINTS_OF_PANEL = 12_000  # of all its curves together: what a browser draws in a frame
+POINTS_MIN, POINTS_MAX = 40, 2000  # of one curve
+#: x axis -> its words. `hours` counts from the first checkpoint of the run that has a result.
+X_AXES = {"step": "step", "tokens": "tokens seen", "time": "time (UTC)", "hours": "training hours"}
 
 
-def series_of(curves: list[Row], points_max: int = POINTS_MAX) -> list[Row]:
-    """One series for each run and set: lists of equal length, the best's id, and what to know about them.
+def points_of_each(curves: int) -> int:
+    """How many points each of so many curves may have."""
+    return min(POINTS_MAX, max(POINTS_MIN, POINTS_OF_PANEL // max(curves, 1)))
 
-    curves: as store.read.dashboard has them. Long ones are thinned, keeping each bucket's lowest and highest loss, the
-    best, the last, and every non-finite one.
+
+def columns_for(metric: Metric) -> tuple[str, ...]:
+    """The columns of `results` that a curve of this metric is drawn from."""
+    more = (metric.value, metric.stderr) if metric.stderr else (metric.value,)
+    return ("step", "id", "saved_at", "tokens_seen", "finite", *more)
+
+
+def series_json(
+    columns: dict[str, Sequence[Any]],
+    metric: Metric,
+    x: str,
+    points_max: int,
+    span: tuple[float, float] | None = None,
+) -> str:
+    """`{"n": results, "x": [], "y": [], "low": [], "high": [], "id": [], "bad": [[x, id], ...]}`, by x.
+
+    A long curve is thinned: each bucket keeps its lowest and highest value, and the first and last stay. `bad`: points
+    whose loss is not finite. span: only points between these x, with one neighbour on each side.
     """
-    out = []
-    for curve in curves:
-        columns = curve["columns"]
-        losses = columns["loss"]
-        finite = [at for at, is_finite in enumerate(columns["finite"]) if is_finite and losses[at] is not None]
-        best = min(finite, key=losses.__getitem__, default=None)
-        kept = _thinned(losses, columns["finite"], points_max, best)
-        pairs = sorted(set(zip(columns["dtype"], columns["seq_len"], strict=True)))
-        bands = [band_of(losses[at], columns["loss_stderr"][at]) for at in kept]
-        out.append(
-            {
-                **{key: curve[key] for key in ("run_id", "run", "eval_set")},
-                "results": len(losses),
-                "shown": len(kept),
-                "best_id": columns["id"][best] if best is not None else None,
-                "resolved": [f"{dtype}, {seq_len} tokens" for dtype, seq_len in pairs],
-                "mixed": len(pairs) > 1,
-                **{name: [columns[column][at] for at in kept] for name, column in _SENT.items()},
-                "low": [band[0] if band else None for band in bands],
-                "high": [band[1] if band else None for band in bands],
-                "saved_s": [round(seconds(columns["saved_at"][at]), 3) for at in kept],
-            }
-        )
-    return out
+    xs, values = _xs(columns, x), columns[metric.value]
+    order = sorted((place for place, at in enumerate(xs) if at is not None), key=lambda place: (xs[place], place))
+    if span is not None:
+        inside = [n for n, place in enumerate(order) if span[0] <= xs[place] <= span[1]]  # type: ignore[operator]
+        order = order[max(0, inside[0] - 1) : inside[-1] + 2] if inside else []
+    bad = [place for place in order if not columns["finite"][place]]
+    drawn = [place for place in order if values[place] is not None and columns["finite"][place]]
+    kept = thinned(drawn, values, points_max)
+    errors = columns[metric.stderr] if metric.stderr else None
+    bands = [metric.band(values[place], errors[place]) for place in kept] if errors else []
+    out: Row = {
+        "n": len(drawn),
+        "x": [_short(xs[place], 12) for place in kept],
+        "y": [_short(values[place]) for place in kept],
+        "low": [_short(band[0]) if band else None for band in bands],
+        "high": [_short(band[1]) if band else None for band in bands],
+        "id": [columns["id"][place] for place in kept],
+        "bad": [[_short(xs[place], 12), columns["id"][place]] for place in bad[:points_max]],
+    }
+    return json.dumps(out, separators=(",", ":"), allow_nan=False)
 
 
-def _thinned(losses: list[float | None], finite: list[int], points_max: int, best: int | None) -> list[int]:
-    """Places of the points to draw, ascending."""
-    if len(losses) <= points_max:
-        return list(range(len(losses)))
-    width = -(-2 * len(losses) // points_max)
-    keep = {len(losses) - 1} | ({best} if best is not None else set())
-    keep |= {at for at, is_finite in enumerate(finite) if not is_finite}
-    for start in range(0, len(losses), width):
-        bucket = [at for at in range(start, min(start + width, len(losses))) if losses[at] is not None]
-        if bucket:
-            keep |= {min(bucket, key=losses.__getitem__), max(bucket, key=losses.__getitem__)}  # type: ignore[arg-type]
-    return sorted(keep)
+def thinned(places: Sequence[int], values: Sequence[float | None], points_max: int) -> Sequence[int]:
+    """At most about `points_max` of these places, in order: the lowest and highest of each bucket, first and last."""
+    if len(places) <= points_max:
+        return places
+    width = -(-2 * len(places) // points_max)
+    keep = {0, len(places) - 1}
+    for start in range(0, len(places), width):
+        bucket = range(start, min(start + width, len(places)))
+        keep |= {min(bucket, key=lambda n: values[places[n]]), max(bucket, key=lambda n: values[places[n]])}  # type: ignore[arg-type, return-value]
+    return [places[n] for n in sorted(keep)]
+
+
+def _xs(columns: dict[str, Sequence[Any]], x: str) -> Sequence[float | None]:
+    if x == "tokens":
+        return columns["tokens_seen"]
+    if x == "step":
+        return columns["step"]
+    times = [seconds(at) for at in columns["saved_at"]]
+    start_s = min(times, default=0.0) if x == "hours" else 0.0
+    return [(at - start_s) / (3600 if x == "hours" else 1) for at in times]
+
+
+def _short(value: float | None, digits: int = 7) -> float | int | None:
+    """Enough digits to draw with; whole numbers stay whole."""
+    if value is None or isinstance(value, int):
+        return value
+    if not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")

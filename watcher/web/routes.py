@@ -15,19 +15,19 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
-from watcher.report import format
-from watcher.web import metrics, views
+from watcher.report import format, palette
+from watcher.web import metrics, overview, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
 from watcher.web.source import Source
 
 #: name -> (path, title, content); each has a template of its name and twins at ?format=json and /api<path>
 PAGES: dict[str, tuple[str, str, Callable]] = {
-    "overview": ("/", "Overview", views.overview),
+    "overview": ("/", "Overview", overview.overview),
     "runs": ("/runs", "Runs", views.runs),
     "checkpoints": ("/checkpoints", "Checkpoints", views.checkpoints),
     "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", views.checkpoint),
@@ -57,7 +57,9 @@ def create_app(
         routes.append(Route(path, site.page(name)))
         routes.append(Route("/api/overview" if name == "overview" else f"/api{path}", site.twin(name)))
     routes += [
-        Route("/api/curves", site.json(views.curves)),
+        Route("/api/curves", site.text(overview.curves)),
+        Route("/api/bests", site.json(overview.bests)),
+        Route("/results/{id:int}", site.result),
         Route("/api/results", site.json(views.results)),
         Route("/events", site.events),
         Route("/metrics", site.metrics),
@@ -84,7 +86,7 @@ class _Site:
         folders = (files("watcher.web") / "static", files("watcher.report") / "chart")
         self._static = {
             item.name: item.read_bytes() for folder in folders for item in folder.iterdir() if item.is_file()
-        }
+        } | {"palette.css": palette.stylesheet().encode()}
         self._templates = Environment(
             loader=PackageLoader("watcher.web"),
             autoescape=True,
@@ -125,6 +127,23 @@ class _Site:
             return _json(await in_thread(build, self.source, request.query_params))
 
         return answer
+
+    def text(self, build: Callable) -> Callable:
+        """The same for a function that makes the JSON text itself."""
+
+        async def answer(request: Request) -> Response:
+            text = await in_thread(build, self.source, request.query_params)
+            return Response(text, media_type="application/json", headers=_FRESH)
+
+        return answer
+
+    async def result(self, request: Request) -> Response:
+        """From a point of a curve to the page of its checkpoint."""
+        number = request.path_params["id"]
+        found = await in_thread(self.source.panels.checkpoint_of, number) if number < 2**63 else None
+        if found is None:
+            raise HTTPException(404, f"there is no result number {number}, or its checkpoint is not registered")
+        return RedirectResponse(f"/checkpoints/{found}#result{number}", 303)
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]

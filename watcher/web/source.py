@@ -17,6 +17,7 @@ from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
 from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
+from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
 
 FILE_MAX_BYTES = 1 << 20
@@ -58,10 +59,14 @@ class Source:
     """read_log: a launch folder's log file -> its end, escaped. windows: by result, for paired differences."""
 
     pages: Readings
+    panels: PanelReadings
     state: StateFolder
     read_log: Callable[[Path], str]
     windows: Windows = field(default_factory=dict[int, Any])
     _pulse: tuple[str, str] = ("", "")
+
+    def __post_init__(self) -> None:
+        self.curves = CurveCache(self.panels, self.windows)
 
     def status_file(self) -> Row | None:
         """What the daemon wrote last; None where it never did."""

@@ -6,7 +6,6 @@ import json
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -15,9 +14,8 @@ from watcher.domain.timestamps import seconds
 from watcher.report.comparison import Difference, compare_rows
 from watcher.report.progress import amount, share
 from watcher.report.running import progress_of_job
-from watcher.store.read.dashboard import CHART_COLUMNS, COMPARED_COLUMNS
+from watcher.store.read.dashboard import COMPARED_COLUMNS
 from watcher.web import reproduce
-from watcher.web.chart_data import series_of
 from watcher.web.source import Row, Source
 
 PER_PAGE = 50
@@ -28,22 +26,6 @@ Query = Mapping[str, str]
 
 class NoSuchThing(Exception):
     """What was asked for is not in the database: 404."""
-
-
-def overview(source: Source, query: Query) -> Row:
-    pages = source.pages
-    runs, newest = pages.runs(), pages.newest_results(12)
-    waiting_at = pages.oldest_waiting_at()
-    return {
-        "runs": runs,
-        "counts": pages.counts(),
-        "newest": newest,
-        "best": pages.best(),
-        "latest": pages.latest(),
-        "running": _running(source),
-        "lag_s": max(0.0, time.time() - seconds(waiting_at)) if waiting_at else 0.0,
-        "tokens_seen_known": any(row["tokens_seen"] is not None for row in newest),
-    }
 
 
 def runs(source: Source, query: Query) -> Row:
@@ -143,11 +125,6 @@ def system(source: Source, query: Query) -> Row:
         "launches": launches,
         "events": [{**event, "detail": _object(event["detail"])} for event in pages.events(30)],
     }
-
-
-def curves(source: Source, query: Query) -> Row:
-    run = whole(query, "run")
-    return {"series": series_of(source.pages.curves((run,) if run is not None else (), None, CHART_COLUMNS))}
 
 
 def results(source: Source, query: Query) -> Row:

@@ -1,0 +1,224 @@
+"""The overview in a real Chromium: run table, panels, axes, zoom, cursor, live results, the address, the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.browser.pixels import COLOURED
+from tests.support.many_runs import many_runs
+from tests.support.training import Training, say_healthy
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+PANEL = '.panel[data-set="fineweb"][data-metric="loss"]'
+CANVAS = f"{PANEL} canvas"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Iterator[Training]:
+    one = many_runs(tmp_path_factory.mktemp("overview"), runs=26, sets=2, points=10)
+    say_healthy(one.state)
+    yield one
+    one.database.close()
+
+
+@pytest.fixture
+def overview(page, url):
+    return opened(page, url)
+
+
+def opened(page, address: str):
+    """Open, and wait until the first panel is drawn and the line for live updates is open."""
+    page.goto(address)
+    page.locator(f"{PANEL}[data-points]").wait_for()
+    page.get_by_text("live", exact=True).wait_for()
+    return page
+
+
+def attribute(page, name: str, panel: str = PANEL) -> str:
+    """Asked from here: the page's own policy forbids the eval that Playwright's waiting would need."""
+    return page.locator(panel).get_attribute(name) or ""
+
+
+def address(page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def plot_box(page, panel: str = PANEL) -> dict:
+    return page.locator(f"{panel} .u-over").bounding_box()
+
+
+def zoom(page) -> tuple[float, float]:
+    """Drag over the middle of the first panel; the range of x that it shows then."""
+    before, box = attribute(page, "data-range"), plot_box(page)
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 90, steps=4)
+    page.mouse.up()
+    wait_until(lambda: attribute(page, "data-range") != before, 10)
+    low, high = map(float, attribute(page, "data-range").split("~"))
+    return low, high
+
+
+def test_each_set_and_metric_has_a_panel_of_its_own_with_a_curve_for_each_run(overview):
+    assert overview.locator(".panel").count() == 2
+    assert attribute(overview, "data-curves") == "26" and attribute(overview, "data-points") == "257"  # 3 are NaN
+    wait_until(lambda: overview.evaluate(COLOURED, CANVAS) > 1500, 20)
+    overview.get_by_label("perplexity").check(force=True)
+    overview.locator('.panel[data-metric="ppl"][data-set="wikitext"]').wait_for()
+    assert overview.locator(".panel").count() == 4 and address(overview)["m"] == ["loss,ppl"]
+    overview.get_by_label("loss logged by the trainer").check(force=True)
+    overview.locator('.panel[data-metric="logged"]').wait_for()
+    assert overview.locator(".panel").count() == 5  # logged once for each run, not once for each set
+
+
+def test_a_filter_of_words_or_a_regular_expression_narrows_table_and_curves(overview):
+    overview.locator("#filter").fill("GPT lr")
+    wait_until(lambda: attribute(overview, "data-curves") == "5", 10)
+    assert overview.locator("#run-rows tr:visible").count() == 5
+    overview.locator("#regex").check()
+    overview.locator("#filter").fill("-00[0-3]$")
+    wait_until(lambda: attribute(overview, "data-curves") == "4", 10)
+    overview.locator("#filter").fill("(")
+    assert "not a regular expression" in overview.locator("#filter-problem").inner_text()
+    assert address(overview)["q"] == ["("] and address(overview)["regex"] == ["1"]
+
+
+def test_a_click_on_a_head_sorts_the_runs_and_unknown_values_come_last(overview):
+    def shown(column: int) -> list[str]:
+        return overview.locator(f"#run-rows td:nth-child({column})").all_inner_texts()
+
+    overview.get_by_role("button", name="newest", exact=True).click()
+    numbers = [float(text) for text in shown(3)]
+    assert numbers == sorted(numbers)
+    overview.get_by_role("button", name="newest", exact=True).click()
+    assert [float(text) for text in shown(3)] == sorted(numbers, reverse=True)
+    assert overview.locator('th[aria-sort="descending"]').inner_text().startswith("newest")
+    assert address(overview)["sort"] == ["newest"] and address(overview)["down"] == ["1"]
+
+
+def test_a_run_keeps_its_colour_whatever_is_filtered_and_the_25th_has_another_line(overview):
+    def swatch(run: int) -> str:
+        return overview.locator(f'tr[data-key="{run}"] svg').evaluate("e => getComputedStyle(e).color")
+
+    before = swatch(3)
+    colours = {swatch(run) for run in range(1, 25)}
+    overview.locator("#filter").fill("lr-002")
+    assert swatch(3) == before and len(colours) == 24
+    dash = 'e => getComputedStyle(e.querySelector("line")).strokeDasharray'
+    lines = [overview.locator(f'tr[data-key="{run}"] svg').evaluate(dash) for run in (1, 25)]
+    assert swatch(25) == swatch(1) and lines[0] != lines[1]
+
+
+def test_every_axis_and_both_logarithms_draw_the_curves_and_the_band_can_be_taken_away(overview):
+    overview.locator("#show-none").click()
+    overview.locator("#show1").check()
+    wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
+    for axis in ("tokens seen", "time (UTC)", "training hours", "step"):
+        before = attribute(overview, "data-range")
+        overview.get_by_label(axis, exact=True).check(force=True)
+        wait_until(lambda before=before: attribute(overview, "data-range") != before, 10)
+        wait_until(lambda: overview.evaluate(COLOURED, CANVAS) > 100, 10)
+    for flag in ("log x", "log y"):
+        overview.get_by_label(flag).check()
+        wait_until(lambda: overview.evaluate(COLOURED, CANVAS) > 100, 10)
+    assert {"xlog", "ylog"} <= address(overview).keys() and address(overview)["only"] == ["1"]
+    linear = overview.locator(PANEL).screenshot()
+    overview.get_by_label("95 % band").uncheck()
+    wait_until(lambda: overview.locator(PANEL).screenshot() != linear, 10)
+    assert "1.96 standard errors" in overview.locator("#legend-note").inner_text()
+
+
+def test_a_zoom_moves_all_panels_and_a_double_click_ends_it(overview):
+    whole = attribute(overview, "data-range")
+    low, high = zoom(overview)
+    assert 500 < low < high < 5000
+    other = PANEL.replace("fineweb", "wikitext")
+    wait_until(lambda: attribute(overview, "data-range", other) == attribute(overview, "data-range"), 10)
+    box = plot_box(overview)
+    overview.mouse.dblclick(box["x"] + 50, box["y"] + 50)
+    wait_until(lambda: attribute(overview, "data-range") == whole, 10)
+
+
+def test_the_pointer_shows_a_tooltip_lights_the_run_up_everywhere_and_a_click_opens_the_checkpoint(overview):
+    overview.locator("#filter").fill("gpt-a-000")
+    wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
+    box = plot_box(overview)
+    overview.mouse.move(box["x"] + 100, box["y"] + 100)
+    overview.mouse.move(box["x"] + box["width"] - 12, box["y"] + 120)
+    words = overview.locator(".tip").inner_text()
+    assert "gpt-a-000" in words and "step 5,000" in words and "95 %:" in words
+    assert overview.locator("tr.lit").get_attribute("data-name") == "gpt-a-000"
+    other = f"{PANEL.replace('fineweb', 'wikitext')} canvas.lit"
+    assert overview.evaluate(COLOURED, other) > 100  # the linked cursor: the same run in the other panel
+    overview.mouse.click(box["x"] + box["width"] - 12, box["y"] + 120)
+    overview.wait_for_url("**/checkpoints/*")
+    assert "step_005000.pt" in overview.locator("h1").inner_text()
+
+
+def test_new_results_come_by_themselves_and_move_neither_zoom_nor_filter_nor_ticks(overview, made):
+    overview.locator("#filter").fill("gpt-b")
+    overview.locator("#show2").uncheck()
+    low, high = zoom(overview)
+    points = int(attribute(overview, "data-points"))
+    overview.locator("#filter").focus()
+    run = "gpt-b-006"
+    path = {"checkpoint": "step_002250.pt", "checkpoint_digest": "sha256:late", "tokens_seen": 1, "loss_stderr": 0.03}
+    number = made.database.result(2250, 4.4444, run, "fineweb", **path)
+    overview.locator(f'#newest tr[data-key="{number}"]').wait_for()
+    wait_until(lambda: int(attribute(overview, "data-points")) == points + 1, 20)
+    assert [float(edge) for edge in attribute(overview, "data-range").split("~")] == [low, high]
+    assert overview.evaluate("document.activeElement.id") == "filter"
+    assert not overview.locator("#show2").is_checked() and overview.locator("#run-rows tr:visible").count() == 5
+
+
+def test_a_reload_and_a_shared_link_show_the_same_view(overview, browser):
+    overview.locator("#filter").fill("gpt-a")
+    overview.locator("#show6").uncheck()
+    overview.get_by_label("log y").check()
+    overview.locator("#table-set").select_option("wikitext")
+    overview.get_by_role("button", name="best", exact=True).click()
+    zoom(overview)
+    wait_until(lambda: address(overview).get("set") == ["wikitext"], 10)
+    state = {name: attribute(overview, name) for name in ("data-range", "data-curves")}
+    rows = overview.locator("#run-rows tr:visible").evaluate_all("rows => rows.map(row => row.dataset.key)")
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    other = opened(context.new_page(), overview.url)
+    wait_until(lambda: attribute(other, "data-curves") == state["data-curves"], 10)
+    near = [float(a) == pytest.approx(float(b)) for a, b in zip(
+        attribute(other, "data-range").split("~"), state["data-range"].split("~"), strict=True)]  # fmt: skip
+    assert all(near)
+    assert other.locator("#run-rows tr:visible").evaluate_all("rows => rows.map(row => row.dataset.key)") == rows
+    assert other.locator("#filter").input_value() == "gpt-a" and not other.locator("#show6").is_checked()
+    assert other.locator('input[name="ylog"]').is_checked() and other.locator("#table-set").input_value() == "wikitext"
+    context.close()
+
+
+def test_the_keyboard_reads_points_changes_the_run_zooms_and_opens(overview):
+    overview.locator(f"{PANEL} .plot").focus()
+    overview.keyboard.press("ArrowRight")
+    overview.keyboard.press("ArrowRight")
+    status = overview.locator(f"{PANEL} .status")
+    assert "gpt-a-000, step 1,000" in status.inner_text()
+    overview.keyboard.press("ArrowDown")
+    assert "gpt-a-005, step 1,000" in status.inner_text() or "step 1,000" in status.inner_text()
+    before = attribute(overview, "data-range")
+    overview.keyboard.press("+")
+    wait_until(lambda: attribute(overview, "data-range") != before, 10)
+    overview.keyboard.press("0")
+    wait_until(lambda: attribute(overview, "data-range") == before, 10)
+    overview.keyboard.press("Enter")
+    overview.wait_for_url("**/checkpoints/*")
+    assert "step_001000.pt" in overview.locator("h1").inner_text()
+
+
+def test_a_table_of_the_values_stands_behind_each_chart(overview):
+    overview.locator("#filter").fill("gpt-a-000")
+    wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
+    overview.locator(f"{PANEL} summary").click()
+    rows = overview.locator(f"{PANEL} tbody tr")
+    wait_until(lambda: rows.count() == 10, 10)
+    assert rows.first.inner_text().split("\t")[:2] == ["gpt-a-000", "step 500"]

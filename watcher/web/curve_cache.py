@@ -1,0 +1,112 @@
+"""Curves of panels and the best point of each curve, kept between requests; only what new results touch is read again.
+
+The one place of the page that remembers. What is kept is small: JSON of thinned curves, and ids of best points.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from watcher.report.comparison import Windows
+from watcher.report.curves import Best, best_within_noise
+from watcher.report.metrics import Metric
+from watcher.web.chart_data import columns_for, series_json
+
+Row = dict[str, Any]
+KEPT_S = 600.0  # read again after this even if nothing seems to have changed
+KEPT_MAX = 20_000  # curves
+COMPARED = ("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "saved_at")
+
+
+class PanelReadings(Protocol):
+    """The queries of watcher.store.read.panels."""
+
+    def cells(self) -> list[Row]: ...
+    def runs(self) -> list[Row]: ...
+    def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]: ...
+    def checkpoint_of(self, result_id: int) -> int | None: ...
+    def mark(self) -> tuple[int, str]: ...
+    def touched_since(self, mark: tuple[int, str]) -> tuple[set[tuple[str, str]], set[str]]: ...
+    def points(
+        self, cell: Row, wanted: Sequence[str], steps: tuple[int | None, int | None] = (None, None)
+    ) -> dict[str, Sequence[Any]]: ...
+    def logged(self, run: str) -> dict[str, Sequence[Any]]: ...
+
+
+class CurveCache:
+    """Safe to use from several threads. windows: what paired differences are taken from."""
+
+    def __init__(self, panels: PanelReadings, windows: Windows) -> None:
+        self._panels = panels
+        self._windows = windows
+        self._lock = threading.Lock()
+        self._mark: tuple[int, str] | None = None
+        self._curves: dict[tuple, tuple[float, str]] = {}
+        self._bests: dict[tuple, tuple[float, Best | None]] = {}
+
+    def refresh(self) -> None:
+        """Forget the curves that new results or observations may have changed."""
+        with self._lock:
+            mark = self._panels.mark()
+            if mark == self._mark:
+                return
+            if self._mark is not None:
+                cells, runs = self._panels.touched_since(self._mark)
+                for kept in (self._curves, self._bests):
+                    for key in [key for key in kept if key[:2] in cells or key[0] in runs]:
+                        del kept[key]
+            self._mark = mark
+
+    def series(
+        self, cell: Row, metric: Metric, x: str, points_max: int, span: tuple[float, float] | None = None
+    ) -> str:
+        """The JSON of one curve; with a span it is read anew and not kept."""
+        key = (cell["run"], cell["eval_set"], cell["digest"], cell.get("weights"), metric.key, x, points_max)
+        known = self._curves.get(key) if span is None else None
+        if known is not None and time.monotonic() - known[0] < KEPT_S:
+            return known[1]
+        steps = (None, None)
+        if metric.key == "logged":
+            columns = self._panels.logged(cell["run"])
+        else:
+            columns = self._panels.points(cell, columns_for(metric), steps)
+        made = series_json(columns, metric, x, points_max, span)
+        if span is None:
+            if len(self._curves) >= KEPT_MAX:
+                self._curves.clear()
+            self._curves[key] = (time.monotonic(), made)
+        return made
+
+    def known_best(self, cell: Row) -> tuple[bool, Best | None]:
+        """(whether it has been computed, the best within noise)."""
+        known = self._bests.get(self._best_key(cell))
+        return (True, known[1]) if known is not None and time.monotonic() - known[0] < KEPT_S else (False, None)
+
+    def best(self, cell: Row) -> Best | None:
+        """The earliest point that is as good as the lowest, within noise: reads windows, so it takes time."""
+        known, best = self.known_best(cell)
+        if known:
+            return best
+        columns = self._panels.points(cell, COMPARED)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        best = best_within_noise([{**row, "run": cell["run"]} for row in rows], self._windows)
+        self._bests[self._best_key(cell)] = (time.monotonic(), best)
+        return best
+
+    def compute_bests(self, cells: Sequence[Row], budget_s: float) -> tuple[int, bool]:
+        """Compute what is not known yet, until the time is up: (how many, whether all are known now)."""
+        end_s, computed = time.monotonic() + budget_s, 0
+        for cell in cells:
+            if not self.known_best(cell)[0]:
+                if time.monotonic() > end_s:
+                    return computed, False
+                self.best(cell)
+                computed += 1
+        return computed, True
+
+    @staticmethod
+    def _best_key(cell: Row) -> tuple:
+        return (cell["run"], cell["eval_set"], cell["digest"], cell.get("weights"))

@@ -1,0 +1,160 @@
+"""The overview: the run table, which panels there are, and the curves of one panel."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+
+from watcher.domain.timestamps import seconds
+from watcher.report.metrics import BAND_WORDS, METRICS, Metric, label_of
+from watcher.report.palette import place_of
+from watcher.web.chart_data import X_AXES, points_of_each
+from watcher.web.source import Row, Source
+
+BESTS_AT_ONCE_S = 0.1  # of the first page: what is not known by then comes with the next update
+BESTS_BUDGET_S = 1.0  # of one request for them
+Query = Mapping[str, str]
+
+
+def overview(source: Source, query: Query) -> Row:
+    """`m`: metrics with commas, `x`: axis, `set`: of the run table. The script reads the rest of the address."""
+    source.curves.refresh()
+    cells = source.panels.cells()
+    shown = _shown_results(source, cells)
+    sets = _sets(cells, shown)
+    chosen = query.get("set") if query.get("set") in sets else next(iter(sets), None)
+    metrics = chosen_metrics(query.get("m", ""), sets)
+    mine = [cell for cell in cells if cell["eval_set"] == chosen]
+    source.curves.compute_bests(mine, BESTS_AT_ONCE_S)
+    waiting_at = source.pages.oldest_waiting_at()
+    newest = source.pages.newest_results(12)
+    return {
+        "runs": _run_rows(source, mine, shown, chosen, sets, metrics[0]),
+        "sets": sets,
+        "set": chosen,
+        "metric": metrics[0].key,
+        "metrics": [{"key": each.key, "label": each.label, "on": each in metrics} for each in _available(sets)],
+        "axes": [{"key": key, "label": label} for key, label in X_AXES.items()],
+        "x": query.get("x") if query.get("x") in X_AXES else "step",
+        "panels": _panels(metrics, sets),
+        "band_words": BAND_WORDS,
+        "counts": source.pages.counts(),
+        "newest": newest,
+        "lag_s": max(0.0, time.time() - seconds(waiting_at)) if waiting_at else 0.0,
+    }
+
+
+def curves(source: Source, query: Query) -> str:
+    """JSON text: the curves of one panel. `metric, set, x, from, to` as in the page's address."""
+    source.curves.refresh()
+    metric = METRICS.get(query.get("metric", "loss"), METRICS["loss"])
+    x = query.get("x") if query.get("x") in X_AXES else "step"
+    assert x is not None
+    cells = [cell for cell in source.panels.cells() if cell["eval_set"] == query.get("set")]
+    if metric.key == "logged":
+        cells = [{**run, "eval_set": "", "digest": ""} for run in _runs_as_cells(source)]
+    span = _span(query)
+    points = points_of_each(len(cells))
+    parts = []
+    for cell in cells:
+        best = source.curves.known_best(cell)[1] if metric.key != "logged" else None
+        head = {"run": cell["run_id"], "best": best.row["id"] if best else None}
+        parts.append(f"{json.dumps(head)[:-1]}, {source.curves.series(cell, metric, x, points, span)[1:]}")
+    about = {"metric": metric.key, "set": query.get("set"), "x": x, "higher_is_better": metric.higher_is_better}
+    return f'{json.dumps(about)[:-1]}, "series": [{",".join(parts)}]}}'
+
+
+def bests(source: Source, query: Query) -> Row:
+    """Computes best points that are not known yet, for a second at most. `complete`: none is left to compute."""
+    source.curves.refresh()
+    wanted = query.get("set")
+    cells = [cell for cell in source.panels.cells() if wanted is None or cell["eval_set"] == wanted]
+    computed, complete = source.curves.compute_bests(cells, BESTS_BUDGET_S)
+    return {"computed": computed, "complete": complete}
+
+
+def chosen_metrics(given: str, sets: Mapping[str, Row]) -> list[Metric]:
+    """The metrics named in the address that some set has; loss where none is, or accuracy where only tasks are."""
+    there = _available(sets)
+    chosen = [METRICS[key] for key in given.split(",") if key in METRICS and METRICS[key] in there]
+    return chosen or there[:1] or [METRICS["loss"]]
+
+
+def _available(sets: Mapping[str, Row]) -> list[Metric]:
+    return [metric for key, metric in METRICS.items() if any(key in each["metrics"] for each in sets.values())]
+
+
+def _shown_results(source: Source, cells: list[Row]) -> dict[int, Row]:
+    ids = [cell[key] for cell in cells for key in ("lowest", "observed", "saved") if cell[key] is not None]
+    return source.panels.results_by_id(ids)
+
+
+def _sets(cells: list[Row], shown: Mapping[int, Row]) -> dict[str, Row]:
+    """By name: which metrics its results have, and whether it is a task."""
+    sets: dict[str, Row] = {}
+    for cell in cells:
+        about = sets.setdefault(cell["eval_set"], {"metrics": [], "task": None})
+        for row in (shown.get(cell["observed"] or 0), shown.get(cell["saved"] or 0), shown.get(cell["lowest"] or 0)):
+            if row is None:
+                continue
+            about["task"] = about["task"] or row["task"]
+            has = [key for key, metric in METRICS.items() if row[metric.value] is not None or key == "loss"]
+            about["metrics"] = [key for key in METRICS if key in about["metrics"] or key in has]
+    return {name: sets[name] for name in sorted(sets)}
+
+
+def _panels(metrics: list[Metric], sets: Mapping[str, Row]) -> list[Row]:
+    panels = []
+    for metric in metrics:
+        if metric.key == "logged":
+            panels.append({"metric": metric.key, "set": "", "title": metric.label, "label": metric.label})
+            continue
+        for name, about in sets.items():
+            if metric.key in about["metrics"]:
+                label = label_of(metric, about["task"] is not None)
+                panels.append({"metric": metric.key, "set": name, "title": name, "label": label})
+    return panels
+
+
+def _run_rows(
+    source: Source, cells: list[Row], shown: Mapping[int, Row], chosen: str | None, sets: Mapping[str, Row],
+    metric: Metric,
+) -> list[Row]:  # fmt: skip
+    if chosen is not None and metric.key not in (*sets[chosen]["metrics"],):
+        metric = METRICS["loss"]
+    of_run = {cell["run"]: cell for cell in cells}
+    bests = {cell["run"]: source.curves.known_best(cell) for cell in cells}
+    best_rows = source.panels.results_by_id([best.row["id"] for _, best in bests.values() if best])
+    rows = []
+    for run in source.panels.runs():
+        colour, dash = place_of(run["id"])
+        cell, (known, best) = of_run.get(run["name"]), bests.get(run["name"], (True, None))
+        newest = (shown.get(cell["observed"] or 0) or shown.get(cell["saved"] or 0)) if cell else None
+        best_row = best_rows.get(best.row["id"]) if best else None
+        row = {**run, "colour": colour, "dash": dash, "state": _state(run), "pending": not known}
+        row |= {"newest": newest, "best": best_row, "value": newest[metric.value] if newest else None}
+        row["best_value"] = best_row[metric.value] if best_row else None
+        row["lowest"] = best.lowest["loss"] if best and best.difference is not None else None
+        rows.append(row)
+    return rows
+
+
+def _state(run: Row) -> str:
+    for state in ("running", "queued"):
+        if run[state]:
+            return state
+    return "failed" if run["failed"] else "idle"
+
+
+def _runs_as_cells(source: Source) -> list[Row]:
+    return [{"run_id": run["id"], "run": run["name"]} for run in source.panels.runs()]
+
+
+def _span(query: Query) -> tuple[float, float] | None:
+    try:
+        first, last = float(query["from"]), float(query["to"])
+    except (KeyError, ValueError):
+        return None
+    return (first, last) if math.isfinite(first) and math.isfinite(last) and first < last else None
