@@ -37,6 +37,7 @@ class Limits:
 
     work: unpickling steps, which bound both its time (seconds) and its memory. integer_bytes: of one integer in a
     pickle (Python's conversion to text fails beyond 4,300 digits). name_chars: of a tensor's, class's or file's name.
+    index_bytes, index_work: of a DCP folder's `.metadata`, which grows with tensors times ranks.
     names: distinct classes in one pickle. config_chars: of all text in a configuration. listed: names in a summary.
     """
 
@@ -45,6 +46,8 @@ class Limits:
     file_bytes: int = 4 << 40
     nesting: int = 64
     work: int = 4_000_000
+    index_bytes: int = 256 << 20
+    index_work: int = 40_000_000
     config_items: int = 20_000
     text_bytes: int = 1 << 20
     header_bytes: int = 32 << 20

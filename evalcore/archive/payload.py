@@ -6,6 +6,7 @@ Owns the order of the looks: first bytes, directory, structure, pickle. Decides 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,10 @@ _SCALAR_CODES = {
 
 @dataclass
 class Payload:
-    """One file's content as data. directory is None and legacy is set for the format without zip, and the reverse."""
+    """One file's content as data. directory is None and legacy is set for the format without zip, and the reverse.
+
+    small: gives the bytes of a small storage where the content is spread over several files (a DCP folder).
+    """
 
     format: str
     root: Any
@@ -39,6 +43,7 @@ class Payload:
     unverified: bool
     directory: Directory | None = None
     legacy: Legacy | None = None
+    small: Callable[[StorageRef], bytes | None] | None = None
 
     @property
     def custom_names(self) -> list[str]:
@@ -67,6 +72,8 @@ class Payload:
 
     def _small_storage(self, file: OpenFile, storage: StorageRef) -> bytes | None:
         """The storage's bytes where it has at most 4,096 and as many as described, else None."""
+        if self.small is not None:
+            return self.small(storage) if storage.size_bytes <= 4096 else None
         if self.directory is not None:
             entry = self.directory.entries.get(f"data/{storage.key}")
             if entry is None or entry.size > 4096 or entry.size != storage.size_bytes:

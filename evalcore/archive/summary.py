@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalcore.archive.container.directory import digest_of_bytes
@@ -11,6 +11,7 @@ from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile, Report, Source
 from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import FoundConfig, config_beside, config_in, corrected, values_digest
+from evalcore.archive.meaning.dcp_folder import DcpFolder, index_folder
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
 from evalcore.archive.meaning.folders import read_folder
 from evalcore.archive.meaning.prefixes import likeliest_first, models_in
@@ -106,11 +107,21 @@ def understand(
 
     path: where sidecars are looked for. settings: configuration given by the user, for what the payload lacks.
     """
-    payload = read_payload(file)
+    return reading_of(read_payload(file), sidecars_of(path if path is not None else file.path), wanted, settings)
+
+
+def understand_dcp(folder: DcpFolder, *, wanted: str | None = None, settings: dict[str, Any] | None = None) -> Reading:
+    """The same for a DCP folder, whose files that describe the model are in it."""
+    return reading_of(folder.payload, folder.sidecars, wanted, settings)
+
+
+def reading_of(
+    payload: Payload, sidecars: list[Sidecar], wanted: str | None, settings: dict[str, Any] | None
+) -> Reading:
+    """Find the payload's state dicts, configuration and family."""
     states = likeliest_first(models_in(find_states(payload.root)))
     state = choose_state(states, wanted) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
-    sidecars = sidecars_of(path if path is not None else file.path)
     config = corrected(config_in(payload.root) or config_beside(sidecars), settings)
     values = config.values if config else None
     family = family_of(trainer, state, values, config.cls if config else None)
@@ -130,10 +141,19 @@ def summarise(
     state: which state dict. report: hears of a file without checksums, which is read whole for its digest.
     """
     if not isinstance(source, int) and os.path.isdir(source):
-        return _summary_of_folder(os.fsdecode(source))
+        place = os.fsdecode(source)
+        return _summary_of_dcp(place, state) if index_folder(place) is not None else _summary_of_folder(place)
     with OpenFile(source, report) as file:
         reading = understand(file, path=path, wanted=state)
         return summary_of(file, reading)
+
+
+def _summary_of_dcp(path: str, state: str | None) -> Summary:
+    folder = DcpFolder(path)
+    try:
+        return replace(summary_of(folder.metadata, understand_dcp(folder, wanted=state)), size_bytes=folder.size_bytes)
+    finally:
+        folder.close()
 
 
 def _summary_of_folder(path: str) -> Summary:

@@ -12,7 +12,9 @@ import torch
 
 from evalcore.archive.container.source import Source
 from evalcore.archive.errors import ArchiveError
+from evalcore.archive.meaning.dcp_folder import index_folder
 from evalcore.loading.checkpoint_file import load_file
+from evalcore.loading.dcp import load_dcp
 from evalcore.loading.folders import load_folder
 from evalcore.loading.model import LoadedModel, still_same
 from evalcore.messages import ModelSpec
@@ -35,7 +37,7 @@ def load_checkpoint(
     path: str | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> LoadedModel:
-    """Load the model of one checkpoint file or Hugging Face folder.
+    """Load the model of one checkpoint file, Hugging Face folder or DCP folder.
 
     verify: "model" checks the CRC of what the model needs, "all" of every record. reuse: an earlier model; where the
     file has the same family and sizes its tensors are refilled instead of built again, and `reuse` is then spent, also
@@ -46,7 +48,10 @@ def load_checkpoint(
     spec = spec or ModelSpec()
     try:
         if not isinstance(source, int) and os.path.isdir(source):
-            return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)
+            place = os.fsdecode(source)
+            if index_folder(place) is not None:
+                return load_dcp(place, spec, device, reuse, verify, expect_digest, report)
+            return load_folder(place, spec, device, reuse, verify, expect_digest)
         return load_file(
             source,
             spec,

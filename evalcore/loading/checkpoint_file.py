@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
-from dataclasses import replace
-
-from torch import nn
 
 from evalcore.archive.container.directory import Directory
 from evalcore.archive.container.records import read_entry
@@ -15,16 +10,12 @@ from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.payload import Payload, identify
 from evalcore.archive.summary import Reading, summary_of, understand
-from evalcore.loading.build import build_and_fill, demand_size
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.model import LoadedModel
-from evalcore.loading.planning import load_notes, plan_of, usable_state
-from evalcore.loading.weights import read_tensors, records_of
+from evalcore.loading.reading import Report, bytes_needed, counted, load_reading, loadable_state
+from evalcore.loading.weights import records_of
 from evalcore.messages import ModelSpec
-from evalcore.models import factory
-from evalcore.models.plan import CheckpointError, Plan
-
-Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
+from evalcore.models.plan import CheckpointError
 
 
 def load_file(
@@ -95,41 +86,15 @@ def _load(
     reuse: LoadedModel | None,
     report: Report | None,
 ) -> LoadedModel:
-    summary = summary_of(file, reading)
-    state = usable_state(reading, spec)
-    if spec.factory is not None and state.unseparated is not None:
-        state = replace(state, tensors=state.unseparated)  # only the factory knows which of them it needs
-    needed = {ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}
-    total = sum(needed.values()) if verify == "model" else file.size
+    state = loadable_state(reading, spec)
+    total = bytes_needed(state) if verify == "model" else file.size
     content = _content_of(file, reading.payload)
-    passed = _counted(report, total) if report is not None else None
+    passed = counted(report, total) if report is not None else None
     records = records_of(file, reading.payload, passed, content)
-    config = reading.config.values if reading.config else None
-    notes = load_notes(reading, state, spec)
-    plan: Plan | None = None
-    if spec.factory is not None:
-        demand_size(state.tensors, file.size)
-        tensors, read_bytes = read_tensors(records, state.tensors)
-        wrapped = factory.build(spec, config or {}, tensors, device)
-        model: nn.Module = wrapped
-        family, vocab_size, context_length = "factory", wrapped.vocab_size, wrapped.context_length
-    else:
-        plan = plan_of(reading, state)
-        model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, file.size)
-        notes += plan.notes
-        family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length
-    if verify == "all":
-        used = {ref.storage.key for ref in state.tensors.values()}
-        read_bytes += records.check(lambda key: key not in used)
-    model.eval().requires_grad_(False)
-    return LoadedModel(
-        model=model, family=family, config=config, context_length=context_length, vocab_size=vocab_size,
-        parameters=state.parameters, step=summary.step, step_source=summary.step_source,
-        logged_val_loss=summary.logged_val_loss, tokens_seen=summary.tokens_seen, notes=notes, digest=summary.digest,
-        content_digest=content.value(), read_bytes=read_bytes, size_bytes=file.size, plan=plan, files=[file],
-        records=records,
-        storages={ref.storage.key: ref.storage for ref in state.tensors.values()},
-    )  # fmt: skip
+    summary = summary_of(file, reading)
+    return load_reading(
+        reading, summary, state, records, content, spec=spec, device=device, verify=verify, reuse=reuse, files=[file]
+    )
 
 
 def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:
@@ -140,17 +105,3 @@ def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:
     else:
         content.add("file", payload.digest.encode())  # of all its bytes
     return content
-
-
-def _counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    """Pieces add up, whichever thread has read them. Reading the same records again is not reported."""
-    read, lock = 0, threading.Lock()
-
-    def passed(more: int) -> None:
-        nonlocal read
-        with lock:
-            read += more
-            if read <= total:
-                report(read, total)
-
-    return passed

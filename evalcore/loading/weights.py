@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.loading.content import ContentDigest
 
 _THREADS = 2
+Box = tuple[slice, ...]  # a part of a tensor, as an index
 Passed = Callable[[int], None] | None  # called from either thread with the bytes of each piece that was read
 
 
@@ -45,6 +46,14 @@ class Records(Protocol):
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         """Verify the records whose storage key is wanted; return the bytes read. Raises ArchiveError."""
+
+
+@runtime_checkable
+class PartedRecords(Records, Protocol):
+    """Storages whose tensor is kept in parts (DCP), so that one part is in memory at a time."""
+
+    def boxes(self, storage: StorageRef) -> Iterator[tuple[Box, Tensor]]:
+        """Each part of the one tensor in the storage: where it belongs, and its values. Raises ArchiveError."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,12 @@ def view_of(raw: Tensor, ref: TensorRef) -> Tensor:
 
 def _fill_group(records: Records, group: list[Target]) -> int:
     storage = group[0].ref.storage
+    if isinstance(records, PartedRecords) and all(_is_whole(target.ref) for target in group):
+        for box, values in records.boxes(storage):
+            with torch.no_grad():
+                for target in group:
+                    (target.parameter.t() if target.transposed else target.parameter)[box].copy_(values)
+        return storage.size_bytes
     if len(group) == 1 and _is_direct(group[0]):
         flat = group[0].parameter.detach().view(-1).view(torch.uint8)
         records.read(storage, bytes_of(flat))
@@ -175,6 +190,10 @@ def _fill_group(records: Records, group: list[Target]) -> int:
             values = view_of(raw, target.ref)
             target.parameter.copy_(values.t() if target.transposed else values)
     return storage.size_bytes
+
+
+def _is_whole(ref: TensorRef) -> bool:
+    return ref.contiguous and ref.offset == 0 and ref.size_bytes == ref.storage.size_bytes
 
 
 def _is_direct(target: Target) -> bool:

@@ -1,6 +1,7 @@
-"""llama2.c, and whatever has Meta's own names of Llama: torchtitan, Meta's consolidated.pth. Adjacent rotary pairs.
+"""llama2.c, and whatever has Meta's own names of Llama: torchtitan, lingua, consolidated.pth. Adjacent rotary pairs.
 
-Sources: karpathy/llama2.c model.py, meta-llama/llama model.py, pytorch/torchtitan models/llama3.
+Sources: karpathy/llama2.c model.py, meta-llama/llama model.py, pytorch/torchtitan models/llama3 and models/common,
+facebookresearch/lingua lingua/transformer.py and apps/main/transformer.py.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_lay
 from evalcore.models.sizes import COMMON
 from evalcore.models.values import activation, flag, number, number_of, refuse_unknown, whole
 
-_EMBEDDING, _HEAD = "tok_embeddings.weight", "output.weight"
+_EMBEDDING = "tok_embeddings.weight"
+#: llama2.c's name; torchtitan's; what lingua's tied head leaves in a state dict, which is the embedding again
+_HEADS = ("output.weight", "lm_head.weight", "output.tied_module.weight")
 _KNOWN = COMMON | {
     "n_kv_heads", "multiple_of", "ffn_dim_multiplier", "norm_eps", "rope_theta", "max_batch_size", "use_scaled_rope",
-    "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type",
+    "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type", "head_dim", "rope_scaling",
+    "sliding_window",
 }  # fmt: skip
+_OTHER = "set model.factory to a function that builds the model"
 _BLOCK = {
     "norm1": "attention_norm", "norm2": "ffn_norm", "q": "attention.wq", "k": "attention.wk", "v": "attention.wv",
     "out": "attention.wo", "gate": "feed_forward.w1", "down": "feed_forward.w2", "up": "feed_forward.w3",
@@ -30,8 +35,8 @@ _BLOCK = {
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: ModelArgs' fields. n_heads, max_seq_len must be there; rows, width and inner are in the tensors."""
     refuse_unknown("llama2c", config, _KNOWN)
-    if flag(config, "use_scaled_rope", False) or str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
-        reason = "the configuration says scaled rotary positions, or another norm than RMSNorm"
+    if str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
+        reason = "the configuration names another norm than RMSNorm"
         raise CheckpointError("unsupported", reason, "convert it to a Hugging Face folder, or set model.factory")
     if activation(config, "silu") != "silu":
         raise CheckpointError("unsupported", "a Llama with another activation than SiLU", "set model.factory")
@@ -43,29 +48,61 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     layers = whole(config, "n_layers", high=1 << 16, default=len(blocks))
     demand_layers("n_layers", layers, state, r"layers\.(\d+)\.")
     heads = whole(config, "n_heads")
-    kv_heads = whole(config, "n_kv_heads", default=heads)
-    if width % heads or heads % kv_heads or (width // heads) % 2:
+    head_width = whole(config, "head_dim", default=width // heads)
+    inside = "attention.qkv_linear." if "layers.0.attention.qkv_linear.wq.weight" in state else "attention."
+    keys = matrix_shape(state, f"layers.0.{inside}wk.weight")[0]
+    kv_heads = whole(config, "n_kv_heads", default=max(keys // head_width, 1))
+    if (width % heads and "head_dim" not in config) or heads % kv_heads or head_width % 2:
         raise CheckpointError("shape", f"{heads} heads do not fit the width {width} or {kv_heads} heads of keys")
-    context = whole(config, "max_seq_len", "context_length", "block_size", high=1 << 28)
+    context = whole(config, "max_seq_len", "max_seqlen", "context_length", "block_size", high=1 << 28)
+    _refuse_window(config, context)
+    head = next((name for name in _HEADS if name in state), _HEADS[0])
     shape = LlamaShape(
         vocab_size=rows,
         positions=context,
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
-        head_width=width // heads,
+        head_width=head_width,
         width=width,
         inner=matrix_shape(state, "layers.0.feed_forward.w1.weight")[0],
         epsilon=number_of(config, EPSILON, 1e-5),
         attention_bias=False,
         mlp_bias=False,
-        tied=is_tied(state, _EMBEDDING, _HEAD, any(flag(config, name, False) for name in TYING)),
-        rope=(("type", "default"), ("theta", number(config, "rope_theta", 10000.0))),
+        tied=head == _HEADS[2] or is_tied(state, _EMBEDDING, head, any(flag(config, n, False) for n in TYING)),
+        rope=_rope(config),
         adjacent=True,
     )
-    block = {f"blocks.{{layer}}.{ours}.weight": f"layers.{{layer}}.{theirs}.weight" for ours, theirs in _BLOCK.items()}
+    parts = _BLOCK | {ours: f"{inside}w{ours}" for ours in "qkv"}
+    block = {f"blocks.{{layer}}.{ours}.weight": f"layers.{{layer}}.{theirs}.weight" for ours, theirs in parts.items()}
     names = {"tokens.weight": _EMBEDDING, "norm.weight": "norm.weight", **block_names(layers, block)}
     if not shape.tied:
-        names["output.weight"] = _HEAD
+        names["output.weight"] = head
     weights = {ours: From(theirs) for ours, theirs in names.items()}
-    return Plan("llama2c", partial(Llama, shape), weights, context, rows, tied_head=_HEAD)
+    return Plan("llama2c", partial(Llama, shape), weights, context, rows, tied_head=head)
+
+
+def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """`rope_theta`, with Llama 3.1's scaling by `use_scaled_rope` or `rope_scaling` (torchtitan's names)."""
+    given = config.get("rope_scaling") or {}
+    kind = given.get("rope_type", given.get("type", "llama3")) if isinstance(given, Mapping) else given
+    if kind not in ("llama", "llama3", "none", "default"):
+        raise CheckpointError("unsupported", f"rotary scaling of the type {str(kind)[:40]!r}", _OTHER)
+    theta = ("theta", number(config, "rope_theta", 10000.0))
+    if kind in ("none", "default") or not (given or flag(config, "use_scaled_rope", False)):
+        return ("type", "default"), theta
+    values = given if isinstance(given, Mapping) else {}
+    return (
+        ("type", "llama3"),
+        theta,
+        ("factor", number(values, "factor" if "factor" in values else "scaling_factor", 8.0)),
+        ("low", number(values, "low_freq_factor", 1.0)),
+        ("high", number(values, "high_freq_factor", 4.0)),
+        ("original", number(values, "original_max_position_embeddings", 8192)),
+    )
+
+
+def _refuse_window(config: Mapping[str, Any], context: int) -> None:
+    window = config.get("sliding_window")
+    if window is not None and whole(config, "sliding_window") < context:
+        raise CheckpointError("unsupported", f"sliding-window attention over {window} positions", _OTHER)

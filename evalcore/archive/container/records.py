@@ -50,7 +50,7 @@ def _stream(file: OpenFile, entry: Entry, offset: int, buffer: memoryview | None
         length = min(_CHUNK, entry.size - done)
         part = scratch[:length] if scratch is not None else view[done : done + length]  # type: ignore[index]
         try:
-            got = os.preadv(file.fd, [part], offset + done)
+            got = os.preadv(file.fd, [part], file.start + offset + done)
         except OSError as error:
             raise ArchiveError("corrupt", f"reading record {shown(entry.name)} failed: {error.strerror}") from error
         if got == 0:

@@ -39,6 +39,7 @@ class OpenFile:
             self.path = os.fsdecode(source)
             self.fd = _open(self.path)
         self.status = os.fstat(self.fd)
+        self.start = 0  # where byte 0 of this object stands in the file: more in a Window only
         self.size = self.status.st_size
         if self.size > LIMITS.file_bytes:
             self.close()
@@ -49,7 +50,7 @@ class OpenFile:
         parts = []
         while length > 0:
             try:
-                part = os.pread(self.fd, min(length, 1 << 24), offset)
+                part = os.pread(self.fd, min(length, 1 << 24), self.start + offset)
             except OSError as error:
                 raise ArchiveError("corrupt", f"reading failed at byte {offset}: {error.strerror}") from error
             if not part:
@@ -69,6 +70,17 @@ class OpenFile:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class Window(OpenFile):
+    """A part of an open file, read as if it were a file of its own. It never closes the descriptor."""
+
+    def __init__(self, file: OpenFile, start: int, length: int) -> None:
+        self.report, self.path, self.owned = file.report, file.path, False
+        self.fd, self.status, self.start, self.size = file.fd, file.status, start, length
+
+    def read(self, offset: int, length: int) -> bytes:
+        return super().read(offset, max(min(length, self.size - offset), 0))
 
 
 def _open(path: str) -> int:

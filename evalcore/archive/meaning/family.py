@@ -52,7 +52,7 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return "rosellm"
     if "pos_emb.weight" in keys and any(".att.W_query." in key for key in keys):
         return "llms-from-scratch"
-    if "tok_embeddings.weight" in keys and any(".attention.wq." in key for key in keys):
+    if "tok_embeddings.weight" in keys and any(".wq." in key for key in keys):
         return "llama2c"
     if "transformer.wte.weight" in keys and "transformer.wpe.weight" in keys:
         return _gpt2_named(trainer, state, config, cls)

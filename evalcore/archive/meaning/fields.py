@@ -16,7 +16,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "heads": ("n_head", "n_heads", "num_attention_heads", "num_heads"),
     "vocabulary": ("vocab_size", "n_vocab", "padded_vocab_size"),
     "context": (
-        "block_size", "context_length", "n_positions", "n_ctx", "max_position_embeddings", "max_seq_len",
+        "block_size", "context_length", "n_positions", "n_ctx", "max_position_embeddings", "max_seq_len", "max_seqlen",
         "sequence_len", "max_sequence_length", "max_seq_length", "context_size", "ctx_len",
     ),
     "inner": ("d_ff", "n_inner", "intermediate_size", "ffn_dim", "ffn_hidden_size", "hidden_dim", "mlp_hidden_size"),

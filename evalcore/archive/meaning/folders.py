@@ -23,10 +23,9 @@ from evalcore.archive.payload import Payload, read_payload
 from evalcore.archive.pickle.values import TensorRef
 
 _TO_HF = "export it to a Hugging Face folder, and give that"
-_DCP = "convert it with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pt`"
 _MARKERS: tuple[tuple[str, str, str], ...] = (
-    (r"\.metadata$|.*\.distcp$", "a distributed (DCP) checkpoint", _DCP),
-    (r"model_and_optim$", "an OLMo-core step, whose weights are a distributed (DCP) checkpoint", _DCP),
+    (r"model_and_optim$", "an OLMo-core step whose model_and_optim/.metadata is missing",
+     "save it again: that file is written when all ranks are done"),
     (r"zero_to_fp32\.py$|global_step\d+$|.*zero_pp_rank_.*", "a DeepSpeed checkpoint",
      "run the zero_to_fp32.py beside it, and give the file that it writes"),
     (r"mp_rank_\d+_model_states\.pt$", "a DeepSpeed checkpoint",

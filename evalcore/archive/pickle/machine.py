@@ -31,9 +31,14 @@ class Pickled:
     end: int
 
 
-def unpickle(data: bytes, start: int = 0, *, storage_id_length: int = ZIP_STORAGE_ID) -> Pickled:
-    """Read one pickle as inert values. Raises ArchiveError: corrupt, unsafe, or unsupported where it is too large."""
-    stack = Stack(data, start, storage_id_length)
+def unpickle(
+    data: bytes, start: int = 0, *, storage_id_length: int = ZIP_STORAGE_ID, work: int = LIMITS.work
+) -> Pickled:
+    """Read one pickle as inert values. Raises ArchiveError: corrupt, unsafe, or unsupported where it is too large.
+
+    work: the most steps that it may take.
+    """
+    stack = Stack(data, start, storage_id_length, work)
     try:
         value = _run(stack)
     except (IndexError, struct.error, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -47,7 +52,7 @@ def _run(stack: Stack) -> Any:
     """Execute opcodes until STOP. The commonest are inlined here: they are most of a real file."""
     data, top, memo, at = stack.data, stack.top, stack.memo, stack.at
     try:
-        for _ in range(LIMITS.work):
+        for _ in range(stack.work):
             code = data[at]
             at += 1
             if code == 0x71:  # BINPUT
@@ -81,7 +86,7 @@ def _run(stack: Stack) -> Any:
             else:
                 raise damaged(f"unknown code {code} at byte {at - 1}")
         else:
-            raise ArchiveError("unsupported", f"the pickle takes more than {LIMITS.work} steps to read")
+            raise ArchiveError("unsupported", f"the pickle takes more than {stack.limit} steps to read")
     finally:
         stack.at = at
     if len(top) != 1 or stack.below:

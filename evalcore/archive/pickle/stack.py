@@ -21,10 +21,11 @@ class Stack:
     """What the opcodes work on. `work` counts steps and copied items, and ends hostile pickles."""
 
     __slots__ = (
-        *("at", "below", "data", "done", "memo", "names", "storage_id_length", "storages", "tensors", "top", "work"),
+        *("at", "below", "data", "done", "limit", "memo", "names", "storage_id_length", "storages", "tensors", "top"),
+        "work",
     )
 
-    def __init__(self, data: bytes, start: int, storage_id_length: int) -> None:
+    def __init__(self, data: bytes, start: int, storage_id_length: int, work: int = LIMITS.work) -> None:
         self.data = data
         self.at = start
         self.top: list[Any] = []  # the values above the last mark
@@ -34,14 +35,14 @@ class Stack:
         self.storages: dict[str, StorageRef] = {}
         self.storage_id_length = storage_id_length
         self.tensors = 0
-        self.work = LIMITS.work
+        self.work = self.limit = work
         self.done = False
 
     def spend(self, items: int) -> None:
-        """Count `items` more steps. Raises ArchiveError `unsupported` beyond LIMITS.work."""
+        """Count `items` more steps. Raises ArchiveError `unsupported` beyond the limit."""
         self.work -= items
         if self.work <= 0:
-            raise ArchiveError("unsupported", f"the pickle takes more than {LIMITS.work} steps to read")
+            raise ArchiveError("unsupported", f"the pickle takes more than {self.limit} steps to read")
 
     def take(self, length: int) -> bytes:
         at = self.at

@@ -95,7 +95,6 @@ def test_quantised_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ([".metadata", "__0_0.distcp"], "distributed (DCP)"),
         (["model_and_optim/", "train/"], "OLMo-core"),
         (["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "DeepSpeed"),
         (["global_step100/", "latest", "zero_to_fp32.py"], "DeepSpeed"),

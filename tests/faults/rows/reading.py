@@ -21,4 +21,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     116: ("P17 P21", "a folder of small bombs beside a good file", ("test_a_folder_of_small_bombs_ends_with_one_verdict_each_and_the_good_files_measured",)),
     117: ("P16", "safetensors headers with overlaps, gaps, a name twice, an unknown dtype", ("test_a_safetensors_header_that_is_ambiguous_or_forbidden_is_refused", "test_a_good_safetensors_header_gives_every_tensor_its_place")),
     118: ("P16", "state dicts in subclasses of dict; modules with sparse buffers", ("test_a_state_dict_in_a_subclass_of_dict_is_found", "test_a_module_with_a_parameter_that_is_no_plain_tensor_names_it")),
+    119: ("P16", "a DCP folder without a slice file, with one cut off or with a flipped bit, with parts that do not cover a tensor", ("test_incomplete_folder_is_corrupt_and_says_which_file", "test_damaged_slice_is_corrupt_by_its_file", "test_parts_that_do_not_cover_a_tensor_are_refused")),
+    120: ("P16 P17", "a DCP index with transforms, unknown fields, a path out of the folder, or code", ("test_transformed_safetensors_and_foreign_indexes_are_refused_with_the_reason", "test_no_class_of_the_index_is_made")),
 }  # fmt: skip

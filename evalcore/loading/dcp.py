@@ -1,0 +1,150 @@
+"""A DCP folder as a model ready to evaluate: each slice is read with its CRC straight into the live model.
+
+Keeps one slice in memory per reading thread beside the model. Writes nothing, and joins no process group.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from evalcore.archive.container.dcp import Part, Slice
+from evalcore.archive.container.records import read_records
+from evalcore.archive.errors import ArchiveError, shown
+from evalcore.archive.meaning.dcp_folder import DcpFolder
+from evalcore.archive.meaning.state_dicts import State
+from evalcore.archive.pickle.values import StorageRef, TensorRef
+from evalcore.archive.summary import summary_of, understand_dcp
+from evalcore.loading.content import ContentDigest
+from evalcore.loading.model import LoadedModel
+from evalcore.loading.reading import Report, bytes_needed, counted, load_reading, loadable_state
+from evalcore.loading.weights import Box, Passed, ZipRecords, bytes_of, view_of
+from evalcore.messages import ModelSpec
+from evalcore.models.plan import CheckpointError
+
+_UNVERIFIED = "unverified: the slices carry no checksums"
+
+
+@dataclass
+class DcpRecords:
+    """The tensors of a DCP folder; a storage's key is the tensor's full name.
+
+    unverified: whether a slice was read that has no CRC.
+    """
+
+    folder: DcpFolder
+    passed: Passed
+    content: ContentDigest
+    unverified: bool = False
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+
+    def boxes(self, storage: StorageRef) -> Iterator[tuple[Box, Tensor]]:
+        """Each part of the tensor: where it belongs, and its values in the file's dtype."""
+        tensor = self.folder.index.tensors[storage.key]
+        for part in tensor.parts:
+            box = tuple(slice(at, at + size) for at, size in zip(part.offsets, part.sizes, strict=True))
+            yield box, self._values(storage.key, tensor.dtype, part)
+
+    def read(self, storage: StorageRef, buffer: memoryview) -> None:
+        """The whole tensor, contiguous."""
+        tensor = self.folder.index.tensors[storage.key]
+        dtype: torch.dtype = getattr(torch, tensor.dtype)
+        whole = torch.frombuffer(buffer, dtype=dtype).view(tensor.shape)
+        for box, values in self.boxes(storage):
+            whole[box] = values
+
+    def check(self, wanted: Callable[[str], bool]) -> int:
+        index = self.folder.index
+        slices = [p.slice for name, tensor in index.tensors.items() if wanted(name) for p in tensor.parts]
+        slices += [part for name, part in index.objects.items() if wanted(name)]
+        return sum(map(self._check, slices))
+
+    def _check(self, part: Slice) -> int:
+        with self._opening:
+            file = self.folder.window(part)
+        directory = self.folder.slice_payload(part, file).directory
+        if directory is None:
+            return 0
+        every = [(entry, None) for entry in directory.entries.values()]
+        return read_records(file, directory, every, progress=self.passed)
+
+    def _values(self, name: str, dtype: str, part: Part) -> Tensor:
+        with self._opening:
+            file = self.folder.window(part.slice)
+        payload = self.folder.slice_payload(part.slice, file)
+        value, directory = payload.root, payload.directory
+        if directory is None or not isinstance(value, TensorRef):
+            what = value.class_name if hasattr(value, "class_name") else type(value).__name__
+            raise ArchiveError("unsupported", f"a slice of {shown(name)} is no plain tensor: {shown(what)}")
+        if (value.shape, value.dtype) != (part.sizes, dtype):
+            described = f"{dtype} {list(part.sizes)}"
+            reason = f"a slice of {shown(name)} holds {value.dtype} {list(value.shape)}, not {described}"
+            raise ArchiveError("shape", reason, "copy or save the checkpoint again")
+        self.unverified |= directory.unverified
+        raw = torch.empty(value.storage.size_bytes, dtype=torch.uint8)
+        try:
+            ZipRecords(file, directory, self.passed).read(value.storage, bytes_of(raw))
+        except ArchiveError as error:
+            raise ArchiveError(error.kind, f"{shown(part.slice.file)}: {error.reason}", error.hint) from None
+        self.content.add(f"{name}:{','.join(map(str, part.offsets))}", bytes_of(raw))
+        return view_of(raw, value)
+
+
+def load_dcp(
+    path: str,
+    spec: ModelSpec,
+    device: str,
+    reuse: LoadedModel | None,
+    verify: str,
+    expect_digest: str | None,
+    report: Report | None,
+) -> LoadedModel:
+    """Load the model of a DCP folder. Raises CheckpointError, ArchiveError, OSError."""
+    folder = DcpFolder(path)
+    try:
+        if expect_digest is not None and folder.payload.digest != expect_digest:
+            raise CheckpointError("superseded", "the folder holds another version than when it was registered")
+        _allow_open_files(len({part.file for part in folder.index.slices()}))
+        reading = understand_dcp(folder, wanted=spec.state, settings=spec.config)
+        state = loadable_state(reading, spec)
+        total = bytes_needed(state) if verify == "model" else folder.size_bytes
+        content = _content_of(state)
+        records = DcpRecords(folder, counted(report, total) if report is not None else None, content)
+        summary = replace(summary_of(folder.metadata, reading), size_bytes=folder.size_bytes)
+        loaded = load_reading(
+            reading, summary, state, records, content, spec=spec, device=device, verify=verify, reuse=reuse, files=[]
+        )
+        loaded.files[:] = folder.files
+        if records.unverified:
+            loaded.notes.append(_UNVERIFIED)
+        return loaded
+    except (ArchiveError, CheckpointError) as error:
+        folder.close()
+        if error.kind != "superseded" and folder.rewritten():
+            raise CheckpointError("superseded", "the folder was rewritten while it was read") from error
+        raise
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _content_of(state: State) -> ContentDigest:
+    """Begins with the names and shapes, as a file's begins with its pickle."""
+    content = ContentDigest()
+    described = [[name, ref.dtype, list(ref.shape)] for name, ref in sorted(state.tensors.items())]
+    content.add("index", json.dumps(described).encode())
+    return content
+
+
+def _allow_open_files(files: int) -> None:
+    """Raise the soft limit of open files where it is too low: every rank wrote one, and all stay open until the end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files + 256
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else hard, hard))
