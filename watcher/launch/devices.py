@@ -10,11 +10,16 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from watcher.launch.driver import Gpu, list_gpus
+from watcher.launch.driver import DriverReport, Gpu, ask_driver
 from watcher.settings.schema import LaunchSettings
 
 TRAINING_OVER_S = 300.0  # `after_training`: a GPU unused for this long; a trainer that restarts is back before
 UNOBSERVED_S = 60.0  # after a longer pause between two looks, nothing is known about the time between them
+HUNG_PAUSE_S = 60.0  # a driver that does not answer costs seconds each time it is asked
+RESERVE_MIN_BYTES = 2 << 30
+#: `reserve_bytes = "auto"`: float32 weights and their bfloat16 copy, and room for activations and the CUDA context.
+BYTES_PER_PARAMETER, RESERVE_BASE_BYTES = 6, 1 << 30
+ROCM_FILE = "/dev/kfd"
 
 
 @dataclass(frozen=True)
@@ -38,28 +43,46 @@ class _Unused:
 class DevicePool:
     """Chooses GPUs for launches, and remembers since when each has been unused."""
 
-    def __init__(self, list_gpus: Callable[[], list[Gpu]], visible: str | None) -> None:
-        """visible: the daemon's own CUDA_VISIBLE_DEVICES; None where it is not set."""
-        self._list_gpus = list_gpus
+    def __init__(self, ask: Callable[[], DriverReport], visible: str | None, has_rocm: bool = False) -> None:
+        """visible: the daemon's own CUDA_VISIBLE_DEVICES; None where it is not set. has_rocm: an AMD GPU is here."""
+        self._ask = ask
         self._visible = None if visible is None else parse_visible(visible)
+        self._has_rocm = has_rocm
         self._unused: dict[str, _Unused] = {}
+        self._hung: tuple[float, DriverReport] | None = None
 
     @classmethod
     def of_this_machine(cls) -> DevicePool:
-        return cls(list_gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return cls(ask_driver, os.environ.get("CUDA_VISIBLE_DEVICES"), os.path.exists(ROCM_FILE))
 
-    def choose(self, settings: LaunchSettings, taken: Collection[str], now_s: float) -> Choice:
-        """The devices of the next launch. taken: `devices` of the launches that run."""
+    def choose(
+        self, settings: LaunchSettings, taken: Collection[str], now_s: float, parameters: int | None = None
+    ) -> Choice:
+        """The devices of the next launch. taken: `devices` of the launches that run, or the `device` of one without.
+
+        parameters: of the largest model that waits, where it is known.
+        """
         if settings.device == "cpu":
             return Choice("cpu")
-        if self._visible and any(name.startswith("MIG-") for name in self._visible):
-            return _mig_slices(self._visible, settings, taken)
-        gpus = self._list_gpus()
+        if settings.device not in ("auto", "cuda"):
+            return _whole(settings.device, settings, taken)
+        report = self._report(now_s)
+        if report.problem:
+            return _otherwise(settings.fallback, report.problem)
+        if not (report.gpus or report.left_out) and self._has_rocm:
+            return _whole("cuda", settings, taken)
+        slices = [name for name in self._visible or () if name.startswith("MIG-")]
+        if slices and not any(_is_listed(gpu, slices) for gpu in report.gpus):
+            return _unseen_slices(slices, settings, taken)
+        gpus = list(report.gpus)
+        if report.left_out and not gpus:
+            return _otherwise(settings.fallback, "; ".join(report.left_out))
         if gpus and self._visible is not None:
             gpus = [gpu for gpu in gpus if _is_listed(gpu, self._visible)]
             if not gpus and settings.device == "cuda":
                 return _otherwise(settings.fallback, "CUDA_VISIBLE_DEVICES of the daemon leaves no GPU")
         self._observe(gpus, taken, now_s)
+        settings = settings.model_copy(update={"reserve_bytes": reserve_bytes(settings, parameters)})
         if settings.when == "after_training":
             rested = {key for key, unused in self._unused.items() if now_s - unused.since_s >= TRAINING_OVER_S}
             choice = choose(settings, gpus, taken, lambda gpu: gpu.key in rested)
@@ -71,6 +94,13 @@ class DevicePool:
             if key in self._unused:
                 self._unused[key].was_given = True
         return choice
+
+    def _report(self, now_s: float) -> DriverReport:
+        if self._hung is not None and now_s - self._hung[0] < HUNG_PAUSE_S:
+            return self._hung[1]
+        report = self._ask()
+        self._hung = (now_s, report) if report.problem else None
+        return report
 
     def _observe(self, gpus: Sequence[Gpu], taken: Collection[str], now_s: float) -> None:
         for gpu in gpus:
@@ -97,11 +127,18 @@ def choose(
     if not allowed:
         return _otherwise(settings.fallback, f"none of the GPUs {', '.join(settings.devices)} is available")
     left = [gpu for gpu in allowed if not _is_listed(gpu, taken)]
-    free = [gpu for gpu in left if gpu.free_bytes >= settings.reserve_bytes and unused(gpu)]
+    free = [gpu for gpu in left if gpu.free_bytes >= reserve_bytes(settings, None) and unused(gpu)]
     if len(free) < settings.nproc:
         return _otherwise(settings.fallback, _shortage(settings, allowed, left, unused))
     free.sort(key=lambda gpu: -gpu.free_bytes)
     return Choice("cuda", tuple(gpu.key for gpu in free[: settings.nproc]))
+
+
+def reserve_bytes(settings: LaunchSettings, parameters: int | None) -> int:
+    """Free memory that a GPU must have: as set, or computed from the largest model that waits."""
+    if settings.reserve_bytes != "auto":
+        return settings.reserve_bytes
+    return max(RESERVE_MIN_BYTES, RESERVE_BASE_BYTES + BYTES_PER_PARAMETER * (parameters or 0))
 
 
 def parse_visible(text: str) -> tuple[str, ...]:
@@ -115,11 +152,20 @@ def parse_visible(text: str) -> tuple[str, ...]:
 
 
 def _is_listed(gpu: Gpu, names: Collection[str]) -> bool:
-    return any(name == gpu.index or (name.startswith("GPU-") and gpu.uuid.startswith(name)) for name in names)
+    return any(
+        name == gpu.index or (name.startswith(("GPU-", "MIG-")) and gpu.uuid.startswith(name)) for name in names if name
+    )
 
 
-def _mig_slices(visible: Sequence[str], settings: LaunchSettings, taken: Collection[str]) -> Choice:
-    """The driver lists whole GPUs only: slices are handed on as they were given, without a look at their memory."""
+def _whole(device: str, settings: LaunchSettings, taken: Collection[str]) -> Choice:
+    """A device of which nothing can be asked (ROCm, XPU, MPS): one launch at a time has all of it."""
+    if device in taken:
+        return _otherwise(settings.fallback, f"another launch is on {device}, of which no memory is known")
+    return Choice(device)
+
+
+def _unseen_slices(visible: Sequence[str], settings: LaunchSettings, taken: Collection[str]) -> Choice:
+    """Slices that the driver does not list are handed on as they were given, without a look at their memory."""
     left = [name for name in visible if name not in taken]
     if len(left) < settings.nproc:
         return _otherwise(settings.fallback, f"{settings.nproc} MIG slice(s) needed, {len(left)} not taken")
@@ -130,7 +176,7 @@ def _shortage(
     settings: LaunchSettings, allowed: Sequence[Gpu], left: Sequence[Gpu], unused: Callable[[Gpu], bool]
 ) -> str:
     gib = 2**30
-    need = f"{settings.nproc} GPU(s) with {settings.reserve_bytes / gib:.1f} GiB free"
+    need = f"{settings.nproc} GPU(s) with {reserve_bytes(settings, None) / gib:.1f} GiB free"
     need += {"always": "", "free": " and no other process"}.get(
         settings.when, f" and unused for {TRAINING_OVER_S / 60:.0f} min"
     )

@@ -1,21 +1,32 @@
 """The GPUs of this machine as the NVIDIA driver reports them: memory, and the processes that use them.
 
-Asks NVML (nvidia-ml-py) where it is installed, else `nvidia-smi`, at most 5 seconds each; opens no CUDA context.
+Asks NVML (nvidia-ml-py) where it is installed, else `nvidia-smi`, each as a process of its own that gets 5 seconds.
+Opens no CUDA context. Decides nothing: devices.py does.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 QUERY_TIMEOUT_S = 5.0
 #: What the driver itself keeps of an unused GPU stays below this; a process with a CUDA context and a model does not.
 UNUSED_MAX_BYTES = 1 << 30
+NVML = Path(__file__).with_name("nvml.py")
+#: Any of them shows that an NVIDIA driver is loaded (the last one: on WSL).
+DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+CUT = "Enabled"  # mig.mode.current of a GPU whose slices alone can compute
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. processes: pids that compute on it, including this daemon's jobs; hidden in some containers."""
+    """One GPU, or one MIG slice, which has no index. processes: pids that compute on it, including this daemon's jobs;
+    hidden in some containers."""
 
     index: str
     uuid: str
@@ -33,32 +44,51 @@ class Gpu:
         return bool(self.processes) or self.total_bytes - self.free_bytes > UNUSED_MAX_BYTES
 
 
-def list_gpus() -> list[Gpu]:
-    """The GPUs of this machine; empty where there is no driver, or it does not answer in time."""
-    try:
-        import pynvml
-    except ImportError:
-        return _from_nvidia_smi()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [_from_nvml(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
+@dataclass(frozen=True)
+class DriverReport:
+    """left_out: GPUs of which nothing can be known, each with its reason. problem: why there is no answer at all."""
+
+    gpus: tuple[Gpu, ...] = ()
+    left_out: tuple[str, ...] = ()
+    problem: str = ""
 
 
-def parse_gpus(answer: str) -> list[Gpu]:
-    """`nvidia-smi --query-gpu=index,uuid,memory.free,memory.total --format=csv,noheader,nounits` (MiB)."""
-    gpus = []
+class NoAnswer(Exception):
+    """The program did not end in time."""
+
+
+def ask_driver() -> DriverReport:
+    """What the driver reports now; an empty report on a machine without one."""
+    has_driver = any(os.path.exists(name) for name in DRIVER_FILES)
+    if not has_driver and shutil.which("nvidia-smi") is None:
+        return DriverReport()
+    try:
+        answer = _output([sys.executable, "-P", os.fspath(NVML)])
+        report = _parse_nvml(answer) if answer else _ask_nvidia_smi()
+    except NoAnswer as error:
+        return DriverReport(problem=f"the NVIDIA driver does not answer: {error}; see `nvidia-smi` and `dmesg`")
+    if report is None and has_driver:
+        what = "an NVIDIA driver is loaded, but neither nvidia-ml-py nor nvidia-smi can ask it"
+        return DriverReport(problem=f'{what}; install nvidia-ml-py (the extra `gpu`), or set launch.device = "cpu"')
+    return report or DriverReport()
+
+
+def parse_gpus(answer: str) -> DriverReport:
+    """`nvidia-smi --query-gpu=index,uuid,memory.free,memory.total,mig.mode.current --format=csv,noheader,nounits`."""
+    gpus, left_out = [], []
     for line in answer.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 4 and fields[2].isdigit() and fields[3].isdigit():
-            gpus.append(Gpu(fields[0], fields[1], int(fields[2]) << 20, int(fields[3]) << 20))
-    return gpus
+        if len(fields) != 5 or not fields[0].isdigit():
+            continue
+        index, uuid, free, total, cut = fields
+        if cut == CUT:
+            why = "it is cut into MIG slices, of which only nvidia-ml-py knows: install the extra `gpu`"
+            left_out.append(f"GPU {index}: {why}")
+        elif free.isdigit() and total.isdigit():
+            gpus.append(Gpu(index, uuid, int(free) << 20, int(total) << 20))
+        else:
+            left_out.append(f"GPU {index}: the driver does not tell its memory ({free})")
+    return DriverReport(tuple(gpus), tuple(left_out))
 
 
 def parse_processes(answer: str) -> dict[str, tuple[int, ...]]:
@@ -71,36 +101,42 @@ def parse_processes(answer: str) -> dict[str, tuple[int, ...]]:
     return pids
 
 
-def _from_nvml(nvml, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    uuid = nvml.nvmlDeviceGetUUID(handle)
+def _parse_nvml(answer: str) -> DriverReport | None:
     try:
-        users = tuple(process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))
-    except nvml.NVMLError:
-        users = ()
-    return Gpu(str(index), uuid if isinstance(uuid, str) else uuid.decode(), memory.free, memory.total, users)
+        facts = json.loads(answer)
+        gpus = [Gpu(**{**gpu, "processes": tuple(gpu["processes"])}) for gpu in facts["gpus"]]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return DriverReport(tuple(gpus), tuple(facts.get("left_out", ())))
 
 
-def _from_nvidia_smi() -> list[Gpu]:
-    gpus = parse_gpus(_nvidia_smi("--query-gpu=index,uuid,memory.free,memory.total", "csv,noheader,nounits"))
-    if not gpus:
-        return []
-    pids = parse_processes(_nvidia_smi("--query-compute-apps=gpu_uuid,pid", "csv,noheader"))
-    return [replace(gpu, processes=pids.get(gpu.uuid, ())) for gpu in gpus]
+def _ask_nvidia_smi() -> DriverReport | None:
+    form = "--format=csv,noheader"
+    query = "--query-gpu=index,uuid,memory.free,memory.total,mig.mode.current"
+    report = parse_gpus(_output(["nvidia-smi", query, f"{form},nounits"]))
+    if not report.gpus:
+        return report if report.left_out else None
+    pids = parse_processes(_output(["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", form]))
+    return replace(report, gpus=tuple(replace(gpu, processes=pids.get(gpu.uuid, ())) for gpu in report.gpus))
 
 
-def _nvidia_smi(query: str, form: str) -> str:
-    """Its answer; empty where it is missing, fails or does not end in time."""
+def _output(command: list[str]) -> str:
+    """What the program prints, whatever its exit status: with one GPU lost nvidia-smi fails and shows the others.
+
+    Empty where it is missing. Raises NoAnswer; a process that cannot even be killed is left behind.
+    """
     try:
-        done = subprocess.run(
-            ["nvidia-smi", query, f"--format={form}"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=QUERY_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
         return ""
-    return done.stdout
+    try:
+        answer, _ = process.communicate(timeout=QUERY_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        try:
+            process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            pass  # it waits in the kernel for the driver
+        name = "NVML" if command[0] == sys.executable else command[0]
+        raise NoAnswer(f"{name} gave no answer within {QUERY_TIMEOUT_S:g} s") from None
+    return answer.decode(errors="replace")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 ALLOWED = (
     *("PATH", "HOME", "LANG", "LC_*", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_*", "NCCL_*", "GLOO_*", "OMP_*", "MKL_*"),
-    *("OPENBLAS_*", "NVIDIA_*", "TIKTOKEN_CACHE_DIR", "HF_HOME", "HF_HUB_OFFLINE", "CKPTWATCH_WORKER_FAILPOINT"),
+    *("HIP_*", "ROCR_*", "HSA_*", "MIOPEN_*", "ZE_*", "SYCL_*", "PYTORCH_*", "OPENBLAS_*", "NVIDIA_*"),
+    *("TIKTOKEN_CACHE_DIR", "HF_HOME", "HF_HUB_OFFLINE", "CKPTWATCH_WORKER_FAILPOINT"),
 )
 
 

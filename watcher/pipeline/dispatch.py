@@ -19,6 +19,7 @@ from watcher.domain.health import Paused
 from watcher.domain.job import AttemptEnd, Cause, RetryPolicy
 from watcher.domain.timestamps import iso
 from watcher.failpoints import failpoint
+from watcher.launch.cpus import usable_cpus
 from watcher.launch.devices import Choice, DevicePool
 from watcher.launch.protocol import CannotLaunch, Launcher, LaunchPlan, Running
 from watcher.log import Log
@@ -253,8 +254,10 @@ class Dispatch:
         if s.device == "cpu" or s.executor != "local":
             return Choice(s.device)
         if self._choice is None or now_s - self._choice[0] > DEVICE_POLL_S or not self._choice[1].wait_for:
-            taken = {device for launch in self.live.values() for device in launch.running.plan.devices}
-            self._choice = (now_s, self._devices.choose(s, taken, now_s))
+            plans = [launch.running.plan for launch in self.live.values() if launch.running.plan.device != "cpu"]
+            taken = {device for plan in plans for device in plan.devices or (plan.device,)}
+            largest = queue.largest_waiting(self.store, list(self.settings.runs))
+            self._choice = (now_s, self._devices.choose(s, taken, now_s, largest))
         return self._choice[1]
 
     def _wait_for_device(self, reason: str, now_s: float) -> None:
@@ -270,7 +273,7 @@ class Dispatch:
         s = self.settings.launch
         if s.threads is not None or device != "cpu" or s.executor != "local":
             return s.threads
-        return max(1, len(os.sched_getaffinity(0)) // s.nproc)
+        return max(1, usable_cpus() // s.nproc)
 
     def _cannot_launch(self, launch: OpenLaunch, reason: str, now_s: float) -> None:
         """Nothing of it began: no job is charged, and the whole queue waits a little."""

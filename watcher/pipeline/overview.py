@@ -10,7 +10,7 @@ from typing import Any
 from evalcore.launch_folder import LaunchFolder
 from watcher.domain.health import EXIT_DEGRADED, judge_from_outside
 from watcher.errors import EnvironmentProblem, NothingFound
-from watcher.launch.driver import list_gpus
+from watcher.launch.driver import ask_driver
 from watcher.log import sentence
 from watcher.report.running import lag_s, queue_eta_s, with_progress
 from watcher.settings.masking import without_password
@@ -42,7 +42,7 @@ def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
         "launches": alive.get("launches", []),
         "database": without_password(url),
         "state_dir": str(folder.root),
-        "devices": [asdict(gpu) for gpu in list_gpus()] if device != "cpu" else [],
+        "devices": [asdict(gpu) for gpu in ask_driver().gpus] if device != "cpu" else [],
     }
     try:
         facts |= _rows(url, now_s)

@@ -29,9 +29,13 @@ class LaunchSettings(Section):
     PATHS: ClassVar[frozenset[str]] = frozenset({"python"})
 
     executor: Literal["local", "slurm"] = Field("local", description="Where jobs run.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` is CUDA where there is a GPU.")
+    device: Literal["auto", "cpu", "cuda", "xpu", "mps"] = Field(
+        "auto", description="`auto` is CUDA where there is a GPU. `xpu` and `mps` are not tested."
+    )
     devices: tuple[str, ...] = Field(
-        (), description="GPUs to use, by index (PCI order) or UUID; by default those in CUDA_VISIBLE_DEVICES, or all."
+        (),
+        description="GPUs to use, by index (PCI order) or UUID, MIG slices by UUID; by default those in "
+        "CUDA_VISIBLE_DEVICES, or all.",
     )
     nproc: int = Field(1, ge=1, le=1024, description="Processes per launch: one for each GPU, or CPU ranks.")
     batch_size: int | Literal["auto"] = Field("auto", description="Windows per forward pass and process.")
@@ -56,8 +60,10 @@ class LaunchSettings(Section):
     nice: int = Field(10, ge=0, le=19, description="Niceness of the jobs.")
     env: tuple[str, ...] = Field((), description="Further environment variables to pass to jobs; globs.")
     python: Path | None = Field(None, description="Python that runs torchrun; the daemon's own by default.")
-    reserve_bytes: int = Field(
-        2 << 30, ge=0, le=INT64_MAX, description="GPU memory that must be free for a launch to start on it."
+    reserve_bytes: int | Literal["auto"] = Field(
+        "auto",
+        description="GPU memory that must be free for a launch to start on it. `auto`: 1 GiB and 6 bytes for each "
+        "parameter of the largest model that waits, at least 2 GiB.",
     )
     when: Literal["always", "free", "after_training"] = Field(
         "always",
@@ -74,6 +80,13 @@ class LaunchSettings(Section):
     def _is_positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and not 1 <= value <= INT64_MAX:
             raise ValueError("must be at least 1, or `auto`")
+        return value
+
+    @field_validator("reserve_bytes")
+    @classmethod
+    def _is_a_size(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 0 <= value <= INT64_MAX:
+            raise ValueError("must be at least 0, or `auto`")
         return value
 
     @model_validator(mode="after")

@@ -63,7 +63,8 @@ def clock(now_s: float) -> Iterator[Finding]:
 
 
 def devices(settings: Settings) -> Iterator[Finding]:
-    from watcher.launch.driver import list_gpus
+    from watcher.launch.cpus import usable_cpus
+    from watcher.launch.driver import ask_driver
 
     if settings.launch.executor == "slurm":  # whose nodes have the devices, not this machine
         if sbatch := shutil.which("sbatch"):
@@ -72,10 +73,15 @@ def devices(settings: Settings) -> Iterator[Finding]:
             what = "launch.executor is slurm, but sbatch is not on PATH"
             yield Finding("devices", "problem", what, "run ckptwatch on a host where `sbatch --version` works")
         return
-    gpus = list_gpus()
-    if gpus:
-        free = ", ".join(f"GPU {gpu.index} {gpu.free_bytes / 2**30:.1f} GiB free" for gpu in gpus)
-        yield Finding("devices", "ok", free)
+    report = ask_driver()
+    if report.problem and settings.launch.device != "cpu":
+        yield Finding("devices", "problem", report.problem, 'nvidia-smi; or device = "cpu"')
+        return
+    for reason in report.left_out:
+        yield Finding("devices", "warning", f"left out: {reason}", "nvidia-smi")
+    if report.gpus:
+        free = (f"GPU {gpu.index or gpu.uuid} {gpu.free_bytes / 2**30:.1f} GiB free" for gpu in report.gpus)
+        yield Finding("devices", "ok", ", ".join(free))
     elif settings.launch.device == "cuda":
         yield Finding(
             "devices",
@@ -84,7 +90,7 @@ def devices(settings: Settings) -> Iterator[Finding]:
             'nvidia-smi; or device = "cpu"',
         )
     else:
-        yield Finding("devices", "ok", f"no GPU: jobs run on {os.cpu_count()} CPU(s)")
+        yield Finding("devices", "ok", f"no GPU: jobs run on {usable_cpus()} CPU(s)")
 
 
 def _count_folders(root: Path) -> int:

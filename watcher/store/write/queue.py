@@ -99,6 +99,13 @@ def next_due(store: Store, runs: Collection[str]) -> str | None:
         return tx.execute(select(func.min(jobs.c.not_before)).where(*queued)).scalar()
 
 
+def largest_waiting(store: Store, runs: Collection[str]) -> int | None:
+    """Parameters of the largest queued checkpoint of these runs; None where none is known."""
+    waiting = select(func.max(checkpoints.c.parameters)).join(jobs, jobs.c.checkpoint_id == checkpoints.c.id)
+    with store.read() as tx:
+        return tx.execute(waiting.where(jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)))).scalar()
+
+
 def _claim(tx: Connection, row, launch_id: str, now: str) -> ClaimedCheckpoint:
     """Three statements, however many sets there are: a job's token is one secret with its own number behind it."""
     values = {"of": row.id, "launch": launch_id, "at": now, "secret": secrets.token_hex(16) + "-"}
