@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.models import gpt2, hf_llama, llama2c, llms_from_scratch, nanochat, nanogpt, rosellm
+from evalcore.models import gpt2, hf_llama, litgpt, llama2c, llms_from_scratch, nanochat, nanogpt, rosellm
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 
 __all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
@@ -24,6 +24,7 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
     "llms-from-scratch": llms_from_scratch.plan,
     "llama2c": llama2c.plan,
     "nanochat": nanochat.plan,
+    "litgpt": litgpt.plan,
     "hf-gpt2": gpt2.plan,
     "hf-llama": hf_llama.plan,
 }

@@ -44,8 +44,29 @@ def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 <<
     raise CheckpointError("unsupported", reason, "give it through [model] config or --model-config FILE")
 
 
-def number(config: Mapping[str, Any], name: str, default: float) -> float:
-    """The finite positive number under the name."""
+def whole_list(config: Mapping[str, Any], name: str, length: int, default: int) -> list[int]:
+    """The first `length` whole numbers of the list under the name; `default` for each where there is no list."""
+    values = config.get(name)
+    if values is None:
+        return [default] * length
+    if not isinstance(values, (list, tuple)) or len(values) < length or any(type(n) not in (int, bool) for n in values):
+        reason = f"config.{name} is {str(values)[:40]!r}, not a list of {length} whole numbers or more"
+        raise CheckpointError("unsupported", reason, _CORRECT)
+    return [int(n) for n in values[:length]]
+
+
+def choice(config: Mapping[str, Any], name: str, default: str, known: Iterable[str]) -> str:
+    """The text under the name. Raises CheckpointError naming field and value where it is none of those known."""
+    value = config.get(name)
+    value = default if value is None else value
+    if value not in tuple(known):
+        reason = f"config.{name} is {str(value)[:40]!r}; known are {', '.join(known)}"
+        raise CheckpointError("unsupported", reason, _FACTORY)
+    return str(value)
+
+
+def number(config: Mapping[str, Any], name: str, default: float, *, low: float | None = None) -> float:
+    """The finite positive number under the name; with `low` any from there on."""
     value: Any = config.get(name)
     value = default if value is None else value
     if isinstance(value, str) and len(value) < 40:
@@ -53,9 +74,13 @@ def number(config: Mapping[str, Any], name: str, default: float) -> float:
             value = float(value)
         except ValueError:
             pass  # refused below with its text
-    if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+    if type(value) not in (int, float) or not math.isfinite(value) or _is_below(value, low):
         raise CheckpointError("unsupported", f"config.{name} is {str(value)[:40]!r}, not a positive number", _CORRECT)
     return float(value)
+
+
+def _is_below(value: float, low: float | None) -> bool:
+    return value <= 0 if low is None else value < low
 
 
 def number_of(config: Mapping[str, Any], names: Iterable[str], default: float) -> float:

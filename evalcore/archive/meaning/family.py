@@ -16,8 +16,8 @@ from evalcore.archive.meaning.trainer import REFUSALS
 
 #: what is evaluated without a factory; evalcore.models has one plan for each
 FAMILIES = (
-    "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "nanochat", "hf-gpt2",
-    "hf-llama",
+    "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "nanochat", "litgpt",
+    "hf-gpt2", "hf-llama",
 )  # fmt: skip
 #: names that several families share: why, and the setting that decides
 AMBIGUOUS = {

@@ -1,6 +1,6 @@
 """The small files that describe a checkpoint, beside it: which names count, and their content as plain values.
 
-Reads JSON, and of YAML its nested mappings of scalars: a daemon without a YAML parser needs no more.
+Reads JSON and YAML. Decides nothing about what the values mean.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalcore.archive.errors import LIMITS
+from evalcore.archive.meaning.yaml_values import yaml_mappings
 
 #: these describe the model, not one checkpoint: they hold no step
 OF_THE_MODEL = (
@@ -40,7 +41,8 @@ def sidecars_of(path: str | None) -> list[Sidecar]:
     names = [f"{stem}.json"]
     if stem.startswith("model_"):
         names.insert(0, f"meta_{stem[len('model_') :]}.json")
-    names += [*OF_THE_MODEL, "trainer_state.json"]
+    of_the_model = sorted(OF_THE_MODEL, key=lambda name: name != "model_config.yaml" or stem != "lit_model")
+    names += [*of_the_model, "trainer_state.json"]
     read = ((name, read_values(os.path.join(folder, name))) for name in names)
     return [Sidecar(name, values) for name, values in read if values]
 
@@ -70,38 +72,3 @@ def json_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def yaml_mappings(text: str) -> dict[str, Any]:
-    """Nested mappings with scalars, by indentation; lists and block texts are left out."""
-    values: dict[str, Any] = {}
-    open_mappings: list[tuple[int, dict[str, Any]]] = [(-1, values)]
-    for line in text.splitlines()[:10_000]:
-        bare = line.lstrip(" ")
-        key, colon, rest = bare.partition(":")
-        if not colon or bare[:1] in ("#", "-", "\t", "") or (rest and not rest.startswith((" ", "\t"))):
-            continue
-        indent = len(line) - len(bare)
-        while open_mappings[-1][0] >= indent:
-            open_mappings.pop()
-        name, scalar = key.strip().strip("'\""), rest.partition(" #")[0].strip()
-        parent = open_mappings[-1][1]
-        if scalar:
-            parent[name] = _yaml_scalar(scalar)
-        elif len(open_mappings) < LIMITS.nesting:
-            parent[name] = {}
-            open_mappings.append((indent, parent[name]))
-    return values
-
-
-def _yaml_scalar(text: str) -> Any:
-    special = {"null": None, "~": None, "true": True, "false": False}
-    if text.lower() in special:
-        return special[text.lower()]
-    if len(text) <= 40:
-        for number in (int, float):
-            try:
-                return number(text)
-            except ValueError:
-                continue
-    return text.strip("'\"")
