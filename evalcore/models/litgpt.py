@@ -1,7 +1,7 @@
 """litgpt's GPT, which is GPT-NeoX, Llama, Gemma, Qwen or another by its model_config.yaml.
 
-Source: Lightning-AI/litgpt litgpt/model.py and litgpt/config.py. `attn.qkv` holds queries, keys and values one after the
-other; `attn.attn` of older files holds them by group.
+Source: Lightning-AI/litgpt litgpt/model.py and litgpt/config.py. `attn.qkv` holds queries, keys and values one after
+the other; `attn.attn` of older files holds them by group.
 """
 
 from __future__ import annotations

@@ -38,7 +38,6 @@ def test_files_of_other_trainers_are_answered(tmp_path, save, kind, what, hint):
 def test_nanochat_and_litgpt_files_are_answered(tmp_path):
     assert "nanochat" in answer(make.save_nanochat(tmp_path)).reason
     assert answer(make.save_litgpt(tmp_path)).reason == "the configuration lacks n_head"
-    assert "litgpt" in answer(tmp_path / "lit_model.pth").reason
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""litgpt's lit_model.pth beside its model_config.yaml: the classes that it is, both layouts of attention, and refusals."""
+"""litgpt's lit_model.pth beside its model_config.yaml: its classes, both layouts of attention, and refusals."""
 
 import pytest
 import torch
