@@ -216,8 +216,8 @@ def test_a_cancelled_job_that_its_launch_has_not_begun_is_left_out_without_a_res
     assert here.stop() == 0
 
 
-def test_row_91_gpu_tools_that_hang_or_talk_nonsense_leave_the_cpu(site):
-    for script in ("#!/bin/sh\nsleep 60\n", "#!/bin/sh\necho 'a, b, c, d'\n", "#!/bin/sh\nexit 9\n"):
+def test_row_91_gpu_tools_that_talk_nonsense_leave_the_cpu(site):
+    for script in ("#!/bin/sh\necho 'a, b, c, d'\n", "#!/bin/sh\nexit 9\n"):
         here = site(launch={"device": "auto"})
         tools = here.root / "tools"
         tools.mkdir(exist_ok=True)
@@ -225,6 +225,24 @@ def test_row_91_gpu_tools_that_hang_or_talk_nonsense_leave_the_cpu(site):
         (tools / "nvidia-smi").chmod(0o755)
         write_tiny(here.folder / f"step_{len(script)}.pt", len(script))
         assert here.once(PATH=f"{tools}:{os.environ['PATH']}").returncode == 0
+    assert {row[0] for row in here.query("SELECT device FROM launches")} == {"cpu"}
+
+
+def test_row_91_a_gpu_tool_that_hangs_is_waited_for_and_with_a_fallback_the_cpu_is_used(site):
+    here = site(launch={"device": "auto"})
+    tools = here.root / "tools"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tools / "nvidia-smi").chmod(0o755)
+    write_tiny(here.folder / "step_1.pt", 1)
+    path = f"{tools}:{os.environ['PATH']}"
+    daemon = here.start(PATH=path)
+    wait_until(lambda: "waiting for a device" in here.log() and "does not answer" in here.log())
+    assert here.jobs() == [("step_1.pt", "queued", None, 0, 0)]
+    here.stop(daemon)
+    here.launch = {"device": "auto", "fallback": "cpu"}
+    here.configure()
+    assert here.once(PATH=path).returncode == 0
     assert {row[0] for row in here.query("SELECT device FROM launches")} == {"cpu"}
 
 

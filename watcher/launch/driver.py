@@ -74,13 +74,13 @@ def ask_driver() -> DriverReport:
 
 
 def parse_gpus(answer: str) -> DriverReport:
-    """`nvidia-smi --query-gpu=index,uuid,memory.free,memory.total,mig.mode.current --format=csv,noheader,nounits`."""
+    """`nvidia-smi --query-gpu=index,uuid,memory.free,memory.total[,mig.mode.current] --format=csv,noheader,nounits`."""
     gpus, left_out = [], []
     for line in answer.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 5 or not fields[0].isdigit():
+        if len(fields) not in (4, 5) or not fields[0].isdigit():
             continue
-        index, uuid, free, total, cut = fields
+        index, uuid, free, total, cut = (*fields, "")[:5]
         if cut == CUT:
             why = "it is cut into MIG slices, of which only nvidia-ml-py knows: install the extra `gpu`"
             left_out.append(f"GPU {index}: {why}")
@@ -112,8 +112,11 @@ def _parse_nvml(answer: str) -> DriverReport | None:
 
 def _ask_nvidia_smi() -> DriverReport | None:
     form = "--format=csv,noheader"
-    query = "--query-gpu=index,uuid,memory.free,memory.total,mig.mode.current"
-    report = parse_gpus(_output(["nvidia-smi", query, f"{form},nounits"]))
+    query = "--query-gpu=index,uuid,memory.free,memory.total"
+    for fields in (f"{query},mig.mode.current", query):  # a driver before 450 does not know the mode
+        report = parse_gpus(_output(["nvidia-smi", fields, f"{form},nounits"]))
+        if report.gpus or report.left_out:
+            break
     if not report.gpus:
         return report if report.left_out else None
     pids = parse_processes(_output(["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", form]))
