@@ -48,7 +48,10 @@ def command(
         expect("eval set", eval_set, sets)
     selections = parse_selection(a, runs), parse_selection(b, runs)
     rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
-    pairs = matching_pairs(*selections, curves_of(rows))
+    every = questions.result_rows(store, questions.Wanted(run, eval_set))
+    defined = questions.current_definitions(store)
+    earlier = [row for row in every if (row["run"], row["eval_set"], row["eval_digest"]) not in defined]
+    pairs = matching_pairs(*selections, curves_of(rows), curves_of(earlier))
     compared = compare_pairs(pairs, questions.KeptWindows(store))
     if as_json:
         print_json([_plain(pair) for pair in compared])

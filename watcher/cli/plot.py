@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from watcher.cli.completing import complete_runs, complete_sets
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 
@@ -22,8 +23,10 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
     ),
 )
 @click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing in the terminal.")
-@click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]")
-@click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]")
+@click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]",
+              shell_complete=complete_runs)  # fmt: skip
+@click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]",
+              shell_complete=complete_sets)  # fmt: skip
 @click.option("--value", "y", type=click.Choice(["loss", "ppl", "bits_per_byte"]), default="loss", show_default=True)
 @click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
               help="X axis.")  # fmt: skip
@@ -40,15 +43,15 @@ def command(
     Shows the 95 % interval (in the terminal as bars, up to 30 points in all), the loss logged by the trainer (dashed)
     and the best point.
     """
-    from watcher.report.plot_series import VALUES, series_of
+    from watcher.report.plot_series import AXES, VALUES, series_of
 
-    curves, notes = read_curves(flags, db, runs, sets)
+    curves, notes = read_curves(flags, db, runs, sets, by_time=x != "step")
     if as_json:
         print_json([_plain(curve) for curve in curves])
         return
     series = series_of(curves, x, y)
     if not any(line.xs for line in series):
-        raise NothingFound(f"no result has {VALUES[y]} by {x}", hint="ckptwatch plot --by step, or ckptwatch results")
+        raise NothingFound(f"no result has {VALUES[y]} by {AXES[x]}", hint=_other_axis(curves, x))
     if out is None:
         from watcher.cli.showing import in_colour
         from watcher.report import plot_terminal
@@ -66,8 +69,13 @@ def command(
             say(f"note: {line.name} has no finite value at {', '.join(f'{at:g}' for at in line.diverged[:10])}")
 
 
-def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...]) -> tuple[list, list[str]]:
-    """The standing curves of these runs and sets with their best points; and notes on them."""
+def read_curves(
+    flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...], *, by_time: bool = False
+) -> tuple[list, list[str]]:
+    """The standing curves of these runs and sets with their best points; and notes on them.
+
+    by_time: results without a step count too.
+    """
     from watcher.report.curves import curves_of, mixtures
     from watcher.report.lookup import expect
     from watcher.store.read import results as questions
@@ -80,13 +88,20 @@ def read_curves(flags: Globals, db: str | None, runs: tuple[str, ...], sets: tup
         expect("eval set", name, known_sets)
     rows = questions.result_rows(store, questions.Wanted(standing=True))
     rows = [row for row in rows if (not runs or row["run"] in runs) and (not sets or row["eval_set"] in sets)]
-    curves = curves_of(rows)
+    curves = curves_of(rows, by_time=by_time)
     if not curves:
         without = sum(row["step"] is None for row in rows)
         cause = f"none of the {without} result(s) has a step" if without else "there are no results"
-        raise NothingFound(cause, hint="ckptwatch status shows what is queued or failed")
+        hint = "ckptwatch plot --by time" if without else "ckptwatch status shows what is queued or failed"
+        raise NothingFound(cause, hint=hint)
     windows = questions.KeptWindows(store)
     return [curve.with_best(windows) for curve in curves], mixtures(rows)
+
+
+def _other_axis(curves: list, x: str) -> str:
+    """A command that draws these curves by another axis."""
+    steps = any(row["step"] is not None for curve in curves for row in curve.rows)
+    return f"ckptwatch plot --by {'step' if steps and x != 'step' else 'time'}, or ckptwatch results"
 
 
 def _plain(curve) -> dict[str, Any]:

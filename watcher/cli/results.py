@@ -6,22 +6,34 @@ from typing import Any
 
 import click
 
+from watcher.cli.completing import complete_runs, complete_sets
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
-from watcher.errors import NothingFound
+from watcher.errors import NothingFound, UsageError
 
 
 @click.command(
     "results",
     epilog=examples(
-        "ckptwatch results --step 1000:2000", "ckptwatch results --best", "ckptwatch results --format csv > results.csv"
+        "ckptwatch results --step 1000:2000",
+        "ckptwatch results --best",
+        "ckptwatch results --where 'loss < 3 and step > 1000' --sort loss --limit 5",
+        "ckptwatch results --format csv > results.csv",
     ),
 )
 @click.option(
     "--best", is_flag=True, help="Per run and set: the earliest step whose loss equals the lowest within noise."
 )
-@click.option("--run", help="Only this run.")
-@click.option("--eval-set", metavar="NAME", help="Only this eval set.")
+@click.option("--run", metavar="NAME", help="Only this run.", shell_complete=complete_runs)
+@click.option("--eval-set", metavar="NAME", help="Only this eval set.", shell_complete=complete_sets)
 @click.option("--step", metavar="A:B", help="Only these steps: 1000, 1000:2000, 1000: or :2000.")
+@click.option(
+    "--where", multiple=True, metavar="CONDITION", help="Only rows where COLUMN OPERATOR VALUE holds; several joined "
+    "by `and`. Operators: = != < <= > >= like, is null, is not null. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--sort", multiple=True, metavar="COLUMN", help="Order by this column, descending with -COLUMN. Repeatable."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "jsonl", "csv", "md"]), default="table", show_default=True,
     help="Output format.",
@@ -30,32 +42,39 @@ from watcher.errors import NothingFound
 @db_option
 @click.pass_obj
 def command(
-    flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, form: str, as_json: bool,
-    db: str | None,
+    flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, where: tuple[str, ...],
+    sort: tuple[str, ...], limit: int | None, form: str, as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
     """Print results: one row per checkpoint and eval set.
 
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
     earlier definition of an eval set, are included and marked.
     """
+    from watcher.report.conditions import parse_conditions, sorted_rows
     from watcher.report.lookup import expect, parse_steps
     from watcher.store.read import results as questions
 
     steps = parse_steps(step) if step is not None else (None, None)
+    conditions = parse_conditions(where, questions.COLUMN_TYPES)
+    if best and (sort or limit is not None):
+        raise UsageError("--best has one row per run and set: --sort and --limit do not apply", hint="--run NAME")
     store = reading(flags, db)
     runs, sets = questions.known_names(store)
     if run is not None:
         expect("run", run, runs)
     if eval_set is not None:
         expect("eval set", eval_set, sets)
-    wanted = questions.Wanted(run, eval_set, steps, standing=best)
+    wanted = questions.Wanted(run, eval_set, steps, standing=best, conditions=conditions)
     rows = questions.result_rows(store, wanted)
     if not rows:
         raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")
     if best:
         show_best(store, rows, "json" if as_json else form)
-    else:
-        show_results(rows, "json" if as_json else form, questions.current_definitions(store))
+        return
+    shown = sorted_rows(rows, sort, questions.COLUMN_TYPES)[:limit]
+    show_results(shown, "json" if as_json else form, questions.current_definitions(store))
+    if len(shown) < len(rows):
+        say(f"note: {len(shown)} of {len(rows)} rows (--limit {limit})")
 
 
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:

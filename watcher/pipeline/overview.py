@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from watcher.report.running import lag_s, queue_eta_s, with_progress
 from watcher.settings.masking import without_password
 from watcher.state.folder import StateFolder
 from watcher.state.lock import lock_facts
+from watcher.state.status_file import read_object
 from watcher.store.migrate import open_for_reading
 from watcher.store.read import queue, results
 
@@ -26,7 +26,7 @@ NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_
 
 def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
     """The object of `status --json`. device: `[launch] device`; GPUs are listed unless it is "cpu"."""
-    report = read_json(folder.health)
+    report = read_object(folder.health)
     lock = lock_facts(folder.lock, now_s)
     health = judge_from_outside(report, lock, now_s)
     alive = report if report is not None and lock.pid is not None and report.get("pid") == lock.pid else {}
@@ -79,13 +79,4 @@ def _with_progress(job: Row, now_s: float) -> Row:
     """The job with its progress, from the files of its launch."""
     if job["folder"] is None:
         return with_progress(job, None, now_s)
-    return with_progress(job, read_json(LaunchFolder(Path(job["folder"])).progress), now_s)
-
-
-def read_json(path: Path) -> Row | None:
-    """A small object that another process rewrites; None where it is absent or incomplete."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+    return with_progress(job, read_object(LaunchFolder(Path(job["folder"])).progress), now_s)

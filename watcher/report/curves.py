@@ -58,17 +58,24 @@ class Gap:
     stderr: float | None
 
 
-def curves_of(rows: Sequence[Row]) -> list[Curve]:
+def curves_of(rows: Sequence[Row], *, by_time: bool = False) -> list[Curve]:
     """Group standing rows by run, set and weights; rows without a step are left out.
 
     Of several versions of one step the last of `rows` counts: the reader orders them by their observation.
+    by_time: in order of saving, and rows without a step too, each of which is a point of its own.
     """
-    cells: dict[tuple[str, str, str], dict[int, Row]] = defaultdict(dict)
+    cells: dict[tuple[str, str, str], dict[Any, Row]] = defaultdict(dict)
     for row in rows:
         if row["step"] is not None:
             cells[_cell(row)][row["step"]] = row
+        elif by_time:
+            cells[_cell(row)][("without a step", row["id"])] = row
+
+    def place(row: Row) -> Any:
+        return (row["saved_at"], row["id"]) if by_time else row["step"]
+
     return [
-        Curve(run, name, tuple(points[step] for step in sorted(points)), weights=weights or None)
+        Curve(run, name, tuple(sorted(points.values(), key=place)), weights=weights or None)
         for (run, name, weights), points in sorted(cells.items())
     ]
 

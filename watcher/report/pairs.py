@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from watcher.domain.checkpoint import printable
 from watcher.errors import NothingFound, UsageError
 from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
 from watcher.report.curves import Curve
@@ -51,9 +52,12 @@ def parse_selection(text: str, runs: Sequence[str]) -> Selection:
     raise AssertionError("unreachable")  # expect has raised
 
 
-def matching_pairs(a: Selection, b: Selection, curves: Sequence[Curve]) -> list[tuple[str, Row, Row]]:
+def matching_pairs(
+    a: Selection, b: Selection, curves: Sequence[Curve], earlier: Sequence[Curve] = ()
+) -> list[tuple[str, Row, Row]]:
     """(set, row of a, row of b) for every set and step that both have. Raises NothingFound or UsageError.
 
+    earlier: results on earlier definitions of the sets, which are not compared; an error says where one is meant.
     Two runs without steps are paired at every step that both have; a step without a run means the only run there is.
     """
     if (a.step is None) != (b.step is None):
@@ -71,7 +75,7 @@ def matching_pairs(a: Selection, b: Selection, curves: Sequence[Curve]) -> list[
                 continue
             pairs += [(left.eval_set, x, y) for x, y in _rows(left, right, a, b)]
     if not pairs:
-        _raise_what_is_missing(a, b, curves)
+        _raise_what_is_missing(a, b, curves, earlier)
     return pairs
 
 
@@ -90,9 +94,22 @@ def _rows(left: Curve, right: Curve, a: Selection, b: Selection) -> list[tuple[R
     return [(lefts[a.step], rights[b.step])] if a.step in lefts and b.step in rights else []
 
 
-def _raise_what_is_missing(a: Selection, b: Selection, curves: Sequence[Curve]) -> None:
+def _steps(curves: Sequence[Curve], selection: Selection) -> list[int]:
+    return sorted({row["step"] for curve in curves if _selects(curve, selection) for row in curve.rows})
+
+
+def _raise_what_is_missing(a: Selection, b: Selection, curves: Sequence[Curve], earlier: Sequence[Curve]) -> None:
     for selection in (a, b):
-        steps = sorted({row["step"] for curve in curves if _selects(curve, selection) for row in curve.rows})
+        steps, before = _steps(curves, selection), _steps(earlier, selection)
+        redefined = selection.step not in steps and selection.step in before
+        if redefined or (selection.step is None and before and not steps):
+            of = [curve for curve in earlier if _selects(curve, selection) and _steps([curve], selection)]
+            shown = "" if selection.step is None else f" --step {selection.step}"
+            raise NothingFound(
+                f"{selection} was evaluated with an earlier definition of {printable(of[0].eval_set)} only: "
+                "the set has changed since, and values of two definitions are not compared",
+                hint=f"ckptwatch results{shown} shows the old value; ckptwatch run evaluates on the new definition",
+            )
         if selection.step is not None:
             expect_step(selection.step, steps)
         elif not steps:

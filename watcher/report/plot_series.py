@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from watcher.domain.checkpoint import printable
 from watcher.domain.timestamps import seconds
 from watcher.report.curves import Curve, Row
+from watcher.report.format import integer, short_integer
 
 AXES = {"step": "step", "tokens": "tokens seen", "time": "hours since the first checkpoint"}
 VALUES = {"loss": "loss (nats per token)", "ppl": "perplexity", "bits_per_byte": "bits per byte"}
@@ -65,6 +66,13 @@ def _x_of(row: Row, x: str, start_s: float) -> float | None:
     if x == "tokens":
         return row["tokens_seen"]
     return (seconds(row["saved_at"]) - start_s) / 3600
+
+
+def place_words(at: float, x: str) -> str:
+    """`step 29,000`, `1.2B tokens`, `3.5 hours`: a place on an axis of AXES."""
+    if x == "tokens":
+        return f"{short_integer(at)} tokens"
+    return f"step {integer(at)}" if x == "step" else f"{at:.3g} hours"
 
 
 def band_of(loss: float | None, stderr: float | None, y: str = "loss") -> tuple[float, float] | None:

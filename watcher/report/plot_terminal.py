@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from watcher.errors import EnvironmentProblem
-from watcher.report.plot_series import AXES, VALUES, Series
+from watcher.report.plot_series import AXES, VALUES, Series, place_words
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -45,15 +45,15 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
     if not colour:
         picture = plotext.uncolorize(picture)
     lines = [line.rstrip() for line in picture.splitlines()]
-    return "\n".join([*lines, *legend(series)])
+    return "\n".join([*lines, *legend(series, x)])
 
 
-def legend(series: Sequence[Series]) -> list[str]:
+def legend(series: Sequence[Series], x: str) -> list[str]:
     """A line for each curve, below the picture: there nothing of the curve is hidden, and no colour is needed."""
     lines = []
     for curve, letter in zip(series, LETTERS, strict=False):
         mark = f"{letter}  " if len(series) > 1 else ""
-        best = f"   * best: {curve.best[1]:.5g} at {curve.best[0]:.6g}" if curve.best else ""
+        best = f"   * best: {curve.best[1]:.5g} at {place_words(curve.best[0], x)}" if curve.best else ""
         logged = "   • logged by the trainer" if curve.logged else ""
         lines.append(f"  {mark}{curve.name}{best}{logged}")
     if len(series) > len(LETTERS):

@@ -1,6 +1,6 @@
 """The daemon's status file (health.json): its last report, for `status`, the page and other readers.
 
-Only the format and the atomic write; who gathers the facts is watcher/pipeline/facts.py.
+Only the format, the atomic write and the tolerant reading; who gathers the facts is watcher/pipeline/facts.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 from evalcore.launch_folder import write_atomically
 from evalcore.progress import Progress
+
+OBJECT_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class StatusReport:
     runs: Sequence[dict[str, Any]] = ()
     queue: dict[str, int] = field(default_factory=dict)
     launches: Sequence[dict[str, Any]] = ()
+
+
+def read_object(file: Path) -> dict[str, Any] | None:
+    """A small JSON object that another process rewrites; None where it is absent, incomplete or no object."""
+    try:
+        with open(file, "rb") as opened:
+            value = json.loads(opened.read(OBJECT_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def write_status(file: Path, report: StatusReport) -> None:

@@ -5,7 +5,6 @@ Paths come from the database and the state folder only, never from a request, an
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
 from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
+from watcher.state.status_file import read_object
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
 
-FILE_MAX_BYTES = 1 << 20
 Row = dict[str, Any]
 
 
@@ -70,7 +69,7 @@ class Source:
 
     def status_file(self) -> Row | None:
         """What the daemon wrote last; None where it never did."""
-        return _read_object(self.state.health)
+        return read_object(self.state.health)
 
     def health(self) -> Health:
         trouble, now_s = None, time.time()
@@ -101,7 +100,7 @@ class Source:
     def progress(self, folder: str | None) -> Row | None:
         """The progress that the launch's worker wrote last."""
         inside = self._launch(folder)
-        return _read_object(inside.progress) if inside else None
+        return read_object(inside.progress) if inside else None
 
     def log_tail(self, folder: str | None) -> str:
         inside = self._launch(folder)
@@ -112,12 +111,3 @@ class Source:
             return None
         path = Path(folder).resolve()
         return LaunchFolder(path) if path.parent == self.state.launches.resolve() else None
-
-
-def _read_object(path: Path) -> Row | None:
-    try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read(FILE_MAX_BYTES))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -75,6 +75,15 @@ def test_a_diverged_side_and_another_definition_are_said_not_computed(ckptwatch,
     assert "seq_len 64 and 128" in ckptwatch("compare", 100, 500, "--db", tmp_path / "r.db").out
 
 
+def test_a_step_that_was_evaluated_on_an_earlier_definition_only_is_said_to_be(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, 2.0, eval_digest="sha256:earlier")
+    said = ckptwatch("compare", 300, 400, "--db", tmp_path / "r.db")
+    assert said.status == 4
+    assert "step 400 was evaluated with an earlier definition of val only" in said.err
+    assert "ckptwatch results --step 400 shows the old value" in said.err
+
+
 def test_the_verdict_is_whole_on_a_narrow_terminal(ckptwatch, tmp_path, monkeypatch):
     from watcher.cli import showing
 

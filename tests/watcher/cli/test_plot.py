@@ -25,7 +25,7 @@ def test_the_terminal_curve_falls_from_left_to_right_and_names_the_best(ckptwatc
     said = ckptwatch("plot", "--db", tmp_path / "r.db")
     assert said.status == 0
     assert "\x1b" not in said.out
-    assert "best: 2.2 at 300" in said.out
+    assert "best: 2.2 at step 300" in said.out
     marked = [line.index("*") for line in said.out.splitlines() if "*" in line and "best" not in line]
     assert marked
     dots = [
@@ -67,6 +67,22 @@ def test_json_gives_the_points_and_the_best_step(ckptwatch, tmp_path):
     curves = ckptwatch("plot", "--json", "--run", "gpt", "--db", tmp_path / "r.db").json
     assert [(curve["run"], curve["best_step"]) for curve in curves] == [("gpt", 300)]
     assert [(point["step"], point["loss"]) for point in curves[0]["points"]] == [(100, 3.0), (200, 2.5), (300, 2.2)]
+
+
+def test_results_without_a_step_are_drawn_by_time_and_the_error_says_so(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set()
+    for loss in (3.0, 2.5, 2.2):
+        database.result(None, loss, checkpoint=f"model-{loss}.pt")
+    database.close()
+    said = ckptwatch("plot", "--db", tmp_path / "r.db")
+    assert (said.status, "ckptwatch plot --by time" in said.err) == (4, True), said.err
+    said = ckptwatch("plot", "--by", "time", "--db", tmp_path / "r.db")
+    assert (said.status, "best: 2.2 at 0.0333 hours" in said.out) == (0, True), said.out  # saved a minute apart
+    said = ckptwatch("plot", "--by", "tokens", "--db", tmp_path / "r.db")
+    assert (said.status, "no result has loss (nats per token) by tokens seen" in said.err) == (4, True), said.err
+    assert "ckptwatch plot --by time" in said.err
 
 
 def test_png_and_svg_are_pictures_and_a_dollar_in_a_name_is_no_formula(ckptwatch, tmp_path):

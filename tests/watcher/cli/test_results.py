@@ -11,6 +11,8 @@ import random
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.database import Database, small_run
 from watcher.store.schema import results
 
@@ -194,3 +196,54 @@ def _on_a_terminal(tmp_path, environment) -> str:
         assert process.wait() == 0
     os.close(ours)
     return out.decode()
+
+
+@pytest.mark.parametrize(
+    ("where", "steps"),
+    [
+        (["step >= 200"], [200, 300]),
+        (["loss<2.6 and step != 300"], [200]),
+        (["loss < 2.6", "checkpoint like 'step_3%'"], [300]),
+        (['eval_set = "val" AND note is null'], [100, 200, 300]),
+        (["note IS NOT NULL"], []),
+        (["run = 'it''s'"], []),
+    ],
+)
+def test_where_filters_by_columns(ckptwatch, tmp_path, where, steps):
+    small_run(tmp_path / "r.db").close()
+    given = [word for text in where for word in ("--where", text)]
+    said = ckptwatch("results", *given, "--json", "--db", tmp_path / "r.db")
+    assert said.status == (0 if steps else 4), said.err
+    assert [row["step"] for row in said.json] == steps if steps else "no result matches" in said.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "words"),
+    [
+        ("--where", "stepp > 3", "no column 'stepp'"),
+        ("--where", "step > x", "step is a number, 'x' is none"),
+        ("--where", "step > 1; DROP TABLE results", "'1;' is none"),
+        ("--where", "step > 1 or 1 = 1", "joined by `and`"),
+        ("--where", "1 = 1", "no column '1'"),
+        ("--where", "step", "expected COLUMN OPERATOR VALUE"),
+        ("--where", "step > 1 and", "expected COLUMN OPERATOR VALUE at its end"),
+        ("--where", "loss in (1, 2)", "expected COLUMN OPERATOR VALUE"),
+        ("--sort", "lost", "did you mean loss?"),
+    ],
+)
+def test_a_filter_or_order_that_says_nothing_is_a_usage_error_that_names_it(ckptwatch, tmp_path, flag, text, words):
+    small_run(tmp_path / "r.db").close()
+    said = ckptwatch("results", flag, text, "--db", tmp_path / "r.db")
+    assert (said.status, words in said.err) == (2, True), said.err
+
+
+def test_sort_and_limit_give_the_first_rows_of_an_order_and_say_how_many_there_are(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    database.result(400, None)
+    database.close()
+    said = ckptwatch("results", "--sort", "-loss", "--limit", 2, "--json", "--db", tmp_path / "r.db")
+    assert [row["step"] for row in said.json] == [100, 200]
+    assert "2 of 4 rows" in said.err
+    said = ckptwatch("results", "--sort", "loss", "--json", "--db", tmp_path / "r.db")
+    assert [row["step"] for row in said.json] == [300, 200, 100, 400]  # NULL is last in either direction
+    assert ckptwatch("results", "--best", "--limit", 2, "--db", tmp_path / "r.db").status == 2

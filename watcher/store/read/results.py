@@ -16,17 +16,23 @@ from watcher.store.read.typed import result_dicts
 from watcher.store.schema import checkpoints, eval_sets, jobs, results, runs, windows
 
 RESULT_COLUMNS = tuple(column.name for column in results.columns)
+#: name -> int, float or str, for filters.
+COLUMN_TYPES: dict[str, type] = {column.name: column.type.python_type for column in results.columns}
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results. steps: first and last, both included; None is open. standing: only what curves are made of."""
+    """Which results. steps: first and last, both included; None is open. standing: only what curves are made of.
+
+    conditions: (column, operator, value), all of which hold; operators as SQL writes them.
+    """
 
     run: str | None = None
     eval_set: str | None = None
     steps: tuple[int | None, int | None] = (None, None)
     standing: bool = False
+    conditions: Sequence[tuple[str, str, Any]] = ()
 
 
 def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
@@ -45,6 +51,7 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
         query = query.where(r.step >= first)
     if last is not None:
         query = query.where(r.step <= last)
+    query = query.where(*(_holds(*condition) for condition in wanted.conditions))
     order: Any = r.saved_at
     if wanted.standing:  # of several files of one step the one observed last comes last
         c = checkpoints.c
@@ -53,6 +60,13 @@ def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
     query = query.order_by(r.run, r.eval_set, r.step.is_(None), r.step, order, r.id)
     with store.read() as tx:
         return result_dicts(store, tx.execute(query).mappings())
+
+
+def _holds(column: str, operator: str, value: Any) -> Any:
+    left = results.c[column]
+    if operator in ("is null", "is not null"):
+        return left.is_(None) if operator == "is null" else left.is_not(None)
+    return left.op(operator, is_comparison=True)(value)
 
 
 def count_standing(store: Store, of_runs: Sequence[str]) -> int:
