@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, lanes, scale, scaling, simulate, tiny, tokenise
+from bench import backlog, core, exactness, lanes, scale, scaling, simulate, startup, tiny, tokenise
 
 BENCHES = {
     "core": core,
@@ -16,6 +16,7 @@ BENCHES = {
     "scaling": scaling,
     "scale": scale,
     "simulate": simulate,
+    "startup": startup,
 }
 
 

@@ -5,7 +5,6 @@ Owns the global flags, the exit statuses and how an error is shown; a verb loads
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -13,6 +12,7 @@ import sys
 import click
 
 from watcher.cli.options import Globals, fail, say, with_config_option
+from watcher.cli.summaries import SUMMARIES
 from watcher.cli.unforeseen import as_error, refuse_deleted_folder
 from watcher.errors import CkptwatchError
 
@@ -56,10 +56,19 @@ class Verbs(click.Group):
         module = importlib.import_module(f"watcher.cli.{VERBS[name]}")
         return with_config_option(module.command)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs in `--help`, from their summaries: to import every verb takes seconds on a slow disk."""
+        room = formatter.width - 6 - max(map(len, VERBS))
+        lines = [(verb, click.Command(verb, help=SUMMARIES[verb]).get_short_help_str(room)) for verb in VERBS]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
     def resolve_command(self, ctx: click.Context, args: list[str]):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            import difflib
+
             near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.5)
             if near:
                 raise click.UsageError(f"no verb {args[0]!r}; did you mean `ckptwatch {near[0]}`?", ctx) from None

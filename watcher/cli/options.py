@@ -25,7 +25,7 @@ class Globals:
 
     def settings_file(self) -> Path | None:
         """The file of -c, else ./ckptwatch.toml where there is one, else None."""
-        from watcher.settings.schema import DEFAULT_FILE
+        from watcher.settings.names import DEFAULT_FILE
 
         if self.config_file is not None:
             if os.path.isdir(self.config_file):
@@ -68,12 +68,18 @@ def with_config_option(command: click.Command) -> click.Command:
 
 def database_url(flags: Globals, db: str | None, watched: Path | None = None) -> str:
     """--db over CKPTWATCH_DB over the file's [store] url over ./ckptwatch.db (moved out of a watched folder)."""
-    from watcher.settings.load import load_settings
+    from watcher.domain.database import DEFAULT_DATABASE
+    from watcher.settings.names import any_settings
     from watcher.state.folder import default_database
 
     if db is not None:
         return usable_database(db, "--db")
-    settings = load_settings(flags.settings_file())
+    file = flags.settings_file()
+    if not any_settings(file):
+        return usable_database(default_database(DEFAULT_DATABASE, watched or []))
+    from watcher.settings.load import load_settings
+
+    settings = load_settings(file)
     return usable_database(default_database(settings.store.url, watched or [run.dir for run in settings.run]))
 
 

@@ -76,8 +76,12 @@ def painted(words: str, colour: str) -> str:
 
 def state_folder(flags: Globals, db: str | None):
     """The state folder that belongs to the database of these flags."""
-    from watcher.settings.load import load_settings
+    from watcher.settings.names import any_settings
     from watcher.state.folder import StateFolder
 
-    settings = load_settings(flags.settings_file())
-    return StateFolder.of_database(database_url(flags, db), settings.store.state_dir)
+    chosen, file = None, flags.settings_file()
+    if any_settings(file):
+        from watcher.settings.load import load_settings
+
+        chosen = load_settings(file).store.state_dir
+    return StateFolder.of_database(database_url(flags, db), chosen)

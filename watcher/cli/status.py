@@ -50,9 +50,13 @@ def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
     """The object of `status --json`."""
     from watcher.cli.showing import state_folder
     from watcher.pipeline.overview import overview
-    from watcher.settings.load import load_settings
+    from watcher.settings.names import DEFAULT_DEVICE, any_settings
 
-    device = load_settings(flags.settings_file()).launch.device
+    device, file = DEFAULT_DEVICE, flags.settings_file()
+    if any_settings(file):
+        from watcher.settings.load import load_settings
+
+        device = load_settings(file).launch.device
     return overview(database_url(flags, db), state_folder(flags, db), device, now_s)
 
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import sys
-import tempfile
-import traceback
-from importlib import metadata
 
 from watcher.errors import CkptwatchError, ConfigError, EnvironmentProblem
 
@@ -55,6 +51,11 @@ def write_traceback(error: Exception) -> str | None:
 
     Under systemd the traceback goes to the journal as well: the service has a /tmp of its own.
     """
+    import platform
+    import tempfile
+    import traceback
+    from importlib import metadata
+
     trace = "".join(traceback.format_exception(error))
     if "JOURNAL_STREAM" in os.environ:
         sys.stderr.write(trace)

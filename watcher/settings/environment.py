@@ -12,9 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from watcher.errors import ConfigError
+from watcher.settings.names import PREFIX
 from watcher.settings.schema import Settings
 
-PREFIX = "CKPTWATCH_"
 Key = tuple[tuple[str, ...], Any, bool]  # its path in the settings, its type, does it name a file
 #: Set by ckptwatch for its jobs (the launch's mark) or by its tests, never by a person.
 INTERNAL = frozenset({"CKPTWATCH_LAUNCH", "CKPTWATCH_FAILPOINT", "CKPTWATCH_WORKER_FAILPOINT"})

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from watcher.settings.names import DEFAULT_DEVICE
 from watcher.settings.section import INT64_MAX, SECONDS_MAX, Section
 
 
@@ -30,7 +31,7 @@ class LaunchSettings(Section):
 
     executor: Literal["local", "slurm"] = Field("local", description="Where jobs run.")
     device: Literal["auto", "cpu", "cuda", "xpu", "mps"] = Field(
-        "auto", description="`auto` is CUDA where there is a GPU. `xpu` and `mps` are not tested."
+        DEFAULT_DEVICE, description="`auto` is CUDA where there is a GPU. `xpu` and `mps` are not tested."
     )
     devices: tuple[str, ...] = Field(
         (),

@@ -13,6 +13,7 @@ from watcher.domain.checkpoint import NamePattern
 from watcher.domain.database import DEFAULT_DATABASE, sqlite_file
 from watcher.settings.evaluation import EvalSettings, ModelSettings
 from watcher.settings.launch import LaunchSettings, SlurmSettings
+from watcher.settings.names import DEFAULT_FILE
 from watcher.settings.outputs import AlertSettings, SinkSettings, StoreSettings, WebSettings
 from watcher.settings.run import RunSettings
 from watcher.settings.section import Section
@@ -31,7 +32,6 @@ __all__ = [
     "StoreSettings",
     "WebSettings",
 ]
-DEFAULT_FILE = "ckptwatch.toml"
 
 
 class Settings(Section):

@@ -11,6 +11,7 @@ import pytest
 
 import watcher.cli
 from watcher.cli import VERBS
+from watcher.cli.summaries import SUMMARIES
 
 FOLDER = Path(watcher.cli.__file__).parent
 #: Verbs that print no rows: they start something, write a script for a shell, or hand over an order.
@@ -54,6 +55,14 @@ def test_help_says_what_it_does_and_gives_an_example(ckptwatch, name):
 )
 def test_what_prints_has_json(name):
     assert "--json" in [option for parameter in ALL[name].params for option in parameter.opts]
+
+
+def test_the_list_of_verbs_shows_the_first_sentence_of_each_verbs_own_help():
+    of_verbs = {verb: ALL[verb].help.split("\n\n")[0].replace("\n", " ") for verb in VERBS}
+    assert set(SUMMARIES) == set(VERBS)
+    for verb, summary in SUMMARIES.items():
+        assert of_verbs[verb].startswith(summary.removesuffix(" ..."))
+        assert summary.endswith(" ...") or of_verbs[verb] == summary
 
 
 def test_an_unknown_verb_and_an_unknown_flag_get_the_nearest(ckptwatch):

@@ -1,0 +1,57 @@
+"""What a verb imports before it prints: the lists that users call all day load no library that they do not need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.database import small_run
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import json, sys
+from watcher.cli import main
+for call in json.loads(sys.argv[1]):
+    main(call)
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
+"""
+SLOW = {"sqlalchemy", "alembic", "pydantic", "rich", "numpy", "torch", "watchdog", "tomlkit", "starlette"}
+
+
+def loaded(folder: Path, *calls: list[str]) -> set[str]:
+    """The slow packages that a process has imported after these command lines, without settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CKPTWATCH_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(calls)], cwd=folder, capture_output=True, text=True, timeout=60,
+        env=environment | {"PYTHONPATH": os.fspath(ROOT)}, check=True,
+    )  # fmt: skip
+    assert done.stdout
+    return SLOW & set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_help_and_version_import_no_library_but_click(tmp_path):
+    assert loaded(tmp_path, ["--help"], ["--version"]) == set()
+
+
+def test_results_status_and_queue_import_sqlalchemy_and_nothing_else_that_is_slow(tmp_path):
+    small_run(tmp_path / "ckptwatch.db").close()
+    assert loaded(tmp_path, ["results"], ["status"], ["queue", "list"]) == {"sqlalchemy"}
+
+
+def test_without_settings_the_same_database_and_state_folder_are_used_as_with_an_empty_file(tmp_path, monkeypatch):
+    from watcher.cli.options import Globals, database_url
+    from watcher.cli.showing import state_folder
+    from watcher.settings.names import DEFAULT_DEVICE
+    from watcher.settings.schema import LaunchSettings
+
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CKPTWATCH_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "empty.toml").touch()
+    without, given = Globals(None), Globals("empty.toml")
+    assert database_url(without, None) == database_url(given, None)
+    assert state_folder(without, None) == state_folder(given, None)
+    assert LaunchSettings().device == DEFAULT_DEVICE

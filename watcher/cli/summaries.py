@@ -1,0 +1,25 @@
+"""The line of each verb in `ckptwatch --help`: the first sentence of its own help. No verb is imported for it."""
+
+SUMMARIES = {
+    "init": "Write ckptwatch.toml for a folder and its data.",
+    "run": "Watch a folder and evaluate every checkpoint in it, exactly once.",
+    "eval": "Evaluate checkpoints now: loss, perplexity, bits per byte, and the gap to the best of the run.",
+    "status": "Show the health of the daemon, its queue and its running jobs.",
+    "results": "Print results: one row per checkpoint and eval set.",
+    "plot": "Draw loss curves in the terminal, or write an image or HTML page.",
+    "compare": "Compare two checkpoints or two runs: the difference, its interval, its significance.",
+    "inspect": "Show a checkpoint's metadata: step, configuration, tensors.",
+    "data": "Describe validation data: sniff, stats.",
+    "queue": "List and change jobs: list, retry, cancel, bump, pause, resume.",
+    "logs": "Print a job's worker log.",
+    "doctor": "Check this machine and print fixes.",
+    "config": "Settings: show, validate, schema.",
+    "db": "The results database: path, check, migrate, backup, copy.",
+    "export": "Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, ...",
+    "prune": "Delete checkpoints not covered by --keep.",
+    "serve": "Serve the dashboard: live curves, checkpoints, queue, failures. Read-only.",
+    "service": "Print or install a systemd unit for the daemon.",
+    "demo": "Train a small GPT and evaluate its checkpoints meanwhile: about 90 seconds, no data or GPU needed.",
+    "version": "Print the versions of ckptwatch, Python and the main libraries.",
+    "completion": "Print the completion script for a shell.",
+}

@@ -1,0 +1,14 @@
+"""Names and defaults that a verb needs before it knows whether there are any settings. Never imports pydantic."""
+
+from __future__ import annotations
+
+import os
+
+DEFAULT_FILE = "ckptwatch.toml"
+DEFAULT_DEVICE = "auto"
+PREFIX = "CKPTWATCH_"
+
+
+def any_settings(file: os.PathLike[str] | None) -> bool:
+    """Is there a settings file, or a variable that may be a setting? If not, every setting has its default."""
+    return file is not None or any(name.startswith(PREFIX) for name in os.environ)
