@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
-DEFAULT_FILE = "ckptwatch.toml"
-DEFAULT_DEVICE = "auto"
+DEFAULT_FILE: Final = "ckptwatch.toml"
+DEFAULT_DEVICE: Final = "auto"
 PREFIX = "CKPTWATCH_"
 
 
