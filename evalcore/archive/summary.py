@@ -10,14 +10,16 @@ from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile, Report, Source
 from evalcore.archive.errors import LIMITS, shown
-from evalcore.archive.meaning.config import FoundConfig, config_beside, config_in, corrected, values_digest
+from evalcore.archive.meaning.config import FoundConfig, config_in, corrected, values_digest
+from evalcore.archive.meaning.config_fields import Resolve
+from evalcore.archive.meaning.config_files import config_beside
 from evalcore.archive.meaning.dcp_folder import DcpFolder, index_folder
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
 from evalcore.archive.meaning.folders import read_folder
 from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
-from evalcore.archive.meaning.step import logged_val_loss_in, step_in, tokens_seen_in
+from evalcore.archive.meaning.step import contradictions_in, logged_val_loss_in, step_in, tokens_seen_in
 from evalcore.archive.meaning.trainer import trainer_of
 from evalcore.archive.payload import Payload, identify, read_payload
 
@@ -75,7 +77,7 @@ class Summary:
 class Reading:
     """A payload understood: what a summary shows and a loader needs. state is None where there is none.
 
-    assumed: fields of the configuration that the file leaves open.
+    assumed: fields of the configuration that the file leaves open. notes: what contradicts itself.
     """
 
     payload: Payload
@@ -86,6 +88,7 @@ class Reading:
     config: FoundConfig | None
     sidecars: list[Sidecar]
     assumed: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
@@ -107,7 +110,9 @@ def understand(
 
     path: where sidecars are looked for. settings: configuration given by the user, for what the payload lacks.
     """
-    return reading_of(read_payload(file), sidecars_of(path if path is not None else file.path), wanted, settings)
+    payload = read_payload(file)
+    sidecars = sidecars_of(path if path is not None else file.path)
+    return reading_of(payload, sidecars, wanted, settings, lambda value: payload.scalar(file, value))
 
 
 def understand_dcp(folder: DcpFolder, *, wanted: str | None = None, settings: dict[str, Any] | None = None) -> Reading:
@@ -116,17 +121,19 @@ def understand_dcp(folder: DcpFolder, *, wanted: str | None = None, settings: di
 
 
 def reading_of(
-    payload: Payload, sidecars: list[Sidecar], wanted: str | None, settings: dict[str, Any] | None
-) -> Reading:
-    """Find the payload's state dicts, configuration and family."""
+    payload: Payload, sidecars: list[Sidecar], wanted: str | None, settings: dict[str, Any] | None,
+    resolve: Resolve = lambda value: value,
+) -> Reading:  # fmt: skip
+    """Find the payload's state dicts, configuration and family. resolve: reads a tensor of one element."""
     states = likeliest_first(models_in(find_states(payload.root)))
     state = choose_state(states, wanted) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
-    config = corrected(config_in(payload.root) or config_beside(sidecars), settings)
+    config = corrected(config_in(payload.root, resolve) or config_beside(sidecars), settings)
     values = config.values if config else None
     family = family_of(trainer, state, values, config.cls if config else None)
     assumed = assumed_for(family, trainer, state, values)
-    return Reading(payload, states, state, trainer, family, config, sidecars, assumed)
+    notes = (*(config.notes if config else ()), *contradictions_in(payload.root, trainer, resolve))
+    return Reading(payload, states, state, trainer, family, config, sidecars, assumed, notes)
 
 
 def summarise(
@@ -218,6 +225,7 @@ def notes_of(reading: Reading) -> list[str]:
     if reading.payload.unverified:
         notes.append("unverified: the file carries no checksums")
     notes += [assumption_note(name, value) for name, value in reading.assumed.items()]
+    notes += reading.notes
     if reading.state is not None and reading.state.aside:
         aside = reading.state.aside
         notes.append(f"beside the model: {', '.join(shown(name) for name in aside[:5])}{' ...' * (len(aside) > 5)}")

@@ -10,7 +10,7 @@ from evalcore.archive.meaning.config import nameless_config
 from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, lacks_config_hint
 from evalcore.archive.meaning.prefixes import is_copy
 from evalcore.archive.meaning.state_dicts import State, choose_state
-from evalcore.archive.meaning.trainer import refuse_family, refuse_parts
+from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
 from evalcore.archive.summary import Reading, notes_of
 from evalcore.messages import ModelSpec
 from evalcore.models import plan_model
@@ -20,6 +20,8 @@ from evalcore.models.plan import CheckpointError, Plan
 def usable_state(reading: Reading, spec: ModelSpec) -> State:
     """The chosen state dict, of plain tensors only. Raises CheckpointError where the file has none or hides objects."""
     demand_known_family(spec)
+    if spec.state is None:
+        refuse_list(reading.payload.root)
     if spec.factory is None:
         refuse_family(reading.family, reading.trainer, (*FAMILIES, *AMBIGUOUS))
         refuse_parts(reading.payload.root, reading.trainer)
@@ -55,10 +57,9 @@ def plan_of(reading: Reading, state: State) -> Plan:
         reason, answer = AMBIGUOUS[reading.family]
         raise CheckpointError("unsupported", reason, f"say {answer} in [model] config, or by --model-config FILE")
     if reading.config is not None and reading.config.conflict is not None:
-        reason = f"the file holds two model configurations that differ: {reading.config.conflict}"
-        raise CheckpointError(
-            "unsupported", reason, "give the right n_head through [model] config or --model-config FILE"
-        )
+        reason = f"there are two model configurations that differ: {reading.config.conflict}"
+        hint = f"give the right {reading.config.decides[0]} through [model] config or --model-config FILE"
+        raise CheckpointError("unsupported", reason, hint)
     values = reading.config.values if reading.config is not None else {}
     return plan_model(reading.family, {**reading.assumed, **values}, state.tensors)
 

@@ -30,8 +30,8 @@ def whole(config: Mapping[str, Any], *names: str, low: int = 1, high: int = 1 <<
         if name not in config or (config[name] is None and default is not _MISSING):
             continue
         value = config[name]
-        if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
-            value = int(value)
+        if isinstance(value, str) and len(value) < 12 and value.strip().removesuffix(".0").isdecimal():
+            value = int(value.strip().removesuffix(".0"))
         if type(value) is float and math.isfinite(value) and value.is_integer():
             value = int(value)
         if type(value) is not int or not low <= value <= high:

@@ -1,4 +1,4 @@
-"""Finds a checkpoint's model configuration: in the payload, in a pickled module, or in a file beside it.
+"""Finds a checkpoint's model configuration in the payload: in a mapping, an object, a text, or a pickled module.
 
 Owns the search and the correction by the user's settings. Checks no value.
 """
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalcore.archive.errors import LIMITS, shown
-from evalcore.archive.meaning.fields import SIZES, architecture_in, sizes_in
+from evalcore.archive.errors import shown
+from evalcore.archive.meaning.config_fields import Resolve, fields_of, with_numbers
+from evalcore.archive.meaning.fields import SIZES, architecture_in, size_values, sizes_in
 from evalcore.archive.meaning.prefixes import is_copy
-from evalcore.archive.meaning.sidecars import Sidecar, json_object
 from evalcore.archive.pickle.plain import plain
 from evalcore.archive.pickle.values import InertObject, TensorRef
 
@@ -40,7 +40,8 @@ class FoundConfig:
     """values: plain. source: "payload:config" or "sidecar:config.json"; cls: the class it was pickled as, if any.
 
     sidecar: (name, `sha256:...` of the values) where they come from a file beside the checkpoint.
-    conflict: another configuration of the same sizes with another number of heads, which tensors do not show.
+    conflict: another configuration of this model that differs in what tensors do not show. decides: the fields that,
+    given by the user, settle it. notes: what is unusual about the configuration.
     """
 
     values: dict[str, Any]
@@ -48,6 +49,8 @@ class FoundConfig:
     cls: str | None = None
     sidecar: tuple[str, str] | None = None
     conflict: str | None = None
+    decides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,12 @@ class _Mapping:
         return len(self.sizes) < _ENOUGH, of_another, min(known, default=len(_KEYS)), len(self.path)
 
 
-def config_in(root: Any, *, alone: bool = False) -> FoundConfig | None:
+def config_in(root: Any, resolve: Resolve = lambda value: value, *, alone: bool = False) -> FoundConfig | None:
     """The model's configuration anywhere in the payload, completed from other mappings in it.
 
-    alone: a mapping that by its name is the model's configuration is not completed.
+    resolve: reads a tensor of one element. alone: a mapping that by its name is the model's is not completed.
     """
-    everything = list(_mappings(root))
+    everything = list(_mappings(root, resolve))
     candidates = [mapping for mapping in everything if _is_candidate(mapping)]
     if not candidates:
         return None
@@ -89,17 +92,8 @@ def config_in(root: Any, *, alone: bool = False) -> FoundConfig | None:
         if more:
             values |= more
             sources.append(other.shown_path)
-    return FoundConfig(values, f"payload:{', '.join(sources)}", best.cls, conflict=_conflict(best, candidates))
-
-
-def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
-    """The model's configuration in the first of the files that has one."""
-    for sidecar in sidecars:
-        config = config_in({"config": sidecar.values}, alone=True)
-        if config is not None:
-            digest = values_digest(config.values)
-            return replace(config, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, digest))
-    return None
+    conflict, decides = _conflict(best, candidates)
+    return FoundConfig(values, f"payload:{', '.join(sources)}", best.cls, conflict=conflict, decides=decides)
 
 
 def corrected(config: FoundConfig | None, settings: dict[str, Any] | None) -> FoundConfig | None:
@@ -108,7 +102,8 @@ def corrected(config: FoundConfig | None, settings: dict[str, Any] | None) -> Fo
         return config
     if config is None:
         return FoundConfig(dict(settings), "settings")
-    conflict = None if any(name in settings for name in SIZES["heads"]) else config.conflict
+    settled = any(name in settings for name in config.decides)
+    conflict = None if settled else config.conflict
     source = f"{config.source}, settings"
     return replace(config, values={**config.values, **settings}, source=source, conflict=conflict)
 
@@ -129,32 +124,7 @@ def nameless_config(root: Any) -> str | None:
     return None
 
 
-def fields_of(value: Any) -> dict[Any, Any] | None:
-    """A mapping, an object's fields, or the object that a JSON text spells; None for anything else."""
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, str) and value[:1] == "{" and len(value) <= LIMITS.text_bytes:
-        return json_object(value)
-    if not isinstance(value, InertObject):
-        return None
-    fields = value.fields()
-    for inner in ("_content", "__dict__"):  # OmegaConf, pydantic
-        if isinstance(fields.get(inner), dict):
-            fields = fields[inner]
-    if "_val" in fields:  # one of OmegaConf's nodes
-        return None
-    return {key: _unwrapped(item) for key, item in fields.items()} or None
-
-
-def _unwrapped(value: Any) -> Any:
-    """The value in one of OmegaConf's nodes, a nested mapping as a dict; any other as it is."""
-    if isinstance(value, InertObject) and value.class_name.startswith("omegaconf."):
-        fields = value.fields()
-        return fields["_val"] if "_val" in fields else fields_of(value) or value
-    return value
-
-
-def _mappings(root: Any) -> Iterator[_Mapping]:
+def _mappings(root: Any, resolve: Resolve) -> Iterator[_Mapping]:
     """Every mapping of the payload that is no state dict, the shallowest first."""
     pending: list[tuple[Any, tuple[str, ...]]] = [(root, ())]
     seen = 0
@@ -164,31 +134,26 @@ def _mappings(root: Any) -> Iterator[_Mapping]:
         if values is None or (path and _is_state(values)):
             continue
         seen += 1
+        values = with_numbers(values, resolve)
         cls = shown(value.class_name, 120) if isinstance(value, InertObject) else None
         yield _Mapping(path, values, cls, sizes_in(values))
         if len(path) < _DEPTH and len(values) <= 10_000:
             pending += [(item, (*path, key)) for key, item in values.items() if _may_hold_a_config(key, item)]
 
 
-def _conflict(best: _Mapping, candidates: list[_Mapping]) -> str | None:
-    """The number of heads in `best` and in another configuration of the same model, where they differ."""
+def _conflict(best: _Mapping, candidates: list[_Mapping]) -> tuple[str | None, tuple[str, ...]]:
+    """The number of heads in `best` and in another configuration of the same model, where they differ; its names."""
     if any(name in _OF_THE_MODEL for name in best.path) or len(best.sizes) < _ENOUGH:
-        return None
-    sizes = _size_values(best)
+        return None, ()
+    sizes = size_values(best.values)
     for other in candidates:
         if other is best or len(other.sizes) < _ENOUGH or any(map(is_copy, other.path)):
             continue
-        differing = {size for size, value in _size_values(other).items() if sizes.get(size, value) != value}
-        if differing == {"heads"}:
-            theirs = _size_values(other)["heads"]
-            return f"{sizes['heads']} heads in {best.shown_path}, {theirs} in {other.shown_path}"
-    return None
-
-
-def _size_values(mapping: _Mapping) -> dict[str, str]:
-    """Size -> its value as text, by the first of its names."""
-    values = mapping.values
-    return {size: str(next(values[n] for n in SIZES[size] if values.get(n) is not None)) for size in mapping.sizes}
+        theirs = size_values(other.values)
+        if {size for size, value in theirs.items() if sizes.get(size, value) != value} == {"heads"}:
+            where = f"{sizes['heads']} heads in {best.shown_path}, {theirs['heads']} in {other.shown_path}"
+            return where, SIZES["heads"]
+    return None, ()
 
 
 def _may_hold_a_config(key: Any, item: Any) -> bool:
@@ -197,7 +162,8 @@ def _may_hold_a_config(key: Any, item: Any) -> bool:
 
 
 def _is_state(values: dict[Any, Any]) -> bool:
-    return 2 * sum(isinstance(item, TensorRef) for item in values.values()) > len(values)
+    tensors = [item for item in values.values() if isinstance(item, TensorRef)]
+    return 2 * len(tensors) > len(values) and any(item.shape for item in tensors)
 
 
 def _is_candidate(mapping: _Mapping) -> bool:

@@ -65,6 +65,12 @@ def sizes_in(values: Mapping[Any, Any]) -> set[str]:
     return {size for size, names in SIZES.items() if any(_is_whole(values.get(name)) for name in names)}
 
 
+def size_values(values: Mapping[Any, Any]) -> dict[str, str]:
+    """Size -> its value as text, by the first of its names that has one."""
+    found = {size: [values[n] for n in SIZES[size] if values.get(n) is not None] for size in sizes_in(values)}
+    return {size: _number_text(given[0]) for size, given in found.items()}
+
+
 def architecture_in(values: Mapping[Any, Any]) -> dict[str, Any]:
     """The fields of a mapping that by their names change a forward pass, sizes left out."""
     sizes = {name for names in SIZES.values() for name in names}
@@ -117,7 +123,12 @@ def _is_neutral(name: str, value: Any) -> bool:
     return False
 
 
+def _number_text(value: Any) -> str:
+    """12 for 12, 12.0, "12" and "12.0"."""
+    return str(value).strip().removesuffix(".0")
+
+
 def _is_whole(value: Any) -> bool:
     if isinstance(value, str):
-        return value.isdecimal() and len(value) < 12
+        return _number_text(value).isdecimal() and len(value) < 12
     return type(value) is int or (type(value) is float and value.is_integer())

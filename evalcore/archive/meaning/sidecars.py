@@ -21,6 +21,8 @@ OF_THE_MODEL = (
     "config.yaml",
     "hparams.yaml",
     "params.json",
+    "model_args.json",
+    "args.json",
 )
 
 

@@ -102,6 +102,16 @@ def find_states(root: Any) -> dict[str, State]:
     return {name: states[name] for name in ordered}
 
 
+def parts_in(root: Any) -> tuple[str, int] | None:
+    """(key, number) of state dicts in a list under a model's key: parts of a pipeline. None where there are none."""
+    for key in MODEL_KEYS if isinstance(root, dict) else ():
+        parts = root.get(key)
+        several = isinstance(parts, (list, tuple)) and len(parts) > 1
+        if several and all(isinstance(part, dict) and _as_state(key, part) for part in parts):
+            return key, len(parts)
+    return None
+
+
 def choose_state(states: dict[str, State], wanted: str | None) -> State:
     """The state dict named `wanted`, else the likeliest. Raises ArchiveError `unsupported` listing the names."""
     if not states:
@@ -136,6 +146,8 @@ def _rank(name: str) -> tuple[int, int, str]:
 
 
 def _search(value: Any, name: str, depth: int, states: dict[str, State], seen: set[int]) -> None:
+    if isinstance(value, (list, tuple)) and len(value) == 1 and name in MODEL_KEYS:
+        value = value[0]  # a pipeline of one part
     if not isinstance(value, (dict, InertObject)) or id(value) in seen:
         return
     seen.add(id(value))

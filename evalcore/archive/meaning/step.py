@@ -17,6 +17,10 @@ _STEP_KEYS = (
 )  # fmt: skip
 #: hold the step in some trainers and the planned number of steps in others: used where there is no other key
 _PLANNED_KEYS = ("iter", "steps", "num_steps")
+#: name one count in a payload: two that differ contradict each other
+_ONE_COUNT = (
+    "step", "global_step", "global_steps", "iteration", "iter_num", "training_step", "train_step", "current_step",
+)  # fmt: skip
 _FIRST_FOR = {"litgpt": "step_count", "nanogpt": "iter_num", "lightning": "global_step", "megatron": "iteration"}
 _LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_val_loss", "extra.val_loss")
 _TOKEN_KEYS = (
@@ -37,6 +41,16 @@ def step_in(values: Any, trainer: str | None, resolve: Resolve, *, planned: bool
         if number is not None:
             return number, key
     return None
+
+
+def contradictions_in(values: Any, trainer: str | None, resolve: Resolve) -> list[str]:
+    """A sentence for a count of the payload that differs from the one that is taken for the step."""
+    taken = step_in(values, trainer, resolve, planned=False)
+    if taken is None or taken[1] not in _ONE_COUNT or not isinstance(values, dict):
+        return []
+    others = {key: number for key in _ONE_COUNT if (number := _whole(resolve(values.get(key)))) is not None}
+    differing = [f"{key} = {number}" for key, number in others.items() if number != taken[0]]
+    return [f"step {taken[0]} by {taken[1]}, but the file also has {', '.join(differing)}"] if differing else []
 
 
 def logged_val_loss_in(values: Any, trainer: str | None, resolve: Resolve) -> float | None:

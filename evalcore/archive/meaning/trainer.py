@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from evalcore.archive.errors import ArchiveError
+from evalcore.archive.meaning.state_dicts import parts_in
 from evalcore.archive.pickle.values import InertObject, TensorRef
 
 #: payload families that no evaluation can read as they are: what they are, and what to do
@@ -72,6 +73,16 @@ def refuse_family(family: str, trainer: str | None, families: Iterable[str]) -> 
     if name is not None:
         what, hint = REFUSALS[name]
         raise ArchiveError("unsupported", f"the file is {what}", hint)
+
+
+def refuse_list(root: Any) -> None:
+    """Raise ArchiveError where the model is a list of state dicts, one for each part of a pipeline."""
+    parts = parts_in(root)
+    if parts is not None:
+        key, number = parts
+        reason = f"{key!r} is a list of {number} state dicts, the parts of a pipeline or of several models"
+        hint = "save one state dict that holds all parts, each tensor under its name in the whole model"
+        raise ArchiveError("unsupported", reason, hint)
 
 
 def refuse_parts(root: Any, trainer: str | None) -> None:
