@@ -8,8 +8,11 @@ LOCKS := pyproject.toml $(wildcard locks/*)
 # cpu, cuda, or auto: the CPU build of torch where there is no NVIDIA device
 DEVICE ?= auto
 
+# a GPU machine often has a torch of its own: .venv where it was made, else the python at hand
+GPU_PYTHON := $(if $(wildcard $(RUN)),$(RUN),$(PYTHON))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lock test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser clean
+.PHONY: help setup demo lock test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,8 +62,12 @@ soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JO
 bench: $(STAMP) ## run every benchmark of bench/README.md
 	$(RUN) -m bench
 
+test-gpu: ## test the core on the CUDA devices of this machine, then measure it; needs torch, numpy, tiktoken only
+	$(GPU_PYTHON) -m tests.gpu
+	@if $(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(GPU_PYTHON) bench/gpu.py; fi
+
 bench-gpu: ## the core's benchmark on one CUDA device; needs torch, numpy, tiktoken only
-	$(PYTHON) bench/gpu.py
+	$(GPU_PYTHON) bench/gpu.py
 
 docs: $(STAMP) ## generate the reference and build the site in site/
 	$(RUN) -m docs.generate

@@ -1,0 +1,44 @@
+"""The checks of `make test-gpu`, run on the simulated accelerator and on the CPU: they hold, and they can fail."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from evalcore.measure import scorer
+from tests.gpu import checks, processes
+from tests.support.simulated_accelerator import simulated
+
+SMALL = {
+    "vocab_size": 97, "max_position_embeddings": 32, "n_layers": 2, "n_heads": 2, "d_model": 16, "d_ff": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_every_check_holds_on_the_simulated_accelerator(check):
+    with simulated(capacity=64 << 20):
+        subject = checks.Subject(torch.device("sim", 0), windows=12, config=SMALL)
+        assert check(subject)
+        del subject
+
+
+def test_a_device_that_computes_with_fewer_bits_is_found(monkeypatch):
+    honest = scorer.target_nats
+    with simulated():
+        subject = checks.Subject(torch.device("sim", 0), windows=3, config=SMALL)
+        monkeypatch.setattr(scorer, "target_nats", lambda hidden, *rest: honest(hidden.bfloat16().float(), *rest))
+        with pytest.raises(AssertionError, match="on the device"):
+            checks.float32_is_the_cpus_value(subject)
+        del subject
+
+
+def test_ranks_give_one_value(tmp_path):
+    arguments = processes.save_inputs(tmp_path, windows=4)
+    assert "ranks 1, 2: spread" in processes.every_number_of_ranks_gives_one_value(arguments, 2, device="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here: make test-gpu")
+def test_without_a_device_it_tells_what_it_would_do_and_succeeds():
+    done = subprocess.run([sys.executable, "-m", "tests.gpu"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("skipped: no CUDA device\n") and "two launches share no device" in done.stdout
