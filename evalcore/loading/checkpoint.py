@@ -13,10 +13,11 @@ import torch
 from evalcore.archive.container.source import Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.dcp_folder import index_folder
-from evalcore.loading.checkpoint_file import load_file
-from evalcore.loading.dcp import load_dcp
+from evalcore.loading.checkpoint_file import open_file
+from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import load_folder
 from evalcore.loading.model import LoadedModel, still_same
+from evalcore.loading.reading import load_opened
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
@@ -50,20 +51,20 @@ def load_checkpoint(
         if not isinstance(source, int) and os.path.isdir(source):
             place = os.fsdecode(source)
             if index_folder(place) is not None:
-                return load_dcp(place, spec, device, reuse, verify, expect_digest, report)
+                folder = open_dcp(place, spec, verify, expect_digest=expect_digest, report=report)
+                return load_opened(folder, spec, device, verify, reuse)
             return load_folder(place, spec, device, reuse, verify, expect_digest)
-        return load_file(
+        file = open_file(
             source,
             spec,
-            device,
             verify,
-            reuse,
             require_zip=require_zip,
             expect_digest=expect_digest,
             expect_size_bytes=expect_size_bytes,
             path=path,
             report=report,
         )
+        return load_opened(file, spec, device, verify, reuse)
     except ArchiveError as error:
         raise CheckpointError(error.kind, error.reason, error.hint) from error
     except RecursionError as error:

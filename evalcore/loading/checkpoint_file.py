@@ -1,4 +1,4 @@
-"""One checkpoint file as a model ready to evaluate: identified, understood, planned, filled."""
+"""One checkpoint file as a model ready to evaluate: identified, understood, then filled by reading.py."""
 
 from __future__ import annotations
 
@@ -9,31 +9,27 @@ from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.payload import Payload, identify
-from evalcore.archive.summary import Reading, summary_of, understand
+from evalcore.archive.summary import summary_of, understand
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.model import LoadedModel
-from evalcore.loading.reading import Report, bytes_needed, counted, load_reading, loadable_state
+from evalcore.loading.reading import Opened, Report, bytes_needed, counted, loadable_state
 from evalcore.loading.weights import records_of
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
 
-def load_file(
+def open_file(
     source: Source,
     spec: ModelSpec,
-    device: str,
-    verify: str,
-    reuse: LoadedModel | None,
+    verify: str = "model",
     *,
-    require_zip: bool,
-    expect_digest: str | None,
-    expect_size_bytes: int | None,
-    path: str | None,
-    report: Report | None,
-) -> LoadedModel:
-    """Load the model of one file. Raises CheckpointError, ArchiveError, OSError."""
+    require_zip: bool = False,
+    expect_digest: str | None = None,
+    expect_size_bytes: int | None = None,
+    path: str | None = None,
+    report: Report | None = None,
+) -> Opened:
+    """Understand one file. Raises CheckpointError, ArchiveError, OSError."""
     file = OpenFile(source)
-    loaded: LoadedModel | None = None
     try:
         _demand_version(file, expect_digest, expect_size_bytes)
         reading = understand(file, path=path, wanted=spec.state, settings=spec.config)
@@ -41,15 +37,22 @@ def load_file(
         if require_zip and reading.payload.format != "zip":
             hint = "save it in torch's zip format, or allow it with require_zip = false"
             raise CheckpointError("unsupported", "the file is in torch's format before 1.6, without checksums", hint)
-        loaded = _load(file, reading, spec, device, verify, reuse, report)
-        return loaded
+        state = loadable_state(reading, spec)
+        total = bytes_needed(state) if verify == "model" else file.size
+        content = _content_of(file, reading.payload)
+        records = records_of(file, reading.payload, counted(report, total) if report is not None else None, content)
+        return Opened(
+            reading, summary_of(file, reading), state, records, content, lambda: [file], lambda: _rewritten(file)
+        )
     except (ArchiveError, CheckpointError) as error:
-        if error.kind != "superseded" and _rewritten(file):
+        stale = error.kind != "superseded" and _rewritten(file)
+        file.close()
+        if stale:
             raise CheckpointError("superseded", "the file was rewritten while it was read") from error
         raise
-    finally:
-        if loaded is None:
-            file.close()
+    except BaseException:
+        file.close()
+        raise
 
 
 def _rewritten(file: OpenFile) -> bool:
@@ -75,26 +78,6 @@ def _demand_version(file: OpenFile, digest: str | None, size_bytes: int | None) 
 def _demand_digest(digest: str, expected: str | None) -> None:
     if expected is not None and digest != expected:
         raise CheckpointError("superseded", "the file holds another version than when it was registered")
-
-
-def _load(
-    file: OpenFile,
-    reading: Reading,
-    spec: ModelSpec,
-    device: str,
-    verify: str,
-    reuse: LoadedModel | None,
-    report: Report | None,
-) -> LoadedModel:
-    state = loadable_state(reading, spec)
-    total = bytes_needed(state) if verify == "model" else file.size
-    content = _content_of(file, reading.payload)
-    passed = counted(report, total) if report is not None else None
-    records = records_of(file, reading.payload, passed, content)
-    summary = summary_of(file, reading)
-    return load_reading(
-        reading, summary, state, records, content, spec=spec, device=device, verify=verify, reuse=reuse, files=[file]
-    )
 
 
 def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:

@@ -10,6 +10,7 @@ import resource
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,13 +23,10 @@ from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.archive.summary import summary_of, understand_dcp
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.model import LoadedModel
-from evalcore.loading.reading import Report, bytes_needed, counted, load_reading, loadable_state
+from evalcore.loading.reading import Opened, Report, bytes_needed, counted, loadable_state
 from evalcore.loading.weights import Box, Passed, ZipRecords, bytes_of, view_of
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
-
-_UNVERIFIED = "unverified: the slices carry no checksums"
 
 
 @dataclass
@@ -96,16 +94,10 @@ class DcpRecords:
         return view_of(raw, value)
 
 
-def load_dcp(
-    path: str,
-    spec: ModelSpec,
-    device: str,
-    reuse: LoadedModel | None,
-    verify: str,
-    expect_digest: str | None,
-    report: Report | None,
-) -> LoadedModel:
-    """Load the model of a DCP folder. Raises CheckpointError, ArchiveError, OSError."""
+def open_dcp(
+    path: str, spec: ModelSpec, verify: str = "model", *, expect_digest: str | None = None, report: Report | None = None
+) -> Opened:
+    """Understand a DCP folder. Raises CheckpointError, ArchiveError, OSError."""
     folder = DcpFolder(path)
     try:
         if expect_digest is not None and folder.payload.digest != expect_digest:
@@ -117,21 +109,15 @@ def load_dcp(
         content = _content_of(state)
         records = DcpRecords(folder, counted(report, total) if report is not None else None, content)
         summary = replace(summary_of(folder.metadata, reading), size_bytes=folder.size_bytes)
-        loaded = load_reading(
-            reading, summary, state, records, content, spec=spec, device=device, verify=verify, reuse=reuse, files=[]
-        )
-        loaded.files[:] = folder.files
-        if records.unverified:
-            loaded.notes.append(_UNVERIFIED)
-        return loaded
-    except (ArchiveError, CheckpointError) as error:
-        folder.close()
-        if error.kind != "superseded" and folder.rewritten():
-            raise CheckpointError("superseded", "the folder was rewritten while it was read") from error
-        raise
+        notes = partial(_late_notes, records)
+        return Opened(reading, summary, state, records, content, lambda: folder.files, folder.rewritten, notes)
     except BaseException:
         folder.close()
         raise
+
+
+def _late_notes(records: DcpRecords) -> list[str]:
+    return ["unverified: the slices carry no checksums"] if records.unverified else []
 
 
 def _content_of(state: State) -> ContentDigest:

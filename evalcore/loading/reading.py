@@ -1,4 +1,4 @@
-"""From a payload understood and its records to a model ready to evaluate, for files and DCP folders alike.
+"""An opened checkpoint (payload understood, records at hand) and the model made of it, for files and DCP folders alike.
 
 Owns the choice between a family and a factory. Opens no file.
 """
@@ -7,23 +7,52 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import nn
 
 from evalcore.archive.container.source import OpenFile
+from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.summary import Reading, Summary
 from evalcore.loading.build import build_and_fill, demand_size
-from evalcore.loading.content import ContentDigest
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import load_notes, plan_of, usable_state
 from evalcore.loading.weights import Records, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import factory
-from evalcore.models.plan import Plan
+from evalcore.models.plan import CheckpointError, Plan
 
 Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
+
+
+class Content(Protocol):
+    """The digest of what was read so far."""
+
+    def value(self) -> str:
+        """`sha256:...`."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint of which nothing but its description was read. state: the tensors that its model needs.
+
+    late_notes: what only the reading of the records shows.
+    """
+
+    reading: Reading
+    summary: Summary
+    state: State
+    records: Records
+    content: Content
+    open_files: Callable[[], list[OpenFile]]
+    rewritten: Callable[[], bool]
+    late_notes: Callable[[], list[str]] = list
+
+    def close(self) -> None:
+        for file in self.open_files():
+            file.close()
 
 
 def loadable_state(reading: Reading, spec: ModelSpec) -> State:
@@ -39,20 +68,26 @@ def bytes_needed(state: State) -> int:
     return sum({ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}.values())
 
 
-def load_reading(
-    reading: Reading,
-    summary: Summary,
-    state: State,
-    records: Records,
-    content: ContentDigest,
-    *,
-    spec: ModelSpec,
-    device: str,
-    verify: str,
-    reuse: LoadedModel | None,
-    files: list[OpenFile],
-) -> LoadedModel:
-    """Build the model and fill it from the records. Raises CheckpointError, ArchiveError."""
+def load_opened(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None) -> LoadedModel:
+    """The model, filled from the records; the checkpoint is closed where that fails.
+
+    Raises CheckpointError, ArchiveError; `superseded` where the checkpoint was rewritten meanwhile.
+    """
+    loaded: LoadedModel | None = None
+    try:
+        loaded = _load(opened, spec, device, verify, reuse)
+        return loaded
+    except (ArchiveError, CheckpointError) as error:
+        if error.kind != "superseded" and opened.rewritten():
+            raise CheckpointError("superseded", "the checkpoint was rewritten while it was read") from error
+        raise
+    finally:
+        if loaded is None:
+            opened.close()
+
+
+def _load(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None) -> LoadedModel:
+    reading, summary, state, records = opened.reading, opened.summary, opened.state, opened.records
     config = reading.config.values if reading.config else None
     notes = load_notes(reading, state, spec)
     size_bytes = summary.size_bytes
@@ -72,11 +107,13 @@ def load_reading(
     if verify == "all":
         read_bytes += records.check(lambda key: key not in storages)
     model.eval().requires_grad_(False)
+    notes += opened.late_notes()
     return LoadedModel(
         model=model, family=family, config=config, context_length=context_length, vocab_size=vocab_size,
         parameters=state.parameters, step=summary.step, step_source=summary.step_source,
         logged_val_loss=summary.logged_val_loss, tokens_seen=summary.tokens_seen, notes=notes, digest=summary.digest,
-        content_digest=content.value(), read_bytes=read_bytes, size_bytes=size_bytes, plan=plan, files=files,
+        content_digest=opened.content.value(), read_bytes=read_bytes, size_bytes=size_bytes, plan=plan,
+        files=opened.open_files(),
         records=records, storages=storages,
     )  # fmt: skip
 
