@@ -6,7 +6,8 @@ Owns the choice between file and folder, and the kinds of its errors.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -16,8 +17,9 @@ from evalcore.archive.meaning.dcp_folder import index_folder
 from evalcore.loading.checkpoint_file import open_file
 from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import load_folder
+from evalcore.loading.mean import Member, mean_of
 from evalcore.loading.model import LoadedModel, still_same
-from evalcore.loading.reading import load_opened
+from evalcore.loading.reading import Opened, Report, load_opened
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
@@ -47,14 +49,10 @@ def load_checkpoint(
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
-    try:
-        if not isinstance(source, int) and os.path.isdir(source):
-            place = os.fsdecode(source)
-            if index_folder(place) is not None:
-                folder = open_dcp(place, spec, verify, expect_digest=expect_digest, report=report)
-                return load_opened(folder, spec, device, verify, reuse)
-            return load_folder(place, spec, device, reuse, verify, expect_digest)
-        file = open_file(
+    with _as_checkpoint_errors():
+        if is_hugging_face(source):
+            return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)  # type: ignore[arg-type]
+        opened = open_checkpoint(
             source,
             spec,
             verify,
@@ -64,7 +62,65 @@ def load_checkpoint(
             path=path,
             report=report,
         )
-        return load_opened(file, spec, device, verify, reuse)
+        return load_opened(opened, spec, device, verify, reuse)
+
+
+@torch.inference_mode(False)
+def load_mean(
+    members: Sequence[tuple[str, Opened, float]], spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None
+) -> LoadedModel:
+    """Load the weighted mean of opened checkpoints, the newest first: (name, opened, weight).
+
+    The members are closed where that fails. Raises CheckpointError.
+    """
+    try:
+        with _as_checkpoint_errors():
+            return load_opened(mean_of([Member(*member) for member in members], spec), spec, device, verify, reuse)
+    except BaseException:
+        for _, opened, _ in members:
+            opened.close()
+        raise
+
+
+def is_hugging_face(source: Source) -> bool:
+    """Whether the source is a folder that is no DCP folder."""
+    return not isinstance(source, int) and os.path.isdir(source) and index_folder(os.fsdecode(source)) is None
+
+
+def open_checkpoint(
+    source: Source,
+    spec: ModelSpec,
+    verify: str = "model",
+    *,
+    require_zip: bool = False,
+    expect_digest: str | None = None,
+    expect_size_bytes: int | None = None,
+    path: str | None = None,
+    report: Report | None = None,
+) -> Opened:
+    """Understand a checkpoint file or DCP folder. Raises CheckpointError, OSError."""
+    with _as_checkpoint_errors():
+        if is_hugging_face(source):
+            hint = "average the files of torch.save, or DCP folders"
+            raise CheckpointError("unsupported", "the mean of Hugging Face folders is not computed", hint)
+        if not isinstance(source, int) and os.path.isdir(source):
+            return open_dcp(os.fsdecode(source), spec, verify, expect_digest=expect_digest, report=report)
+        return open_file(
+            source,
+            spec,
+            verify,
+            require_zip=require_zip,
+            expect_digest=expect_digest,
+            expect_size_bytes=expect_size_bytes,
+            path=path,
+            report=report,
+        )
+
+
+@contextmanager
+def _as_checkpoint_errors() -> Iterator[None]:
+    try:
+        yield
     except ArchiveError as error:
         raise CheckpointError(error.kind, error.reason, error.hint) from error
     except RecursionError as error:

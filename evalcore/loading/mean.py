@@ -58,8 +58,11 @@ class MeanRecords:
 
     def check(self, wanted: Callable[[str], bool]) -> int:
         """The records of the members that are no part of the mean."""
-        used = [{refs[i].storage.key for refs in self.refs.values()} for i in range(len(self.members))]
-        return sum(m.opened.records.check(lambda key, u=u: key not in u) for m, u in zip(self.members, used, strict=True))
+        total = 0
+        for i, member in enumerate(self.members):
+            used = {refs[i].storage.key for refs in self.refs.values()}
+            total += member.opened.records.check(lambda key, used=used: key not in used)  # type: ignore[misc]
+        return total
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,16 @@ class MeanContent:
         return "sha256:" + hashlib.sha256(b"ckptwatch mean 1\n" + json.dumps(parts).encode()).hexdigest()
 
 
-def mean_of(members: Sequence[Member], spec: ModelSpec) -> Opened:
+def mean_of(members: Sequence[Member], spec: ModelSpec, *, built: bool = True) -> Opened:
     """The mean, described by its newest member, which comes first. The weights add up to 1.
 
+    built: a model of a known family will be made of it, so the members' plans are compared, too.
     Raises CheckpointError `shape` where keys, shapes, dtypes or configurations differ, naming the member.
     """
     newest = members[0].opened
-    plan = plan_of(newest.reading, newest.state) if spec.factory is None else None
+    plan = plan_of(newest.reading, newest.state) if built and spec.factory is None else None
     for member in members[1:]:
-        _demand_alike(members[0], member, plan, spec)
+        _demand_alike(members[0], member, plan)
     refs, tensors = _refs(tuple(members))
     state = replace(newest.state, tensors=tensors)
     return Opened(
@@ -97,7 +101,7 @@ def mean_of(members: Sequence[Member], spec: ModelSpec) -> Opened:
 
 
 def _refs(members: tuple[Member, ...]) -> tuple[dict[str, tuple[TensorRef, ...]], dict[str, TensorRef]]:
-    """(name -> the tensor in each member, name -> the tensor of the mean). Names that share a tensor go on sharing it."""
+    """(name -> the tensor in each member, name -> the tensor of the mean). Names that share a tensor still share it."""
     refs: dict[str, tuple[TensorRef, ...]] = {}
     tensors: dict[str, TensorRef] = {}
     first_name: dict[tuple[TensorRef, ...], str] = {}
@@ -128,7 +132,7 @@ def _tensor(member: Member, ref: TensorRef) -> Tensor:
     return view_of(raw, ref)
 
 
-def _demand_alike(newest: Member, member: Member, plan: Plan | None, spec: ModelSpec) -> None:
+def _demand_alike(newest: Member, member: Member, plan: Plan | None) -> None:
     """Equal family, names, shapes, dtypes and configuration. Raises CheckpointError naming the member."""
     left, right = newest.opened, member.opened
     names = f"{newest.name} and {member.name}"
@@ -146,7 +150,7 @@ def _demand_alike(newest: Member, member: Member, plan: Plan | None, spec: Model
             raise CheckpointError("shape", f"{names} differ in {shown(name)}: {sizes}", _ALIKE)
     if differing := _differing(left, right):
         raise CheckpointError("shape", f"{names} differ in their configuration: {', '.join(differing[:5])}", _ALIKE)
-    if plan is not None and spec.factory is None:
+    if plan is not None:
         other = plan_of(right.reading, right.state)
         if getattr(plan.build, "args", None) != getattr(other.build, "args", None) or plan.weights != other.weights:
             raise CheckpointError("shape", f"{names} are built as different models", _ALIKE)
@@ -177,6 +181,5 @@ def _files(members: tuple[Member, ...]) -> list[OpenFile]:
 
 def _late_notes(members: tuple[Member, ...]) -> list[str]:
     names = ", ".join(f"{shown(m.name)} x {m.weight:.4g}" for m in members[:8])
-    return [f"mean of {len(members)} checkpoints: {names}{' ...' * (len(members) > 8)}"] + [
-        note for member in members for note in member.opened.late_notes()
-    ][:1]
+    notes = [note for member in members for note in member.opened.late_notes()]
+    return [f"mean of {len(members)} checkpoints: {names}{' ...' * (len(members) > 8)}", *notes[:1]]

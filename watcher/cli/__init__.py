@@ -36,6 +36,7 @@ VERBS = {
     "db": "db",
     "export": "export",
     "prune": "prune",
+    "average": "average",
     "serve": "serve",
     "service": "service",
     "demo": "demo",
