@@ -17,6 +17,7 @@ SUMMARIES = {
     "db": "The results database: path, check, migrate, backup, copy.",
     "export": "Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, ...",
     "prune": "Delete checkpoints not covered by --keep.",
+    "average": "Write the mean of checkpoints as one checkpoint.",
     "serve": "Serve the dashboard: live curves, checkpoints, queue, failures. Read-only.",
     "service": "Print or install a systemd unit for the daemon.",
     "demo": "Train a small GPT and evaluate its checkpoints meanwhile: about 90 seconds, no data or GPU needed.",
