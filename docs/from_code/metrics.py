@@ -53,7 +53,9 @@ def families() -> list[Family]:
         run = {"name": "gpt", "last_scan_age_s": 1.0, "overflows": 0}
         state.health.write_text(json.dumps({"state": "ok", "reasons": [], "at": iso(SAVED_S), "pid": 1, "runs": [run]}))
         store = database.store
-        source = Source(Pages(store), Panels(store), state, lambda path: "", KeptWindows(store))
+        source = Source(
+            Pages(store), Panels(store), lambda key, wanted: ([], 0), state, lambda path: "", KeptWindows(store)
+        )
         try:
             return metrics.families(source, SAVED_S + 60)
         finally:

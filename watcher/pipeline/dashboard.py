@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from watcher.errors import EnvironmentProblem
 from watcher.launch.logs import log_tail
@@ -16,6 +17,7 @@ from watcher.settings.schema import WebSettings
 from watcher.state.folder import StateFolder
 from watcher.store.migrate import open_for_reading
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 
@@ -37,7 +39,9 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
         ) from None
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)
-    source = Source(Pages(store), Panels(store), state, lambda path: log_tail(path, LOG_TAIL), KeptWindows(store))
+    tables = partial(rows_of, store)
+    read_log = partial(log_tail, limit=LOG_TAIL)
+    source = Source(Pages(store), Panels(store), tables, state, read_log, KeptWindows(store))
     hosts = (settings.host, *settings.allowed_hosts)
     app = create_app(source, hosts, on_error=lambda path, error: _log_page_error(log, path, error))
     return Server(app, settings.host, settings.port)

@@ -41,9 +41,13 @@ METRICS = {
     for metric in (
         Metric("loss", "loss (nats per token)", "loss", "loss_stderr"),
         Metric("ppl", "perplexity", "ppl", "loss_stderr"),
-        Metric("bits_per_byte", "bits per byte", "bits_per_byte", None),
+        Metric("bits_per_byte", "bits per byte", "bits_per_byte", "bits_per_byte_stderr"),
         Metric("accuracy", "accuracy", "accuracy", "accuracy_stderr", True, True),
-        Metric("accuracy_norm", "accuracy, length-normalised", "accuracy_norm", None, True, True),
+        Metric("accuracy_norm", "accuracy, length-normalised", "accuracy_norm", "accuracy_norm_stderr", True, True),
+        Metric(
+            "accuracy_centered", "accuracy above guessing", "accuracy_centered", "accuracy_centered_stderr", True, True
+        ),
+        Metric("ppl_item", "perplexity per item", "ppl_item", None, False, True),
         Metric("logged", "loss logged by the trainer", "logged_val_loss", None),
     )
 }

@@ -25,6 +25,7 @@ class PanelReadings(Protocol):
     """The queries of watcher.store.read.panels."""
 
     def cells(self) -> list[Row]: ...
+    def means(self) -> list[Row]: ...
     def runs(self) -> list[Row]: ...
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]: ...
     def checkpoint_of(self, result_id: int) -> int | None: ...
@@ -68,11 +69,10 @@ class CurveCache:
         known = self._curves.get(key) if span is None else None
         if known is not None and time.monotonic() - known[0] < KEPT_S:
             return known[1]
-        steps = (None, None)
         if metric.key == "logged":
             columns = self._panels.logged(cell["run"])
         else:
-            columns = self._panels.points(cell, columns_for(metric), steps)
+            columns = self._panels.points(cell, columns_for(metric))
         made = series_json(columns, metric, x, points_max, span)
         if span is None:
             if len(self._curves) >= KEPT_MAX:

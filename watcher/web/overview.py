@@ -52,7 +52,8 @@ def curves(source: Source, query: Query) -> str:
     metric = METRICS.get(query.get("metric", "loss"), METRICS["loss"])
     x = query.get("x") if query.get("x") in X_AXES else "step"
     assert x is not None
-    cells = [cell for cell in source.panels.cells() if cell["eval_set"] == query.get("set")]
+    every = [*source.panels.cells(), *source.panels.means()]
+    cells = [cell for cell in every if cell["eval_set"] == query.get("set")]
     if metric.key == "logged":
         cells = [{**run, "eval_set": "", "digest": ""} for run in _runs_as_cells(source)]
     span = _span(query)
@@ -60,7 +61,7 @@ def curves(source: Source, query: Query) -> str:
     parts = []
     for cell in cells:
         best = source.curves.known_best(cell)[1] if metric.key != "logged" else None
-        head = {"run": cell["run_id"], "best": best.row["id"] if best else None}
+        head = {"run": cell["run_id"], "best": best.row["id"] if best else None, "weights": cell.get("weights")}
         parts.append(f"{json.dumps(head)[:-1]}, {source.curves.series(cell, metric, x, points, span)[1:]}")
     about = {"metric": metric.key, "set": query.get("set"), "x": x, "higher_is_better": metric.higher_is_better}
     return f'{json.dumps(about)[:-1]}, "series": [{",".join(parts)}]}}'

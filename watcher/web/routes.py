@@ -24,19 +24,21 @@ from watcher.web import metrics, overview, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
 from watcher.web.source import Source
+from watcher.web.tables import HEADS, csv_text, export
 
 #: name -> (path, title, content); each has a template of its name and twins at ?format=json and /api<path>
 PAGES: dict[str, tuple[str, str, Callable]] = {
     "overview": ("/", "Overview", overview.overview),
     "runs": ("/runs", "Runs", views.runs),
     "checkpoints": ("/checkpoints", "Checkpoints", views.checkpoints),
+    "results": ("/results", "Results", views.all_results),
     "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", views.checkpoint),
     "queue": ("/queue", "Queue", views.queue),
     "job": ("/jobs/{id:int}", "Job", views.job),
     "data": ("/data", "Data sets", views.data),
     "system": ("/system", "System", views.system),
 }
-MENU = ("overview", "runs", "checkpoints", "queue", "data", "system")
+MENU = ("overview", "runs", "checkpoints", "results", "queue", "data", "system")
 _MENU_OF = {"checkpoint": "checkpoints", "job": "queue"}  # where a page that is not in the menu belongs
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
@@ -52,7 +54,7 @@ def create_app(
     on_error: called with the path of a page that failed unexpectedly, and the exception.
     """
     site = _Site(source, Live(source.pulse, poll_s), on_error)
-    routes = [Route("/static/{name}", site.static)]
+    routes = [Route("/static/{name}", site.static), Route("/api/results", site.json(views.results))]
     for name, (path, _, _) in PAGES.items():
         routes.append(Route(path, site.page(name)))
         routes.append(Route("/api/overview" if name == "overview" else f"/api{path}", site.twin(name)))
@@ -60,7 +62,6 @@ def create_app(
         Route("/api/curves", site.text(overview.curves)),
         Route("/api/bests", site.json(overview.bests)),
         Route("/results/{id:int}", site.result),
-        Route("/api/results", site.json(views.results)),
         Route("/events", site.events),
         Route("/metrics", site.metrics),
         Route("/healthz", site.healthz),
@@ -109,7 +110,10 @@ class _Site:
 
     def page(self, name: str) -> Callable:
         async def show(request: Request) -> Response:
-            if request.query_params.get("format") == "json":
+            form, key = request.query_params.get("format"), request.query_params.get("table", "")
+            if form in ("csv", "json") and key in HEADS:
+                return await self._export(key, form, request)
+            if form == "json":
                 return await self._twin(name, request)
             content = await self._content(name, request)
             return HTMLResponse(await in_thread(self._render, name, content, request), headers=_FRESH)
@@ -193,6 +197,16 @@ class _Site:
             return await in_thread(build, self.source, request.query_params, *ids)
         except views.NoSuchThing as error:
             raise HTTPException(404, str(error)) from None
+
+    async def _export(self, key: str, form: str, request: Request) -> Response:
+        """One table as it is sorted and filtered: all its rows, not only the page that is shown."""
+        query = request.query_params
+        equal = {"run_id": views.whole(query, "run"), "eval_set": query.get("set") or None}
+        rows = await in_thread(lambda: export(self.source, key, query, **equal))
+        if form == "json":
+            return _json({key: rows})
+        headers = {**_FRESH, "content-disposition": f'attachment; filename="ckptwatch-{key}.csv"'}
+        return Response(await in_thread(csv_text, rows), media_type="text/csv", headers=headers)
 
     async def _twin(self, name: str, request: Request) -> Response:
         return _json(await self._content(name, request))

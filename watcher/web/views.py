@@ -17,9 +17,8 @@ from watcher.report.running import progress_of_job
 from watcher.store.read.dashboard import COMPARED_COLUMNS
 from watcher.web import reproduce
 from watcher.web.source import Row, Source
+from watcher.web.tables import table_of
 
-PER_PAGE = 50
-QUEUE_SHOWN = 100
 COMPARED_SHOWN = 100
 Query = Mapping[str, str]
 
@@ -50,16 +49,21 @@ def runs(source: Source, query: Query) -> Row:
 
 
 def checkpoints(source: Source, query: Query) -> Row:
-    run, page = whole(query, "run"), max(1, whole(query, "page") or 1)
-    total = source.pages.count_checkpoints(run)
-    return {
-        "run": run,
-        "runs": [{"id": row["id"], "name": row["name"]} for row in source.pages.runs()],
-        "page": page,
-        "last_page": max(1, -(-total // PER_PAGE)),
-        "total": total,
-        "checkpoints": source.pages.checkpoints(run, PER_PAGE, (page - 1) * PER_PAGE),
-    }
+    """`run`: only this run's (id)."""
+    run = whole(query, "run")
+    table = table_of(source, "checkpoints", query, "Checkpoints", run_id=run)
+    cells = source.pages.cells_of([row["id"] for row in table["rows"]])
+    for row in table["rows"]:
+        row["cells"] = cells[row["id"]]
+    return {"run": run, "runs": source.pages.run_names(), "tables": {"checkpoints": table}}
+
+
+def all_results(source: Source, query: Query) -> Row:
+    """`run`: only this run's (id); `set`: only this set's."""
+    run, name = whole(query, "run"), query.get("set") or None
+    table = table_of(source, "results", query, "Results", run_id=run, eval_set=name)
+    sets = sorted({row["name"] for row in source.pages.set_names()})
+    return {"run": run, "runs": source.pages.run_names(), "set": name, "sets": sets, "tables": {"results": table}}
 
 
 def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
@@ -81,14 +85,16 @@ def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
 
 
 def queue(source: Source, query: Query) -> Row:
-    pages = source.pages
+    """`run`: only this run's (id)."""
+    run = whole(query, "run")
+    titles = {"queued": "Queued", "failed": "Failed", "files": "Files that could not be registered"}
     return {
-        "counts": pages.counts(),
-        "running": _running(source),
-        "queued": pages.queued(QUEUE_SHOWN),
-        "failed": pages.ended_badly(QUEUE_SHOWN),
-        "files": pages.irregular_files(QUEUE_SHOWN),
-        "ignored": [{"run": run["name"], "ignored": _object(run["ignored"])} for run in pages.runs()],
+        "run": run,
+        "runs": source.pages.run_names(),
+        "counts": source.pages.counts(),
+        "running": [row for row in _running(source) if run is None or row["run_id"] == run],
+        "tables": {key: table_of(source, key, query, title, run_id=run) for key, title in titles.items()},
+        "ignored": [{"run": run["name"], "ignored": _object(run["ignored"])} for run in source.pages.run_names()],
     }
 
 
@@ -103,27 +109,27 @@ def job(source: Source, query: Query, job_id: int) -> Row:
 
 
 def data(source: Source, query: Query) -> Row:
-    sets = source.pages.eval_sets()
-    for row in sets:
+    table = table_of(source, "sets", query, "Data sets", run_id=whole(query, "run"))
+    for row in table["rows"]:
         row["spec"] = _object(row["spec"])
-    return {"sets": sets}
+    return {"tables": {"sets": table}}
 
 
 def system(source: Source, query: Query) -> Row:
-    pages = source.pages
     disk = shutil.disk_usage(source.state.root) if source.state.root.exists() else None
-    launches = pages.launches(20)
-    for row in launches:
+    titles = {"sinks": "Sinks", "launches": "Launches", "events": "Events"}
+    tables = {key: table_of(source, key, query, title) for key, title in titles.items()}
+    for row in tables["launches"]["rows"]:
         row["lasted_s"] = seconds(row["finished_at"]) - seconds(row["started_at"]) if row["finished_at"] else None
+    for row in tables["events"]["rows"]:
+        row["detail"] = _object(row["detail"])
     return {
         "versions": {"python": platform.python_version(), "platform": sys.platform, **_versions()},
-        "database": pages.facts(),
+        "database": source.pages.facts(),
         "state_folder": str(source.state.root),
         "disk": disk._asdict() if disk else None,
         "daemon": source.status_file(),
-        "sinks": pages.exports(),
-        "launches": launches,
-        "events": [{**event, "detail": _object(event["detail"])} for event in pages.events(30)],
+        "tables": tables,
     }
 
 

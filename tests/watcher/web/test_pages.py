@@ -47,8 +47,9 @@ def test_every_page_is_shown_and_has_a_json_twin_with_the_same_facts(url, name):
     assert status == 200 and "text/html" in headers["content-type"]
     twin = json.loads(get(f"{url}{path}?format=json")[2])
     assert isinstance(twin, dict) and twin
-    again = json.loads(get(f"{url}/api{path if path != '/' else '/overview'}")[2])
-    assert again.keys() == twin.keys()
+    if name != "results":  # /api/results is for clients that ask again from the last id they have
+        again = json.loads(get(f"{url}/api{path if path != '/' else '/overview'}")[2])
+        assert again.keys() == twin.keys()
     assert "format=json" in page
 
 
@@ -76,7 +77,7 @@ def test_a_checkpoint_page_tells_the_command_that_measures_it_again(url):
 
 
 def test_a_failed_jobs_page_shows_the_end_of_its_log(url):
-    failed = json.loads(get(url + "/api/queue")[2])["failed"][0]
+    failed = json.loads(get(url + "/api/queue")[2])["tables"]["failed"]["rows"][0]
     page = get(f"{url}/jobs/{failed['job']}")[2]
     assert "record data/17 has CRC 0x9d1f" in page
     assert "token" not in json.loads(get(f"{url}/api/jobs/{failed['job']}")[2])["tries"][0]
@@ -209,15 +210,15 @@ def test_the_error_of_a_page_is_in_the_log_with_its_traceback_and_the_page_says_
     def broken(*_: object) -> None:
         raise KeyError("no such column")
 
-    monkeypatch.setattr(Pages, "eval_sets", broken)
+    monkeypatch.setattr(Pages, "run_names", broken)
     stream = io.StringIO()
     with dashboard(small, Log(stream=stream)) as address:
-        status, _, page = get(address + "/data")
-        assert status == 500 and "KeyError in /data" in page and "log of" in page
-        assert "KeyError" in json.loads(get(address + "/api/data")[2])["error"]
-        assert get(address + "/queue")[0] == 200
+        status, _, page = get(address + "/queue")
+        assert status == 500 and "KeyError in /queue" in page and "log of" in page
+        assert "KeyError" in json.loads(get(address + "/api/queue")[2])["error"]
+        assert get(address + "/data")[0] == 200
     words = stream.getvalue()
-    assert "page /data failed: KeyError: 'no such column'" in words
+    assert "page /queue failed: KeyError: 'no such column'" in words
     assert "Traceback (most recent call last)" in words and "in broken" in words
 
 

@@ -80,19 +80,11 @@ class Pages:
                FROM runs u ORDER BY u.id"""
         )
 
-    def eval_sets(self) -> list[Row]:
-        return self._all(
-            """SELECT e.*, u.id AS run_id,
-                      (SELECT count(*) FROM results r
-                       WHERE r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest) AS results,
-                      (SELECT max(r.tokens) FROM results r
-                       WHERE r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest) AS tokens,
-                      (SELECT max(r.bytes) FROM results r
-                       WHERE r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest) AS bytes,
-                      (SELECT avg(r.tokens_per_second) FROM results r
-                       WHERE r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest) AS tokens_per_second
-               FROM eval_sets e LEFT JOIN runs u ON u.name = e.run ORDER BY e.run, e.current DESC, e.name, e.id"""
-        )
+    def run_names(self) -> list[Row]:
+        return self._all("SELECT id, name, ignored FROM runs ORDER BY id")
+
+    def set_names(self) -> list[Row]:
+        return self._all("SELECT DISTINCT name FROM eval_sets ORDER BY name")
 
     def curves(
         self, runs: Sequence[int] = (), eval_set: str | None = None, wanted: Sequence[str] = CHART_COLUMNS
@@ -167,36 +159,25 @@ class Pages:
     def oldest_waiting_at(self) -> str | None:
         return queue.oldest_waiting_at(self.store)
 
-    def checkpoints(self, run: int | None, limit: int, offset: int) -> list[Row]:
-        """Newest first, each with how many of its jobs are in which state and its standing losses by set."""
-        where = "WHERE u.id = :run" if run is not None else ""
-        rows = self._all(
-            f"""SELECT c.id, c.run, u.id AS run_id, c.path, c.digest, c.step, c.step_source, c.format, c.family,
-                       c.parameters, c.size_bytes, c.saved_at, c.superseded, c.note
-                FROM checkpoints c LEFT JOIN runs u ON u.name = c.run {where}
-                ORDER BY c.saved_at DESC, c.id DESC LIMIT :limit OFFSET :offset""",
-            run=run,
-            limit=limit,
-            offset=offset,
+    def cells_of(self, checkpoint_ids: Sequence[int]) -> dict[int, list[Row]]:
+        """Of each checkpoint its jobs by set, each with its standing loss."""
+        cells: dict[int, list[Row]] = {number: [] for number in checkpoint_ids}
+        if not cells:
+            return cells
+        ids = ",".join(str(int(number)) for number in cells)
+        losses = self._all(
+            f"""SELECT c.id AS checkpoint_id, r.eval_set, r.loss, r.accuracy, r.finite FROM results r
+                JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint AND c.digest = r.checkpoint_digest
+                JOIN eval_sets e ON e.run = r.run AND e.name = r.eval_set AND e.digest = r.eval_digest
+                 AND e.current = 1 WHERE c.id IN ({ids})"""
         )
-        if rows:
-            ids = ",".join(str(row["id"]) for row in rows)
-            cells = self._all(f"{_JOB} WHERE j.checkpoint_id IN ({ids}) ORDER BY e.id")
-            losses = self._all(
-                f"""SELECT c.id AS checkpoint_id, r.eval_set, r.loss, r.finite FROM results r
-                    JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint AND c.digest = r.checkpoint_digest
-                    JOIN eval_sets e ON e.run = r.run AND e.name = r.eval_set AND e.digest = r.eval_digest
-                     AND e.current = 1 WHERE c.id IN ({ids})"""
-            )
-            known = {(cell["checkpoint_id"], cell["eval_set"]): cell for cell in losses}
-            for row in rows:
-                mine = [cell for cell in cells if cell["checkpoint_id"] == row["id"]]
-                row["cells"] = [{**cell, **known.get((row["id"], cell["eval_set"]), {})} for cell in mine]
-        return rows
-
-    def count_checkpoints(self, run: int | None) -> int:
-        where = "JOIN runs u ON u.name = c.run WHERE u.id = :run" if run is not None else ""
-        return self._one(f"SELECT count(*) AS n FROM checkpoints c {where}", run=run)["n"]
+        known = {(row["checkpoint_id"], row["eval_set"]): row for row in losses}
+        for job in self._all(f"{_JOB} WHERE j.checkpoint_id IN ({ids}) ORDER BY e.id"):
+            key = (job["checkpoint_id"], job["eval_set"])
+            cells[job["checkpoint_id"]].append({**job, **known.pop(key, {})})
+        for (number, name), row in sorted(known.items()):  # a result whose job is gone
+            cells[number].append({"state": "succeeded", "kind": None, "job": None, "eval_set": name, **row})
+        return cells
 
     def checkpoint(self, checkpoint_id: int) -> Row | None:
         rows = self._all(
@@ -218,25 +199,13 @@ class Pages:
 
     def running(self) -> list[Row]:
         return self._all(
-            f"""SELECT q.*, l.folder, l.device, l.world_size, attempts.id AS attempt, attempts.started_at
+            f"""SELECT q.*, u.id AS run_id, l.folder, l.device, l.world_size, attempts.id AS attempt,
+                       attempts.started_at
                 FROM ({_JOB}) AS q
-                LEFT JOIN launches l ON l.id = q.launch
+                LEFT JOIN runs u ON u.name = q.run LEFT JOIN launches l ON l.id = q.launch
                 LEFT JOIN attempts ON attempts.job_id = q.job AND {OPEN_ATTEMPT}
                 WHERE q.state = 'running' ORDER BY q.claimed_at, q.job"""
         )
-
-    def queued(self, limit: int) -> list[Row]:
-        return self._all(
-            f"{_JOB} WHERE j.state = 'queued' ORDER BY j.priority DESC, j.order_key DESC, j.id DESC LIMIT :limit",
-            limit=limit,
-        )
-
-    def ended_badly(self, limit: int) -> list[Row]:
-        """Failed jobs, newest first; each links to its log."""
-        return self._all(f"{_JOB} WHERE j.state = 'failed' ORDER BY j.finished_at DESC LIMIT :limit", limit=limit)
-
-    def irregular_files(self, limit: int) -> list[Row]:
-        return self._all("SELECT * FROM candidates ORDER BY final DESC, at DESC LIMIT :limit", limit=limit)
 
     def job(self, job_id: int) -> Row | None:
         rows = self._all(f"{_JOB} WHERE j.id = :id", id=job_id)
@@ -248,12 +217,6 @@ class Pages:
             id=job_id,
         )
         return rows[0]
-
-    def launches(self, limit: int) -> list[Row]:
-        return self._all("SELECT * FROM launches ORDER BY started_at DESC LIMIT :limit", limit=limit)
-
-    def events(self, limit: int) -> list[Row]:
-        return self._all("SELECT * FROM events ORDER BY id DESC LIMIT :limit", limit=limit)
 
     def exports(self) -> list[Row]:
         """What every sink has still to get, has got and was given up."""

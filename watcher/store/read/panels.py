@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from watcher.store.engine import Store
 from watcher.store.read.typed import lenient, lenient_column
+from watcher.store.views import SCORES
 
 Row = dict[str, Any]
 IN_ONE_QUERY = 500  # ids: SQLite before 3.32 takes 999 variables at most
@@ -21,9 +22,15 @@ _STANDING = "r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest 
 _CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0"
 _SHOWN = (
     *("id", "run", "checkpoint", "step", "eval_set", "loss", "loss_stderr", "ppl", "bits_per_byte", "finite"),
-    *("accuracy", "accuracy_norm", "accuracy_stderr", "logged_val_loss", "tokens_seen", "task", "weights"),
-    *("tokens_per_second", "saved_at", "evaluated_at"),
+    *("accuracy", "accuracy_norm", "accuracy_centered", "ppl_item", "accuracy_stderr", "logged_val_loss"),
+    *("tokens_seen", "task", "weights", "tokens_per_second", "saved_at", "evaluated_at"),
 )
+#: Columns that are not in `results` itself, as the view `scores` has them.
+_BEHIND = {name: SCORES[name][0].replace("v.accuracy", "r.accuracy").replace("v.random", "r.random").replace("v.", "t.")
+           for name in ("accuracy_centered", "ppl_item")}  # fmt: skip
+_BEHIND |= {name: f"t.{name}" for name in ("accuracy_norm_stderr", "bits_per_byte_stderr")}
+_BEHIND["accuracy_centered_stderr"] = "r.accuracy_stderr / nullif(1 - r.random_baseline, 0)"
+_ITEMS = "LEFT JOIN task_items t ON t.result_id = r.id"
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,20 @@ class Panels:
         """The columns that tables show, of these results."""
         found: dict[int, Row] = {}
         wanted = sorted(set(ids))
-        names = ", ".join(f"r.{name}" for name in _SHOWN)
+        query = f"SELECT {_named(_SHOWN)} FROM results r {_ITEMS} WHERE r.id IN"
         for start in range(0, len(wanted), IN_ONE_QUERY):
             some = ",".join(str(int(each)) for each in wanted[start : start + IN_ONE_QUERY])
-            found |= {row["id"]: row for row in self._all(f"SELECT {names} FROM results r WHERE r.id IN ({some})")}
+            found |= {row["id"]: row for row in self._all(f"{query} ({some})")}
         return found
+
+    def means(self) -> list[Row]:
+        """`run_id, run, eval_set, digest, weights` of the means of checkpoints that each run makes."""
+        return self._all(
+            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, a.weights
+               FROM (SELECT DISTINCT run, weights FROM averages) a
+               JOIN eval_sets e ON e.run = a.run AND e.current = 1 JOIN runs u ON u.name = e.run
+               ORDER BY u.id, e.name, a.weights"""
+        )
 
     def runs(self) -> list[Row]:
         """Every run with its unfinished and failed jobs by state, and when its newest checkpoint was saved."""
@@ -127,8 +143,9 @@ class Panels:
         self, cell: Row, wanted: Sequence[str], where: str, steps: tuple[int | None, int | None], join: str
     ) -> Sequence[Any]:
         assert wanted[0] == "step"
-        names = ", ".join(f"r.{name}" for name in wanted)
-        order = "coalesce(c.observed_at, r.saved_at), r.id" if join else "r.id"
+        names = _named(wanted)
+        join += f" {_ITEMS}" if "t." in names else ""
+        order = "coalesce(c.observed_at, r.saved_at), r.id" if "c ON" in join else "r.id"
         values = {**cell, "first": steps[0], "last": steps[1]}
         query = f"SELECT {names} FROM results r {join} WHERE {_CELL} AND {where}"
         query += f" ORDER BY r.step IS NULL, r.step, {order}"
@@ -139,6 +156,10 @@ class Panels:
     def _all(self, query: str, **values: Any) -> list[Row]:
         with self.store.read() as tx:
             return [lenient(row) for row in tx.execute(text(query), values).mappings()]
+
+
+def _named(columns: Sequence[str]) -> str:
+    return ", ".join(f"{_BEHIND.get(name, f'r.{name}')} AS {name}" for name in columns)
 
 
 def _next_step(rows: Sequence[Any], place: int) -> int | None:

@@ -79,7 +79,8 @@ function line(context, u, { series, run }, px, py, width, dots) {
   const { x, y } = series, [from, to] = between(u, x), ratio = devicePixelRatio || 1;
   context.strokeStyle = context.fillStyle = ink(run.colour);
   context.lineWidth = width;
-  context.setLineDash(DASHES[run.dash].map((length) => length * ratio));
+  const dash = series.weights ? [1, 4] : DASHES[run.dash]; // a mean of checkpoints is dotted, whatever its run
+  context.setLineDash(dash.map((length) => length * ratio));
   context.beginPath();
   let pen = false;
   for (let at = from; at < to; at++) {

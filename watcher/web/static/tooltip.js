@@ -21,7 +21,7 @@ export function show(panel, { series, run }, at, left, top) {
   const name = document.createElement("b"), dot = document.createElement("span");
   dot.textContent = "● ";
   dot.style.color = ink(run.colour);
-  name.textContent = run.name;
+  name.textContent = series.weights ? `${run.name} (${series.weights})` : run.name;
   tip.replaceChildren(dot, name, ...lines.map((words, place) => {
     const part = document.createElement(place ? "span" : "div");
     part.textContent = words;
@@ -34,7 +34,7 @@ export function show(panel, { series, run }, at, left, top) {
   tip.style.left = right ? "" : `${left + 14}px`;
   tip.style.right = right ? `${width - left + 14}px` : "";
   tip.style.top = `${Math.max(0, Math.min(top - 20, panel.u.over.clientHeight - 80))}px`;
-  return `${run.name}, ${lines.join(", ")}`;
+  return `${name.textContent}, ${lines.join(", ")}`;
 }
 
 export function hide() { tip.hidden = true; }
