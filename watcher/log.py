@@ -54,6 +54,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "rejected": (0, "rejected    a late outcome of {path} on {eval_set}: its token is no longer valid"),
     "rescued": (0, "rescued     {jobs} interrupted job(s) of an earlier daemon, queued again"),
     "queue_changed": (1, "{action}: {jobs} job(s)"),
+    "annotated": (1, "run {run}: {kind} from the page, {changed} row(s) changed"),
     "queue_paused": (1, "queue paused: running jobs finish; `ckptwatch queue resume` starts the others"),
     "queue_resumed": (1, "queue resumed"),
     "waiting_for_device": (
@@ -65,7 +66,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "healed": (0, "resumed: {reason}"),
     "overflow": (0, "{run}: the kernel dropped file events; scanning the folder"),
     "dashboard_failed": (0, "no dashboard: {reason}"),
-    "page_failed": (0, "page {path} failed: {error}"),
+    "page_failed": (0, "page {path} failed: {error} (reference {reference})"),
     "sink_failed": (0, "sink {sink}: {reason}"),
     "alert": (0, "alert       {text}"),
 }

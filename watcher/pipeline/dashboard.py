@@ -20,6 +20,7 @@ from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
+from watcher.store.read.run_pages import RunPages
 
 LOG_TAIL = 16_384  # characters
 
@@ -41,14 +42,19 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
     store = open_for_reading(url)
     tables = partial(rows_of, store)
     read_log = partial(log_tail, limit=LOG_TAIL)
-    source = Source(Pages(store), Panels(store), tables, state, read_log, KeptWindows(store))
+    windows, runs = KeptWindows(store), RunPages(store)
+    source = Source(Pages(store), Panels(store), tables, state, read_log, runs, windows, settings.edit)
     hosts = (settings.host, *settings.allowed_hosts)
-    app = create_app(source, hosts, on_error=lambda path, error: _log_page_error(log, path, error))
+    token = settings.edit_token if settings.edit else None
+    report = partial(_log_page_error, log)
+    app = create_app(source, hosts, on_error=report, edit_token=token)
     return Server(app, settings.host, settings.port)
 
 
-def _log_page_error(log: Log, path: str, error: BaseException) -> None:
-    log.event("page_failed", path=path, error="".join(traceback.format_exception_only(error)).strip())
+def _log_page_error(log: Log, path: str, reference: str, error: BaseException) -> None:
+    log.event(
+        "page_failed", path=path, reference=reference, error="".join(traceback.format_exception_only(error)).strip()
+    )
     log.trace("".join(traceback.format_exception(error)))
 
 

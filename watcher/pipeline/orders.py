@@ -16,16 +16,22 @@ from watcher.state import commands
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
 from watcher.store.write import requests
+from watcher.store.write.annotations import annotate, remove_annotation
 
 
 def apply_order(store: Store, state: StateFolder, order: commands.Order) -> int:
-    """Returns how many jobs changed."""
+    """Returns how many jobs, notes or tags changed."""
     if order.action == "pause":
         state.paused.touch()
         return 0
     if order.action == "resume":
         state.paused.unlink(missing_ok=True)
         return 0
+    if order.annotation is not None:
+        note, now = order.annotation, iso(time.time())
+        if note.remove is not None:
+            return int(remove_annotation(store, note.remove))
+        return int(annotate(store, note.run, note.checkpoint_id, note.kind, note.text, now))
     return requests.change(store, order.action, order.jobs, iso(time.time()))
 
 
@@ -46,5 +52,7 @@ def apply_inbox(store: Store, state: StateFolder, log: Log, isolation: Isolation
         path.unlink(missing_ok=True)
         if order.action in ("pause", "resume"):
             log.event("queue_paused" if order.action == "pause" else "queue_resumed")
+        elif order.annotation is not None:
+            log.event("annotated", run=order.annotation.run, kind=order.annotation.kind or "removal", changed=changed)
         else:
             log.event("queue_changed", action=order.action, jobs=changed)

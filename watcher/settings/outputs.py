@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from watcher.domain.database import DEFAULT_DATABASE
 from watcher.settings.database_url import database_url_problem
@@ -53,6 +53,18 @@ class WebSettings(Section):
     port: int = Field(8745, ge=0, le=65535, description="Port; 0 takes a free one.")
     allow_remote: bool = Field(False, description="Required to listen on an address other than loopback.")
     allowed_hosts: tuple[str, ...] = Field((), description="Further Host names that requests may carry.")
+    edit: bool = Field(False, description="Allow notes and tags to be written on the page; needs `edit_token`.")
+    edit_token: str | None = Field(
+        None, description="What a person must enter to write a note or tag: 16 characters or more."
+    )
+
+    @model_validator(mode="after")
+    def _edit_needs_a_token(self) -> Self:
+        if self.edit and len(self.edit_token or "") < 16:
+            raise ValueError(
+                "edit = true needs edit_token with 16 characters or more; `openssl rand -hex 16` makes one"
+            )
+        return self
 
 
 class SinkSettings(Section):

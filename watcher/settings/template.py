@@ -34,6 +34,7 @@ _EXAMPLES = {
     ("alert", "best_copy"): "best-copy.pt",
     ("alert", "apprise"): "mailto://user:password@example.org",
     ("run", "exclude"): ["old/*"],
+    ("web", "edit_token"): "choose-16-or-more-characters",
     ("run", "ready_marker"): "{name}.done",
     ("eval", "tokenizer"): "gpt2",
     ("eval", "max_tokens"): 1_000_000,

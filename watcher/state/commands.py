@@ -13,15 +13,27 @@ from pathlib import Path
 
 from evalcore.launch_folder import write_atomically
 
-ACTIONS = ("retry", "cancel", "bump", "pause", "resume")
+ACTIONS = ("retry", "cancel", "bump", "pause", "resume", "annotate")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A note or tag (`kind`) of a run or one of its checkpoints; or, with `remove`, the number of one to remove."""
+
+    run: str
+    checkpoint_id: int | None
+    kind: str
+    text: str
+    remove: int | None = None
 
 
 @dataclass(frozen=True)
 class Order:
-    """retry, cancel, bump: for these jobs. pause, resume: for the whole queue."""
+    """retry, cancel, bump: for these jobs. pause, resume: for the whole queue. annotate: see Annotation."""
 
     action: str
     jobs: tuple[int, ...] = ()
+    annotation: Annotation | None = None
 
 
 def send(inbox: Path, order: Order) -> Path:
@@ -44,10 +56,11 @@ def take(inbox: Path) -> list[tuple[Path, Order]]:
         path = inbox / name
         try:
             payload = json.loads(path.read_text())
-            order = Order(str(payload["action"]), tuple(int(job) for job in payload["jobs"]))
+            note = Annotation(**payload["annotation"]) if payload.get("annotation") else None
+            order = Order(str(payload["action"]), tuple(int(job) for job in payload["jobs"]), note)
         except (OSError, ValueError, KeyError, TypeError):
             order = None
-        if order is None or order.action not in ACTIONS:
+        if order is None or order.action not in ACTIONS or (order.action == "annotate") == (order.annotation is None):
             path.unlink(missing_ok=True)
         else:
             orders.append((path, order))

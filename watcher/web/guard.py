@@ -29,10 +29,14 @@ HEADERS = (
 
 
 class Guard:
-    """ASGI middleware. hosts: further Host names that requests may carry."""
+    """ASGI middleware. hosts: further Host names that requests may carry. written: the one path that takes a POST."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Iterable[str] = (), written: str | None = None, body_max_bytes: int = 0
+    ) -> None:
         self._app = app
+        self._written = written
+        self._body_max_bytes = body_max_bytes
         self._hosts = LOOPBACK_NAMES | {host.lower().strip("[]") for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +54,8 @@ class Guard:
         await answer(scope, receive, _with_headers(send))
 
     def _why_refused(self, scope: Scope) -> tuple[int, str] | None:
-        if scope["method"] not in ("GET", "HEAD"):
+        writes = scope["method"] == "POST" and self._written is not None and scope["path"] == self._written
+        if scope["method"] not in ("GET", "HEAD") and not writes:
             return 405, "the dashboard is read-only: GET and HEAD only"
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         if len(raw_path) + len(scope["query_string"]) > URL_MAX_BYTES:
@@ -65,8 +70,12 @@ class Guard:
         origin = next((value.decode("latin-1") for key, value in headers if key == b"origin"), None)
         if origin is not None and (urlsplit(origin).hostname or "") not in self._hosts:
             return 403, "requests from another site are refused"
-        if any(key == b"transfer-encoding" or (key == b"content-length" and value != b"0") for key, value in headers):
-            return 413, "a request with a body is refused"
+        lengths = [value for key, value in headers if key == b"content-length"]
+        if any(key == b"transfer-encoding" for key, _ in headers) or len(lengths) > 1:
+            return 413, "a request with a body of unknown length is refused"
+        length = int(lengths[0]) if lengths and lengths[0].isdigit() else 0 if not lengths else -1
+        if not 0 <= length <= (self._body_max_bytes if writes else 0):
+            return 413, "a request with a body is refused" if not writes else "the body is too long"
         return None
 
     def _is_known(self, host: str) -> bool:

@@ -5,6 +5,7 @@ Reads only. Never opens the database or a file itself: the Source does.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from importlib.resources import files
@@ -20,16 +21,19 @@ from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
 from watcher.report import format, palette
-from watcher.web import metrics, overview, views
+from watcher.web import comparing, editing, metrics, overview, runs, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
+from watcher.web.missing import NoSuchThing
 from watcher.web.source import Source
 from watcher.web.tables import HEADS, csv_text, export
 
 #: name -> (path, title, content); each has a template of its name and twins at ?format=json and /api<path>
 PAGES: dict[str, tuple[str, str, Callable]] = {
     "overview": ("/", "Overview", overview.overview),
-    "runs": ("/runs", "Runs", views.runs),
+    "runs": ("/runs", "Runs", runs.runs),
+    "run": ("/runs/{id:int}", "Run", runs.run),
+    "compare": ("/compare", "Compare", comparing.compare),
     "checkpoints": ("/checkpoints", "Checkpoints", views.checkpoints),
     "results": ("/results", "Results", views.all_results),
     "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", views.checkpoint),
@@ -38,22 +42,27 @@ PAGES: dict[str, tuple[str, str, Callable]] = {
     "data": ("/data", "Data sets", views.data),
     "system": ("/system", "System", views.system),
 }
-MENU = ("overview", "runs", "checkpoints", "results", "queue", "data", "system")
-_MENU_OF = {"checkpoint": "checkpoints", "job": "queue"}  # where a page that is not in the menu belongs
+MENU = ("overview", "runs", "compare", "checkpoints", "results", "queue", "data", "system")
+_MENU_OF = {"checkpoint": "checkpoints", "job": "queue", "run": "runs"}  # where a page that is not in the menu belongs
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
-OnError = Callable[[str, BaseException], None]
+OnError = Callable[[str, str, BaseException], None]
 
 
 def create_app(
-    source: Source, hosts: Iterable[str] = (), poll_s: float = 1.0, on_error: OnError = lambda path, error: None
+    source: Source,
+    hosts: Iterable[str] = (),
+    poll_s: float = 1.0,
+    on_error: OnError = lambda path, reference, error: None,
+    edit_token: str | None = None,
 ) -> Starlette:
     """hosts: host names besides loopback's that requests may name. poll_s: seconds between checks for changes.
 
-    on_error: called with the path of a page that failed unexpectedly, and the exception.
+    on_error: called with the path of a page that failed unexpectedly, its reference and the exception. edit_token: what
+    a form must hold to write a note or tag; None: nothing can be written.
     """
-    site = _Site(source, Live(source.pulse, poll_s), on_error)
+    site = _Site(source, Live(source.pulse, poll_s), on_error, edit_token)
     routes = [Route("/static/{name}", site.static), Route("/api/results", site.json(views.results))]
     for name, (path, _, _) in PAGES.items():
         routes.append(Route(path, site.page(name)))
@@ -67,9 +76,12 @@ def create_app(
         Route("/healthz", site.healthz),
         Route("/readyz", site.readyz),
     ]
+    if edit_token is not None:
+        routes.append(Route(editing.PATH, site.annotate, methods=["POST"]))
+    written = editing.PATH if edit_token is not None else None
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        middleware=[Middleware(Guard, hosts=tuple(hosts), written=written, body_max_bytes=editing.BODY_MAX_BYTES)],
         exception_handlers={HTTPException: site.refused, CkptwatchError: site.trouble, Exception: site.broken},
     )
     app.state.live = site.live
@@ -79,10 +91,11 @@ def create_app(
 class _Site:
     """The handlers, with what they share."""
 
-    def __init__(self, source: Source, live: Live, on_error: OnError) -> None:
+    def __init__(self, source: Source, live: Live, on_error: OnError, edit_token: str | None) -> None:
         self.source = source
         self.live = live
         self.on_error = on_error
+        self.edit_token = edit_token or ""
         # A dictionary of what the package holds: no request can name any other file.
         folders = (files("watcher.web") / "static", files("watcher.report") / "chart")
         self._static = {
@@ -106,6 +119,7 @@ class _Site:
             "signed": format.signed,
             "short_digest": format.short_digest,
             "ago": lambda at: format.ago(at, time.time()),
+            "p_value": format.p_value,
         }
 
     def page(self, name: str) -> Callable:
@@ -183,11 +197,20 @@ class _Site:
 
     async def broken(self, request: Request, error: Exception) -> Response:
         """No template here: whatever failed may fail again in the frame of the page."""
-        self.on_error(request.url.path, error)
-        why = f"{type(error).__name__} in {request.url.path}; the traceback is in the log of `ckptwatch run` or `serve`"
-        if request.url.path.startswith("/api/") or request.query_params.get("format") == "json":
-            return _json({"error": why}, 500)
+        path, reference = request.url.path, secrets.token_hex(4)
+        self.on_error(path, reference, error)
+        why = f"{type(error).__name__} in {path}; reference {reference} in the log of `ckptwatch run` or `serve`"
+        if path.startswith("/api/") or request.query_params.get("format") == "json":
+            return _json({"error": why, "reference": reference}, 500)
         return PlainTextResponse(f"500: this page failed: {why}\n", 500)
+
+    async def annotate(self, request: Request) -> Response:
+        body = await request.body()
+        try:
+            back = await in_thread(editing.annotate, self.source, self.edit_token, request.headers, body)
+        except editing.Refused as refused:
+            return await in_thread(self._failed, request, refused.status, str(refused))
+        return RedirectResponse(back, 303)
 
     async def _content(self, name: str, request: Request) -> dict[str, Any]:
         build, ids = PAGES[name][2], [value for key, value in request.path_params.items() if key == "id"]
@@ -195,7 +218,7 @@ class _Site:
             raise HTTPException(404)
         try:
             return await in_thread(build, self.source, request.query_params, *ids)
-        except views.NoSuchThing as error:
+        except NoSuchThing as error:
             raise HTTPException(404, str(error)) from None
 
     async def _export(self, key: str, form: str, request: Request) -> Response:

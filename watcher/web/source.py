@@ -49,11 +49,19 @@ class Readings(Protocol):
     def facts(self) -> Row: ...
 
 
+class RunReadings(Protocol):
+    """The queries of watcher.store.read.run_pages."""
+
+    def run(self, run_id: int) -> Row | None: ...
+    def config_of(self, run: str, step: int | None = None) -> Row | None: ...
+    def annotations(self, runs: Sequence[str]) -> list[Row]: ...
+
+
 @dataclass
 class Source:
     """listing: rows of one table and their number. windows: by result, for paired differences.
 
-    read_log: a launch folder's log file -> its end, escaped.
+    read_log: a launch folder's log file -> its end, escaped. editable: notes and tags may be written.
     """
 
     pages: Readings
@@ -61,7 +69,9 @@ class Source:
     listing: Callable[[str, Wanted], tuple[list[Row], int]]
     state: StateFolder
     read_log: Callable[[Path], str]
+    runs: RunReadings
     windows: Windows = field(default_factory=dict[int, Any])
+    editable: bool = False
     _pulse: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:

@@ -17,6 +17,12 @@ PER_PAGE = 50
 Query = Mapping[str, str]
 #: table -> (column, head, is a number); a column that cannot be sorted by has an empty name.
 HEADS: dict[str, tuple[tuple[str, str, bool], ...]] = {
+    "runs": (
+        *(("", "compare", False), ("name", "run", False), ("tag", "tags and notes", False)),
+        *(("checkpoints", "checkpoints", True), ("newest_step", "newest step", True), ("results", "results", True)),
+        *(("queued", "queued", True), ("failed", "failed", True), ("newest_saved_at", "saved", True)),
+        ("created_at", "since", True),
+    ),
     "checkpoints": (
         *(("step", "step", True), ("path", "checkpoint", False), ("run", "run", False), ("", "results", False)),
         *(("parameters", "model", False), ("size_bytes", "size", True), ("saved_at", "saved", True)),

@@ -11,41 +11,14 @@ from importlib import metadata
 from typing import Any
 
 from watcher.domain.timestamps import seconds
-from watcher.report.comparison import Difference, compare_rows
 from watcher.report.progress import amount, share
 from watcher.report.running import progress_of_job
-from watcher.store.read.dashboard import COMPARED_COLUMNS
 from watcher.web import reproduce
+from watcher.web.missing import NoSuchThing
 from watcher.web.source import Row, Source
 from watcher.web.tables import table_of
 
-COMPARED_SHOWN = 100
 Query = Mapping[str, str]
-
-
-class NoSuchThing(Exception):
-    """What was asked for is not in the database: 404."""
-
-
-def runs(source: Source, query: Query) -> Row:
-    """All runs with their numbers by set; with `a`, `b` (run ids) and `set` the two beside each other by step."""
-    pages = source.pages
-    all_runs = pages.runs()
-    standing = {(row["run"], row["eval_set"]): row for row in pages.latest()}
-    for run in all_runs:
-        run["ignored"] = _object(run["ignored"])
-        run["sets"] = [
-            {"best": row, "latest": standing.get((row["run"], row["eval_set"]))}
-            for row in pages.best()
-            if row["run"] == run["name"]
-        ]
-    a, b = whole(query, "a"), whole(query, "b")
-    sets = sorted({row["eval_set"] for row in standing.values()})
-    content: Row = {"runs": all_runs, "sets": sets, "a": a, "b": b, "set": query.get("set", ""), "comparison": None}
-    if a is not None and b is not None:
-        chosen = query.get("set") or (sets or [""])[0]
-        content["comparison"] = _compared(source, pages.curves((a, b), chosen, COMPARED_COLUMNS), a, b, chosen)
-    return content
 
 
 def checkpoints(source: Source, query: Query) -> Row:
@@ -154,29 +127,6 @@ def _running(source: Source) -> list[Row]:
         progress = progress_of_job(source.progress(row["folder"]), row["attempt"])
         row["progress"] = {"phase": progress["phase"], "share": share(progress), "amount": amount(progress)}
     return rows
-
-
-def _compared(source: Source, curves: list[Row], a: int, b: int, eval_set: str) -> Row:
-    """Both runs on one set, at the newest shared steps; differences are paired by window where windows are kept."""
-    columns = {curve["run_id"]: curve["columns"] for curve in curves}
-    names = {curve["run_id"]: curve["run"] for curve in curves}
-    places_a = {step: at for at, step in enumerate(columns.get(a, {}).get("step", ()))}
-    places_b = {step: at for at, step in enumerate(columns.get(b, {}).get("step", ()))}
-    shared = sorted((step for step in places_a.keys() & places_b.keys() if step is not None), reverse=True)
-    rows = []
-    for step in shared[:COMPARED_SHOWN]:
-        left = {"run": names[a]} | {key: values[places_a[step]] for key, values in columns[a].items()}
-        right = {"run": names[b]} | {key: values[places_b[step]] for key, values in columns[b].items()}
-        result = compare_rows(left, right, source.windows)
-        row = {"step": step, "a": left["loss"], "b": right["loss"], "difference": None, "stderr": None}
-        if isinstance(result, Difference):
-            row |= {"difference": result.difference, "stderr": result.stderr, "significant": result.significant}
-            row |= {"method": result.method, "why": None}
-        else:
-            row |= {"significant": False, "method": None, "why": result.why}
-        rows.append(row)
-    unshared = {"only_a": len(places_a) - len(shared), "only_b": len(places_b) - len(shared)}
-    return {"set": eval_set, "rows": rows, "steps": len(shared), **unshared}
 
 
 def _versions() -> dict[str, str | None]:

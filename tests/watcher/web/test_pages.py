@@ -42,7 +42,7 @@ def get(address: str) -> tuple[int, dict[str, str], str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_shown_and_has_a_json_twin_with_the_same_facts(url, name):
-    path = PAGES[name][0].replace("{id:int}", "3")
+    path = PAGES[name][0].replace("{id:int}", "2")
     status, headers, page = get(url + path)
     assert status == 200 and "text/html" in headers["content-type"]
     twin = json.loads(get(f"{url}{path}?format=json")[2])
@@ -106,14 +106,17 @@ def test_two_runs_are_compared_at_the_steps_that_both_have_paired_by_window(url,
         windows = [value - better - 0.01 * place for place, value in enumerate(nats)]
         checkpoint = {"checkpoint": "paired.pt", "checkpoint_digest": f"sha256:paired-{run}", "loss_stderr": 0.5}
         made.database.result(7777, None, run, "fineweb", windows=windows, targets=targets, **checkpoint)
-    compared = json.loads(get(url + "/api/runs?a=1&b=2&set=fineweb")[2])["comparison"]
-    assert [row["step"] for row in compared["rows"]] == [7777, 1000, 500]
-    assert (compared["steps"], compared["only_a"], compared["only_b"]) == (3, 8, 0)
+    address = "/compare?of=gpt-124m&of=gpt-124m-lr6e-4&set=fineweb"
+    (compared,) = json.loads(get(url + "/api" + address)[2])["compared"]
+    assert [row["a_step"] for row in compared["rows"]] == [7777, 1000, 500]
     paired, unpaired = compared["rows"][:2]
     assert paired["method"] == "paired" and paired["significant"] and paired["difference"] == pytest.approx(-3 / 128)
     assert unpaired["method"] == "unpaired"
     assert unpaired["difference"] == pytest.approx(unpaired["b"] - unpaired["a"])
-    assert "paired" in get(url + "/runs?a=1&b=2&set=fineweb")[2]
+    assert paired["low"] == paired["high"] == pytest.approx(-3 / 128)  # every window differs by the same 3 nats
+    assert paired["p"] < 0.001
+    page = get(url + address)[2]
+    assert "&lt;0.001" in page and "gpt-124m-lr6e-4 is better" in page
 
 
 def test_metrics_are_well_formed_and_give_the_newest_and_best_loss(url):
@@ -197,11 +200,12 @@ def test_two_runs_are_compared_although_a_shared_step_is_not_finite(small):
         name = {"checkpoint": "nan.pt", "checkpoint_digest": f"sha256:nan-{run}"}
         small.database.result(number, None if run == "gpt-124m" else 3.0, run, "fineweb", **name)
     with dashboard(small) as address:
-        status, _, text = get(f"{address}/api/runs?a=1&b=2&set=fineweb")
-        row = json.loads(text)["comparison"]["rows"][0]
-        assert status == 200 and row["step"] == 9000 and row["difference"] is None
-        assert row["why"] == "the loss of gpt-124m at step 9000 is not finite"
-        assert row["why"] in get(f"{address}/runs?a=1&b=2&set=fineweb")[2]
+        query = "compare?of=gpt-124m&of=gpt-124m-lr6e-4&set=fineweb"
+        status, _, text = get(f"{address}/api/{query}")
+        row = json.loads(text)["compared"][0]["rows"][0]
+        assert status == 200 and row["a_step"] == 9000 and row["difference"] is None
+        assert row["verdict"] == "cannot be compared: the loss of gpt-124m at step 9000 is not finite"
+        assert row["verdict"] in get(f"{address}/{query}")[2]
 
 
 def test_the_error_of_a_page_is_in_the_log_with_its_traceback_and_the_page_says_so(small, monkeypatch):
@@ -214,11 +218,12 @@ def test_the_error_of_a_page_is_in_the_log_with_its_traceback_and_the_page_says_
     stream = io.StringIO()
     with dashboard(small, Log(stream=stream)) as address:
         status, _, page = get(address + "/queue")
+        reference = re.search("reference ([0-9a-f]{8})", page)[1]
         assert status == 500 and "KeyError in /queue" in page and "log of" in page
         assert "KeyError" in json.loads(get(address + "/api/queue")[2])["error"]
         assert get(address + "/data")[0] == 200
     words = stream.getvalue()
-    assert "page /queue failed: KeyError: 'no such column'" in words
+    assert f"page /queue failed: KeyError: 'no such column' (reference {reference})" in words
     assert "Traceback (most recent call last)" in words and "in broken" in words
 
 

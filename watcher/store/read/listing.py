@@ -51,6 +51,24 @@ _JOB_COLUMNS = ("job", "run", "step", "eval_set", "checkpoint", "kind", "reason"
 _JOB_TEXTS = ("run", "checkpoint", "eval_set", "kind", "reason")
 
 LISTINGS: dict[str, Listing] = {
+    "runs": Listing(
+        """SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at, u.rotates,
+           (SELECT count(*) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS checkpoints,
+           (SELECT max(c.step) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS newest_step,
+           (SELECT max(c.saved_at) FROM checkpoints c WHERE c.run = u.name) AS newest_saved_at,
+           (SELECT count(*) FROM results r WHERE r.run = u.name) AS results,
+           (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'queued') AS queued,
+           (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'failed') AS failed,
+           (SELECT max(a.text) FROM annotations a WHERE a.run = u.name AND a.kind = 'tag'
+            AND a.checkpoint_id IS NULL) AS tag FROM runs u""",
+        (
+            *("name", "checkpoints", "newest_step", "newest_saved_at", "results", "queued", "failed", "created_at"),
+            *("last_scan_at", "tag", "id"),
+        ),
+        ("name", "dir", "tag"),
+        "id",
+        down=False,
+    ),
     "checkpoints": Listing(
         """SELECT c.id, c.run, u.id AS run_id, c.path, c.digest, c.step, c.step_source, c.format, c.family,
            c.parameters, c.size_bytes, c.tokens_seen, c.logged_val_loss, c.saved_at, c.registered_at, c.superseded,

@@ -1,0 +1,121 @@
+"""Any two or more runs or steps beside each other: paired differences to the first, and configurations side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from watcher.errors import CkptwatchError
+from watcher.report.comparison import Difference, verdict
+from watcher.report.curves import Curve
+from watcher.report.pairs import Selection, compare_pairs, matching_pairs, parse_selection
+from watcher.web.source import Row, Source
+
+COMPARED_MAX = 8  # at once
+PAIRS_SHOWN = 200  # of each against the first, newest steps first
+COLUMNS = ("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "checkpoint")
+
+
+def compare(source: Source, query: Any) -> Row:
+    """`of`: a run, a step or RUN@STEP, twice or more; `set`: only this set. The first is the baseline."""
+    names = [run["name"] for run in source.pages.run_names()]
+    given = list(dict.fromkeys(text for text in query.getlist("of") if text))[:COMPARED_MAX]
+    wanted = query.get("set") or None
+    cells = source.panels.cells()
+    content: Row = {
+        "of": given,
+        "set": wanted,
+        "runs": names,
+        "sets": sorted({cell["eval_set"] for cell in cells}),
+        "compared": [],
+        "config": None,
+        "problem": None,
+        "shown": PAIRS_SHOWN,
+    }
+    if len(given) < 2:
+        return content
+    try:
+        selections = [parse_selection(text, names) for text in given]
+        curves = _curves(source, cells, selections, wanted)
+        for selection, words in zip(selections[1:], given[1:], strict=True):
+            content["compared"].append(_against(source, selections[0], selection, curves, (given[0], words)))
+        content["config"] = side_by_side(_configs(source, selections, given, names))
+    except CkptwatchError as error:
+        content["problem"] = f"{error.cause}. {error.hint}"
+    return content
+
+
+def side_by_side(configs: Mapping[str, Row | None]) -> Row:
+    """heads: the compared ones; rows: one for each key, those that differ first. A missing key is None."""
+    flat = {name: _flat(config) for name, config in configs.items()}
+    keys = sorted({key for values in flat.values() for key in values})
+    rows: list[Row] = []
+    for key in keys:
+        values = [each.get(key) for each in flat.values()]
+        rows.append({"key": key, "cells": values, "differs": len(set(values)) > 1})
+    return {"heads": list(flat), "rows": sorted(rows, key=lambda row: not row["differs"])}
+
+
+def _against(
+    source: Source, first: Selection, other: Selection, curves: Sequence[Curve], words: tuple[str, str]
+) -> Row:
+    pairs = matching_pairs(first, other, curves)
+    pairs.sort(key=lambda pair: (pair[0], -(pair[1]["step"] or 0)))
+    rows = []
+    for pair in compare_pairs(pairs[:PAIRS_SHOWN], source.windows):
+        row: Row = {"eval_set": pair.eval_set, "a_step": pair.a["step"], "b_step": pair.b["step"]}
+        row |= {"a": pair.a["loss"], "b": pair.b["loss"], "a_id": pair.a["id"], "b_id": pair.b["id"]}
+        row |= dict.fromkeys(("difference", "low", "high", "p", "method", "windows"))
+        row |= {"significant": False, "verdict": verdict(pair.result, *words)}
+        if isinstance(pair.result, Difference):
+            keys = ("difference", "low", "high", "p", "method", "windows", "significant")
+            row |= {key: getattr(pair.result, key) for key in keys}
+        rows.append(row)
+    return {"name": words[1], "rows": rows, "pairs": len(pairs)}
+
+
+def _curves(source: Source, cells: list[Row], selections: Sequence[Selection], wanted: str | None) -> list[Curve]:
+    """A step without a run means every run that has it, so all are read then."""
+    runs = None if any(each.run is None for each in selections) else {each.run for each in selections}
+    curves = []
+    for cell in cells:
+        if (runs is not None and cell["run"] not in runs) or (wanted is not None and cell["eval_set"] != wanted):
+            continue
+        columns = source.panels.points(cell, COLUMNS)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        points = tuple({**row, "run": cell["run"]} for row in rows if row["step"] is not None)
+        curves.append(Curve(cell["run"], cell["eval_set"], points))
+    return curves
+
+
+def _configs(
+    source: Source, selections: Sequence[Selection], words: Sequence[str], names: Sequence[str]
+) -> dict[str, Row | None]:
+    configs: dict[str, Row | None] = {}
+    for selection, name in zip(selections, words, strict=True):
+        run = selection.run or (names[0] if len(names) == 1 else None)
+        configs[name] = source.runs.config_of(run, selection.step) if run is not None else None
+    return configs
+
+
+def _flat(row: Row | None) -> dict[str, str]:
+    """The configuration as dotted keys and text, with what the file itself tells."""
+    if row is None:
+        return {}
+    try:
+        config = json.loads(row["config"]) if row["config"] else {}
+    except ValueError:
+        config = {}
+    values = {f"({key})": str(row[key]) for key in ("family", "parameters", "format") if row[key] is not None}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                walk(item, f"{path}.{key}" if path else str(key))
+        else:
+            values[path or "(configuration)"] = value if isinstance(value, str) else json.dumps(value)
+
+    if config != {}:
+        walk(config, "")
+    return values
