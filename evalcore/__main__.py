@@ -13,13 +13,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from evalcore.data_digest import FORMATS, TOKEN_DTYPES
+from evalcore.tasks.spec import SCORINGS
 from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
     from evalcore.loading.checkpoint import LoadedModel
     from evalcore.measure.evaluate import EvalResult
     from evalcore.measure.process_group import ProcessGroup
-    from evalcore.messages import ModelSpec
+    from evalcore.messages import EvalSetSpec, ModelSpec
+    from evalcore.tasks.evaluate_task import TaskResult
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
 
@@ -59,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--token-dtype", choices=TOKEN_DTYPES, help="type of ids in token files without a header")
     out.add_argument("--format", choices=FORMATS, help="what the files are (default: by name and content)")
     out.add_argument("--text-field", default="text", help="field of JSON documents that holds the text")
+    out.add_argument(
+        "--task", metavar="NAME", help="the files hold items of this task: hellaswag, lambada, arc_easy, ..."
+    )
+    out.add_argument("--scoring", choices=SCORINGS, help="how a task is encoded and scored (default: as its files are)")
+    out.add_argument("--shots", type=int, help="examples before each item of a task (scoring core)")
+    out.add_argument("--max-items", type=int, help="score only N items of a task")
     out.add_argument("--max-tokens", type=int, help="keep only the first N tokens")
     out.add_argument("--seq-len", type=_auto_or_number, help="window in tokens (default: the context, 1024 at most)")
     out.add_argument("--batch-size", type=_auto_or_number, help="windows per pass and rank (default: found by memory)")
@@ -94,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _evaluate(options: argparse.Namespace) -> int:
     from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
-    from evalcore.worker.evaluate_item import failure_of
+    from evalcore.worker.failures import failure_of
 
     try:
         group = start_process_group(options.device, join_s=options.join_s)
@@ -119,7 +127,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[LoadedModel | None, Any]:
     """The checkpoint, or any rank's failure, on every rank."""
     from evalcore.loading.checkpoint import load_checkpoint
-    from evalcore.worker.evaluate_item import failure_of, first_failure
+    from evalcore.worker.failures import failure_of, first_failure
 
     loaded, failure, unexpected = None, None, None
     try:
@@ -136,20 +144,17 @@ def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[Lo
 def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.measure.evaluate import evaluate
     from evalcore.measure.selfcheck import selfcheck
-    from evalcore.messages import EvalSetSpec
+    from evalcore.tasks.evaluate_task import evaluate_task
+    from evalcore.tasks.prepare import PreparedTask
+    from evalcore.tasks.selfcheck import task_selfcheck
     from evalcore.worker.evaluate_item import open_together
 
-    eval_set = EvalSetSpec(
-        "data",
-        tuple(options.data),
-        options.format or "auto",
-        options.tokenizer_name,
-        max_tokens=options.max_tokens,
-        text_field=options.text_field,
-        token_dtype=options.token_dtype,
-    )
-    stream, failure = open_together(group, eval_set, options.cache_dir)
-    if failure is not None or stream is None:
+    try:
+        eval_set = _eval_set(options)
+    except ValueError as error:
+        return _fail(EXIT_USAGE, str(error), None) if group.is_main else EXIT_USAGE
+    data, failure = open_together(group, eval_set, options.cache_dir)
+    if failure is not None or data is None:
         missing = not any(os.path.lexists(path) for path in options.data)
         return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
     loaded, failure = _load_together(options, group)
@@ -157,17 +162,53 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
         return _report(failure, group)
     settings: dict[str, Any] = {
         "seq_len": options.seq_len,
-        "stride": options.stride,
         "dtype": options.dtype,
         "context_length": loaded.context_length,
         "vocab_size": loaded.vocab_size,
         "group": group,
     }
-    result = evaluate(loaded.model, stream, batch_size=options.batch_size, **settings)
-    check = selfcheck(loaded.model, stream, result, **settings) if options.selfcheck else None
+    result: EvalResult | TaskResult
+    if isinstance(data, PreparedTask):
+        result = evaluate_task(loaded.model, data, batch_size=options.batch_size, **settings)
+        check = task_selfcheck(loaded.model, data, result, **settings) if options.selfcheck else None
+    else:
+        settings["stride"] = options.stride
+        result = evaluate(loaded.model, data, batch_size=options.batch_size, **settings)
+        check = selfcheck(loaded.model, data, result, **settings) if options.selfcheck else None
     if group.is_main:
         _print(options, loaded, result, check.sentence if check else None)
     return EXIT_FAILED if check is not None and not check.ok else 0
+
+
+def _eval_set(options: argparse.Namespace) -> EvalSetSpec:
+    """The eval set that the flags describe. Raises ValueError for a task that cannot be measured."""
+    from evalcore.messages import EvalSetSpec
+    from evalcore.tasks.sniffing import sniff_task
+    from evalcore.tasks.spec import task_spec
+
+    name = options.task
+    if name is None and options.format in (None, "auto"):
+        evidence = sniff_task(options.data[0])
+        if evidence is not None and (evidence.task is None or evidence.also_text):
+            kinds = " or ".join((*evidence.candidates, *(["text"] if evidence.also_text else [])))
+            raise ValueError(
+                f"{options.data[0]} may hold items of {kinds}; give --task NAME, or --format jsonl for text"
+            )
+        name = None if evidence is None else evidence.task
+    if name is None:
+        return EvalSetSpec(
+            "data",
+            tuple(options.data),
+            options.format or "auto",
+            options.tokenizer_name,
+            max_tokens=options.max_tokens,
+            text_field=options.text_field,
+            token_dtype=options.token_dtype,
+        )
+    if options.stride is not None or options.max_tokens is not None:
+        raise ValueError("--stride and --max-tokens are for a stream of tokens; a task has --max-items")
+    fields = {"scoring": options.scoring, "shots": options.shots, "max_items": options.max_items}
+    return EvalSetSpec("data", tuple(options.data), tokenizer=options.tokenizer_name, task=task_spec(name, **fields))
 
 
 def _model_spec(options: argparse.Namespace) -> ModelSpec:
@@ -189,19 +230,32 @@ def _model_spec(options: argparse.Namespace) -> ModelSpec:
     return ModelSpec(options.model_factory, config, options.model_state, tuple(options.python_path))
 
 
-def _print(options: argparse.Namespace, loaded: LoadedModel, result: EvalResult, check: str | None) -> None:
-    note = "; ".join(filter(None, (*loaded.notes, result.note, check, loaded.contradiction(result.loss))))
-    print(f"tokens: {result.tokens}")
-    if result.bits_per_byte is not None:
-        print(f"bits_per_byte: {result.bits_per_byte}")
-    if note:
-        print(f"note: {note}")
+def _print(
+    options: argparse.Namespace, loaded: LoadedModel, result: EvalResult | TaskResult, check: str | None
+) -> None:
+    fields = vars(result) | {"step": loaded.step, "checkpoint": options.checkpoint_path}
+    logged = loaded.contradiction(result.loss) if "task" not in fields else None
+    fields["note"] = "; ".join(filter(None, (*loaded.notes, result.note, check, logged))) or None
+    shown = [
+        "task",
+        "items",
+        "accuracy",
+        "accuracy_norm",
+        "accuracy_stderr",
+        "ppl_item",
+        "tokens",
+        "bits_per_byte",
+        "note",
+    ]
+    for name in shown:
+        if fields.get(name) is not None:
+            print(f"{name}: {fields[name]}")
     print(f"avg_loss: {result.loss}")
-    print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
+    if "task" not in fields:
+        print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
     if options.json:
-        fields = vars(result) | {"step": loaded.step, "checkpoint": options.checkpoint_path, "note": note or None}
-        plain = {key: _plain(value) for key, value in fields.items() if not key.startswith("window_")}
-        print(json.dumps(plain, allow_nan=False))
+        kept = {key: value for key, value in fields.items() if not key.startswith("window_") and key != "item_scores"}
+        print(json.dumps({key: _plain(value) for key, value in kept.items()}, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from evalcore.data.errors import DataError
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
+_BOS_NAMES = ("<|bos|>", "<|begin_of_text|>", "<|startoftext|>", "<s>", "<bos>")
 _EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
 
@@ -44,7 +45,11 @@ class HuggingFaceTokenizer:
         self.name = name
         self.identity = "hf:" + hashlib.sha256(content).hexdigest()
         self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
-        self.eos_id = self._find_eos(path.with_name("tokenizer_config.json"))
+        config = path.with_name("tokenizer_config.json")
+        self.eos_id = self._find("eos_token", _EOS_NAMES, config)
+        bos_id = self._find("bos_token", _BOS_NAMES, config)
+        self.bos_id = self.eos_id if bos_id is None else bos_id
+        self.leading_ids = self._find_leading()
         self.whole_text = not self._byte_level
         self.prefix_bytes = self._count_prefix()
         self.notes: tuple[str, ...] = ()
@@ -93,18 +98,22 @@ class HuggingFaceTokenizer:
         table = self.id_bytes() if self._spaced else None
         return 0 if table is None else int(table[self.encode("a")].sum()) - 1
 
-    def _find_eos(self, config: Path) -> int | None:
-        names = list(_EOS_NAMES)
+    def _find_leading(self) -> tuple[int, ...]:
+        """What the post-processor puts before a text."""
+        bare, whole = (list(self._tokenizer.encode("a", add_special_tokens=add).ids) for add in (False, True))
+        at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+        return tuple(whole[:at])
+
+    def _find(self, key: str, names: tuple[str, ...], config: Path) -> int | None:
+        """The id of a special token: as the configuration names it, else the first of these names that there is."""
         try:
-            eos = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
+            named = json.loads(config.read_text(encoding="utf-8")).get(key)
         except (OSError, ValueError, AttributeError):
-            eos = None
-        if isinstance(eos, dict):
-            eos = eos.get("content")
-        if isinstance(eos, str):
-            names.insert(0, eos)
-        indices = (self._tokenizer.token_to_id(name) for name in names)
-        return next((index for index in indices if index is not None), None)
+            named = None
+        if isinstance(named, dict):
+            named = named.get("content")
+        texts = ([named] if isinstance(named, str) else []) + list(names)
+        return next((index for text in texts if (index := self._tokenizer.token_to_id(text)) is not None), None)
 
 
 def _written_bytes(token: str) -> int:

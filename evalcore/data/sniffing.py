@@ -17,13 +17,16 @@ from evalcore.data.formats import recognise
 from evalcore.data.opening import meta_of, open_stream
 from evalcore.data.stream import Report, TokenStream
 from evalcore.messages import EvalSetSpec
+from evalcore.tasks.rows import RowError
+from evalcore.tasks.sniffing import TaskEvidence, count_items, sniff_task
 
 
 @dataclass
 class Sniffed:
     """What a file is, and what is wrong with it.
 
-    kind: text | jsonl | json | npy | bin | raw | foreign. tokens, largest_id: None for text without a tokenizer.
+    kind: text | jsonl | json | npy | bin | raw | task | foreign. task, items: where the rows are those of a task; task
+    is None where several fit. tokens, largest_id: None for text without a tokenizer.
     bytes: of the file. documents: where they are known. problems: sentences, empty where all is well.
     """
 
@@ -39,6 +42,8 @@ class Sniffed:
     text_bytes: int | None = None
     vocab_size: int | None = None
     problems: list[str] = field(default_factory=list)
+    task: str | None = None
+    items: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +71,8 @@ def sniff(
     if not file.exists() and not file.is_symlink():
         raise DataError(f"{file} does not exist", "check the path")
     size = file.stat().st_size if file.exists() else 0
+    if format == "auto" and token_dtype is None and (evidence := sniff_task(str(file))) is not None:
+        return _sniffed_task(str(file), size, evidence)
     try:
         recognised = recognise(file, format, token_dtype)
     except DataError as error:
@@ -83,6 +90,22 @@ def sniff(
     if sniffed.vocab_size is None and (meta := meta_of(recognised)) is not None:
         sniffed.vocab_size = meta.vocab_size
     _add_problems(sniffed, vocab_size, seq_len)
+    return sniffed
+
+
+def _sniffed_task(path: str, size: int, evidence: TaskEvidence) -> Sniffed:
+    names = " or ".join(evidence.candidates)
+    sniffed = Sniffed(path, "task", f"items of {names}", size, task=evidence.task)
+    if evidence.task is None:
+        sniffed.problems.append(f"{path} may hold items of {names}: {evidence.why}; give --task NAME")
+    if evidence.also_text:
+        sniffed.problems.append(
+            f"{path} is both: items of {names} and documents with a field `text`; give --task NAME, or --format jsonl"
+        )
+    try:
+        sniffed.items = count_items(path)
+    except RowError as error:
+        sniffed.problems.append(str(error))
     return sniffed
 
 

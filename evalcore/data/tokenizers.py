@@ -23,6 +23,7 @@ from evalcore.data.errors import DataError
 #: GPT-2's pre-tokeniser, for ranks files without a pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 EOS_TEXTS = ("<|endoftext|>", "<|end_of_text|>")
+BOS_TEXTS = ("<|bos|>", "<|begin_of_text|>", "<|startoftext|>", *EOS_TEXTS)
 SPECIAL = -1  # bytes of a special token: it stands for no text
 #: SHA-256 of the published ranks files, which hold no pattern: GPT-2's, and those with another pattern.
 _GPT2_RANKS = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -36,14 +37,18 @@ BYTES_NAMES = {"bytes": None, "bytes+eos": 256}
 class Tokenizer(Protocol):
     """name: as given. identity: changes when any id could. eos_id: put after each text file, None where there is none.
 
-    whole_text: the text of a document must be encoded in one piece. prefix_bytes: bytes of a document's first id that
-    are not in its text. notes: what was assumed, for the result's note.
+    bos_id: before a text, for tasks that want one; the end-of-text id where a vocabulary has one id for both.
+    leading_ids: what the tokenizer's own configuration puts before every text; `encode` leaves it out. whole_text: the
+    text of a document must be encoded in one piece. prefix_bytes: bytes of a document's first id that are not in its
+    text. notes: what was assumed, for the result's note.
     """
 
     name: str
     identity: str
     vocab_size: int
     eos_id: int | None
+    bos_id: int | None
+    leading_ids: tuple[int, ...]
     whole_text: bool
     prefix_bytes: int
     notes: tuple[str, ...]
@@ -64,9 +69,11 @@ class ByteTokenizer:
     whole_text: bool = False
     prefix_bytes: int = 0
     notes: tuple[str, ...] = ()
+    leading_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.identity = self.name
+        self.bos_id = self.eos_id
         self.vocab_size = 256 if self.eos_id is None else 257
 
     def encode(self, text: str) -> np.ndarray:
@@ -88,12 +95,15 @@ class TiktokenTokenizer:
     whole_text: bool = False
     prefix_bytes: int = 0
     notes: tuple[str, ...] = ()
+    leading_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.vocab_size = self.encoding.n_vocab
-        special = self.encoding.special_tokens_set
-        eos = next((text for text in EOS_TEXTS if text in special), None)
-        self.eos_id = None if eos is None else self.encoding.encode_single_token(eos)
+        self.eos_id, self.bos_id = self._special(EOS_TEXTS), self._special(BOS_TEXTS)
+
+    def _special(self, texts: tuple[str, ...]) -> int | None:
+        found = next((text for text in texts if text in self.encoding.special_tokens_set), None)
+        return None if found is None else self.encoding.encode_single_token(found)
 
     def encode(self, text: str) -> np.ndarray:
         if hasattr(self.encoding, "encode_to_numpy"):

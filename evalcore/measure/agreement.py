@@ -55,8 +55,10 @@ def share(group: ProcessGroup, failure: BaseException | None, value: Any = None)
     return [value for _, value in answers]
 
 
-def agreed_batch_size(group: ProcessGroup, failure: BaseException | None, wanted: int, plan: Plan | None) -> int:
+def agreed_batch_size(group: ProcessGroup, failure: BaseException | None, wanted: int, plan: Any) -> int:
     """The smallest batch size that any rank wants; raises RanksDisagree unless all ranks have the same plan.
+
+    plan: a dataclass of plain values.
 
     A batch belongs to a rank by its number, so ranks that cut unequal batches would leave windows out. They do want
     unequal ones: the default follows the number of threads, which affinity and OMP_NUM_THREADS set for each rank.
@@ -65,19 +67,19 @@ def agreed_batch_size(group: ProcessGroup, failure: BaseException | None, wanted
     first = answers[0][1]
     for rank, (_, other) in enumerate(answers):
         if other != first:
-            pairs = zip(fields(Plan), astuple(first), astuple(other), strict=True)
+            pairs = zip(fields(first), astuple(first), astuple(other), strict=True)
             differing = [f"{field.name} {a} on rank 0, {b} on rank {rank}" for field, a, b in pairs if a != b]
             raise RanksDisagree(f"the ranks do not measure the same: {'; '.join(differing)}")
     return min(size for size, _ in answers)
 
 
-def refuse_gaps(window_scored: np.ndarray, world_size: int) -> None:
+def refuse_gaps(window_scored: np.ndarray, world_size: int, unit: str = "window") -> None:
     """Raise RanksDisagree unless every window was scored exactly once. window_scored (W,): counts over all ranks."""
     wrong = np.flatnonzero(window_scored != 1)
     if wrong.size:
         raise RanksDisagree(
-            f"{wrong.size} of {len(window_scored)} windows were not scored exactly once by {world_size} rank(s): "
-            f"window {wrong[0]} was scored {int(window_scored[wrong[0]])} times"
+            f"{wrong.size} of {len(window_scored)} {unit}s were not scored exactly once by {world_size} rank(s): "
+            f"{unit} {wrong[0]} was scored {int(window_scored[wrong[0]])} times"
         )
 
 

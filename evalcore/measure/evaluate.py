@@ -82,7 +82,7 @@ def evaluate(
     much, RanksDisagree where the ranks would not measure the same.
     """
     stream = as_stream(stream)
-    group = group or ProcessGroup(_device_of(model, device))
+    group = group or ProcessGroup(device_of(model, device))
     context_length = context_length or getattr(model, "context_length", None)
     vocab_size = vocab_size or getattr(model, "vocab_size", None)
     failure: BaseException | None = None
@@ -149,7 +149,8 @@ def _resolve_seq_len(seq_len: int | None, context_length: int | None) -> int:
     return seq_len
 
 
-def _device_of(model: Any, device: torch.device | str | None) -> torch.device:
+def device_of(model: Any, device: torch.device | str | None) -> torch.device:
+    """The device given, else that of the model's first parameter."""
     if device is not None:
         return torch.device(device)
     parameters = model.parameters() if hasattr(model, "parameters") else iter(())

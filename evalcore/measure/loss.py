@@ -34,11 +34,17 @@ class Head:
 
 
 def target_nats(
-    hidden: torch.Tensor, head: Head, targets: torch.Tensor, chunk_tokens: int | None = None, tile: int | None = None
+    hidden: torch.Tensor,
+    head: Head,
+    targets: torch.Tensor,
+    chunk_tokens: int | None = None,
+    tile: int | None = None,
+    likeliest: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """-log p(target) per position, in nats, float32.
 
-    hidden (..., D) in the head's dtype; targets (...) int64. Memory: chunk_tokens * tile floats, whatever V is.
+    hidden (..., D) in the head's dtype; targets (...) int64. likeliest (N,) int64: is filled with the id of the highest
+    logit of each position. Memory: chunk_tokens * tile floats, whatever V is.
     """
     chunk_tokens = chunk_tokens or (CHUNK_TOKENS if hidden.is_cpu else DEVICE_CHUNK_TOKENS)
     tile = min(tile or (TILE_COLUMNS if hidden.is_cpu else DEVICE_TILE_COLUMNS), head.weight.shape[0])
@@ -49,14 +55,21 @@ def target_nats(
     buffer = None if wide else torch.empty(min(chunk_tokens, len(wanted)) * tile, device=hidden.device)
     for start in range(0, len(wanted), chunk_tokens):
         rows = slice(start, start + chunk_tokens)
-        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, buffer)
+        best = None if likeliest is None else likeliest[rows]
+        nats[rows] = _chunk_nats(flat[rows], head, wanted[rows], tile, buffer, best)
     return nats.reshape(targets.shape)
 
 
 def _chunk_nats(
-    hidden: torch.Tensor, head: Head, wanted: torch.Tensor, tile: int, buffer: torch.Tensor | None
+    hidden: torch.Tensor,
+    head: Head,
+    wanted: torch.Tensor,
+    tile: int,
+    buffer: torch.Tensor | None,
+    likeliest: torch.Tensor | None,
 ) -> torch.Tensor:
     """One chunk: an online log-sum-exp over the tiles, less the target's logit. buffer: reused for every tile."""
+    highest = torch.full((len(wanted),), -torch.inf, device=hidden.device)
     vocab = head.weight.shape[0]
     target_logit = torch.zeros(len(wanted), dtype=torch.float32, device=hidden.device)
     parts = []
@@ -67,6 +80,11 @@ def _chunk_nats(
         column = (wanted - start).clamp_(0, stop - start - 1)
         inside = (wanted >= start) & (wanted < stop)
         target_logit = torch.where(inside, logits.gather(1, column[:, None]).squeeze(1), target_logit)
+        if likeliest is not None:
+            top, at = logits.max(dim=1)
+            higher = top > highest  # not >=: of equal logits the lowest id counts, as for argmax
+            likeliest.copy_(torch.where(higher, at + start, likeliest))
+            highest = torch.where(higher, top, highest)
         parts.append(_log_sum_exp_in_place(logits))
     total = parts[0] if len(parts) == 1 else torch.logsumexp(torch.stack(parts), dim=0)
     return total - target_logit

@@ -6,7 +6,8 @@ Owns the adapters and the dtype. Never cuts a stream, never sums.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,21 @@ from evalcore.measure.loss import Head, nats_of_logits, target_nats
 from evalcore.measure.thread_pool import BatchThreadPool
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """tokens (B, T) with targets (R,) at chosen positions: rows (R,) index the flattened (B * T).
+
+    positions (B, T) and mask (B, 1, T, T): of tokens that are not one causal text (`Decoder.hidden`); None otherwise.
+    """
+
+    tokens: torch.Tensor
+    rows: torch.Tensor
+    targets: torch.Tensor
+    positions: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    wants_likeliest: bool = False
 
 
 class Scorer:
@@ -87,14 +103,43 @@ class Scorer:
             with torch.autocast(self.device.type, enabled=False):
                 return target_nats(hidden, self._head, wanted, self.chunk_tokens)
         logits = self._whole_logits(tokens, targets)[:, skip:]
-        if self.largest_id >= logits.shape[-1]:
+        self._refuse_ids_above(logits.shape[-1])
+        with torch.autocast(self.device.type, enabled=False):
+            return nats_of_logits(logits, wanted, self.chunk_tokens)
+
+    def row_nats(self, batch: RowBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(nats float32 (R,), likeliest ids (R,) where asked for) of chosen positions: the head runs on these alone."""
+        tokens, wanted = batch.tokens, batch.targets
+        best = torch.zeros_like(wanted) if batch.wants_likeliest else None
+        if self._head is not None:
+            layout = () if batch.positions is None else (batch.positions, batch.mask)
+            hidden = self.model.hidden(tokens, *layout).flatten(0, 1)[batch.rows].to(self.dtype)  # (R, D)
+            with torch.autocast(self.device.type, enabled=False):
+                return target_nats(hidden, self._head, wanted, self.chunk_tokens, likeliest=best), best
+        logits = self._whole_logits(tokens, tokens)
+        self._refuse_ids_above(logits.shape[-1])
+        logits = logits.flatten(0, 1)[batch.rows]  # (R, V)
+        with torch.autocast(self.device.type, enabled=False):
+            return nats_of_logits(logits, wanted, self.chunk_tokens), logits.argmax(-1) if best is not None else None
+
+    def row_nats_of(self, batches: Sequence[RowBatch]) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """`row_nats` of each batch; in parallel where threads pay."""
+        if self._pool is not None and len(batches) > 1:
+            return self._pool.map(self.row_nats, batches)
+        return [self.row_nats(batch) for batch in batches]
+
+    @property
+    def n_parallel(self) -> int:
+        """Batches that are computed at the same time, inside `running()`."""
+        return 1 if self._pool is None else self._pool.count
+
+    def _refuse_ids_above(self, vocab_size: int) -> None:
+        if self.largest_id >= vocab_size:
             raise DataError(
-                f"token id {self.largest_id} is outside the model's vocabulary of {logits.shape[-1]}",
+                f"token id {self.largest_id} is outside the model's vocabulary of {vocab_size}",
                 "the data was made with another tokenizer than the model",
                 kind="shape",
             )
-        with torch.autocast(self.device.type, enabled=False):
-            return nats_of_logits(logits, wanted, self.chunk_tokens)
 
     def _whole_logits(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V). nanoGPT's forward gives the last position only unless it is given targets."""

@@ -38,7 +38,13 @@ class BatchThreadPool:
         wait(running)
         return torch.cat([future.result() for future in running])
 
+    def map(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """work(part) of each part, in order. Raises what a part raised, after every part has ended."""
+        running: list[Future[Any]] = [self._pool.submit(_inferring, work, part) for part in parts]
+        wait(running)
+        return [future.result() for future in running]
 
-def _inferring(work: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+
+def _inferring(work: Callable[..., Any], *arguments: Any) -> Any:
     with torch.inference_mode():  # a mode of the thread
         return work(*arguments)

@@ -73,14 +73,14 @@ class Attention(nn.Module):
         scale = shape.scale if shape.scale is not None else (shape.width // shape.heads) ** -0.5
         self.scale = scale / (layer + 1) if shape.by_layer else scale
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         batch, length, width = x.shape
         if self.separate:
             q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
         else:
             qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
             q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D/H)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=self.scale)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -94,8 +94,8 @@ class Block(nn.Module):
         self.down = nn.Linear(shape.inner, shape.width, bias=shape.linear_bias)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), mask)
         return x + self.down(self.activation(self.up(self.norm2(x))))
 
 
@@ -103,6 +103,7 @@ class Decoder(nn.Module):
     """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart, so that losses can tile it."""
 
     stateless = True
+    takes_branches = True
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
@@ -114,11 +115,15 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
         self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final normed hidden states (B, T, D) of tokens (B, T), T at most context_length."""
-        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Final normed hidden states (B, T, D) of tokens (B, T), T at most context_length.
+
+        positions (B, T) int64, mask (B, 1, T, T) bool: of tokens that are not one causal text; both or neither.
+        """
+        places = self.positions.weight[: tokens.shape[1]] if positions is None else self.positions(positions)
+        x = self.tokens(tokens) + places
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         return self.norm(x)
 
     def head(self) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""One checkpoint on its eval sets: load once, measure each, answer each attempt with one outcome.
+"""One checkpoint on its eval sets and tasks: load once, measure each, answer each attempt with one outcome.
 
 Owns what becomes an outcome and of which kind. All ranks run it in step; only rank 0 writes.
 """
@@ -8,39 +8,39 @@ from __future__ import annotations
 import os
 import threading
 import time
-import traceback
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 import evalcore
-from evalcore.data import DataError, Report, TokenStream, open_stream
+from evalcore.data import Report, TokenStream, open_stream
 from evalcore.data_digest import stamp
-from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, still_same
-from evalcore.measure import memory
-from evalcore.measure.agreement import OutOfMemory, RankFailed, RanksDisagree
+from evalcore.loading.checkpoint import LoadedModel, load_checkpoint, still_same
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
 from evalcore.messages import DATA_CHANGED, AttemptRequest, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome
 from evalcore.progress import ProgressReporter
+from evalcore.tasks.evaluate_task import TaskResult, evaluate_task
+from evalcore.tasks.item_scores import to_text
+from evalcore.tasks.prepare import PreparedTask, prepare
+from evalcore.tasks.selfcheck import task_selfcheck
 from evalcore.worker.failpoints import failpoint
+from evalcore.worker.failures import Failure, failure_of, first_failure
 from evalcore.worker.launch_io import LaunchFolderIO
-
-_TRACEBACK_LINES = 6
-Failure = tuple[str, str, str | None]  # (kind, reason, hint); kind `superseded` is no failure but an outcome of its own
 
 
 class ItemEvaluator:
-    """Keeps what one launch pays for once: the model of the last checkpoint, and the streams of the eval sets."""
+    """Keeps what one launch pays for once: the model of the last checkpoint, and the data of the eval sets."""
 
     def __init__(
         self, spec: LaunchSpec, group: ProcessGroup, launch_io: LaunchFolderIO, reporter: ProgressReporter
     ) -> None:
         self._spec, self._group, self._launch_io, self._reporter = spec, group, launch_io, reporter
         self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
-        self._streams: dict[str, TokenStream] = {}
+        self._opened: dict[str, TokenStream | PreparedTask] = {}
         self._last: LoadedModel | None = None
 
     def evaluate_item(self, item: Item) -> None:
@@ -115,13 +115,11 @@ class ItemEvaluator:
             return ("protocol", f"the launch has no eval set {request.eval_set!r}", None), None
         if not all(group.gather(_as_hashed(eval_set))):
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
-        if eval_set.task is not None:
-            return ("unsupported", "this version does not evaluate tasks", None), None
-        stream, failure = self._open(request, eval_set)
-        if failure is not None or stream is None:
+        data, failure = self._open(request, eval_set)
+        if failure is not None or data is None:
             return failure, None
         try:
-            result = self._evaluate(request, eval_set, loaded, stream)
+            result = self._evaluate(request, eval_set, loaded, data)
             measurement = measurement_of(result, loaded, load_seconds)
         except Exception as error:  # evaluate has shared it with all ranks
             return failure_of(error, eval_set.name), None
@@ -132,40 +130,49 @@ class ItemEvaluator:
         return None, measurement
 
     def _evaluate(
-        self, request: AttemptRequest, eval_set: EvalSetSpec, loaded: LoadedModel, stream: TokenStream
-    ) -> EvalResult:
+        self, request: AttemptRequest, eval_set: EvalSetSpec, loaded: LoadedModel, data: TokenStream | PreparedTask
+    ) -> EvalResult | TaskResult:
         def progressed(done: int, total: int) -> None:
-            self._reporter.report("evaluating", request.attempt, request.eval_set, done, total, "windows")
+            unit = "windows" if eval_set.task is None else "items"
+            self._reporter.report("evaluating", request.attempt, request.eval_set, done, total, unit)
             failpoint("mid_eval", self._group.rank)
 
         settings: dict[str, Any] = {
             "seq_len": eval_set.seq_len,
-            "stride": eval_set.stride,
             "dtype": eval_set.dtype,
             "context_length": loaded.context_length,
             "vocab_size": loaded.vocab_size,
             "group": self._group,
             "on_progress": progressed,
         }
-        result = evaluate(loaded.model, stream, batch_size=self._spec.batch_size, **settings)
-        if not self._spec.selfcheck:
+        result: EvalResult | TaskResult
+        if isinstance(data, PreparedTask):
+            result = evaluate_task(loaded.model, data, batch_size=self._spec.batch_size, **settings)
+            check = task_selfcheck(loaded.model, data, result, **settings) if self._spec.selfcheck else None
+        else:
+            settings["stride"] = eval_set.stride
+            result = evaluate(loaded.model, data, batch_size=self._spec.batch_size, **settings)
+            check = selfcheck(loaded.model, data, result, **settings) if self._spec.selfcheck else None
+        if check is None:
             return result
-        check = selfcheck(loaded.model, stream, result, **settings)
         return replace(result, note="; ".join(filter(None, (result.note, check.sentence))))
 
-    def _open(self, request: AttemptRequest, eval_set: EvalSetSpec) -> tuple[TokenStream | None, Failure | None]:
-        """The stream of an eval set, opened once per launch."""
-        if eval_set.name in self._streams:
-            return self._streams[eval_set.name], None
+    def _open(
+        self, request: AttemptRequest, eval_set: EvalSetSpec
+    ) -> tuple[TokenStream | PreparedTask | None, Failure | None]:
+        """The stream or the items of an eval set, opened once per launch."""
+        if eval_set.name in self._opened:
+            return self._opened[eval_set.name], None
 
         def report(phase: str, done: int, total: int) -> None:
-            self._reporter.report(phase, request.attempt, request.eval_set, done, total, "bytes")
+            unit = "items" if phase == "encoding" else "bytes"
+            self._reporter.report(phase, request.attempt, request.eval_set, done, total, unit)
 
         with self._reporter.while_working("opening data", request.attempt, request.eval_set):
-            stream, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
-        if stream is not None:
-            self._streams[eval_set.name] = stream
-        return stream, failure
+            data, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
+        if data is not None:
+            self._opened[eval_set.name] = data
+        return data, failure
 
     def _start(self, request: AttemptRequest) -> None:
         if self._group.is_main and not self._launch_io.folder.started(request.attempt).exists():
@@ -193,43 +200,35 @@ class ItemEvaluator:
 
 def open_together(
     group: ProcessGroup, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
-) -> tuple[TokenStream | None, Failure | None]:
-    """The stream, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
-    stream: TokenStream | None = None
+) -> tuple[TokenStream | PreparedTask | None, Failure | None]:
+    """The data, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
+    data: TokenStream | PreparedTask | None = None
     failure: Failure | None = None
     for first_turn in (True, False):
         if failure is None and first_turn == (group.local_rank == 0):
             try:
-                stream = open_stream(eval_set, cache_dir=cache_dir, report=report)
+                if eval_set.task is None:
+                    data = open_stream(eval_set, cache_dir=cache_dir, report=report)
+                else:
+                    encoding = None if report is None else partial(report, "encoding")
+                    data = prepare(eval_set.task, eval_set.paths, eval_set.tokenizer, encoding)
             except Exception as error:  # shared below: the other ranks would wait for this one
                 failure = failure_of(error, eval_set.name)
         failure = first_failure(group.gather(failure))
-    return (None, failure) if failure is not None else (stream, None)
+    return (None, failure) if failure is not None else (data, None)
 
 
-def failure_of(error: BaseException, where: str) -> Failure:
-    """The kind, reason and hint of an error; any other error is a crash with the end of its traceback."""
-    if isinstance(error, (CheckpointError, DataError)):
-        return error.kind, error.reason, error.hint
-    if isinstance(error, FileNotFoundError):
-        return "vanished", f"{where} is gone", None
-    if isinstance(error, OutOfMemory) or memory.is_out_of_memory(error):
-        return "oom", f"out of memory: {str(error)[:300]}", "set launch.batch_size, or use a device with more memory"
-    if isinstance(error, RankFailed):
-        return "crash", str(error)[-2000:], None
-    if isinstance(error, RanksDisagree):
-        return "protocol", str(error), "give launch.nproc = 1, and report this with the worker's log"
-    lines = "".join(traceback.format_exception(error)).strip().splitlines()[-_TRACEBACK_LINES:]
-    return "crash", " | ".join(line.strip() for line in lines)[-2000:], None
-
-
-def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float) -> Measurement:
+def measurement_of(result: EvalResult | TaskResult, loaded: LoadedModel, load_seconds: float) -> Measurement:
     """What the results table keeps of one evaluation."""
-    names = Measurement.__dataclass_fields__.keys() & EvalResult.__dataclass_fields__.keys()
+    names = Measurement.__dataclass_fields__.keys() & result.__dataclass_fields__.keys()
     values: dict[str, Any] = {name: getattr(result, name) for name in names}
-    values["window_nats"] = tuple(result.window_nats.tolist())
-    values["window_targets"] = tuple(result.window_targets.tolist())
-    values["note"] = "; ".join(filter(None, (*loaded.notes, result.note, loaded.contradiction(result.loss)))) or None
+    if isinstance(result, TaskResult):
+        values["item_scores"] = to_text(result.item_scores)
+    else:
+        values["window_nats"] = tuple(result.window_nats.tolist())
+        values["window_targets"] = tuple(result.window_targets.tolist())
+    logged = None if isinstance(result, TaskResult) else loaded.contradiction(result.loss)
+    values["note"] = "; ".join(filter(None, (*loaded.notes, result.note, logged))) or None
     return Measurement(
         **values,
         load_seconds=load_seconds,
@@ -246,10 +245,6 @@ def measurement_of(result: EvalResult, loaded: LoadedModel, load_seconds: float)
 def _as_hashed(eval_set: EvalSetSpec) -> bool:
     """Whether the data files have the stamps that they had when their digest was taken."""
     return not eval_set.stamps or tuple(map(stamp, eval_set.hashed_paths)) == eval_set.stamps
-
-
-def first_failure(failures: list[Failure | None]) -> Failure | None:
-    return next((failure for failure in failures if failure is not None), None)
 
 
 def _read_ahead(item: Item | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from evalcore.data import DataError, open_stream, sniff
 from evalcore.messages import EvalSetSpec
+from tests.support.tasks import rows_of, write_rows
 
 IDS = np.array([5, 1, 2, 3, 900, 7, 7, 0], dtype=np.int64)
 
@@ -142,3 +143,12 @@ def test_sniff_counts_and_names_what_is_wrong(tmp_path):
     assert sniff(tmp_path / "a.parquet").kind == "foreign" and sniff(tmp_path / "a.parquet").problems
     with pytest.raises(DataError, match="does not exist"):
         sniff(tmp_path / "gone")
+
+
+def test_items_of_a_task_are_sniffed_as_that_task_and_counted(tmp_path):
+    path = write_rows(tmp_path / "val.jsonl", rows_of("hellaswag", 5))
+    sniffed = sniff(path)
+    assert (sniffed.kind, sniffed.task, sniffed.items, sniffed.problems) == ("task", "hellaswag", 5, [])
+    both = sniff(write_rows(tmp_path / "both.jsonl", [row | {"text": "t"} for row in rows_of("piqa", 2)]))
+    assert "give --task NAME, or --format jsonl" in both.problems[0]
+    assert sniff(tmp_path / "both.jsonl", format="jsonl").kind == "jsonl"

@@ -12,7 +12,7 @@ import pytest
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.agreement import Plan, RanksDisagree, agreed_batch_size, refuse_gaps
 from evalcore.measure.evaluate import evaluate
-from evalcore.worker.evaluate_item import failure_of
+from evalcore.worker.failures import failure_of
 from tests.support.checkpoints import save_nanogpt
 from tests.support.launches import ROOT
 from tests.support.models import SmallModel, tokens_for

@@ -1,0 +1,195 @@
+"""From a row of a task's file to an item: its contexts, continuations and the index of the right one.
+
+Owns the fields of each task and their renderings: those of EleutherAI/lm-evaluation-harness 4e7e0d4 (lm_eval/tasks),
+and build-nanogpt's of HellaSwag (hellaswag.py 6104ab1). Never encodes, never scores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from evalcore.tasks.rows import Row, RowError
+from evalcore.tasks.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class Item:
+    """where, index: as in Row. contexts: one, or for a schema one for each choice. continuations: one for each choice,
+    or one for a schema and for language modelling, without the delimiter. gold: index of the right choice."""
+
+    where: str
+    index: int
+    contexts: tuple[str, ...]
+    continuations: tuple[str, ...]
+    gold: int = 0
+
+    @property
+    def n_choices(self) -> int:
+        return max(len(self.contexts), len(self.continuations))
+
+
+def render(spec: TaskSpec, row: Row, label: str | None = None) -> Item:
+    """The item of a row. label: from the file of labels, where there is one. Raises RowError with file and line."""
+    contexts, continuations, gold = _RENDER[spec.rendering](spec, _Fields(row, label))
+    if any(not text for text in continuations) or (len(contexts) > 1 and any(not text for text in contexts)):
+        raise RowError(f"{row.where} has an empty choice: there is no token to score", "correct or remove the item")
+    item = Item(row.where, row.index, tuple(contexts), tuple(continuations), gold)
+    if not 0 <= gold < item.n_choices:
+        raise RowError(f"{row.where}: label {gold} is not one of its {item.n_choices} choices", "correct the label")
+    return item
+
+
+class _Fields:
+    """Access to a row's fields with errors that name its place."""
+
+    def __init__(self, row: Row, label: str | None) -> None:
+        self._row, self._label = row, label
+        self.values = row.fields
+
+    def error(self, problem: str) -> RowError:
+        return RowError(f"{self._row.where} {problem}", f"its fields are: {', '.join(self.values)}"[:300])
+
+    def text(self, name: str) -> str:
+        value = self.values.get(name)
+        if not isinstance(value, str):
+            raise self.error(f"has no text in field {name!r}")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        value = self.values.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+            raise self.error(f"has no list of texts in field {name!r}")
+        return value
+
+    def number(self, *names: str) -> int:
+        """The label in the first of these fields that is there, else that of the file of labels; a whole number."""
+        own = next((self.values[name] for name in names if self.values.get(name) not in (None, "")), None)
+        given = [value for value in (own, self._label) if value is not None]
+        if not given:
+            raise self.error(f"has no label in field {names[0]!r}: it may be of a test split without answers")
+        numbers = [_whole(value) for value in given]
+        if None in numbers:
+            raise self.error(f"has the label {given[numbers.index(None)]!r}, which is no number")
+        if len(set(numbers)) > 1:
+            raise self.error(f"has the label {given[0]!r}, and its file of labels says {given[1]!r}")
+        return numbers[0]  # type: ignore[return-value]
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return int(value) if value.strip().isdigit() else None
+    return value if isinstance(value, int) else None
+
+
+_Rendered = tuple[list[str], list[str], int]
+
+
+def _hellaswag(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    endings, gold = fields.texts("endings"), fields.number("label")
+    if spec.scoring == "nanogpt":
+        return [fields.text("ctx")], endings, gold
+    context = f"{fields.text('activity_label')}: {fields.text('ctx_a')} {fields.text('ctx_b').capitalize()}"
+    return [_cleaned(context)], [_cleaned(ending) for ending in endings], gold
+
+
+def _cleaned(text: str) -> str:
+    """Brackets are left over from WikiHow's pages."""
+    return re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". ")).replace("  ", " ")
+
+
+def _lambada(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    context, _, last = fields.text("text").rpartition(" ")
+    return [context], [last], 0
+
+
+def _arc(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    question, texts, gold = _labelled_choices(fields, "question")
+    return [f"Question: {question}\nAnswer:"], texts, gold
+
+
+def _openbookqa(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    question, texts, gold = _labelled_choices(fields, "question_stem")
+    return [question], texts, gold
+
+
+def _labelled_choices(fields: _Fields, name: str) -> tuple[str, list[str], int]:
+    """(question, texts of the choices, index of answerKey); AI2's own files nest stem and choices in `question`."""
+    nested = fields.values.get("question")
+    inner = nested if isinstance(nested, dict) else fields.values
+    question = inner.get("stem") if isinstance(nested, dict) else fields.text(name)
+    choices, key = inner.get("choices"), fields.values.get("answerKey")
+    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
+        choices = {part: [choice.get(part) for choice in choices] for part in ("text", "label")}
+    texts, labels = (choices.get("text"), choices.get("label")) if isinstance(choices, dict) else (None, None)
+    paired = isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels) > 0
+    if not paired or not all(isinstance(text, str) for text in texts or ()) or not isinstance(question, str):
+        raise fields.error("has no question with choices that have `text` and `label`")
+    assert texts is not None and labels is not None  # both are lists here
+    key = key.strip() if isinstance(key, str) else key
+    if not key:
+        raise fields.error("has no `answerKey`: it may be of a test split without answers")
+    if key not in labels:
+        raise fields.error(f"has the answerKey {key!r}, which is none of its labels {', '.join(map(str, labels))}")
+    return question, texts, labels.index(key)
+
+
+def _piqa(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    choices = [fields.text("sol1"), fields.text("sol2")]
+    return [f"Question: {fields.text('goal')}\nAnswer:"], choices, fields.number("label")
+
+
+def _winogrande(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    before, blank, after = fields.text("sentence").partition("_")
+    if not blank:
+        raise fields.error("has no `_` in its sentence")
+    contexts = [before + fields.text(option) for option in ("option1", "option2")]
+    return contexts, [after.strip()], fields.number("answer") - 1
+
+
+def _sciq(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    names = ("distractor1", "distractor2", "distractor3", "correct_answer")
+    support = fields.values.get("support") or ""
+    if not isinstance(support, str):
+        raise fields.error("has no text in field 'support'")
+    context = f"{support.lstrip()}\nQuestion: {fields.text('question')}\nAnswer:"
+    return [context], [fields.text(name) for name in names], 3
+
+
+def _boolq(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    context = f"{fields.text('passage')}\nQuestion: {fields.text('question')}?\nAnswer:"
+    return [context], ["no", "yes"], fields.number("label", "answer")
+
+
+def _multiple_choice(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    return [fields.text("query")], fields.texts("choices"), fields.number("gold")
+
+
+def _schema(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    contexts = fields.texts("context_options")
+    if len(contexts) < 2:
+        raise fields.error("has fewer than two `context_options`")
+    return contexts, [fields.text("continuation")], fields.number("gold")
+
+
+def _language_modeling(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    return [fields.text("context")], [fields.text("continuation")], 0
+
+
+_RENDER: dict[str, Callable[[TaskSpec, _Fields], _Rendered]] = {
+    "hellaswag": _hellaswag,
+    "lambada": _lambada,
+    "arc": _arc,
+    "piqa": _piqa,
+    "winogrande": _winogrande,
+    "openbookqa": _openbookqa,
+    "sciq": _sciq,
+    "boolq": _boolq,
+    "multiple_choice": _multiple_choice,
+    "schema": _schema,
+    "language_modeling": _language_modeling,
+}

@@ -1,0 +1,148 @@
+"""Items of a task as they stand in their file: JSON lines, a JSON array, Parquet; plain or compressed.
+
+Owns decoding and the place of each row. Standard library only; zstandard and pyarrow are loaded for files that need
+them. Never renders an item.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+_PARQUET = b"PAR1"
+_ARRAY_BYTES = 512 << 20
+
+
+class RowError(ValueError):
+    """A file, or one row of it, that cannot be used. reason: one sentence with the place. hint: what to do next."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason if hint is None else f"{reason}; {hint}")
+        self.reason, self.hint = reason, hint
+
+
+@dataclass(frozen=True)
+class Row:
+    """where: `FILE line N`. index: from 0, over rows that are not blank. fields: the JSON object."""
+
+    where: str
+    index: int
+    fields: dict[str, Any]
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """Every row of a file, in order. Raises RowError with file and line for what is no row."""
+    for index, (where, value) in enumerate(_values(path)):
+        if not isinstance(value, dict):
+            raise RowError(f"{where} is a JSON {type(value).__name__}, not an object", "one JSON object for each item")
+        yield Row(where, index, value)
+
+
+def is_parquet(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == _PARQUET
+
+
+def read_labels(path: str) -> list[str]:
+    """A file with one label a line, beside items that hold none. Raises RowError."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file.read().rstrip("\n").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RowError(f"{path} cannot be read: {error}", "one label a line") from None
+
+
+def _values(path: str) -> Iterator[tuple[str, Any]]:
+    try:
+        if is_parquet(path):
+            yield from _parquet(path)
+        elif _plain_name(path).endswith(".json"):
+            yield from _array_or_lines(path)
+        else:
+            yield from _lines(path)
+    except FileNotFoundError:
+        raise RowError(f"{path} does not exist", "check the path") from None
+    except UnicodeDecodeError as error:
+        raise RowError(f"{path} is not UTF-8 text ({error.reason})", "write the file as UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise RowError(f"{path} cannot be read: {error}", "check its permissions, or copy the file again") from None
+
+
+def _lines(path: str) -> Iterator[tuple[str, Any]]:
+    number = 0
+    with _opened(path) as file:
+        while True:
+            where = f"{path} line {number + 1}"
+            try:
+                line = file.readline()
+            except UnicodeDecodeError as error:
+                raise RowError(f"{where} is not UTF-8 text ({error.reason})", "write the file as UTF-8") from None
+            if not line:
+                return
+            number += 1
+            if line.strip():
+                yield where, _parsed(where, line)
+
+
+def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
+    """A `.json` file holds an array of items, or in some copies JSON lines."""
+    with _opened(path) as file:
+        first = file.read(1)
+        while first.isspace():
+            first = file.read(1)
+    if first != "[":
+        yield from _lines(path)
+        return
+    if os.path.getsize(path) > _ARRAY_BYTES:
+        raise RowError(f"{path} is a JSON array of more than {_ARRAY_BYTES >> 20} MiB", "write it as .jsonl")
+    with _opened(path) as file:
+        values = _parsed(path, file.read())
+    yield from ((f"{path} element {number}", value) for number, value in enumerate(values, 1))
+
+
+def _parsed(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"{where} is not JSON: {error}", "one JSON object a line") from None
+
+
+def _parquet(path: str) -> Iterator[tuple[str, Any]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise RowError(
+            f"{path} is Parquet, which needs the pyarrow library", "pip install 'ckptwatch[parquet]', or write .jsonl"
+        ) from None
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path} row {number}", row
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise RowError(f"{path} cannot be read past row {number}: {error}", "copy the file again") from None
+
+
+def _plain_name(path: str) -> str:
+    return path.lower().removesuffix(".gz").removesuffix(".zst")
+
+
+def _opened(path: str) -> IO[str]:
+    # newline="\n": U+2028 and a lone carriage return are part of a text, not the end of a line
+    if path.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
+    if path.lower().endswith(".zst"):
+        try:
+            import zstandard
+        except ImportError:
+            raise RowError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
+        return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+    return open(path, encoding="utf-8-sig", newline="\n")
