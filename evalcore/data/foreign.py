@@ -14,7 +14,10 @@ _TOKENISE = "export its token ids as a 1-D uint16 or uint32 .npy, or its text as
 
 #: first int32 of an llm.c file -> what it is and what to do
 LLMC_FOREIGN = {
-    20240522: ("an llm.c file of tokenised items (HellaSwag or MMLU)", "give --task tokens, or name a token shard"),
+    20240522: (
+        "an llm.c eval file (tokenised items of HellaSwag or MMLU)",
+        "give --task tokens, or name a token shard",
+    ),
     20240326: ("llm.c GPT-2 weights", "name a token shard such as fineweb_val_000000.bin as data"),
     20240803: ("llm.c Llama weights", "name a token shard such as fineweb_val_000000.bin as data"),
     20240327: ("an llm.c debug state", "name a token shard such as fineweb_val_000000.bin"),
