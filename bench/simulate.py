@@ -9,7 +9,7 @@ import random
 import statistics
 from dataclasses import dataclass, field
 
-from watcher.domain.order import fill_order
+from watcher.domain.order import next_to_fill
 
 
 @dataclass
@@ -111,7 +111,7 @@ def _choose(fleet: list[Run], order: str, turn: int) -> tuple[int, int] | None:
     have = {number for _, number, _ in waiting}
     number = next(n % len(fleet) for n in range(turn, turn + len(fleet)) if n % len(fleet) in have)
     this = fleet[number]
-    return number, fill_order([step for step in this.waiting if step >= 0], this.done)[0]
+    return number, next_to_fill((step for step in this.waiting if step >= 0), this.done)
 
 
 def _part(values: list[float], share: float = 0.95) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from evalcore.archive.meaning.config_fields import Resolve
 from evalcore.archive.meaning.config_files import config_beside
 from evalcore.archive.meaning.dcp_folder import DcpFolder, index_folder
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
+from evalcore.archive.meaning.folder_kinds import FolderKind, demand_finished, kind_at
 from evalcore.archive.meaning.folders import read_folder
 from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
@@ -38,7 +40,8 @@ class Probe:
 class Summary:
     """The metadata of one checkpoint, each text and list of it bounded.
 
-    format: zip, legacy, or a kind of folder. digest: `sha256:...` (Directory.digest). size_bytes: of the file.
+    format: zip, legacy, or a kind of folder such as `hf-folder`. digest: `sha256:...` (Directory.digest); of a folder,
+    over its files. size_bytes: of the file.
     step: optimizer steps. step_source: "payload:<key>" or "sidecar:<file>:<key>". trainer: the program that wrote it.
     config: plain values. config_class: the class it was pickled as. config_source: where it was read.
     parameters: elements of the chosen state dict, shared ones once, at most 2^63 - 1.
@@ -71,6 +74,10 @@ class Summary:
     note: str | None = None
     sidecars: tuple[tuple[str, str], ...] = ()
     assumed: tuple[str, ...] = ()
+
+    @property
+    def is_folder(self) -> bool:
+        return self.format.endswith("-folder") or self.format == "dcp"
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,9 @@ def summarise(
     """
     if not isinstance(source, int) and os.path.isdir(source):
         place = os.fsdecode(source)
-        return _summary_of_dcp(place, state) if index_folder(place) is not None else _summary_of_folder(place)
+        if index_folder(place) is not None:
+            return _summary_of_dcp(place, state)
+        return _summary_of_folder(place, state, report)
     with OpenFile(source, report) as file:
         reading = understand(file, path=path, wanted=state)
         return summary_of(file, reading)
@@ -163,17 +172,36 @@ def _summary_of_dcp(path: str, state: str | None) -> Summary:
         folder.close()
 
 
-def _summary_of_folder(path: str) -> Summary:
-    folder = read_folder(path)
+def _summary_of_folder(path: str, state: str | None, report: Report) -> Summary:
+    kind = kind_at(path)
+    if kind is not None and kind.main:
+        return _summary_of_one_file(path, kind, state, report)
+    folder = read_folder(path, needs_config=False, report=report)
     folder.close()
     source = "sidecar:trainer_state.json:global_step"
+    known = bool(folder.config)
     return Summary(
         format="hf-folder", digest=folder.digest, size_bytes=folder.size_bytes, step=folder.step,
-        step_source=source if folder.step is not None else None, family=folder.family, config=folder.config,
-        config_source="sidecar:config.json", parameters=folder.state.parameters,
-        tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
-        sidecars=(("config.json", values_digest(folder.config)),),
+        step_source=source if folder.step is not None else None, family=folder.family if known else "unknown",
+        config=folder.config or None, config_source="sidecar:config.json" if known else None,
+        parameters=folder.state.parameters, tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
+        sidecars=(("config.json", values_digest(folder.config)),) if known else (),
+        note=None if known else "the folder holds weights without a config.json",
     )  # fmt: skip
+
+
+def _summary_of_one_file(path: str, kind: FolderKind, state: str | None, report: Report) -> Summary:
+    """Of a folder whose model is in one file; its digest covers the files that describe the model too."""
+    demand_finished(kind)
+    main = os.path.join(path, kind.main)
+    with OpenFile(main, report) as file:
+        summary = summary_of(file, understand(file, path=main, wanted=state))
+    whole = hashlib.sha256(f"ckptwatch folder 2\n{kind.main} {summary.digest}\n".encode())
+    for name in kind.members:
+        if name != kind.main and not name.startswith("tokenizer"):
+            with OpenFile(os.path.join(path, name)) as file:
+                whole.update(f"{name} {digest_of_bytes(file)}\n".encode())
+    return replace(summary, format=f"{kind.name}-folder", digest="sha256:" + whole.hexdigest())
 
 
 def summary_of(file: OpenFile, reading: Reading) -> Summary:

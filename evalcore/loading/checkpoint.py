@@ -14,7 +14,8 @@ import torch
 from evalcore.archive.container.source import Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.dcp_folder import index_folder
-from evalcore.loading.checkpoint_file import open_file
+from evalcore.archive.meaning.folder_kinds import kind_at
+from evalcore.loading.checkpoint_file import open_file, open_folder_of_one_file
 from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import load_folder
 from evalcore.loading.mean import Member, mean_of
@@ -40,7 +41,7 @@ def load_checkpoint(
     path: str | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> LoadedModel:
-    """Load the model of one checkpoint file, Hugging Face folder or DCP folder.
+    """Load the model of one checkpoint file or folder.
 
     verify: "model" checks the CRC of what the model needs, "all" of every record. reuse: an earlier model; where the
     file has the same family and sizes its tensors are refilled instead of built again, and `reuse` is then spent, also
@@ -49,7 +50,7 @@ def load_checkpoint(
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
-    with _as_checkpoint_errors():
+    with _as_checkpoint_errors(source if expect_digest is not None else None):
         if is_hugging_face(source):
             return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)  # type: ignore[arg-type]
         opened = open_checkpoint(
@@ -83,8 +84,11 @@ def load_mean(
 
 
 def is_hugging_face(source: Source) -> bool:
-    """Whether the source is a folder that is no DCP folder."""
-    return not isinstance(source, int) and os.path.isdir(source) and index_folder(os.fsdecode(source)) is None
+    """Whether the source is a folder whose weights are in no DCP folder and in more than one file, or have a config."""
+    if isinstance(source, int) or not os.path.isdir(source) or index_folder(os.fsdecode(source)) is not None:
+        return False
+    kind = kind_at(os.fsdecode(source))
+    return kind is None or not kind.main
 
 
 def open_checkpoint(
@@ -98,13 +102,18 @@ def open_checkpoint(
     path: str | None = None,
     report: Report | None = None,
 ) -> Opened:
-    """Understand a checkpoint file or DCP folder. Raises CheckpointError, OSError."""
-    with _as_checkpoint_errors():
+    """Understand a checkpoint file, DCP folder or folder with the model in one file. Raises CheckpointError, OSError."""
+    with _as_checkpoint_errors(source if expect_digest is not None else None):
         if is_hugging_face(source):
             hint = "average the files of torch.save, or DCP folders"
             raise CheckpointError("unsupported", "the mean of Hugging Face folders is not computed", hint)
         if not isinstance(source, int) and os.path.isdir(source):
-            return open_dcp(os.fsdecode(source), spec, verify, expect_digest=expect_digest, report=report)
+            place = os.fsdecode(source)
+            if index_folder(place) is not None:
+                return open_dcp(place, spec, verify, expect_digest=expect_digest, report=report)
+            return open_folder_of_one_file(
+                place, spec, verify, require_zip=require_zip, expect_digest=expect_digest, report=report
+            )
         return open_file(
             source,
             spec,
@@ -118,10 +127,18 @@ def open_checkpoint(
 
 
 @contextmanager
-def _as_checkpoint_errors() -> Iterator[None]:
+def _as_checkpoint_errors(registered: Source | None = None) -> Iterator[None]:
+    """registered: a checkpoint that was complete before: what a folder lacks now is gone."""
     try:
         yield
     except ArchiveError as error:
+        if registered is not None and not isinstance(registered, int) and _lost_files(os.fsdecode(registered), error):
+            raise CheckpointError("vanished", f"files of the folder are gone: {error.reason}") from error
         raise CheckpointError(error.kind, error.reason, error.hint) from error
     except RecursionError as error:
         raise CheckpointError("corrupt", "the file nests too deep") from error
+
+
+def _lost_files(path: str, error: ArchiveError) -> bool:
+    """Whether it is a folder, complete when it was registered, that lacks files now: its trainer deletes it."""
+    return os.path.isdir(path) and (error.incomplete or kind_at(path) is None)

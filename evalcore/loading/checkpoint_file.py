@@ -8,8 +8,9 @@ from evalcore.archive.container.directory import Directory
 from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
+from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
 from evalcore.archive.payload import Payload, identify
-from evalcore.archive.summary import summary_of, understand
+from evalcore.archive.summary import probe, summarise, summary_of, understand
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.reading import Opened, Report, bytes_needed, counted, loadable_state
 from evalcore.loading.weights import records_of
@@ -53,6 +54,27 @@ def open_file(
     except BaseException:
         file.close()
         raise
+
+
+def open_folder_of_one_file(
+    path: str,
+    spec: ModelSpec,
+    verify: str = "model",
+    *,
+    require_zip: bool = False,
+    expect_digest: str | None = None,
+    report: Report | None = None,
+) -> Opened:
+    """The same for a folder with the model in one file. Raises CheckpointError, ArchiveError, OSError."""
+    kind = kind_at(path)
+    if kind is None or not kind.main:
+        raise ArchiveError("unsupported", "the folder holds no file with a model")
+    demand_finished(kind)
+    main, digest = os.path.join(path, kind.main), None
+    if expect_digest is not None:
+        digest = probe(main).digest  # first: a file that takes its place after the next line is another one
+        _demand_digest(summarise(path).digest, expect_digest)
+    return open_file(main, spec, verify, require_zip=require_zip, expect_digest=digest, path=main, report=report)
 
 
 def _rewritten(file: OpenFile) -> bool:

@@ -57,7 +57,7 @@ def load_folder(
 ) -> LoadedModel:
     """Load the model of a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
     demand_known_family(spec)
-    folder = read_folder(path, spec.config)
+    folder = read_folder(path, spec.config, needs_config=spec.factory is None)
     try:
         if expect_digest is not None and folder.digest != expect_digest:
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")

@@ -15,7 +15,7 @@ from evalcore.archive.errors import LIMITS, shown
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be evaluated. kind: corrupt | unsafe | unsupported | shape | superseded."""
+    """A checkpoint cannot be evaluated. kind: corrupt | unsafe | unsupported | shape | superseded | vanished."""
 
     def __init__(self, kind: str, reason: str, hint: str = "") -> None:
         self.kind = kind

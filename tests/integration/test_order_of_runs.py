@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.support.daemon import Site, wait_until
+from tests.support.orders import fill_order
 from tests.support.tiny import write_tiny
-from watcher.domain.order import fill_order
 
 STEPS = list(range(10, 90, 10))
 

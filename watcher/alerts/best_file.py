@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from evalcore.archive import version_of
 from evalcore.launch_folder import write_atomically
 from watcher.errors import DeliveryError
 from watcher.settings.schema import AlertSettings
@@ -77,28 +78,41 @@ def _is_better(event: Event, target: Path, kept: dict[str, Any] | None) -> bool:
 
 
 def _replace(target: Path, source: Path, make: Callable[[Path, Path], Any]) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary, former = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         make(source, temporary)
+        if target.is_dir() and not target.is_symlink():  # no rename replaces a folder
+            os.rename(target, former)
         os.replace(temporary, target)
+        _remove(former)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise DeliveryError(f"{target} cannot be made from {source}: {error.strerror}") from None
 
 
 def _refuse_changed(source: Path, size_bytes: int, mtime_ns: int) -> None:
     """The file must still be the version that was evaluated."""
     try:
-        status = source.stat()
+        version = version_of(os.fspath(source))[:2]
     except OSError as error:
         raise DeliveryError(f"the best checkpoint {source} is gone: {error.strerror}") from None
-    if (status.st_size, status.st_mtime_ns) != (size_bytes, mtime_ns):
+    if version != (size_bytes, mtime_ns):
         raise DeliveryError(f"the best checkpoint {source} was overwritten since it was evaluated")
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+        return
     shutil.copyfile(source, target)
     with open(target, "rb") as file:
         os.fsync(file.fileno())

@@ -93,6 +93,7 @@ def _plain(out: Path, discovery: Any, data: list[Path], sniffed: dict[str, dict[
 
 def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
     from watcher.domain.checkpoint import printable
+    from watcher.domain.passed_by import ignored_words
     from watcher.report.format import size
 
     where = printable(str(discovery.dir))
@@ -100,8 +101,8 @@ def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) 
         f"{where}: {discovery.files} checkpoint(s), {size(discovery.bytes)}"
         + (" in subfolders" if "**" in discovery.include[0] else "")
     )
-    for why, count in discovery.ignored.items():
-        say(f"  {count} ignored: {why}")
+    for words in ignored_words(discovery.ignored):
+        say(f"  {words}")
     if discovery.readable is not None:
         newest = discovery.readable
         step = f"step {newest['step']} ({newest['step_source']})" if newest["step"] is not None else "no step"

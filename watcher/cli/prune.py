@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from typing import Any
 
 import click
 
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
-from watcher.detect.observation import fingerprint
+from watcher.detect.folder import size_of_tree
+from watcher.detect.observation import fingerprint, fingerprint_at
 from watcher.domain.checkpoint import Fingerprint
 from watcher.errors import SomeFailed
 
@@ -57,7 +59,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     if apply:
         plan = [_delete(line) if line["keep"] is None else line for line in plan]
     if as_json:
-        print_json([{key: value for key, value in line.items() if key != "stat"} for line in plan])
+        print_json([{key: value for key, value in line.items() if key not in ("stat", "version")} for line in plan])
     else:
         _show(plan, apply)
     if failed := [line for line in plan if line["error"]]:
@@ -68,27 +70,50 @@ def _look_at(row: dict[str, Any]) -> dict[str, Any]:
     """The file as it is now. on_disk: it is the one that was evaluated; absent: why it is not."""
     relative = os.fsdecode(row["raw_path"]) if row["raw_path"] is not None else row["path"]
     file = os.path.join(row["dir"], relative)
-    facts: dict[str, Any] = {"file": file, "bytes": None, "stat": None, "on_disk": False, "absent": None}
+    facts: dict[str, Any] = {
+        "file": file,
+        "bytes": None,
+        "stat": None,
+        "on_disk": False,
+        "absent": None,
+        "version": None,
+    }
     try:
         status = os.lstat(file)
     except OSError as error:
         return facts | {"absent": "it is gone already" if isinstance(error, FileNotFoundError) else str(error.strerror)}
     facts |= {"bytes": status.st_size, "stat": status}
-    if not stat.S_ISREG(status.st_mode):
+    now: Fingerprint | None = fingerprint(status) if stat.S_ISREG(status.st_mode) else None
+    if stat.S_ISDIR(status.st_mode):
+        try:
+            now = fingerprint_at(file)
+            facts["bytes"] = size_of_tree(file)
+        except OSError as error:
+            return facts | {"absent": str(error.strerror)}
+    if now is None:
         return facts | {"absent": "it is no plain file"}
     evaluated = tuple(row[name] for name in Fingerprint._fields)
-    return facts | ({"on_disk": True} if fingerprint(status) == evaluated else {"absent": CHANGED})
+    return facts | ({"on_disk": True, "version": now} if now == evaluated else {"absent": CHANGED})
 
 
 def _line(row: dict[str, Any], why: str | None) -> dict[str, Any]:
     keep = row["absent"] if row["absent"] and (row["absent"] != CHANGED or why is None) else why
     line: dict[str, Any] = {"run": row["run"], "checkpoint": row["path"], "step": row["step"], "file": row["file"]}
-    return line | {"keep": keep, "bytes": row["bytes"], "deleted": False, "error": None, "stat": row["stat"]}
+    return line | {
+        "keep": keep,
+        "bytes": row["bytes"],
+        "deleted": False,
+        "error": None,
+        "stat": row["stat"],
+        "version": row["version"],
+    }
 
 
 def _delete(line: dict[str, Any]) -> dict[str, Any]:
-    """Delete one file, after one more look: the trainer may have written a new one meanwhile."""
+    """Delete one file or folder, after one more look: the trainer may have written a new one meanwhile."""
     before = line["stat"]
+    if stat.S_ISDIR(before.st_mode):
+        return _delete_folder(line)
     folder, name = os.path.split(line["file"])
     try:
         at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -101,6 +126,23 @@ def _delete(line: dict[str, Any]) -> dict[str, Any]:
             os.close(at)
     except OSError as error:
         return line | {"error": error.strerror}
+    return line | {"deleted": True}
+
+
+def _delete_folder(line: dict[str, Any]) -> dict[str, Any]:
+    """The whole folder or nothing: a rename takes it away at once, or fails and leaves it as it was."""
+    folder, name = os.path.split(line["file"])
+    aside = os.path.join(folder, f".{name}.ckptwatch-deleting")
+    try:
+        if fingerprint_at(line["file"]) != line["version"]:
+            return line | {"keep": "the folder changed meanwhile"}
+        if not os.access(line["file"], os.W_OK | os.X_OK):
+            return line | {"error": "Permission denied"}
+        os.rename(line["file"], aside)
+        shutil.rmtree(aside)
+    except OSError as error:
+        left = f" (what is left is in {aside})" if os.path.isdir(aside) else ""
+        return line | {"error": f"{error.strerror}{left}"}
     return line | {"deleted": True}
 
 

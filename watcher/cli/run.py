@@ -122,8 +122,9 @@ def _refuse_missing(settings) -> None:
 
 def _verdict(settings, url: str, as_json: bool) -> None:
     """The end of a single pass: rows on stdout, and the exit status."""
-    from watcher.domain.checkpoint import HUGGING_FACE
-    from watcher.setup.discover import look_at
+    from watcher.domain.checkpoint import NamePattern
+    from watcher.domain.passed_by import passed_by
+    from watcher.setup.discover import count_ignored
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import queue
@@ -145,11 +146,19 @@ def _verdict(settings, url: str, as_json: bool) -> None:
         )
     if not seen:
         where = ", ".join(str(run.dir) for run in settings.run)
-        hint = "`include` in [[run]] selects files by name"
-        if any(HUGGING_FACE in look_at(run.dir).ignored for run in settings.run):
-            hint = "Hugging Face folders are not watched; evaluate one: ckptwatch eval FOLDER --data FILE"
-        raise NothingFound(f"there is no checkpoint in {where}", hint=hint)
+        ignored = [count_ignored(run.dir, NamePattern(run.include, run.exclude)) for run in settings.run]
+        others = "".join(f"; {words}" for counts in ignored for words in passed_by(counts))
+        raise NothingFound(f"there is no checkpoint in {where}{others}", hint=_hint_where_none(settings))
     say(f"{count} result(s) in {shown_url(url)}:  ckptwatch results {db_flag(url)}")
+
+
+def _hint_where_none(settings) -> str:
+    from evalcore.archive import kind_at
+
+    for run in settings.run:
+        if (kind := kind_at(str(run.dir))) is not None:
+            return f"{run.dir} is itself a {kind.label} checkpoint: ckptwatch eval {run.dir} --data FILE"
+    return "--include GLOB selects files and folders by name, e.g. --include '*.bin' or --include '**/*.pt'"
 
 
 def _show_plan(settings, url: str, as_json: bool) -> None:

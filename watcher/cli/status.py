@@ -69,6 +69,7 @@ def _clears() -> bool:
 def _show(facts: dict[str, Any]) -> None:
     from watcher.cli.showing import painted, print_table
     from watcher.domain.checkpoint import printable
+    from watcher.domain.passed_by import passed_by
     from watcher.report.columns import Column, result_columns, text_column
     from watcher.report.format import duration, integer, size
     from watcher.report.progress import bar
@@ -99,6 +100,8 @@ def _show(facts: dict[str, Any]) -> None:
         click.echo(f"working    {progress_words(work, time.time())}")
     for run in facts["runs"]:
         click.echo(f"watching   {printable(run['name'])}: {printable(run['dir'])}{_scan_words(run)}")
+        for words in passed_by(run.get("ignored") or {}):
+            click.echo(f"           {words}")
     if facts["running"]:
         click.echo()
         columns = [

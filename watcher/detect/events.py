@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from watchdog.events import (
     DirCreatedEvent,
+    DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
@@ -42,6 +43,7 @@ class Hint:
     path: str
     closed: bool
     moved_from: str | None = None
+    is_folder: bool = False
 
 
 class FolderWatch(FileSystemEventHandler):
@@ -100,8 +102,9 @@ class FolderWatch(FileSystemEventHandler):
         if self.hints.qsize() > HINTS_MAX:
             self._scan_now.set()
             return
-        if isinstance(event, FileMovedEvent):
-            self.hints.put(Hint(self._relative(event.dest_path), True, self._relative(event.src_path)))
+        if isinstance(event, (FileMovedEvent, DirMovedEvent)):
+            names = self._relative(event.dest_path), True, self._relative(event.src_path)
+            self.hints.put(Hint(*names, isinstance(event, DirMovedEvent)))
         else:
             self.hints.put(Hint(self._relative(event.src_path), isinstance(event, FileClosedEvent)))
         self._wake.set()
@@ -121,10 +124,10 @@ class FolderWatch(FileSystemEventHandler):
             return
         if self._observer is not None:
             self._observer.stop()
-        kinds = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, FileDeletedEvent, DirCreatedEvent]
+        kinds = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, FileDeletedEvent, DirCreatedEvent, DirMovedEvent]
         try:
             observer = Observer()  # takes an inotify instance: there may be none left
-            observer.schedule(self, self.root, recursive=self.pattern.recursive, event_filter=kinds)
+            observer.schedule(self, self.root, recursive=self.pattern.looks_below, event_filter=kinds)
             observer.start()
         except OSError as error:
             self.polling_because = f"no file events: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}"

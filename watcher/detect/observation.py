@@ -1,6 +1,6 @@
-"""One stat of one path: the fingerprint of a regular file, or why the name is none.
+"""One look at one path: the fingerprint of a regular file or a recognised folder, or why the name is neither.
 
-Never opens a file, never lists a folder, and never decides whether a file is ready.
+Never opens a file, and never decides whether one is ready.
 """
 
 from __future__ import annotations
@@ -8,41 +8,48 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from watcher.domain.checkpoint import HUGGING_FACE_FILES, Fingerprint, printable, stored
+from watcher.detect.folder import folder_at
+from watcher.domain.checkpoint import Fingerprint, NamePattern, looks_like_a_checkpoint, printable, stored
 
 _INT64 = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
 class Irregular:
-    """A matching name that is no regular file of its own. alias: a link to another file that is watched itself."""
+    """A matching name that is neither a regular file nor a recognised folder of its own.
+
+    alias: a link to another one that is watched itself.
+    """
 
     reason: str
     alias: bool = False
 
 
-def look(root: str, path: str, watched: Callable[[str], bool]) -> Fingerprint | Irregular | None:
-    """One stat of `path` below `root`; None where there is nothing. Raises OSError for anything but absence.
+A_FOLDER = Irregular("a folder")
 
-    watched: whether a path relative to `root` is a checkpoint's name, asked of a link's target.
+
+def look(root: str, path: str, pattern: NamePattern) -> Fingerprint | Irregular | None:
+    """One look at `path` below `root`; None where there is nothing, or a folder that is no checkpoint (any more).
+
+    Raises OSError for anything but absence.
     """
     full = os.path.join(root, path)
     try:
         status = os.lstat(full)
     except FileNotFoundError:
         return None
-    return observation_of(root, path, status, watched)
+    observed = observation_of(root, path, status, pattern)
+    return None if observed == A_FOLDER and not looks_like_a_checkpoint(path) else observed
 
 
-def observation_of(
-    root: str, path: str, status: os.stat_result, watched: Callable[[str], bool]
-) -> Fingerprint | Irregular:
-    """What an lstat says. Raises OSError."""
+def observation_of(root: str, path: str, status: os.stat_result, pattern: NamePattern) -> Fingerprint | Irregular:
+    """What an lstat says, and of a folder its entries. Raises OSError."""
     if stat.S_ISLNK(status.st_mode):
-        return _link(root, path, watched)
+        return _link(root, path, pattern)
+    if stat.S_ISDIR(status.st_mode) and (seen := folder_at(os.path.join(root, path))) is not None:
+        return seen.fingerprint
     return fingerprint(status) if stat.S_ISREG(status.st_mode) else Irregular(_kind_of(status.st_mode))
 
 
@@ -61,6 +68,14 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
     )
 
 
+def fingerprint_at(path: str) -> Fingerprint:
+    """Of a file, or of a folder that a user gave as a checkpoint; links are followed. Raises OSError."""
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode) and (seen := folder_at(path, chosen=True)) is not None:
+        return seen.fingerprint
+    return fingerprint(status)
+
+
 def version_key(path: str, observed: Fingerprint | Irregular) -> int:
     """A number that stands for this version of this path; 100,000 of them are a few megabytes."""
     if isinstance(observed, Fingerprint):
@@ -68,19 +83,7 @@ def version_key(path: str, observed: Fingerprint | Irregular) -> int:
     return hash((stored(path), observed.reason))
 
 
-def is_hugging_face(folder: str, name: str, *, in_folder: bool) -> bool:
-    """Is this entry such a checkpoint's weights (counted once where they are sharded), or a folder that holds them?
-
-    in_folder: also look one level into folders that are named as the trainer of transformers names them.
-    """
-    if name in HUGGING_FACE_FILES:
-        return True
-    if not in_folder or not name.startswith("checkpoint-"):
-        return False
-    return any(os.path.exists(os.path.join(folder, name, file)) for file in HUGGING_FACE_FILES)
-
-
-def _link(root: str, path: str, watched: Callable[[str], bool]) -> Irregular:
+def _link(root: str, path: str, pattern: NamePattern) -> Irregular:
     """A link is never evaluated itself: either its target is watched under its own name, or the reason is given."""
     link = os.path.join(root, path)
     try:
@@ -89,14 +92,15 @@ def _link(root: str, path: str, watched: Callable[[str], bool]) -> Irregular:
         return Irregular("a link whose target does not exist")
     except OSError as error:
         return Irregular(f"a link that cannot be followed: {error.strerror}")
-    if not stat.S_ISREG(status.st_mode):
+    is_folder = stat.S_ISDIR(status.st_mode) and folder_at(link) is not None
+    if not is_folder and not stat.S_ISREG(status.st_mode):
         return Irregular(f"a link to {_kind_of(status.st_mode)}")
     target, inside = os.path.realpath(link), os.path.realpath(root)
     remedy = f"`ckptwatch eval {shlex.quote(printable(link))}` evaluates it"
     if not target.startswith(inside + os.sep):
-        return Irregular(f"a link to a file outside the watched folder; {remedy}")
+        return Irregular(f"a link to a {'folder' if is_folder else 'file'} outside the watched folder; {remedy}")
     below = os.path.relpath(target, inside)
-    if watched(below):
+    if pattern.why_folder_ignored(below) is None if is_folder else pattern.matches(below):
         return Irregular("a link to a watched file of the same folder", alias=True)
     return Irregular(f"a link to {printable(below)}, which `include` does not match; {remedy}")
 

@@ -9,12 +9,13 @@ import errno
 import logging
 import os
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from evalcore.archive import ArchiveError, Summary, summarise
 from watcher.detect.events import FolderWatch
+from watcher.detect.folder import folder_at
 from watcher.detect.observation import Irregular, look, version_key
 from watcher.detect.scan import ScanReport
 from watcher.detect.settle import Candidate, Settler, same_file
@@ -28,7 +29,7 @@ UNSETTLED = "before it was complete and quiet"
 
 @dataclass(frozen=True)
 class SettledFile:
-    """A settled, structurally complete version of a file, and what its directory and pickle contain."""
+    """A settled, structurally complete version of a file or folder, and what its directory and pickle contain."""
 
     path: str
     fingerprint: Fingerprint
@@ -69,6 +70,7 @@ class FolderProber:
     scans: int = 0
     _marker: ReadyMarker | None = field(default=None, init=False)
     _done: dict[int, tuple[int, int, int, int]] = field(default_factory=dict, init=False)  # version key -> same_file
+    _folders: set[str] = field(default_factory=set, init=False)  # folders that were handed on
 
     def __post_init__(self) -> None:
         self._marker = ReadyMarker(self.ready_marker) if self.ready_marker else None
@@ -81,18 +83,44 @@ class FolderProber:
             reports.append(report)
             rejections += self._take_in_scan(report, now_s)
         closed: dict[str, bool] = {}
+        folders: dict[str, bool] = {}
         for hint in _drain(self.watch.hints):
-            closed[hint.path] = closed.get(hint.path, False) or hint.closed
+            if hint.is_folder:
+                folders[hint.path] = True
+            else:
+                closed[hint.path] = closed.get(hint.path, False) or hint.closed
             if hint.moved_from is not None:
-                rejections += self._renamed(hint.moved_from, hint.path)
+                rejections += self._renamed(hint.moved_from, hint.path, is_folder=hint.is_folder)
                 closed.setdefault(hint.moved_from, False)  # a new file may have that name already
         for path, was_closed in closed.items():
+            folders |= {folder: folders.get(folder, False) for folder in _above(path)}
             if self.pattern.matches(path):
                 rejections += self._look(path, now_s, was_closed)
             elif self._marker:
-                for candidate in self.settler.candidates.values():
-                    candidate.due_s = min(candidate.due_s, max(now_s, candidate.changed_s + self.settler.settle_s))
+                self._look_sooner(self.settler.candidates.values(), now_s)
+        for path, was_renamed in folders.items():
+            if self.pattern.why_folder_ignored(path) is None:
+                self._look_at_folder(path, now_s, was_renamed)
         return reports, rejections
+
+    def _look_sooner(self, candidates: Iterable[Candidate], now_s: float) -> None:
+        """What they waited for may be there now."""
+        for candidate in candidates:
+            candidate.due_s = min(candidate.due_s, max(now_s, candidate.changed_s + self.settler.settle_s))
+
+    def _look_at_folder(self, path: str, now_s: float, was_renamed: bool) -> None:
+        """Something in a folder changed that is a checkpoint if it is recognised. A renamed one is whole already."""
+        try:
+            observed = look(self.root, path, self.pattern)
+        except OSError:
+            return  # it goes, or is not readable: the next scan decides
+        if not isinstance(observed, Fingerprint):
+            return
+        candidate = self.settler.candidates.get(path)
+        if candidate is not None or version_key(path, observed) not in self._done:
+            self.settler.observe(path, observed, now_s, closed=was_renamed)
+        if candidate is not None:
+            self._look_sooner((candidate,), now_s)
 
     def settled(
         self, now_s: float, limit: int, go_on: Callable[[int, int], bool] = lambda done, total: True
@@ -120,21 +148,26 @@ class FolderProber:
         if report.more:
             return
         for candidate in self.settler.gone_before(report.at_s):
-            renamed = self.settler.is_renamed(candidate) or same_file(candidate.fingerprint) in self._done.values()
+            known = self.settler.is_renamed(candidate) or self._is_done(candidate)
             self.settler.drop(candidate.path)
-            if not renamed and report.error is None:  # a folder that cannot be read says nothing about its files
+            if not known and report.error is None:  # a folder that cannot be read says nothing about its files
                 yield _vanished(candidate)
 
-    def _renamed(self, path: str, new_path: str) -> Iterator[Rejection]:
+    def _is_done(self, candidate: Candidate) -> bool:
+        """Whether it was handed on under another name, or is a folder that was, and lost files since."""
+        return candidate.path in self._folders or same_file(candidate.fingerprint) in self._done.values()
+
+    def _renamed(self, path: str, new_path: str, *, is_folder: bool) -> Iterator[Rejection]:
         """A candidate that is renamed goes on under its new name, where that is watched."""
         candidate = self.settler.drop(path)
-        if candidate is not None and not self.pattern.matches(new_path):
+        watched = self.pattern.why_folder_ignored(new_path) is None if is_folder else self.pattern.matches(new_path)
+        if candidate is not None and not watched:
             reason = f"it was renamed to {printable(new_path)}, which is not watched, {UNSETTLED}"
             yield Rejection(path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)
 
     def _look(self, path: str, now_s: float, closed: bool) -> list[Rejection]:
         try:
-            observed = look(self.root, path, self.pattern.matches)
+            observed = look(self.root, path, self.pattern)
         except OSError as error:
             observed = Irregular(f"its stat fails: {error.strerror}")
         if isinstance(observed, Fingerprint):
@@ -176,7 +209,7 @@ class FolderProber:
         if self._is_still_written(candidate, now_s):
             yield from self._wait(candidate, now_s, "incomplete", "a process still has it open for writing, or mapped")
             return
-        if look(self.root, path, self.pattern.matches) != candidate.fingerprint:
+        if look(self.root, path, self.pattern) != candidate.fingerprint:
             self._look(path, now_s, closed=False)  # it changed while it was read: its timer starts again
             return
         self.settler.drop(path)
@@ -187,12 +220,17 @@ class FolderProber:
         """A complete file is not waited for beyond the time that an incomplete one gets: a handle may be leaked."""
         if self._marker is not None or not self.patient or self.settler.given_up(candidate, now_s):
             return False
+        path = os.path.join(self.root, candidate.path)
         try:
-            return is_open_for_writing(os.path.join(self.root, candidate.path)) is True
+            seen = folder_at(path) if os.path.isdir(path) else None
+            files = [path] if seen is None else [os.path.join(path, name) for name in seen.kind.weights]
+            return any(is_open_for_writing(file) is True for file in files)
         except OSError:
             return False  # gone or unreadable now: the next stat decides
 
     def _hand_on(self, path: str, fingerprint: Fingerprint) -> None:
+        if os.path.isdir(os.path.join(self.root, path)):
+            self._folders.add(path)
         self._done[version_key(path, fingerprint)] = same_file(fingerprint)
         if len(self._done) > DONE_MAX:
             del self._done[next(iter(self._done))]
@@ -242,6 +280,12 @@ class FolderProber:
 def _vanished(candidate: Candidate) -> Rejection:
     reason = f"it was gone {UNSETTLED}" + (f": {candidate.reason}" if candidate.reason else "")
     return Rejection(candidate.path, "vanished", reason, final=True, fingerprint=candidate.fingerprint)
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that the path is in, below the watched one."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _drain(source: queue.SimpleQueue) -> Iterator:

@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from watcher.detect.observation import Irregular, is_hugging_face, observation_of, version_key
-from watcher.domain.checkpoint import HUGGING_FACE, Fingerprint, NamePattern, stored
+from watcher.detect.folder import folder_in
+from watcher.detect.observation import A_FOLDER, Irregular, observation_of, version_key
+from watcher.domain.checkpoint import NOT_INCLUDED, Fingerprint, NamePattern, looks_like_a_checkpoint, stored
 
+RACY_NS = 2_000_000_000  # a listing this fresh may lack a file of the same time
 EMIT_MAX = 2_000  # new observations of one scan; the rest follow in the next, which then comes at once
 Count = Callable[[int], None]
 
@@ -63,6 +65,7 @@ class FolderScan:
         self._known: set[int] = set(known)
         self._unregistered: set[int] = set()  # those of `_known` that were reported and not registered (yet)
         self._registered: queue.SimpleQueue[int] = queue.SimpleQueue()  # from another thread, since the last scan
+        self._plain: dict[str, tuple[tuple[int, int], Counter[str]]] = {}  # folder -> (inode, mtime_ns), what it holds
 
     def remember(self, path: str, observed: Fingerprint | Irregular) -> None:
         """This version is registered: scans need not report it, and its disappearance counts as lost."""
@@ -122,12 +125,62 @@ class FolderScan:
             return
         try:
             with os.scandir(fd) as entries:  # by descriptor: their stats need no walk along the folder's path
-                self._sift(entries, f"{folder}/" if folder else "", current)
+                if not folder:
+                    self._sift(entries, "", current)
+                elif not self._is_checkpoint(folder, fd, listed := list(entries), current):
+                    self._pass_by(folder, fd, listed, current)
         finally:
             os.close(fd)
 
+    def _pass_by(self, folder: str, fd: int, entries: list[os.DirEntry[str]], current: _Pass) -> None:
+        """A folder that is no checkpoint: its files are candidates where globs reach them, else they are counted."""
+        if self.pattern.recursive:
+            self._sift(entries, f"{folder}/", current)
+            return
+        if looks_like_a_checkpoint(folder) and self.pattern.included(folder):
+            self._sort_in(folder, A_FOLDER, current)
+            return
+        endings = map(looks_like_a_checkpoint, (entry.name for entry in entries))
+        found = Counter(f"{ending} file in subfolders, {NOT_INCLUDED}" for ending in endings if ending)
+        current.ignored.update(found)
+        status = os.fstat(fd)
+        if time.time_ns() - status.st_mtime_ns > RACY_NS:
+            self._plain[folder] = (status.st_ino, status.st_mtime_ns), found
+
+    def _is_checkpoint(self, folder: str, fd: int, entries: list[os.DirEntry[str]], current: _Pass) -> bool:
+        """Whether the folder is recognised as one, which is then sorted in."""
+        try:
+            seen = folder_in(fd, folder.rpartition("/")[2], [entry.name for entry in entries])
+        except OSError:
+            return True  # its files come or go right now: the next scan decides
+        if seen is None:
+            return False
+        key = version_key(folder, seen.fingerprint)
+        if (why := self.pattern.why_folder_ignored(folder)) is not None:
+            current.ignored[f"{seen.kind.label} folder, {why}" if why == NOT_INCLUDED else why] += 1
+        else:
+            current.seen.append(key)
+            if key not in current.known:
+                current.new.append((folder, seen.fingerprint))
+        return True
+
+    def _enter(self, path: str, entry: os.DirEntry[str], current: _Pass) -> None:
+        """Queue a folder for a visit, unless it was visited before, was no checkpoint, and has the same entries."""
+        if self.pattern.recursive:
+            current.folders.append(path)
+        elif not entry.name.startswith("."):
+            stamp, found = self._plain.get(path, (None, Counter()))
+            try:
+                status = entry.stat(follow_symlinks=False) if stamp else None
+            except OSError:
+                return
+            if status is not None and (status.st_ino, status.st_mtime_ns) == stamp:
+                current.ignored.update(found)
+            else:
+                current.folders.append(path)
+
     def _sift(self, entries: Iterable[os.DirEntry[str]], prefix: str, current: _Pass) -> None:
-        included, recursive = self.pattern.included, self.pattern.recursive
+        included = self.pattern.included
         known, seen = current.known, current.seen
         count = current.entries
         for entry in entries:
@@ -135,11 +188,12 @@ class FolderScan:
             if not count & 63:
                 current.report_progress(count)
             path = prefix + entry.name
-            if recursive and entry.is_dir(follow_symlinks=False):
-                current.folders.append(path)
+            if entry.is_dir(follow_symlinks=False):
+                self._enter(path, entry, current)
+                continue
             if not included(path):
-                if is_hugging_face(self.root, entry.name, in_folder=not recursive):
-                    current.ignored[HUGGING_FACE] += 1
+                if (ending := looks_like_a_checkpoint(entry.name)) is not None:
+                    current.ignored[self.pattern.why_ignored(path) or f"{ending} file, {NOT_INCLUDED}"] += 1
                 continue
             # Nearly every file of nearly every scan ends here, so this is all that is done for it: one stat, and
             # whether the key of that, made as `version_key` makes it, is known.
@@ -160,7 +214,7 @@ class FolderScan:
 
     def _observe(self, path: str, status: os.stat_result) -> Fingerprint | Irregular:
         try:
-            return observation_of(self.root, path, status, self.pattern.matches)
+            return observation_of(self.root, path, status, self.pattern)
         except OSError as error:
             return Irregular(f"its stat fails: {error.strerror}")
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalcore.archive import ArchiveError, Report, probe
+from evalcore.archive import ArchiveError, Report, kind_at, probe, summarise
 
 _FICLONE = 0x40049409
 KEEPS_AFTER = 3  # checkpoints that stayed where they were: then the trainer is taken to keep its files
 CHUNK_BYTES = 1 << 26
+DESCRIBING = (".json", ".yaml", ".yml", ".txt", ".model")  # tokenizer, configuration, the trainer's step
+SMALL_BYTES = 64 << 20
 
 
 class NotPinned(Exception):
@@ -30,29 +33,35 @@ class Spool:
     max_bytes: int
 
     def used_bytes(self) -> int:
-        return sum(entry.stat().st_blocks * 512 for entry in os.scandir(self.folder) if entry.is_file())
+        return sum(
+            os.stat(os.path.join(at, name)).st_blocks * 512 for at, _, names in os.walk(self.folder) for name in names
+        )
 
     def pin(
         self, source: str, version: str, digest: str, size_bytes: int, report: Report = lambda done, total: None
     ) -> Path:
-        """Copy `source` and check that the copy has that digest. Raises NotPinned.
+        """Copy `source`, a file or a recognised folder, and check that the copy has that digest. Raises NotPinned.
 
         version: names the copy: every registered version has its own, whatever digest its directory claims.
         report: bytes copied, or read again, and bytes in all.
         """
-        target = self.folder / f"{version}.pt"
+        is_folder = os.path.isdir(source)
+        target = self.folder / (version if is_folder else f"{version}{os.path.splitext(source)[1] or '.pt'}")
         if target.exists():
             return target
         if (used := self.used_bytes()) + size_bytes > self.max_bytes:
             raise NotPinned(f"store.spool_max_bytes ({self.max_bytes}) leaves no room beside {used} bytes of copies")
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         try:
-            _copy(source, unfinished, size_bytes, report)
-            if probe(os.fspath(unfinished), report).digest != digest:
+            if is_folder:
+                _copy_folder(source, unfinished, size_bytes, report)
+            else:
+                _copy(source, unfinished, size_bytes, report)
+            if _digest(os.fspath(unfinished), report) != digest:
                 raise NotPinned("it changed while it was copied")
             os.replace(unfinished, target)
         except FileNotFoundError as error:
-            gone = "it was deleted" if error.filename == source else f"{error.filename} is gone"
+            gone = "it was deleted" if str(error.filename).startswith(source) else f"{error.filename} is gone"
             raise NotPinned(f"{gone} before it was copied") from None
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "")
@@ -60,11 +69,11 @@ class Spool:
         except ArchiveError as error:
             raise NotPinned(f"it changed while it was copied: {error.reason}") from None
         finally:
-            unfinished.unlink(missing_ok=True)
+            _remove(unfinished)
         return target
 
     def release(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+        _remove(path)
 
     def locate(self, recorded: str) -> Path | None:
         """The copy that was recorded under this path: there, or in this folder where database and state were moved."""
@@ -75,7 +84,7 @@ class Spool:
         names = {Path(recorded).name for recorded in in_use}
         for entry in os.scandir(self.folder):
             if entry.name not in names:
-                os.unlink(entry.path)
+                _remove(Path(entry.path))
 
 
 def should_pin(policy: str, *, rotates: bool, overwritten: bool, kept: int) -> bool:
@@ -87,6 +96,38 @@ def should_pin(policy: str, *, rotates: bool, overwritten: bool, kept: int) -> b
     if policy != "auto":
         return policy == "always"
     return rotates or overwritten or kept < KEEPS_AFTER
+
+
+def _digest(path: str, report: Report) -> str:
+    """What `summarise` gives; of a file with checksums without its pickle being read."""
+    return summarise(path, report=report).digest if os.path.isdir(path) else probe(path, report).digest
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _copy_folder(source: str, target: Path, size_bytes: int, report: Report) -> None:
+    """The files that make up the version, and the small ones that describe it; never an optimizer's state."""
+    kind = kind_at(source)
+    if kind is None:
+        raise NotPinned("it was deleted before it was copied")
+    small = [name for name in os.listdir(source) if name.endswith(DESCRIBING) and name not in kind.members]
+    small = [name for name in small if os.path.getsize(os.path.join(source, name)) <= SMALL_BYTES]
+    done = 0
+
+    def report_part(read: int, _: int) -> None:
+        report(done + read, size_bytes)
+
+    for name in (*kind.members, *small):
+        part, original = target / name, os.path.join(source, name)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        size = os.path.getsize(original)
+        _copy(original, part, size, report_part)
+        done += size
 
 
 def _copy(source: str, target: Path, size_bytes: int, report: Report) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from watcher.domain.step import STEP_MAX, Step, choose_step, step_from_name
 
 __all__ = [
-    "HUGGING_FACE", "HUGGING_FACE_FILES", "STEP_MAX", "Fingerprint", "NamePattern", "Step", "choose_step", "printable",
-    "step_from_name", "stored",
+    "STEP_MAX", "Fingerprint", "NamePattern", "Step", "choose_step", "printable", "step_from_name", "stored",
 ]  # fmt: skip
 
-#: What a run takes by default: the names under which torch.save's files are usually kept.
-DEFAULT_INCLUDE = ("*.pt", "*.pth", "*.ckpt")
+#: What a run takes by default: the names under which checkpoints are usually kept, and recognised folders.
+DEFAULT_INCLUDE = ("*.pt", "*.pth", "*.ckpt", "*.safetensors", "*/")
+#: Endings of files that may be checkpoints: those that `include` does not match are counted.
+SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+_DATA_STEMS = ("train", "val", "test")  # nanoGPT's data also ends with .bin
 #: Files a trainer writes beside its model: optimizer, scheduler, random state, temporary names.
 IGNORED_NAMES = (
     "optim.pt",
@@ -36,7 +39,12 @@ IGNORED_NAMES = (
     ".*",
     "*~",
     "*.part",
+    "model-*-of-*.safetensors",
+    "pytorch_model-*-of-*.bin",
+    "adapter_model.safetensors",
 )
+#: Folders under these names are being written: the Trainer of transformers and others rename them when done.
+IGNORED_FOLDERS = ("tmp-*", "tmp_*", "*-tmp", "*_tmp", "*.incomplete", "*.deleting")
 #: OLMo-core's `train/rank0.pt`: one rank's trainer state, not a model.
 IGNORED_PATHS = ("train/rank[0-9]*.pt", "*/train/rank[0-9]*.pt")
 
@@ -51,19 +59,33 @@ class Fingerprint(NamedTuple):
     ctime_ns: int
 
 
-#: A checkpoint of Hugging Face's kind is a folder, and may be written file by file for minutes: it is not watched.
-HUGGING_FACE = "Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it"
-HUGGING_FACE_FILES = ("model.safetensors", "model.safetensors.index.json")
+#: ends the reason why something is not watched that the settings could take
+NOT_INCLUDED = "not taken by `include`"
+
+
+def looks_like_a_checkpoint(name: str) -> str | None:
+    """The ending of a file that may be a checkpoint by it, else None."""
+    if not name.endswith(SUFFIXES):
+        return None
+    stem, suffix = name.rsplit(".", 1)
+    return None if suffix == "bin" and stem in _DATA_STEMS else f".{suffix}"
 
 
 class NamePattern:
-    """Which relative paths are checkpoints: include globs (`**` recurses), exclude globs, and the built-in ignores."""
+    """Which relative paths are checkpoints: include globs (`**` recurses), exclude globs, and the built-in ignores.
+
+    A glob that ends with `/` matches recognised folders only, any other one files and recognised folders.
+    """
 
     def __init__(self, include: tuple[str, ...], exclude: tuple[str, ...] = ()) -> None:
         self.include = include
-        self.recursive = any("/" in glob for glob in include)
-        self._include = _any_of(_glob_regex(glob) for glob in include)
-        self._exclude = _any_of(_glob_regex(glob) for glob in exclude) if exclude else None
+        self.recursive = any("/" in glob[:-1] for glob in include)
+        #: folders are taken too: what changes in them is an event
+        self.looks_below = self.recursive or any(glob.endswith("/") or "." not in glob for glob in include)
+        self._include = _any_of(_glob_regex(glob) for glob in include if not glob.endswith("/"))
+        self._include_folder = _any_of(_glob_regex(glob.rstrip("/")) for glob in include)
+        self._exclude = _any_of(_glob_regex(glob.rstrip("/")) for glob in exclude) if exclude else None
+        self._ignored_folder = _any_of(fnmatch.translate(glob) for glob in IGNORED_FOLDERS)
         # Asked for every file of every scan: a regex that begins with `.*` would cost more than the file's stat.
         starred = [glob[1:] for glob in IGNORED_NAMES if glob.startswith("*")]
         self._ignored_ends = tuple(rest for rest in starred if not rest.endswith("*"))
@@ -76,6 +98,15 @@ class NamePattern:
 
     def included(self, path: str) -> bool:
         return self._include.fullmatch(path) is not None
+
+    def why_folder_ignored(self, path: str) -> str | None:
+        """The reason why a recognised folder is not watched; None where it is."""
+        name = path.rsplit("/", 1)[-1].lower()
+        if self._ignored_folder.fullmatch(name):
+            return "built-in ignore list: a folder that is still being written"
+        if self._include_folder.fullmatch(path) is None:
+            return NOT_INCLUDED
+        return self.why_ignored(path)
 
     def why_ignored(self, path: str) -> str | None:
         """The reason why an included path is not watched; None where it is."""
@@ -109,8 +140,8 @@ def stored(path: str) -> str:
     return path.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _any_of(patterns) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")
 
 
 def _glob_regex(glob: str) -> str:

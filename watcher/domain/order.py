@@ -10,34 +10,27 @@ NEWEST_MIN_S = 60.0
 NEWEST_UNKNOWN_S = 300.0  # the interval that is assumed of a run with one checkpoint
 
 
-def fill_order(waiting: Sequence[int], done: Iterable[int]) -> list[int]:
-    """Steps coarse to fine: the newest, then always the waiting step nearest the middle of the widest gap.
+def next_to_fill(waiting: Iterable[int], done: Iterable[int]) -> int:
+    """The step that comes next from coarse to fine: the newest, then the one nearest the middle of the widest gap.
 
-    waiting: steps in the queue. done: steps that have (or are getting) their result. Every waiting step comes once.
+    waiting: steps in the queue, one at least. done: steps that have (or are getting) their result.
     """
-    left = sorted(set(waiting))
-    known = sorted(set(done))
-    order: list[int] = []
-    while left:
-        step = left[-1] if not known or left[-1] > known[-1] else _in_widest_gap(left, known)
-        left.remove(step)
-        known.insert(bisect_left(known, step), step)
-        order.append(step)
-        if len(order) >= 64:  # the caller asks again long before these are used up
-            return order + left[::-1]
-    return order
+    left, known = sorted(set(waiting)), sorted(set(done))
+    if not known or left[-1] >= known[-1]:  # equal: the step waits for one more eval set
+        return left[-1]
+    low, high = _widest_gap(left, [left[0] - 1, *known])
+    middle = (low + high) / 2
+    at = bisect_left(left, middle)
+    near = left[max(at - 1, bisect_left(left, low)) : min(at + 1, bisect_left(left, high))]
+    return min(near, key=lambda step: (abs(step - middle), -step))
 
 
-def _in_widest_gap(waiting: list[int], known: list[int]) -> int:
-    best, best_width = waiting[0], -1
-    edges = [waiting[0] - 1, *known]
+def _widest_gap(waiting: list[int], edges: list[int]) -> tuple[int, int]:
+    """(low, high) of the widest stretch between two edges in which a step waits; the first one where two are alike."""
+    best = (edges[0], edges[0])
     for low, high in itertools.pairwise(edges):
-        first, last = bisect_left(waiting, low), bisect_left(waiting, high)
-        if first == last or high - low <= best_width:
-            continue
-        middle = (low + high) / 2
-        best = min(waiting[first:last], key=lambda step: (abs(step - middle), -step))
-        best_width = high - low
+        if high - low > best[1] - best[0] and bisect_left(waiting, low) < bisect_left(waiting, high):
+            best = (low, high)
     return best
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from watcher.domain.order import fill_order
+from watcher.domain.order import next_to_fill
 from watcher.store.engine import Store
 from watcher.store.write import queue, round_robin
 from watcher.store.write.claimed import ClaimedCheckpoint
@@ -48,7 +48,7 @@ class Claimer:
         self, run: str, order: str, launch: str, now: str, launch_row: dict | None
     ) -> ClaimedCheckpoint | None:
         if order == "fill" and (waiting := round_robin.waiting_steps(self.store, run, now)):
-            step = fill_order(list(waiting), round_robin.finished_steps(self.store, run))[0]
+            step = next_to_fill(waiting, round_robin.finished_steps(self.store, run))
             if claimed := queue.claim_next(self.store, {run: order}, launch, now, [waiting[step]], launch_row):
                 return claimed
         return queue.claim_next(self.store, {run: order}, launch, now, None, launch_row)

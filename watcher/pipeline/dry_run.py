@@ -12,6 +12,7 @@ from evalcore.progress import Progress
 from watcher.detect.events import FolderWatch
 from watcher.detect.observation import Irregular
 from watcher.domain.checkpoint import NamePattern, step_from_name
+from watcher.domain.passed_by import ignored_words
 from watcher.errors import ConfigError, NothingFound
 from watcher.pipeline.run_folder import demand_own_name, with_free_names
 from watcher.settings.schema import Settings
@@ -43,8 +44,10 @@ def dry_run(settings: Settings, url: str, progress: Callable[[Progress], None]) 
             known = (run.name, path, observed) in registered
             plan = observed.reason if isinstance(observed, Irregular) else KNOWN if known else NEW
             rows.append({"run": run.name, "checkpoint": path, "step": step_from_name(path).value, "plan": plan})
-        for reason, number in report.ignored.items():
-            rows.append({"run": run.name, "checkpoint": None, "step": None, "plan": f"{number} ignored: {reason}"})
+        rows += [
+            {"run": run.name, "checkpoint": None, "step": None, "plan": words}
+            for words in ignored_words(report.ignored)
+        ]
     return rows
 
 

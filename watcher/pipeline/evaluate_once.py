@@ -13,7 +13,7 @@ from evalcore.archive import ArchiveError, summarise
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, from_json
 from evalcore.progress import Progress
-from watcher.detect.observation import fingerprint
+from watcher.detect.observation import fingerprint_at
 from watcher.detect.probe import SettledFile, settled_file
 from watcher.domain.checkpoint import printable
 from watcher.domain.health import Pause, Paused
@@ -52,8 +52,8 @@ def read_all(paths: list[str]) -> list[SettledFile]:
         if not os.path.exists(path):
             raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
         try:
-            status = os.stat(path)
-            files.append(settled_file(os.path.abspath(path), fingerprint(status), summarise(path)))
+            version = fingerprint_at(path)
+            files.append(settled_file(os.path.abspath(path), version, summarise(path)))
         except ArchiveError as error:
             hint = error.hint or f"ckptwatch inspect {printable(path)}"
             raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 
 from evalcore.messages import EvalSetSpec, ModelSpec
@@ -20,9 +20,10 @@ from watcher.detect.observation import version_key
 from watcher.detect.probe import FolderProber, Rejection, SettledFile
 from watcher.detect.scan import ScanReport
 from watcher.detect.settle import Settler
-from watcher.detect.spool import NotPinned, Spool, should_pin
-from watcher.domain.checkpoint import NamePattern, stored
+from watcher.detect.spool import Spool
+from watcher.domain.checkpoint import NOT_INCLUDED, NamePattern, stored
 from watcher.domain.order import wanted
+from watcher.domain.passed_by import passed_by
 from watcher.domain.timestamps import iso
 from watcher.errors import CkptwatchError
 from watcher.failpoints import failpoint
@@ -30,10 +31,11 @@ from watcher.log import Log
 from watcher.pipeline import run_folder
 from watcher.pipeline.backlog import Backlog
 from watcher.pipeline.gone_names import names_that_are_gone
+from watcher.pipeline.pinning import Pinning
 from watcher.pipeline.registration import Observation, SidecarWatch, as_checkpoint, settings_digest
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
-from watcher.store.write import checkpoints, eval_sets, pins, rejections, requests, runs
+from watcher.store.write import checkpoints, eval_sets, rejections, requests, runs
 from watcher.store.write.checkpoints import NewCheckpoint, Registered
 from watcher.store.write.eval_sets import EvalSetRow
 
@@ -47,7 +49,6 @@ class Intake:
 
     run: RunSettings
     store: Store
-    spool: Spool
     log: Log
     model: ModelSpec
     sets: list[EvalSetRow]
@@ -63,11 +64,16 @@ class Intake:
     last_device: int | None  # st_dev of the file system that the checkpoints lie on
     started_s: float
     last_new_s: float
+    spool: InitVar[Spool]
     dir_missing: str | None = None
     overflows_seen: int = 0
     _rejections: deque[Rejection] = field(default_factory=deque)
     _settled: deque[SettledFile] = field(default_factory=deque)
     _work: tuple[str, str, float, int] = ("", "", 0.0, 0)  # phase, path, since when, done
+    _passed_by: tuple[str, ...] = ()  # what was logged of files and folders that `include` does not take
+
+    def __post_init__(self, spool: Spool) -> None:
+        self.pinning = Pinning(self.run, self.store, spool, self.log, self.show_work)
 
     @classmethod
     def begin(
@@ -96,7 +102,7 @@ class Intake:
             *(root, pattern, watch, Settler(run.settle_s, run.incomplete_timeout_s), run.ready_marker, patient)
         )
         intake = cls(
-            *(run, store, spool, log, model, sets, report, watch, prober),
+            *(run, store, log, model, sets, report, watch, prober),
             backlog=Backlog(decided=not is_new or run.backfill == "all"),
             observation=Observation(int(now_s * 1e9), runs.last_look_at(store, name)),
             sidecars=SidecarWatch.of(root),
@@ -106,6 +112,7 @@ class Intake:
             last_device=checkpoints.newest_device(store, name),
             started_s=time.monotonic(),
             last_new_s=time.monotonic(),
+            spool=spool,
         )
         prober.reading = partial(intake.show_work, "hashing")
         known = checkpoints.known_versions(store, name, settings_digest(model))
@@ -199,9 +206,18 @@ class Intake:
             self.prober.settler.observe(path, fingerprint, now_s)
         new = len(report.observations)
         self.log.event("scan", run=self.run.name, matching=report.matching, new=new, seconds=report.seconds)
+        self._log_passed_by(report)
         runs.scanned(self.store, self.run.name, iso(time.time()), report.ignored)
         if report.lost and self.registered:
             self._mark_rotating()
+
+    def _log_passed_by(self, report: ScanReport) -> None:
+        """Say once what is there and is not watched, and again when there is another kind of it."""
+        sentences = passed_by(report.ignored)
+        kinds = tuple(sorted(reason for reason in report.ignored if NOT_INCLUDED in reason))
+        if sentences and kinds != self._passed_by:
+            self.log.event("passed_by", run=self.run.name, words="; ".join(sentences))
+        self._passed_by = kinds
 
     def _mark_rotating(self) -> None:
         if not self.rotates:
@@ -238,7 +254,7 @@ class Intake:
             self.backlog.discard(item.path)
             self.rejected.pop(checkpoint.path, None)
             self._log_registered(item, checkpoint, registered)
-            self._pin(item, registered)
+            self.pinning.pin(item, registered, rotates=self.rotates, kept=self.registered)
             if registered.new:
                 self.registered += 1
                 self.last_new_s = time.monotonic()
@@ -277,24 +293,3 @@ class Intake:
             size, family = f"{item.fingerprint.size_bytes / 1e6:.1f} MB", item.summary.family or "unknown model"
             facts = {"step": item.step.value, "step_source": item.step.source or "no step", "size": size}
             self.log.event("settled", run=self.run.name, path=item.path, family=family, **facts)
-
-    def _pin(self, item: SettledFile, registered: Registered) -> None:
-        if not registered.queued or not should_pin(
-            self.run.pin, rotates=self.rotates, overwritten=registered.overwrote, kept=self.registered
-        ):
-            if registered.changed:  # an older copy of this version is of the bytes before
-                pins.keep_pinned(self.store, registered.id, None)
-            return
-        failpoint("before_pin")
-        source = os.path.join(self.run.dir, item.path)
-        show_work = partial(self.show_work, "copying", item.path)
-        version = f"{registered.id}-{item.fingerprint.ctime_ns:x}"
-        try:
-            copy = self.spool.pin(source, version, item.summary.digest, item.fingerprint.size_bytes, show_work)
-        except NotPinned as error:
-            if registered.changed:
-                pins.keep_pinned(self.store, registered.id, None)
-            self.log.event("not_pinned", run=self.run.name, path=item.path, reason=str(error))
-        else:
-            pins.keep_pinned(self.store, registered.id, os.fspath(copy))
-            self.log.event("pinned", run=self.run.name, path=item.path)

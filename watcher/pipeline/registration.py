@@ -63,7 +63,9 @@ def as_checkpoint(
 
 
 def _depends_on_others(summary: Summary) -> bool:
-    """Its configuration comes from a file beside it, or would if there were one."""
+    """Its configuration comes from a file beside it, or would if there were one. A folder's files are its own."""
+    if summary.is_folder:
+        return False
     return bool(summary.sidecars) or not summary.config
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from watcher.detect.observation import fingerprint_at
 from watcher.domain.checkpoint import stored
 from watcher.domain.run_name import default_run_name, former_run_name, run_names
 from watcher.errors import ConfigError
@@ -82,10 +83,10 @@ def _moved(store: Store, name: str, known: str, folder: str) -> bool:
         return True
     for path, size_bytes, mtime_ns in files:
         try:
-            status = os.stat(os.path.join(folder, path))
+            version = fingerprint_at(os.path.join(folder, path))
         except (OSError, ValueError):
             continue
-        if (status.st_size, status.st_mtime_ns) == (size_bytes, mtime_ns):
+        if (version.size_bytes, version.mtime_ns) == (size_bytes, mtime_ns):
             return True
     return False
 

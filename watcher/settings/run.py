@@ -24,7 +24,8 @@ class RunSettings(Section):
     )
     dir: Path = Field(description="Folder in which the trainer saves its checkpoints. Never written to.")
     include: tuple[str, ...] = Field(
-        DEFAULT_INCLUDE, description="Globs relative to `dir`; `**/*.pt` includes subfolders."
+        DEFAULT_INCLUDE,
+        description="Globs relative to `dir`; `**/*.pt` includes subfolders; `*/` is every recognised folder.",
     )
     exclude: tuple[str, ...] = Field((), description="Globs to ignore, in addition to the built-in ignore list.")
     settle_s: float = Field(2.0, gt=0, le=3600, description="Seconds without a change before the file is read.")
@@ -61,7 +62,7 @@ class RunSettings(Section):
     @classmethod
     def _are_globs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for glob in value:
-            if glob.startswith(("/", "./", "../", "~")) or glob.endswith("/") or "/../" in glob:
+            if glob.startswith(("/", "./", "../", "~")) or glob.endswith("//") or "/../" in glob:
                 raise ValueError(f"{glob!r} never matches: globs are relative to `dir`, such as `*.pt` or `**/*.pt`")
             try:
                 NamePattern((glob,))

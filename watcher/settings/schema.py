@@ -85,8 +85,9 @@ class Settings(Section):
             if (file := sqlite_file(url)) is None:
                 continue
             state = os.path.realpath(file) + ".state"
-            copy = os.path.relpath(os.path.join(state, "spool", "copy.pt"), root)
-            if _inside(state, root) and NamePattern(run.include, run.exclude).matches(copy):
+            spool, pattern = os.path.relpath(os.path.join(state, "spool"), root), NamePattern(run.include, run.exclude)
+            of_files = pattern.matches(f"{spool}/copy.pt")
+            if _inside(state, root) and (of_files or pattern.why_folder_ignored(f"{spool}/1-copy") is None):
                 raise ValueError(
                     f"the state folder {state} is inside {run.dir}, and `include` of run {run.name!r} matches its "
                     f"copies of checkpoints: set store.state_dir or store.url to a place outside"

@@ -6,13 +6,23 @@ Reads only; the caller writes the file.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from watcher.detect.observation import is_hugging_face
-from watcher.domain.checkpoint import DEFAULT_INCLUDE, HUGGING_FACE, NamePattern, Step, choose_step, step_from_name
+from watcher.detect.folder import SeenFolder, folder_at
+from watcher.domain.checkpoint import (
+    DEFAULT_INCLUDE,
+    NOT_INCLUDED,
+    NamePattern,
+    Step,
+    choose_step,
+    looks_like_a_checkpoint,
+    step_from_name,
+)
 from watcher.domain.run_name import default_run_name
 from watcher.settings.template import path_from, toml_value
 
@@ -56,6 +66,13 @@ def look_at(folder: Path) -> Discovery:
             break
         discovery.trouble = discovery.trouble or trouble
     return discovery
+
+
+def count_ignored(folder: Path, pattern: NamePattern) -> dict[str, int]:
+    """How many files and folders there are that a run with these globs does not take, by reason."""
+    discovery = Discovery(folder)
+    _candidates(folder, pattern, discovery)
+    return discovery.ignored
 
 
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
@@ -142,42 +159,49 @@ def _count_words(discovery: Discovery) -> str:
 
 
 def _candidates(folder: Path, pattern: NamePattern, discovery: Discovery) -> list[tuple[str, int, float]]:
-    """(relative path, bytes, mtime) of every file that the pattern takes; ignored ones are counted."""
+    """(relative path, bytes, mtime) of every file and folder that the pattern takes; others are counted by reason."""
     names: list[tuple[str, int, float]] = []
-    discovery.ignored = {}
-    for path, entry in _entries(folder, pattern.recursive):
-        if not pattern.included(path):
-            if is_hugging_face(os.path.dirname(entry.path), entry.name, in_folder=not pattern.recursive):
-                discovery.ignored[HUGGING_FACE] = discovery.ignored.get(HUGGING_FACE, 0) + 1
+    ignored: Counter[str] = Counter()
+    for path, entry, seen in _entries(folder, pattern):
+        if seen is not None:
+            why = pattern.why_folder_ignored(path)
+            why = f"{seen.kind.label} folder, {why}" if why == NOT_INCLUDED else why
+        elif not entry.is_file() or (looks_like_a_checkpoint(entry.name) is None and not pattern.included(path)):
             continue
-        if not entry.is_file():
-            continue
-        why = pattern.why_ignored(path)
+        else:
+            why = pattern.why_ignored(path)
+            if why is None and not pattern.included(path):
+                why = f"{looks_like_a_checkpoint(entry.name)} file{' in subfolders' * ('/' in path)}, {NOT_INCLUDED}"
         if why is not None:
-            discovery.ignored[why] = discovery.ignored.get(why, 0) + 1
-            continue
-        try:
-            status = entry.stat(follow_symlinks=True)
-        except OSError:
-            continue  # rotated away meanwhile
-        names.append((path, status.st_size, status.st_mtime))
+            ignored[why] += 1
+        elif seen is not None:
+            names.append((path, seen.fingerprint.size_bytes, seen.fingerprint.mtime_ns / 1e9))
+        else:
+            with suppress(OSError):  # rotated away meanwhile
+                status = entry.stat(follow_symlinks=True)
+                names.append((path, status.st_size, status.st_mtime))
+    discovery.ignored = dict(ignored)
     return names
 
 
-def _entries(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    waiting, seen = [""], 0
-    while waiting and seen < WALK_MAX:
+def _entries(folder: Path, pattern: NamePattern) -> Iterator[tuple[str, os.DirEntry[str], SeenFolder | None]]:
+    """Every entry, and what a folder is that is recognised as a checkpoint; one level below where nothing recurses."""
+    waiting, looked = [""], 0
+    while waiting and looked < WALK_MAX:
         below = waiting.pop()
         try:
             entries = list(os.scandir(folder / below))
         except OSError:
             continue
         for entry in entries:
-            seen += 1
-            path = f"{below}/{entry.name}" if below else entry.name
-            yield path, entry
-            if recursive and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                waiting.append(path)
+            looked += 1
+            path, seen = (f"{below}/{entry.name}" if below else entry.name), None
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                with suppress(OSError):
+                    seen = folder_at(entry.path)
+                if seen is None and (pattern.recursive or not below):
+                    waiting.append(path)
+            yield path, entry, seen
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, Any] | None, str | None]:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from watcher.domain.checkpoint import HUGGING_FACE
+from watcher.domain.checkpoint import NamePattern
+from watcher.domain.passed_by import passed_by
 from watcher.errors import EnvironmentProblem
 from watcher.launch.datafiles import run_data_command
 from watcher.settings.schema import Settings
-from watcher.setup.discover import look_at
+from watcher.setup.discover import count_ignored
 from watcher.setup.finding import Finding
 from watcher.store.engine import NETWORK_FILESYSTEMS, filesystem_type
 
@@ -32,9 +33,8 @@ def runs(settings: Settings, now_s: float) -> Iterator[Finding]:
                 check, "problem", f"{run.dir} cannot be read by this user", f"chmod o+rx {run.dir}, or run as its owner"
             )
             continue
-        if ignored := look_at(run.dir).ignored.get(HUGGING_FACE):
-            words = f"{ignored} Hugging Face checkpoint(s) in {run.dir}: the daemon does not watch them"
-            yield Finding(check, "note", words, "ckptwatch eval FOLDER --data FILE evaluates one")
+        for words in passed_by(count_ignored(run.dir, NamePattern(run.include, run.exclude))):
+            yield Finding(check, "note", f"{run.dir}: {words}", "add a glob to `include` in [[run]]")
         kind = filesystem_type(run.dir)
         if kind in NETWORK_FILESYSTEMS:
             words = f"{run.dir} is on {kind}: writes from other machines produce no events"

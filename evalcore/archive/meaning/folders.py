@@ -1,4 +1,4 @@
-"""Checkpoint folders: Hugging Face folders are read; every other kind is recognised by its markers and refused.
+"""Hugging Face folders, and the words for every folder that is recognised by its markers and refused.
 
 Owns which files of a folder matter. Reads headers and pickles, never weights.
 """
@@ -13,9 +13,10 @@ from typing import Any
 
 from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.safetensors import read_header
-from evalcore.archive.container.source import OpenFile
+from evalcore.archive.container.source import OpenFile, Report
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.family import family_of
+from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
 from evalcore.archive.meaning.sidecars import read_values
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
 from evalcore.archive.meaning.step import step_in
@@ -28,11 +29,10 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
      "save it again: that file is written when all ranks are done"),
     (r"zero_to_fp32\.py$|global_step\d+$|.*zero_pp_rank_.*", "a DeepSpeed checkpoint",
      "run the zero_to_fp32.py beside it, and give the file that it writes"),
-    (r"mp_rank_\d+_model_states\.pt$", "a DeepSpeed checkpoint",
+    (r"mp_rank_\d+_model_states\.pt$", "a DeepSpeed checkpoint of a model that several ranks share",
      "run the zero_to_fp32.py beside it, and give the file that it writes"),
     (r"mp_rank_\d+(_\d+)*$|latest_checkpointed_iteration\.txt$", "a Megatron checkpoint, sharded by rank",
      "convert it to a Hugging Face folder with Megatron's converter"),
-    (r"lit_model\.pth$", "a litgpt checkpoint", "convert it with `litgpt convert_from_litgpt`, or give model.factory"),
     (r"checkpoint-\d+$", "a folder of Hugging Face checkpoints", "give one of its checkpoint-N folders"),
     (r"recipe_state$|recipe_state\.pt$", "a torchtune output folder", "give one of its epoch_N or step_N folders"),
     (r"adapter_config\.json$", "an adapter without its base model", "merge it into the base model first"),
@@ -63,15 +63,24 @@ class Folder:
             file.close()
 
 
-def read_folder(path: str, settings: dict[str, Any] | None = None) -> Folder:
+def read_folder(
+    path: str,
+    settings: dict[str, Any] | None = None,
+    *,
+    needs_config: bool = True,
+    report: Report = lambda done, total: None,
+) -> Folder:
     """Understand a Hugging Face folder. settings: `[model] config`, laid over config.json or given in its place.
 
+    needs_config: refuse a folder without either. report: bytes hashed, and bytes in all, of one file after the other.
     Raises ArchiveError `unsupported` naming any other kind, OSError.
     """
     names = sorted(os.listdir(path))
     weights = _weight_files(path, set(names))
-    if not weights or ("config.json" not in names and not settings):
+    if not weights or (needs_config and "config.json" not in names and not settings):
         raise _other_kind(path, names, bool(weights))
+    if (kind := kind_at(path)) is not None:
+        demand_finished(kind)
     own = read_values(os.path.join(path, "config.json")) if "config.json" in names else {}
     if own is None:
         raise ArchiveError("corrupt", "the folder's config.json is no JSON object")
@@ -80,7 +89,7 @@ def read_folder(path: str, settings: dict[str, Any] | None = None) -> Folder:
     step = step_in(trainer, "lightning", lambda value: value)
     folder = Folder(path, config, State("", {}, {}), "", "", 0, step[0] if step else None)
     try:
-        _read_shards(folder, weights)
+        _read_shards(folder, weights, report)
     except BaseException:
         folder.close()
         raise
@@ -108,14 +117,14 @@ def _weight_files(path: str, names: set[str]) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name))
 
 
-def _read_shards(folder: Folder, names: list[str]) -> None:
+def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
     state = hashlib.sha256(b"ckptwatch folder 1\n")
     tensors: dict[str, TensorRef] = {}
     if os.path.exists(config_path := os.path.join(folder.path, "config.json")):
         with OpenFile(config_path) as config:
             state.update(digest_of_bytes(config).encode())
     for number, name in enumerate(names):
-        file = OpenFile(os.path.join(folder.path, name))
+        file = OpenFile(os.path.join(folder.path, name), report)
         folder.shards.append(file)
         folder.size_bytes += file.size
         prefix = f"{number}:"

@@ -95,11 +95,11 @@ def test_quantised_weights_are_refused(tmp_path):
     ("files", "what"),
     [
         (["model_and_optim/", "train/"], "OLMo-core"),
-        (["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "DeepSpeed"),
+        (["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"], "DeepSpeed"),
+        (["zero_pp_rank_0_mp_rank_00_model_states.pt"], "DeepSpeed"),
         (["global_step100/", "latest", "zero_to_fp32.py"], "DeepSpeed"),
         (["mp_rank_00/", "mp_rank_01/"], "Megatron"),
         (["iter_0000100/", "latest_checkpointed_iteration.txt"], "Megatron"),
-        (["lit_model.pth", "model_config.yaml"], "litgpt"),
         (["checkpoint-500/", "checkpoint-1000/"], "a folder of Hugging Face checkpoints"),
         (["adapter_config.json", "adapter_model.safetensors"], "an adapter"),
         (["model_00000100.bin", "DONE_00000100"], "llm.c"),

@@ -13,7 +13,7 @@ from watcher.domain.checkpoint import Fingerprint, NamePattern
 
 
 def reason(root: Path, name: str, include: str = "*.pt") -> str:
-    observed = look(str(root), name, NamePattern((include,)).matches)
+    observed = look(str(root), name, NamePattern((include,)))
     assert isinstance(observed, Irregular) and not observed.alias
     return observed.reason
 
@@ -33,7 +33,7 @@ def test_links_fifos_and_folders_are_named_for_what_they_are(tmp_path: Path) -> 
     assert reason(tmp_path, "fifo.pt") == "a FIFO" and reason(tmp_path, "folder.pt") == "a folder"
     assert reason(tmp_path, "zero.pt") == "a link to a character device" and "followed" in reason(tmp_path, "loop.pt")
     assert reason(tmp_path, "lost.pt") == "a link whose target does not exist"
-    latest = look(str(tmp_path), "latest.pt", NamePattern(("*.pt",)).matches)
+    latest = look(str(tmp_path), "latest.pt", NamePattern(("*.pt",)))
     assert isinstance(latest, Irregular) and latest.alias
 
 

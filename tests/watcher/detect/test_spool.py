@@ -58,7 +58,7 @@ def test_the_refusal_names_the_real_reason(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", 10 << 20)
     assert refusal(spool, tmp_path / "gone.pt", digest, size) == "it was deleted before it was copied"
     assert refusal(spool, source, digest, size - 1) == "it grew while it was copied"
-    assert "EISDIR" in refusal(spool, tmp_path, digest, size)
+    assert "ENOTDIR" in refusal(spool, source / "below", digest, size)
     source.write_bytes(source.read_bytes()[:-30])
     assert refusal(spool, source, digest, size).startswith("it changed while it was copied: ")
     assert list((tmp_path / "spool").iterdir()) == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.orders import fill_order
 from watcher.domain.checkpoint import NamePattern, printable, stored
-from watcher.domain.order import fill_order, wanted
+from watcher.domain.order import next_to_fill, wanted
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,19 @@ def test_filling_takes_every_waiting_step_once_and_the_newest_first(waiting: set
     assert sorted(order) == sorted(waiting)
     if waiting and max(waiting) > max(done, default=-1):
         assert order[0] == max(waiting)
+
+
+@given(st.sets(st.integers(0, 300), min_size=1, max_size=30), st.sets(st.integers(0, 300), max_size=30))
+def test_filling_takes_the_step_nearest_the_middle_of_the_widest_gap(waiting: set[int], done: set[int]) -> None:
+    chosen = next_to_fill(waiting, done)
+    if not done or max(waiting) >= max(done):
+        assert chosen == max(waiting)
+        return
+    edges = [min(waiting) - 1, *sorted(done)]
+    gaps = [(a, b) for a, b in itertools.pairwise(edges) if any(a <= step < b for step in waiting)]
+    low, high = max(gaps, key=lambda gap: gap[1] - gap[0])
+    inside = [step for step in waiting if low <= step < high]
+    assert abs(chosen - (low + high) / 2) == min(abs(step - (low + high) / 2) for step in inside)
 
 
 def test_filling_halves_the_widest_gap() -> None:

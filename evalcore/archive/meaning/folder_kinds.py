@@ -1,0 +1,186 @@
+"""Which checkpoint a folder is, by the names in it: its kind, the files that make up its version, what is missing yet.
+
+Reads listings and stats, and opens nothing. Files of a recognised folder are never checkpoints of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from evalcore.archive.errors import ArchiveError
+
+#: Files that tell how the model is built or how text becomes its tokens.
+_DESCRIBING = (
+    "config.json", "model_config.json", "model_config.yaml", "config.yaml", "hparams.yaml", "params.json",
+    "tokenizer.json", "tokenizer_config.json",
+)  # fmt: skip
+_HF_WEIGHTS = (
+    "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin",
+)  # fmt: skip
+_SHARD = re.compile(r"(?:model|pytorch_model)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)")
+#: Written by the Trainer of transformers after the weights; it writes trainer_state.json last.
+_TRAINER = re.compile(r"training_args\.bin|optimizer\.(?:pt|bin)|scheduler\.pt|rng_state(?:_\d+)?\.pth|scaler\.pt")
+#: Folders in a checkpoint's folder that hold a DCP checkpoint: OLMo-core's and Accelerate's.
+_DCP_INSIDE = ("model_and_optim", "pytorch_model_fsdp_0")
+_OF_ONE_STEP = re.compile(
+    r"(?:global[-_]?step|step|steps|iter|iteration|checkpoint|ckpt|epoch|ba|ep)[-_=]?\d+(?:[-_].*)?|\d{5,12}"
+)
+#: Names of the one file with the model in a folder of one step; FSDP's full state dict among them.
+_MAIN = (
+    "pytorch_model_fsdp.bin", "consolidated.pth", "consolidated.00.pth", "full_state_dict.pt", "model_state_dict.pt",
+    "model.pt", "model.pth", "model.ckpt", "model.bin", "checkpoint.pt", "checkpoint.pth", "ckpt.pt", "state_dict.pt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A recognised folder. label: for people. members: files, relative to it, whose change makes another version.
+
+    weights: those of them with weights. main: the one file that holds the model, where one file does. missing: what
+    its writer has not written yet, by the names alone.
+    """
+
+    name: str
+    label: str
+    members: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    main: str = ""
+    missing: str | None = None
+
+
+def recognise(
+    folder: str, names: Collection[str], list_inside: Callable[[str], Collection[str]], *, chosen: bool = False
+) -> FolderKind | None:
+    """The kind of the folder with this name and these entries; None where it is no checkpoint.
+
+    list_inside: the names in a folder below it; may raise OSError. chosen: somebody gave it as a checkpoint. Otherwise
+    a folder with one file of a common name, such as model.pt, counts only where it is named after a step.
+    """
+    names = set(names)
+    kind = (
+        _hugging_face(names)
+        or _dcp(names, list_inside)
+        or _litgpt(names)
+        or _deepspeed(names)
+        or _refused(names)
+        or _unsharded(names)
+        or _of_one_file(names, folder, chosen)
+    )
+    if kind is None:
+        return None
+    describing = tuple(name for name in _DESCRIBING if name in names)
+    return replace(kind, members=tuple(dict.fromkeys((*kind.weights, *kind.members, *describing))))
+
+
+def kind_at(path: str) -> FolderKind | None:
+    """The same for a folder on disk that somebody gave as a checkpoint. Raises OSError."""
+    name = os.path.basename(os.path.abspath(path))
+    return recognise(name, os.listdir(path), lambda inside: os.listdir(os.path.join(path, inside)), chosen=True)
+
+
+def version_of(path: str) -> tuple[int, int, int]:
+    """(size in bytes, mtime_ns, ctime_ns) of a checkpoint, folder or file. Raises OSError."""
+    kind = kind_at(path) if os.path.isdir(path) else None
+    members = kind.members if kind is not None else ()
+    return version_from(os.stat(path), [os.stat(os.path.join(path, name)) for name in members])
+
+
+def version_from(folder: os.stat_result, members: Sequence[os.stat_result]) -> tuple[int, int, int]:
+    """The sum of the members' sizes, and the newest of their times: neither a rename nor a file beside them counts."""
+    stats = members or [folder]
+    newest = max(status.st_mtime_ns for status in stats), max(status.st_ctime_ns for status in stats)
+    return (sum(status.st_size for status in stats), *newest)
+
+
+def demand_finished(kind: FolderKind) -> None:
+    """Raise ArchiveError, incomplete, where its writer has not written everything yet."""
+    if kind.missing is not None:
+        raise ArchiveError("corrupt", f"the {kind.label} folder is not complete: {kind.missing}", incomplete=True)
+
+
+def _hugging_face(names: set[str]) -> FolderKind | None:
+    single = next((name for name in _HF_WEIGHTS if name in names), None)
+    shards = sorted(name for name in names if _SHARD.fullmatch(name))
+    if single is None and not shards:
+        return None
+    index = single is not None and single.endswith(".index.json")
+    weights = tuple(shards) if index or single is None else (single,)
+    missing = None
+    if single is None:
+        wanted = max(int(match.group(2)) for name in shards if (match := _SHARD.fullmatch(name)))
+        if len(shards) < wanted:
+            missing = f"{len(shards)} of {wanted} shards are there, and no index yet"
+    if missing is None and any(map(_TRAINER.fullmatch, names)) and "trainer_state.json" not in names:
+        missing = "trainer_state.json, which the Trainer writes last, is not there yet"
+    members = (single,) if index and single is not None else ()
+    return FolderKind("hf", "Hugging Face", members, weights, missing=missing)
+
+
+def _dcp(names: set[str], list_inside: Callable[[str], Collection[str]]) -> FolderKind | None:
+    inside, parts = "", names
+    for folder in _DCP_INSIDE:
+        if folder in names:
+            inside, parts = f"{folder}/", set(list_inside(folder))
+            break
+    slices = sorted(name for name in parts if name.endswith(".distcp"))
+    own_indices = sorted(name for name in parts if re.fullmatch(r"__\d+\.metadata", name))
+    if not slices and ".metadata" not in parts and not inside:
+        return None
+    weights = tuple(inside + name for name in slices)
+    if ".metadata" not in parts and not own_indices:
+        return FolderKind(
+            "dcp", "DCP", (), weights, missing=f"{inside}.metadata, which is written last, is not there yet"
+        )
+    index = (f"{inside}.metadata",) if ".metadata" in parts else ()
+    others = tuple(name for name in names if re.fullmatch(r"train_state_\d+\.json", name))
+    missing = None
+    if "params.json" in names and not others:  # lingua writes params.json, then its train state
+        missing = "train_state_*.json, which lingua writes last, is not there yet"
+    return FolderKind("dcp", "DCP", index, weights, missing=missing)
+
+
+def _litgpt(names: set[str]) -> FolderKind | None:
+    if "lit_model.pth" not in names:
+        return None
+    missing = None if "model_config.yaml" in names else "model_config.yaml, which litgpt writes last, is not there yet"
+    return FolderKind("litgpt", "litgpt", weights=("lit_model.pth",), main="lit_model.pth", missing=missing)
+
+
+def _deepspeed(names: set[str]) -> FolderKind | None:
+    states = sorted(name for name in names if re.fullmatch(r"mp_rank_\d+_model_states\.pt", name))
+    if not states:
+        return None
+    return FolderKind("deepspeed", "DeepSpeed", weights=tuple(states), main=states[0] if len(states) == 1 else "")
+
+
+def _refused(names: set[str]) -> FolderKind | None:
+    """Kinds that are recognised, so that their files are no checkpoints, and refused when they are read."""
+    for pattern, label in (
+        (r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt", "DeepSpeed ZeRO-3"),
+        (r"mp_rank_\d+(?:_\d+)*", "Megatron"),
+        (r"adapter_model\.(?:safetensors|bin)", "adapter"),
+    ):
+        found = sorted(name for name in names if re.fullmatch(pattern, name))
+        if found:
+            folders = label == "Megatron"
+            return FolderKind("refused", label, weights=() if folders else tuple(found))
+    return None
+
+
+def _unsharded(names: set[str]) -> FolderKind | None:
+    if not ({"model.pt", "config.yaml"} <= names and names & {"train.pt", "optim.pt", "other.pt"}):
+        return None
+    return FolderKind("olmo", "OLMo", weights=("model.pt",), main="model.pt")
+
+
+def _of_one_file(names: set[str], folder: str, chosen: bool) -> FolderKind | None:
+    found = [name for name in _MAIN if name in names]
+    if len(found) != 1 or (found[0] == "consolidated.00.pth" and "consolidated.01.pth" in names):
+        return None
+    alone = chosen and not any(name.endswith((".pt", ".pth", ".ckpt", ".bin")) for name in names - {found[0]})
+    if not (alone or _OF_ONE_STEP.fullmatch(folder.lower())):
+        return None
+    return FolderKind("full", "one-file", weights=(found[0],), main=found[0])
