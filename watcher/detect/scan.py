@@ -155,6 +155,8 @@ class FolderScan:
             return True  # its files come or go right now: the next scan decides
         if seen is None:
             return False
+        if self.pattern.prefers_file(folder, seen.kind.main):
+            return False
         key = version_key(folder, seen.fingerprint)
         if (why := self.pattern.why_folder_ignored(folder)) is not None:
             current.ignored[f"{seen.kind.label} folder, {why}" if why == NOT_INCLUDED else why] += 1

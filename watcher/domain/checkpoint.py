@@ -108,6 +108,10 @@ class NamePattern:
             return NOT_INCLUDED
         return self.why_ignored(path)
 
+    def prefers_file(self, folder: str, main: str) -> bool:
+        """Whether the globs name the one file that holds a folder's model, and not the folder: `**/*.pt`."""
+        return bool(main) and self.matches(f"{folder}/{main}") and self.why_folder_ignored(folder) == NOT_INCLUDED
+
     def why_ignored(self, path: str) -> str | None:
         """The reason why an included path is not watched; None where it is."""
         name = path.rsplit("/", 1)[-1]

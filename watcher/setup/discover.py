@@ -199,6 +199,8 @@ def _entries(folder: Path, pattern: NamePattern) -> Iterator[tuple[str, os.DirEn
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 with suppress(OSError):
                     seen = folder_at(entry.path)
+                if seen is not None and pattern.prefers_file(path, seen.kind.main):
+                    seen = None
                 if seen is None and (pattern.recursive or not below):
                     waiting.append(path)
             yield path, entry, seen

@@ -50,13 +50,13 @@ def test_init_overwrites_nothing_without_force(ckptwatch, tmp_path):
 
 
 def test_init_finds_checkpoints_in_subfolders_and_names_sets_apart(ckptwatch, tmp_path):
-    (tmp_path / "out" / "step_5").mkdir(parents=True)
-    save_rosellm(tmp_path / "out" / "step_5" / "model.pt", step=5)
+    (tmp_path / "out" / "seed-one").mkdir(parents=True)
+    save_rosellm(tmp_path / "out" / "seed-one" / "model_5.pt", step=5)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "val.txt").write_text("some text to measure on\n" * 50)
     said = ckptwatch("init", "out", "--data", "a/val.txt", "--data", "b/val.txt", "--json", "--yes")
-    assert said.json["found"]["include"] == ["**/*.pt", "**/*.pth", "**/*.ckpt"]
+    assert said.json["found"]["include"] == ["**/*.pt", "**/*.pth", "**/*.ckpt", "**/*.safetensors", "**/*/"]
     assert [one["kind"] for one in said.json["data"]] == ["text", "text"]
     settings = load_settings(tmp_path / "ckptwatch.toml")
     assert [entry.name for entry in settings.eval] == ["val", "val-2"]
@@ -120,22 +120,30 @@ def test_doctor_names_missing_data_a_future_file_and_a_python_that_cannot_run(ck
     assert "-> synchronise the clocks" in said.out
 
 
-def test_hugging_face_folders_are_named_as_not_watched_with_the_command_that_works(ckptwatch, tmp_path):
+def test_what_is_there_and_not_taken_is_told_by_every_verb(ckptwatch, tmp_path):
+    """Folders that `include` leaves out, and files of an ending that it does not have."""
     for folder in ("out/checkpoint-10", "out/checkpoint-20", "out/other"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("out/checkpoint-10", "out/checkpoint-20"):
         (tmp_path / folder / "model.safetensors").touch()
+    for n in range(5):
+        (tmp_path / "out" / f"model_{n}.bin").touch()
     np.save(tmp_path / "val.npy", np.arange(3000, dtype=np.uint16))
-    said = ckptwatch("init", "out", "--yes")
-    assert "2 ignored: Hugging Face: not watched, `ckptwatch eval FOLDER` evaluates it" in said.err
-    notes = [one for one in ckptwatch("doctor", "--json").json if one["level"] == "note" and "Hugging" in one["words"]]
-    assert notes[0]["words"].startswith("2 Hugging Face checkpoint(s)")
-    assert notes[0]["fix"] == "ckptwatch eval FOLDER --data FILE evaluates one"
-    assert "2 ignored: Hugging Face: not watched" in ckptwatch("run", "--dry-run").out
+    (tmp_path / "ckptwatch.toml").write_text(
+        "[[run]]\ndir = 'out'\nname = 'out'\ninclude = ['*.pt']\n[[eval]]\ndata = 'val.npy'\n[store]\nurl = 'r.db'\n"
+    )
+    bins, folders = "5 .bin files here; `include` takes none", "2 Hugging Face folders here; `include` takes none"
+    notes = [one["words"] for one in ckptwatch("doctor", "--json").json if one["check"] == "run out"]
+    assert any(bins in words for words in notes) and any(folders in words for words in notes)
+    plan = ckptwatch("run", "--dry-run").out
+    assert bins in plan and folders in plan
     command = [sys.executable, "-m", "watcher.cli", "run", "--once", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 4
-    assert "next:  Hugging Face folders are not watched; evaluate one: ckptwatch eval FOLDER" in done.stderr
+    assert done.stderr.count(bins) == 2 and done.stderr.count(folders) == 2  # in the log, and in the error
+    assert "--include GLOB" in done.stderr
+    said = ckptwatch("-c", "other.toml", "init", "out", "--yes")
+    assert bins in said.err and "2 checkpoint(s)" in said.err  # the default takes the folders
 
 
 def test_doctor_says_where_the_ranks_of_a_tokenizer_are_not_on_this_machine(ckptwatch, tmp_path, monkeypatch):
