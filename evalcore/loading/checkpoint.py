@@ -102,7 +102,7 @@ def open_checkpoint(
     path: str | None = None,
     report: Report | None = None,
 ) -> Opened:
-    """Understand a checkpoint file, DCP folder or folder with the model in one file. Raises CheckpointError, OSError."""
+    """Understand a file, a DCP folder or a folder with the model in one file. Raises CheckpointError, OSError."""
     with _as_checkpoint_errors(source if expect_digest is not None else None):
         if is_hugging_face(source):
             hint = "average the files of torch.save, or DCP folders"
