@@ -12,6 +12,7 @@ from typing import TextIO
 
 from watcher.domain.checkpoint import printable
 from watcher.domain.health import Pause, Paused, Problem, Reason
+from watcher.report.format import clock, duration
 
 #: name -> (level, template). Levels: -1 even in `eval`, 0 with -q too, 1 by default, 2 with -v, 3 with -vv.
 EVENTS: dict[str, tuple[int, str]] = {
@@ -27,6 +28,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),
     "working": (1, "{words}"),
     "worked": (1, "{phase} {of}: done"),
+    "no_folder": (0, "{run} waits for its folder: {reason}"),
     "scan_failed": (0, "scan of {run} failed: {reason}"),
     "polling": (0, "{run}: {reason}; scanning the whole folder every {scan_s:g} s instead"),
     "incomplete": (2, "incomplete  {path}: {reason}"),
@@ -109,8 +111,9 @@ def sentence(reason: Reason) -> str:
     """A reason of the health judge in words."""
     facts = dict(reason.facts)
     if reason.problem is Problem.NO_DAEMON:
-        at = facts.get("at")
-        facts["last"] = f"the last heartbeat was at {at}" if at else "start one with `ckptwatch run`"
+        silent_s, at = facts.get("silent_s"), facts.get("at")
+        when = f"{duration(silent_s)} ago ({clock(at)} UTC)" if silent_s is not None else ""
+        facts["last"] = f"the last heartbeat was {when}" if when else "start one with `ckptwatch run`"
     if facts.get("pid", 0) is None:
         facts["pid"] = "(pid unknown)"
     return REASONS[reason.problem].format(**facts)

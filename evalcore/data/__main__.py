@@ -75,6 +75,7 @@ def look(path: str, options: argparse.Namespace, reporter: ProgressReporter) -> 
     if options.action == "stats":
         tokens, text_bytes = sniffed.tokens or 0, sniffed.text_bytes
         facts["targets"] = tokens - 1 if tokens >= 2 else None
+        facts["seq_len"] = options.seq_len
         facts["windows"] = len(plan_windows(tokens, options.seq_len)) if tokens >= 2 else None
         facts["bytes_per_token"] = text_bytes / tokens if text_bytes and tokens else None
     return facts

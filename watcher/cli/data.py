@@ -101,6 +101,8 @@ def _show(files: list[dict[str, Any]], as_json: bool) -> None:
         for key, name in (("windows", "windows"), ("documents", "documents"), ("vocab_size", "vocabulary")):
             if file.get(key) is not None:
                 facts[name] = f"{file[key]:,}"
+        if file.get("windows") is not None:
+            facts["windows"] += f" of {file['seq_len']:,} tokens (--seq-len)"
         if file.get("bytes_per_token"):
             facts["bytes/token"] = f"{file['bytes_per_token']:.3f}"
         click.echo(printable(file["path"]))

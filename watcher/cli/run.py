@@ -74,6 +74,7 @@ def command(
         return
     if once:
         _refuse_missing(settings)
+    _refuse_missing_data(settings, url)
     end = end_of_run(once, until)
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
@@ -118,6 +119,16 @@ def _refuse_missing(settings) -> None:
             raise ConfigError(
                 f"there is no folder {run.dir}", hint="check --dir; without --once the daemon waits for it to appear"
             )
+
+
+def _refuse_missing_data(settings, url: str) -> None:
+    """Before a first start makes a database and a state folder that nothing would be written to."""
+    from watcher.domain.database import sqlite_file
+    from watcher.settings.eval_sets import data_files
+
+    if (file := sqlite_file(url)) is not None and not os.path.exists(file):
+        for section in settings.eval:
+            data_files(section)
 
 
 def _verdict(settings, url: str, as_json: bool) -> None:

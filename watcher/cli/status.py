@@ -140,7 +140,9 @@ def _age_s(at: str) -> float:
     return time.time() - seconds(at)
 
 
-def _between_s(row: dict[str, Any]) -> float:
+def _between_s(row: dict[str, Any]) -> float | None:
+    """None for a value that was taken from a copy of the file: it was measured before this one was saved."""
     from watcher.domain.timestamps import seconds
 
-    return seconds(row["evaluated_at"]) - seconds(row["saved_at"])
+    between_s = seconds(row["evaluated_at"]) - seconds(row["saved_at"])
+    return between_s if between_s >= 0 else None

@@ -219,7 +219,7 @@ def judge_from_outside(
     report = report or {}
     own = [Reason(Problem.DATABASE, {"reason": database})] if database else []
     at = report.get("at") if isinstance(report.get("at"), str) else None
-    who = {"pid": lock.pid, "at": at}
+    who = {"pid": lock.pid, "at": at, "silent_s": _age_s(at, now_s)}
     if lock.state is LockState.UNREADABLE:
         return Health(HealthState.UNKNOWN, (*own, Reason(Problem.LOCK_UNREADABLE, {"path": lock.path})))
     if lock.other_verb is not None:
@@ -240,6 +240,13 @@ def judge_from_outside(
         state = HealthState.DEGRADED
     reasons = tuple(Reason(Problem.REPORTED, {"text": str(text)}) for text in report.get("reasons") or ())
     return _with_own(Health(state, reasons), own)
+
+
+def _age_s(at: str | None, now_s: float) -> float | None:
+    try:
+        return None if at is None else now_s - seconds(at)
+    except ValueError:  # a status file that someone edited
+        return None
 
 
 def _with_own(health: Health, own: Sequence[Reason]) -> Health:

@@ -55,7 +55,7 @@ def read_all(paths: list[str]) -> list[SettledFile]:
             version = fingerprint_at(path)
             files.append(settled_file(os.path.abspath(path), version, summarise(path)))
         except ArchiveError as error:
-            hint = error.hint or f"ckptwatch inspect {printable(path)}"
+            hint = error.hint or "copy the file again from where it was saved, or wait for its save to end"
             raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
         except OSError as error:
             raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None

@@ -191,7 +191,7 @@ class Intake:
     def _after_scan(self, report: ScanReport, now_s: float) -> None:
         missing = report.error or (self.away() if self.registered else None)
         if missing and missing != self.dir_missing:
-            self.log.event("scan_failed", run=self.run.name, reason=missing)
+            self.log.event("scan_failed" if self.run.dir.is_dir() else "no_folder", run=self.run.name, reason=missing)
         elif self.dir_missing and not missing:
             self.log.event("healed", reason=f"{self.run.dir} was found")
         self.dir_missing = missing

@@ -78,12 +78,17 @@ def decimal(value: float | None, digits: int = 4) -> str:
     """Fixed digits; a power of ten from ten million on."""
     if value is None:
         return NONE
-    return f"{value:.{digits}f}" if abs(value) < 1e7 else f"{value:.3e}"
+    return f"{_zero_unsigned(value, digits):.{digits}f}" if abs(value) < 1e7 else f"{value:.3e}"
 
 
 def signed(value: float | None, digits: int = 4) -> str:
     """`+0.0123`."""
-    return NONE if value is None else f"{value:+.{digits}f}"
+    return NONE if value is None else f"{_zero_unsigned(value, digits):+.{digits}f}"
+
+
+def _zero_unsigned(value: float, digits: int) -> float:
+    """0.0 for what these digits show as zero, so that none is written as `-0.0000`."""
+    return 0.0 if round(value, digits) == 0 else value
 
 
 def p_value(value: float | None) -> str:

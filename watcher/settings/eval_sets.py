@@ -76,7 +76,8 @@ def changed_files(spec: EvalSetSpec) -> list[str]:
     return [path for path, then in zip(spec.hashed_paths, spec.stamps, strict=True) if data_stamp(path) != then]
 
 
-def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Progress], None] | None) -> EvalSetSpec:
+def data_files(section: EvalSettings) -> list[str]:
+    """The absolute paths of the section's files, patterns expanded. Raises ConfigError where one matches no file."""
     paths: list[str] = []
     for given in section.data:
         is_pattern = glob.has_magic(given) and not os.path.exists(given)
@@ -88,6 +89,11 @@ def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Pro
                 hint="check `data`, or see what a file is with `ckptwatch data sniff PATH`",
             )
         paths += readable
+    return paths
+
+
+def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Progress], None] | None) -> EvalSetSpec:
+    paths = data_files(section)
     tokenizer, tokenizer_files = _tokenizer_files(section)
     kinds = tuple(kind_of_name(path, section.format) for path in paths)
     meta = [os.path.join(os.path.dirname(paths[0]), "meta.pkl")] if kinds[0] in ("bin", "raw") and not tokenizer else []

@@ -7,7 +7,7 @@ import sqlite3
 from urllib.parse import quote
 
 from watcher.errors import NothingFound
-from watcher.store.engine import open_store, sqlite_path
+from watcher.store.engine import journal_mode, open_store, sqlite_path
 from watcher.store.migrate import head_revision, refuse_unless_ours, revision_of
 from watcher.store.schema import metadata
 from watcher.store.views import VIEWS
@@ -30,6 +30,8 @@ def check(url: str) -> dict[str, str | int | None]:
         pages, dangling, mode = [str(error)], [], "unknown"
     finally:
         connection.close()
+    if mode == "delete":  # what every new connection says without WAL; the daemon chooses its mode
+        mode = journal_mode(path).lower()
     facts = {"database": str(path), "journal_mode": mode, "bytes": path.stat().st_size}
     facts["integrity"] = "ok" if pages == ["ok"] else "; ".join(pages)
     facts["references"] = "ok" if not dangling else f"{len(dangling)} rows refer to rows that are gone"

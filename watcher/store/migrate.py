@@ -212,6 +212,7 @@ def _create(path: Path) -> None:
     finally:
         engine.dispose()
     os.replace(fresh, path)
+    fresh.with_name(f"{fresh.name}-journal").unlink(missing_ok=True)  # kept, empty, by journal_mode PERSIST
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)

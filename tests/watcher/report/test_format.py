@@ -18,6 +18,9 @@ NOW_S = 1_800_000_000.0
     ("written", "expected"),
     [
         (format.integer(29_000), "29,000"),
+        (format.decimal(-0.00001), "0.0000"),
+        (format.decimal(-0.00006), "-0.0001"),
+        (format.signed(-0.00001), "+0.0000"),
         (format.integer(None), "-"),
         (format.short_integer(124_475_904), "124M"),
         (format.short_integer(999), "999"),

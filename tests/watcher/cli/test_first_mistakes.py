@@ -1,0 +1,66 @@
+"""What a newcomer does wrong first, and what is printed or left behind then."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.support.database import small_run
+from watcher.domain.health import LockFacts, LockState, judge_from_outside
+from watcher.domain.timestamps import iso
+from watcher.log import sentence
+
+NOW_S = 1_800_000_000.0
+
+
+def test_a_run_that_is_refused_for_its_data_leaves_nothing_behind(ckptwatch, tmp_path):
+    refused = ckptwatch("run", "--dir", "nodir", "--data", "missing.bin")
+    assert refused.status == 3
+    assert "there is no file missing.bin" in refused.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_database_has_no_journal_of_its_temporary_name_beside_it(ckptwatch, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
+    ckptwatch("run", "--once", "--dir", "checkpoints", "--data", "val.bin", "--device", "cpu")
+    assert (tmp_path / "ckptwatch.db").exists()
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".ckptwatch.db.")] == []
+
+
+def test_a_damaged_file_is_not_answered_with_a_command_that_repeats_the_error(ckptwatch, tmp_path):
+    (tmp_path / "bad.pt").write_bytes(os.urandom(3000))
+    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
+    refused = ckptwatch("eval", "bad.pt", "--data", "val.bin")
+    assert refused.status == 8
+    assert "copy the file again" in refused.err and "ckptwatch inspect" not in refused.err
+
+
+def test_the_last_heartbeat_of_a_daemon_that_is_down_is_given_as_an_age():
+    report = {"at": iso(NOW_S - 245), "pid": 7}
+    (reason,) = judge_from_outside(report, LockFacts(LockState.FREE), NOW_S).reasons
+    assert sentence(reason).endswith("the last heartbeat was 4 min 5 s ago (2027-01-15 07:55:55 UTC)")
+    (reason,) = judge_from_outside({"at": "yesterday"}, LockFacts(LockState.FREE), NOW_S).reasons
+    assert sentence(reason).endswith("start one with `ckptwatch run`")
+
+
+def test_db_check_names_the_journal_mode_that_doctor_names(ckptwatch, tmp_path):
+    from watcher.store.engine import journal_mode
+
+    small_run(tmp_path / "ckptwatch.db").close()
+    assert journal_mode(tmp_path / "ckptwatch.db").lower() in ckptwatch("db", "check").out
+
+
+def test_status_gives_no_time_after_saving_for_a_value_that_is_older_than_the_file():
+    from watcher.cli.status import _between_s
+
+    row = {"evaluated_at": iso(NOW_S), "saved_at": iso(NOW_S + 60)}
+    assert _between_s(row) is None
+    assert _between_s({**row, "saved_at": iso(NOW_S - 60)}) == pytest.approx(60)
+
+
+def test_data_stats_names_the_window_length_that_it_counted_with(ckptwatch, tmp_path):
+    np.arange(1000, dtype=np.uint16).tofile(tmp_path / "val.bin")
+    assert "windows  4 of 256 tokens (--seq-len)" in ckptwatch("data", "stats", "val.bin", "--seq-len", "256").out
