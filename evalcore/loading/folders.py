@@ -87,12 +87,13 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         used = {ref.storage.key for ref in folder.state.tensors.values()}
         read_bytes += records.check(lambda key: key not in used)
     model.eval().requires_grad_(False)
+    notes = _notes(folder, spec, plan) + getattr(model, "notes", [])
     return LoadedModel(
         model=model, family=family, config=folder.config, context_length=getattr(model, "context_length", None),
         vocab_size=model.vocab_size, parameters=folder.state.parameters, step=folder.step,
         step_source="sidecar:trainer_state.json:global_step" if folder.step is not None else None,
         logged_val_loss=None, tokens_seen=None,
-        notes=_notes(folder, spec, plan),
+        notes=notes,
         digest=folder.digest, content_digest=content.value(), read_bytes=read_bytes, size_bytes=folder.size_bytes,
         plan=plan, files=folder.shards,
         records=records,

@@ -97,6 +97,7 @@ def _load(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: Load
         tensors, read_bytes = read_tensors(records, state.tensors)
         wrapped = factory.build(spec, config or {}, tensors, device)
         model: nn.Module = wrapped
+        notes += wrapped.notes
         family, vocab_size, context_length = "factory", wrapped.vocab_size, wrapped.context_length
     else:
         plan = plan_of(reading, state)

@@ -12,6 +12,7 @@ import numpy as np
 
 from evalcore.data.errors import DataError
 from evalcore.measure.process_group import ProcessGroup
+from evalcore.models.plan import CheckpointError
 
 
 class OutOfMemory(Exception):
@@ -87,6 +88,8 @@ def _portable(error: BaseException) -> tuple[Any, ...]:
     """(type to raise elsewhere or None, arguments): an arbitrary exception may not survive pickling."""
     if isinstance(error, DataError):
         return DataError, error.reason, error.hint, error.kind
+    if isinstance(error, CheckpointError):
+        return CheckpointError, error.kind, error.reason, error.hint
     if isinstance(error, OutOfMemory):
         return OutOfMemory, str(error)
     return None, f"{type(error).__name__}: {error}"

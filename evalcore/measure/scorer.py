@@ -142,7 +142,11 @@ class Scorer:
             )
 
     def _whole_logits(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T, V). nanoGPT's forward gives the last position only unless it is given targets."""
+        """Logits (B, T, V). nanoGPT's forward gives the last position only unless it is given targets.
+
+        Windows are views of a stream; foreign models get them contiguous, for many call `view` on them.
+        """
+        tokens, targets = tokens.contiguous(), targets.contiguous()
         if not self._wants_targets:
             logits = _as_logits(self._logits(tokens))
             if logits.dim() == 3 and logits.shape[:2] == tokens.shape:

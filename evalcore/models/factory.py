@@ -5,7 +5,9 @@ It runs the user's code, never the checkpoint's. Owns the wrapping to `logits(to
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,24 +18,32 @@ from torch import Tensor, nn
 from evalcore.archive.meaning.fields import SIZES
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
+from evalcore.models.user_code import call_user_code
 
-_CONTEXT_NAMES = (
-    *SIZES["context"], "seq_len", "sequence_length", "max_length", "max_len", "max_position", "ctx", "window_size",
-)  # fmt: skip
+#: names that mean the context length where a model has them, and in a file only perhaps: a trainer's window, say
+_LOOSE_NAMES = ("seq_len", "sequence_length", "max_length", "max_len", "max_position", "max_positions", "ctx")
+_OWN_CONFIGS = ("config", "cfg", "args", "params", "hparams")
 
 
 class LogitsModel(nn.Module):
-    """A user's or transformers' model wrapped as `logits(tokens (B, T)) -> (B, T, V)`."""
+    """A user's or transformers' model wrapped as `logits(tokens (B, T)) -> (B, T, V)`.
 
-    def __init__(self, inner: nn.Module, vocab_size: int, context_length: int | None) -> None:
+    what: the subject of an error in its forward pass. notes: what was assumed about it.
+    """
+
+    def __init__(
+        self, inner: nn.Module, vocab_size: int, context_length: int | None, what: str, notes: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.inner = inner
         self.vocab_size = vocab_size
         self.context_length = context_length
+        self.what = what
+        self.notes = list(notes)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of a model that returns them, a tuple that begins with them, or an object with `.logits`."""
-        return logits_in(self.inner(tokens.contiguous()))
+        return logits_in(call_user_code(self.what, lambda: self.inner(tokens.contiguous())))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.logits(tokens)
@@ -67,50 +77,76 @@ def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
             sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+        if not _exists(module_name):
+            raise ModuleNotFoundError(f"No module named {module_name!r}")
+    except ImportError as error:
         reason = f"model.factory {spec.factory!r} cannot be imported: {error}"
         raise CheckpointError(
             "unsupported", reason, "name its folder: [model] python_path, or --python-path DIR"
         ) from error
+    module = call_user_code(f"the import of {module_name}", lambda: importlib.import_module(module_name))
+    function = getattr(module, function_name, None)
+    if function is None:
+        near = difflib.get_close_matches(function_name, vars(module), n=1)
+        reason = f"model.factory {spec.factory!r} cannot be imported: {module.__file__} has no {function_name}"
+        raise CheckpointError("unsupported", reason, f"did you mean {module_name}:{near[0]}?" if near else "")
     if not callable(function):
         raise CheckpointError("unsupported", f"model.factory {spec.factory!r} is no function")
     return function
 
 
+def _exists(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ImportError:
+        raise
+    except Exception:
+        return True  # its package raises something: so will the import
+
+
 def build(spec: ModelSpec, config: dict[str, Any], state: Mapping[str, Tensor], device: str) -> LogitsModel:
     """Call the factory, check its output for two tokens, and wrap it. Weights become float32."""
     function = import_factory(spec)
-    try:
-        inner = function(config, state)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        reason = f"model.factory {spec.factory} failed: {type(error).__name__}: {str(error)[:300]}"
-        raise CheckpointError("unsupported", reason, "call it in a Python shell to see where") from error
+    inner = call_user_code(f"model.factory {spec.factory}", lambda: function(config, state))
     if not isinstance(inner, nn.Module):
         reason = f"model.factory {spec.factory} gave a {type(inner).__name__}, not a torch.nn.Module"
         raise CheckpointError("unsupported", reason, "return the model with its weights loaded")
-    return wrap(inner.float().to(device), config, device)
+    return wrap(inner.float().to(device), config, device, f"forward of {type(inner).__name__} ({spec.factory})")
 
 
-def wrap(inner: nn.Module, config: Mapping[str, Any], device: str) -> LogitsModel:
+def wrap(inner: nn.Module, config: Mapping[str, Any], device: str, what: str = "the model's forward") -> LogitsModel:
     """Wrap a module that returns logits; a forward pass over two tokens shows the vocabulary size."""
     inner.eval().requires_grad_(False)
+    context_length, notes = context_of(inner, config)
     with torch.inference_mode():
-        logits = logits_in(inner(torch.zeros(1, 2, dtype=torch.long, device=device)))
+        logits = LogitsModel(inner, 0, None, what).logits(torch.zeros(1, 2, dtype=torch.long, device=device))
     if logits.shape[1] != 2:
         reason = f"the model gives logits for {logits.shape[1]} of 2 positions"
-        raise CheckpointError("unsupported", reason, "its forward(tokens) must give logits for every position")
-    own = getattr(inner, "config", None)
-    return LogitsModel(inner, logits.shape[2], _number(_CONTEXT_NAMES, config, own))
+        hint = "its forward(tokens) must give logits for every position: wrap a model that returns the last one alone"
+        raise CheckpointError("unsupported", reason, hint)
+    return LogitsModel(inner, logits.shape[2], context_length, what, notes)
 
 
-def _number(names: tuple[str, ...], config: Mapping[str, Any], own: Any) -> int | None:
-    """The first whole number; the model's own configuration has precedence over the file's."""
-    for name in names:
-        value = own.get(name) if isinstance(own, Mapping) else getattr(own, name, None)
-        for number in (value, config.get(name)):
-            if type(number) is int and number > 0:
-                return number
-    return None
+def context_of(inner: Any, config: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
+    """(most positions or None, notes): from the model's attributes, its own configuration, the checkpoint's.
+
+    The first that tells is taken. A field of the checkpoint that may mean something else is taken with a note.
+    """
+    own = [inner, *(getattr(inner, name, None) for name in _OWN_CONFIGS)]
+    for place in own:
+        for name in (*SIZES["context"], *_LOOSE_NAMES):
+            if (number := _whole(place, name)) is not None:
+                return number, ()
+    for name in SIZES["context"]:
+        if (number := _whole(config, name)) is not None:
+            return number, ()
+    for name in _LOOSE_NAMES:
+        if (number := _whole(config, name)) is not None:
+            assumed = f"context length {number} assumed from {name} in the checkpoint's configuration"
+            return number, (f"{assumed}: give the model an attribute context_length",)
+    return None, ()
+
+
+def _whole(place: Any, name: str) -> int | None:
+    number = place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)
+    return number if type(number) is int and number > 0 else None

@@ -5,11 +5,13 @@ Owns the mapping from exceptions to kinds. Never catches one.
 
 from __future__ import annotations
 
+import sys
 import traceback
 
 from evalcore.data import DataError
 from evalcore.measure import memory
 from evalcore.measure.agreement import OutOfMemory, RankFailed, RanksDisagree
+from evalcore.models.user_code import UserCodeError
 from evalcore.models.plan import CheckpointError
 
 _TRACEBACK_LINES = 6
@@ -18,6 +20,8 @@ Failure = tuple[str, str, str | None]  # (kind, reason, hint); kind `superseded`
 
 def failure_of(error: BaseException, where: str) -> Failure:
     """The kind, reason and hint of an error; any other error is a crash with the end of its traceback."""
+    if isinstance(error, UserCodeError):
+        sys.stderr.write(f"{error.traceback_text}\n")  # into the job's log
     if isinstance(error, (CheckpointError, DataError)):
         return error.kind, error.reason, error.hint
     if isinstance(error, FileNotFoundError):
