@@ -45,10 +45,11 @@ def call_user_code(what: str, call: Callable[[], Any]) -> Any:
         if is_out_of_memory(error) or _is_of_the_device(error):
             raise
         frames = _frames_of_the_user(error)
-        where = f" ({os.path.basename(frames[-1].filename)} line {frames[-1].lineno}, in {frames[-1].name})"
+        last = frames[-1] if frames else None  # a SyntaxError has none
+        where = f" ({os.path.basename(last.filename)} line {last.lineno}, in {last.name})" if last else ""
         message = f": {str(error)[:300]}" if str(error) else ""
         raise UserCodeError(
-            f"{what} failed: {type(error).__name__}{message}{where if frames else ''}",
+            f"{what} failed: {type(error).__name__}{message}{where}",
             "ckptwatch model try FACTORY CKPT runs it here; the job's log has the traceback",
             _traceback_text(error, frames),
         ) from error
@@ -72,7 +73,7 @@ def _traceback_text(error: BaseException, users: traceback.StackSummary) -> str:
     frames = list(traceback.extract_tb(error.__traceback__))
     while frames and users and (frames[0].filename, frames[0].lineno) != (users[0].filename, users[0].lineno):
         frames.pop(0)
-    shown = traceback.format_list(frames) if users else []  # a SyntaxError has no frame of the user's
+    shown = traceback.format_list(frames) if users else []
     return "".join(["Traceback (most recent call last):\n" * bool(shown), *shown,
                     *traceback.format_exception_only(error)])  # fmt: skip
 

@@ -28,6 +28,7 @@ VERBS = {
     "plot": "plot",
     "compare": "compare",
     "inspect": "inspect",
+    "model": "model",
     "data": "data",
     "queue": "queue",
     "logs": "logs",

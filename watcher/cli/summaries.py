@@ -9,6 +9,7 @@ SUMMARIES = {
     "plot": "Draw loss curves in the terminal, or write an image or HTML page.",
     "compare": "Compare two checkpoints or two runs: the difference, its interval, its significance.",
     "inspect": "Show a checkpoint's metadata: step, configuration, tensors.",
+    "model": "Custom models: try.",
     "data": "Describe validation data: sniff, stats.",
     "queue": "List and change jobs: list, retry, cancel, bump, pause, resume.",
     "logs": "Print a job's worker log.",
