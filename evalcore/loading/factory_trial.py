@@ -45,8 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error.reason, error.hint)
     except FileNotFoundError:
         return _fail(f"there is no checkpoint {options.checkpoint}", "", EXIT_NOT_FOUND)
+    status = 0 if facts["causal"] else EXIT_CHECKPOINT
     _print(facts, options.json)
-    return 0 if facts["causal"] else EXIT_CHECKPOINT
+    return status
 
 
 def facts_of(loaded: LoadedModel, device: str) -> dict[str, Any]:

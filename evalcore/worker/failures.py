@@ -11,8 +11,8 @@ import traceback
 from evalcore.data import DataError
 from evalcore.measure import memory
 from evalcore.measure.agreement import OutOfMemory, RankFailed, RanksDisagree
-from evalcore.models.user_code import UserCodeError
 from evalcore.models.plan import CheckpointError
+from evalcore.models.user_code import UserCodeError
 
 _TRACEBACK_LINES = 6
 Failure = tuple[str, str, str | None]  # (kind, reason, hint); kind `superseded` is no failure but an outcome of its own

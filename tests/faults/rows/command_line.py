@@ -18,4 +18,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     273: ("P1", "`run --dir out`, then `init out` and `run`: the same folder under two names", ("test_init_names_the_run_as_run_without_a_file_does",)),
     274: ("P21", "a wheel without a package that the checkout has", ("test_the_wheel_declares_every_package_and_every_data_file",)),
     275: ("P21", "one path copied for every version of a training", ("test_a_path_that_is_copied_again_is_new_work_with_its_own_start",)),
+    276: ("P15", "an exception, sys.exit or a syntax error in a user's factory; an exception in its model's forward pass", ("test_an_error_in_the_user_s_code_is_unsupported_with_a_traceback_that_begins_there", "test_an_error_in_the_forward_pass_of_the_user_s_model_is_unsupported_too", "test_a_factory_that_works_one_that_is_not_causal_and_one_that_fails")),
+    277: ("P15", "a context length that only a field of several meanings tells", ("test_a_context_that_only_a_field_of_several_meanings_tells_is_noted",)),
 }  # fmt: skip
