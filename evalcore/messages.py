@@ -69,6 +69,7 @@ class EvalSetSpec:
     nanoGPT's meta.pkl, where the bytes of ids come from there. companions: the files of these digests, absent ones
     too. stamps: `stamp` of each path and companion when it was hashed. task: how the items are scored, where the files
     hold items of a task; then seq_len limits a request (None: the model's context), and stride and max_tokens are None.
+    suite: the suite of tasks that the set is a member of; not in the digest.
     """
 
     name: str
@@ -88,6 +89,7 @@ class EvalSetSpec:
     meta_digest: str = ""
     companions: tuple[str, ...] = ()
     task: TaskSpec | None = None
+    suite: str | None = None
 
     @property
     def hashed_paths(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ class EvalSetSpec:
         """
         declared = dataclasses.asdict(self)
         del declared["name"], declared["paths"], declared["stamps"], declared["companions"], declared["task"]
+        del declared["suite"]
         if self.task is not None:
             declared["task"] = self.task.declared()
         if not self.meta_digest:

@@ -46,6 +46,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "launch_failed": (0, "cannot launch: {reason}; retry in {pause_s:.0f} s"),
     "evaluating": (1, "evaluating  {path}  step {step} on {eval_set}"),
     "recorded": (1, "loss {loss}  {path}  step {step} on {eval_set}: ppl {ppl}, {tokens} tokens in {seconds:.1f} s"),
+    "scored": (
+        1,
+        "accuracy {accuracy}  {path}  step {step} on {eval_set}: {items} items, loss {loss}, in {seconds:.1f} s",
+    ),
     "retry": (0, "retry       {path} on {eval_set} in {pause_s:.0f} s: {kind}: {reason}"),
     "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}"),
     "cancelled": (1, "cancelled   {path} on {eval_set}: {reason}"),

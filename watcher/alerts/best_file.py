@@ -11,6 +11,7 @@ from typing import Any
 
 from evalcore.archive import version_of
 from evalcore.launch_folder import write_atomically
+from watcher.domain.metrics import METRICS, Metric
 from watcher.errors import DeliveryError
 from watcher.settings.schema import AlertSettings
 
@@ -19,9 +20,9 @@ Curve = dict[str, Any]  # run, eval_set, eval_digest
 
 
 def keep_best(alert: AlertSettings, event: Event, memory: Path) -> None:
-    """Point the link at (or copy) the checkpoint, by temporary name and rename. A higher loss that comes late is left.
+    """Point the link at (or copy) the checkpoint, by temporary name and rename. A worse result that comes late is left.
 
-    memory: a folder; its best.json has the curve and the loss that each link or copy stands for. Raises DeliveryError.
+    memory: a folder; its best.json has the curve and the value that each link or copy stands for. Raises DeliveryError.
     """
     record = memory / "best.json"
     kept = _read(record)
@@ -38,6 +39,8 @@ def keep_best(alert: AlertSettings, event: Event, memory: Path) -> None:
         _replace(target, source, make)
         kept[os.fspath(target)] = {
             **_curve(event),
+            "metric": _metric(event).key,
+            "value": _metric(event).value_of(event["result"]),
             "loss": event["result"]["loss"],
             "checkpoint": event["checkpoint"],
             "step": event["step"],
@@ -74,7 +77,15 @@ def _is_better(event: Event, target: Path, kept: dict[str, Any] | None) -> bool:
                 f"{curve['run']} on {curve['eval_set']} are not comparable with it",
                 hint=f"in [[alert]], {remedy}",
             )
-    return kept["eval_digest"] != curve["eval_digest"] or event["result"]["loss"] < kept["loss"]
+    metric = _metric(event)
+    if kept["eval_digest"] != curve["eval_digest"] or kept.get("metric", "loss") != metric.key:
+        return True
+    value, known = metric.value_of(event["result"]), kept.get("value", kept["loss"])
+    return value is not None and (known is None or metric.better(value, known))
+
+
+def _metric(event: Event) -> Metric:
+    return METRICS[event.get("metric") or "loss"]
 
 
 def _replace(target: Path, source: Path, make: Callable[[Path, Path], Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from watcher.domain.metrics import LOSS, METRICS, Metric, headline
 from watcher.report.format import duration, strict
 from watcher.settings.schema import AlertSettings
 
@@ -17,9 +18,10 @@ INTERVALS_MIN = 3  # intervals between saves before a median is used
 
 @dataclass(frozen=True)
 class ResultFacts:
-    """A new result beside the best finite one before it on the same run and set (None: there was none).
+    """A new result beside the best one before it on the same run and set, by one metric (None: there was none).
 
-    earlier: the best at a lower step; difference, stderr: loss(new) - loss(earlier), paired where windows are kept.
+    earlier: the best at a lower step; difference, stderr: of the metric, new minus earlier, paired where windows or
+    items are kept.
     """
 
     row: Row
@@ -27,6 +29,7 @@ class ResultFacts:
     earlier: Row | None = None
     difference: float | None = None
     stderr: float | None = None
+    metric: Metric = LOSS
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class QueueFacts:
 
 @dataclass(frozen=True)
 class Alert:
-    """kind: one of `on`. text: one sentence. result: the row that it is about, if any."""
+    """kind: one of `on`. text: one sentence. result: the row that it is about; metric: what it was judged by."""
 
     kind: str
     text: str
@@ -61,10 +64,16 @@ class Alert:
     step: int | None = None
     result: Row | None = None
     failure: Row | None = None
+    metric: str | None = None
 
     def as_json(self) -> Row:
         """For channels and the events table; a failure's reason can be megabytes long and is cut."""
         return strict(asdict(self), EVENT_TEXT_MAX)
+
+
+def metric_of(rule: AlertSettings, row: Row) -> Metric:
+    """What `best` and `regression` of this rule go by on the row's set."""
+    return METRICS[rule.metric] if rule.metric is not None else headline(row)
 
 
 def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
@@ -76,22 +85,26 @@ def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
     raised = []
     if "nonfinite" in rule.on and not row["finite"]:
         raised.append(("nonfinite", f"{where}: the loss is not finite"))
+    metric = facts.metric
+    value = metric.value_of(row)
     if row["finite"]:
-        loss = f"{row['loss']:.4f}"
-        if "best" in rule.on and facts.best is not None and row["loss"] < facts.best["loss"]:
-            before = f"{facts.best['loss']:.4f} at step {facts.best['step']}"
-            raised.append(("best", f"{where}: new best loss {loss} (before: {before})"))
-        if "regression" in rule.on and _regressed(rule, facts):
+        if value is not None and "best" in rule.on and facts.best is not None:
+            known = metric.value_of(facts.best)
+            if known is not None and metric.better(value, known):
+                before = f"{known:.4f} at step {facts.best['step']}"
+                raised.append(("best", f"{where}: new best {metric.key} {value:.4f} (before: {before})"))
+        if value is not None and "regression" in rule.on and _regressed(rule, facts):
             assert facts.earlier is not None and facts.difference is not None
-            before = f"{facts.earlier['loss']:.4f} at step {facts.earlier['step']}"
-            worse = f"{facts.difference:.4f} ± {facts.stderr:.4f}"
-            raised.append(("regression", f"{where}: loss {loss} is worse than {before} by {worse}"))
+            before = f"{metric.value_of(facts.earlier):.4f} at step {facts.earlier['step']}"
+            worse = f"{abs(facts.difference):.4f} ± {facts.stderr:.4f}"
+            raised.append(("regression", f"{where}: {metric.key} {value:.4f} is worse than {before} by {worse}"))
         if "result" in rule.on:
-            raised.append(("result", f"{where}: loss {loss}"))
+            shown = metric if value is not None else headline(row)
+            raised.append(("result", f"{where}: {shown.key} {shown.value_of(row):.4f}"))
     elif "result" in rule.on:
         raised.append(("result", f"{where}: the loss is not finite"))
     about = {key: row[key] for key in ("run", "eval_set", "checkpoint", "step")}
-    return [Alert(kind, text, result=row, **about) for kind, text in raised]
+    return [Alert(kind, text, result=row, metric=metric.key, **about) for kind, text in raised]
 
 
 def decide_failure(rule: AlertSettings, failure: Row) -> list[Alert]:
@@ -131,4 +144,5 @@ def decide_lag(rule: AlertSettings, facts: QueueFacts | None) -> list[Alert]:
 def _regressed(rule: AlertSettings, facts: ResultFacts) -> bool:
     if facts.earlier is None or facts.difference is None or facts.stderr is None:
         return False
-    return facts.difference > 0 and facts.difference > rule.k_stderr * facts.stderr
+    worse = -facts.difference if facts.metric.higher_is_better else facts.difference
+    return worse > 0 and worse > rule.k_stderr * facts.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
@@ -34,11 +34,15 @@ def command(
 
     The difference is loss(B) - loss(A) in nats per token, taken window by window over the same targets, with its
     95 % interval and two-sided p. The interval accounts for correlation between neighbouring windows.
+
+    Tasks are compared item by item: accuracies by McNemar's exact test, bits per byte of the gold answers by the
+    paired t interval. Flipped items are those that only one of the two answers correctly.
     """
     from watcher.report.curves import curves_of
     from watcher.report.lookup import expect
     from watcher.report.pairs import compare_pairs, matching_pairs, parse_selection
     from watcher.store.read import results as questions
+    from watcher.store.read.tasks import KeptItems
 
     store = reading(flags, db)
     runs, sets = questions.known_names(store)
@@ -52,30 +56,31 @@ def command(
     defined = questions.current_definitions(store)
     earlier = [row for row in every if (row["run"], row["eval_set"], row["eval_digest"]) not in defined]
     pairs = matching_pairs(*selections, curves_of(rows), curves_of(earlier))
-    compared = compare_pairs(pairs, questions.KeptWindows(store))
+    compared = compare_pairs(pairs, questions.KeptWindows(store), KeptItems(store))
     if as_json:
         print_json([_plain(pair) for pair in compared])
         return
-    _show(compared)
+    _show(compared, a, b)
 
 
 def _plain(pair: Any) -> dict[str, Any]:
     from watcher.report.comparison import Difference
 
     keys = ("run", "step", "checkpoint", "loss", "loss_stderr")
-    row: dict[str, Any] = {"eval_set": pair.eval_set}
-    row |= {"a": {key: pair.a[key] for key in keys}, "b": {key: pair.b[key] for key in keys}}
+    row: dict[str, Any] = {"eval_set": pair.eval_set, "metric": pair.metric.key}
+    for side, of in (("a", pair.a), ("b", pair.b)):
+        row[side] = {key: of[key] for key in keys} | {"value": pair.metric.value_of(of)}
     if isinstance(pair.result, Difference):
         row |= asdict(pair.result) | {"significant": pair.result.significant}
     else:
-        row |= dict.fromkeys(("difference", "stderr", "low", "high", "p", "windows", "method", "significant"))
+        row |= dict.fromkeys((*(field.name for field in fields(Difference)), "significant"))
     return row | {"verdict": _verdict(pair)}
 
 
 def _verdict(pair: Any) -> str:
     from watcher.report.comparison import verdict
 
-    return verdict(pair.result, *_names(pair))
+    return verdict(pair.result, *_names(pair), pair.metric)
 
 
 def _names(pair: Any) -> tuple[str, str]:
@@ -88,10 +93,11 @@ def _names(pair: Any) -> tuple[str, str]:
     return tuple(f"{printable(row['run'])} at step {row['step']}" for row in (pair.a, pair.b))  # type: ignore[return-value]
 
 
-def _show(compared: list[Any]) -> None:
+def _show(compared: list[Any], a: str, b: str) -> None:
     """The numbers as a table that may be cut to the terminal, then each verdict on a line of its own, whole."""
     from watcher.cli.showing import print_table
     from watcher.domain.checkpoint import printable
+    from watcher.domain.metrics import LOSS
     from watcher.report.columns import Column, text_column
     from watcher.report.comparison import Difference
     from watcher.report.format import decimal, integer, p_value, signed
@@ -100,26 +106,42 @@ def _show(compared: list[Any]) -> None:
     for pair in compared:
         row: dict[str, Any] = {"run": pair.a["run"], "set": pair.eval_set, "a": pair.a, "b": pair.b}
         measured = isinstance(pair.result, Difference)
-        rows.append(row | (asdict(pair.result) if measured else dict.fromkeys(("difference", "low", "high", "p"))))
+        row |= {"metric": pair.metric}
+        empty = dict.fromkeys(("difference", "low", "high", "p", "gained"))
+        rows.append(row | (asdict(pair.result) if measured else empty))
     several = len({(pair.a["run"], pair.b["run"]) for pair in compared}) > 1
     columns = [
         *([text_column("run")] if several else []),
         text_column("set"),
+        *([Column("metric", lambda row: row["metric"].key)] if any(row["metric"] != LOSS for row in rows) else []),
         Column("A step", lambda row: integer(row["a"]["step"]), True),
         Column("B step", lambda row: integer(row["b"]["step"]), True),
         Column("B - A", lambda row: signed(row["difference"]), True),
         Column("95 % from", lambda row: signed(row["low"]), True),
         Column("to", lambda row: signed(row["high"]), True),
         Column("p", lambda row: p_value(row["p"]), True),
-        Column("loss A", lambda row: decimal(row["a"]["loss"]), True, optional=True),
-        Column("loss B", lambda row: decimal(row["b"]["loss"]), True, optional=True),
+        Column("A", lambda row: decimal(row["metric"].value_of(row["a"])), True, optional=True),
+        Column("B", lambda row: decimal(row["metric"].value_of(row["b"])), True, optional=True),
     ]
+    if any(row["gained"] is not None for row in rows):
+        columns.append(Column("flipped", lambda row: _flipped(row["gained"], row["lost"]), optional=True))
     print_table(columns, rows)
     click.echo()
     for pair in compared:
-        click.echo(f"{printable(pair.eval_set)}: {_verdict(pair)}")
+        by = "" if pair.metric == LOSS else f" by {pair.metric.label}"
+        click.echo(f"{printable(pair.eval_set)}{by}: {_verdict(pair)}")
+    if any(row["gained"] for row in rows) or any(row["gained"] == 0 and row["lost"] for row in rows):
+        say(f"the flipped items:  ckptwatch results --between {a} {b}")
     methods = {pair.result.method for pair in compared if isinstance(pair.result, Difference)}
     if "unpaired" in methods:
-        say("note: no per-window sums are stored for some of these; the interval from standard errors is too wide")
+        say(
+            "note: no per-window sums are stored for some of these, or no items; the interval from standard errors is "
+            "too wide"
+        )
     if len(compared) > 5:
         say(f"note: {len(compared)} comparisons: about one in twenty is significant by chance alone")
+
+
+def _flipped(gained: int | None, lost: int | None) -> str:
+    """Items that only B, and that only A, answers correctly."""
+    return "-" if gained is None else f"+{gained} -{lost}"

@@ -52,14 +52,14 @@ def validate(flags: Globals, file: str | None, as_json: bool) -> None:
     ]
     if not settings.run:
         absent.append("no [[run]]: nothing is watched")
-    if not settings.eval:
+    if not settings.measures:
         absent.append("no [[eval]]: nothing is evaluated")
     if as_json:
         print_json({"file": str(where), "valid": True, "problems": [], "warnings": absent})
         return
     for words in absent:
         say(f"note: {words}")
-    say(f"{where}: {len(settings.run)} run(s), {len(settings.eval)} eval set(s), no problems")
+    say(f"{where}: {len(settings.run)} run(s), {len(settings.measures)} eval set(s), no problems")
 
 
 @command.command(

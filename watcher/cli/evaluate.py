@@ -14,6 +14,7 @@ from watcher.cli.options import Globals, db_flag, db_option, json_option, print_
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
 from watcher.domain.checkpoint import printable
+from watcher.domain.metrics import headline
 from watcher.domain.run_name import default_run_name
 from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
 from watcher.store.engine import shown_url
@@ -43,7 +44,7 @@ def command(
 
     files = read_all(list(checkpoints))
     settings = load(flags, given)
-    if not settings.eval:
+    if not settings.measures:
         raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
     if selfcheck:
         settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
@@ -79,26 +80,47 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
     for row in rows:
         step = f"step {row['step']}" if row["step"] is not None else "no step"
         click.echo(f"{printable(row['checkpoint'])}  {step}  on {row['eval_set']}")
+        if row["accuracy"] is not None:
+            click.echo(f"  {_accuracy(row)}")
         error = f" ± {row['loss_stderr']:.4f}" if row["loss_stderr"] is not None else ""
         loss = f"{row['loss']:.4f}{error}" if row["loss"] is not None else "not finite"
         ppl = f"{row['ppl']:.3f}" if row["ppl"] is not None else "-"
         bits = f"{row['bits_per_byte']:.4f}" if row["bits_per_byte"] is not None else "-"
-        click.echo(f"  loss {loss} nats per token    ppl {ppl}    bits per byte {bits}")
+        if row["task"] is None:
+            click.echo(f"  loss {loss} nats per token    ppl {ppl}    bits per byte {bits}")
+            amount = f"{row['tokens']} tokens in windows of {row['seq_len']}"
+        else:
+            click.echo(f"  gold answers: loss {loss} nats per token    bits per byte {bits}")
+            amount = f"{row['items']} items of {row['task']}, at most {row['seq_len']} tokens each"
         click.echo(
-            f"  {row['tokens']} tokens in windows of {row['seq_len']}, {row['dtype']} on {row['device']}, "
+            f"  {amount}, {row['dtype']} on {row['device']}, "
             f"{row['eval_seconds']:.1f} s, {row['tokens_per_second']:.0f} tokens/s"
         )
-        if row["logged_val_loss"] is not None:
+        if row["logged_val_loss"] is not None and row["task"] is None:
             click.echo(f"  logged by the trainer: {row['logged_val_loss']:.4f}")
-        if (other := others.get(row["id"])) and row["loss"] is not None:
-            gap = row["loss"] - other["loss"]
+        metric = headline(row)
+        value = metric.value_of(row)
+        if (other := others.get(row["id"])) and value is not None:
+            gap = value - (metric.value_of(other) or 0.0)
             word = "above" if gap > 0 else "below"
-            name = printable(other["checkpoint"])
-            click.echo(f"  {abs(gap):.4f} {word} the best of {row['run']} so far ({name}, step {other['step']})")
+            where = f"{printable(other['checkpoint'])}, step {other['step']}"
+            click.echo(f"  {metric.key} {abs(gap):.4f} {word} the best of {row['run']} so far ({where})")
         if row["note"]:
             click.echo(f"  note: {row['note']}")
     if kept and rows:
         say(f"stored in {shown_url(kept)}:  ckptwatch results {db_flag(kept)}")
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    """`accuracy 0.2859 ± 0.0045    normalised 0.2955    by chance 0.2500`."""
+    parts = [f"accuracy {row['accuracy']:.4f}"]
+    if row["accuracy_stderr"] is not None:
+        parts[0] += f" ± {row['accuracy_stderr']:.4f}"
+    if row["accuracy_norm"] is not None:
+        parts.append(f"length-normalised {row['accuracy_norm']:.4f}")
+    if row["random_baseline"] is not None:
+        parts.append(f"by chance {row['random_baseline']:.4f}")
+    return "    ".join(parts)
 
 
 def _raise_for(failed: list[dict[str, Any]]) -> None:

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from evalcore.data_digest import FORMATS, TOKEN_DTYPES
+from evalcore.tasks.spec import SCORINGS
+from watcher.settings.tasks import evidence_of_task
 
+_COMMON_FLAGS = ("seq_len", "tokenizer", "dtype")
+_STREAM_FLAGS = ("stride", "max_tokens", "token_dtype", "format", "text_field")
+_TASK_FLAGS = ("task", "scoring", "shots", "max_items")
+#: Files that --task leaves alone where there are several: they hold tokens or plain text.
+_NO_ITEMS = (".bin", ".npy", ".txt")
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FLAGS = (
     click.option(
-        "--data", "data", multiple=True, metavar="PATH", help="Validation data: .npy .bin .txt .jsonl; repeatable."
+        "--data",
+        "data",
+        multiple=True,
+        metavar="PATH",
+        help="Validation data (.npy .bin .txt .jsonl), or the items of a task; repeatable.",
     ),
-    click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window."),
+    click.option(
+        "--task", metavar="NAME", help="Task whose items the data files hold, e.g. hellaswag.  [default: recognised]"
+    ),
+    click.option(
+        "--suite", "suite", multiple=True, metavar="FOLDER", help="Folder of tasks with core.yaml; repeatable."
+    ),
+    click.option("--scoring", type=click.Choice(SCORINGS), help="Rules of the tasks.  [default: the task's own]"),
+    click.option("--shots", type=click.IntRange(0), metavar="N", help="Examples before each item of the tasks."),
+    click.option("--max-items", type=click.IntRange(1), metavar="N", help="Score only N items of each task."),
+    click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window, or of the longest item."),
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),
     click.option("--max-tokens", type=click.IntRange(2), metavar="N", help="Use only the first N tokens of each set."),
     click.option(
@@ -57,8 +78,6 @@ def evaluation_flags(command: Callable) -> Callable:
 
 def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as nested settings: [[eval]] for each --data, [launch], [model]; options not given are left out."""
-    names = ("seq_len", "stride", "max_tokens", "tokenizer", "dtype", "token_dtype", "format", "text_field")
-    measure = {name: flags[name] for name in names if flags.get(name) is not None}
     launch = {name: flags[name] for name in ("device", "nproc") if flags.get(name) is not None}
     if (batch_size := flags.get("batch_size")) is not None:
         if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
@@ -72,8 +91,45 @@ def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
     if flags.get("python_path"):
         model["python_path"] = [os.path.abspath(folder) for folder in flags["python_path"]]
     out: dict[str, Any] = {"launch": launch, "model": model}
-    if flags["data"]:
-        out["eval"] = [{"data": [path], **measure} for path in flags["data"]]
-    elif measure:
+    out = {key: value for key, value in out.items() if value}
+    if flags["data"] or flags.get("suite"):
+        return out | _sets(flags)
+    _refuse_unused(flags, _TASK_FLAGS, "belongs to --data or --suite, or into the [[eval]] sections of the file")
+    if measure := _given(flags, (*_COMMON_FLAGS, *_STREAM_FLAGS)):
         out["measure"] = measure  # laid over the file's own sets by the caller
-    return {key: value for key, value in out.items() if value}
+    return out
+
+
+def _sets(flags: dict[str, Any]) -> dict[str, Any]:
+    """[[eval]] and [[suite]]: a flag goes to the sets that it has a meaning for, and is refused where there is none."""
+    common, suites = _given(flags, _COMMON_FLAGS), flags.get("suite") or ()
+    of_kind = {True: _given(flags, _TASK_FLAGS), False: _given(flags, _STREAM_FLAGS)}
+    is_task = {path: _holds_items(path, flags, alone=len(flags["data"]) == 1) for path in flags["data"]}
+    if True not in is_task.values():
+        unused = [name for name in _TASK_FLAGS if not (suites and name == "max_items")]
+        _refuse_unused(flags, unused, "has no meaning here: no --data file holds items of a task that is recognised")
+    if False not in is_task.values():
+        _refuse_unused(flags, _STREAM_FLAGS, "has no meaning for a task; --max-items limits its items")
+    limits = _given(flags, ("max_items",))
+    return {
+        "eval": [{"data": [path], **common, **of_kind[is_task[path]]} for path in flags["data"]],
+        "suite": [{"data": os.path.abspath(folder), **common, **limits} for folder in suites],
+    }
+
+
+def _holds_items(path: str, flags: dict[str, Any], *, alone: bool) -> bool:
+    """Whether --data names the items of a task: recognised, or said by --task, which leaves token files alone."""
+    if flags.get("task") is not None:
+        return alone or not path.endswith(_NO_ITEMS)
+    explicit = (flags.get("format") or "auto") != "auto" or (flags.get("text_field") or "text") != "text"
+    first = next(iter(sorted(glob.glob(path))), path) if glob.has_magic(path) and not os.path.exists(path) else path
+    return evidence_of_task(first, explicit_text=explicit) is not None
+
+
+def _given(flags: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: flags[name] for name in names if flags.get(name) is not None}
+
+
+def _refuse_unused(flags: dict[str, Any], names: Sequence[str], why: str) -> None:
+    for name in _given(flags, names):
+        raise click.UsageError(f"--{name.replace('_', '-')} {why}")

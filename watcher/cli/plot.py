@@ -11,6 +11,7 @@ import click
 
 from watcher.cli.completing import complete_runs, complete_sets
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
+from watcher.domain.metrics import ACCURACY, LOSS, SCORES, Metric, headline
 from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 
 
@@ -19,7 +20,7 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
     epilog=examples(
         "ckptwatch plot",
         "ckptwatch plot --run a --run b --out curve.html",
-        "ckptwatch plot --value ppl --log --out ppl.png",
+        "ckptwatch plot --metric accuracy --eval-set hellaswag --out accuracy.png",
     ),
 )
 @click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing in the terminal.")
@@ -27,7 +28,8 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
               shell_complete=complete_runs)  # fmt: skip
 @click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]",
               shell_complete=complete_sets)  # fmt: skip
-@click.option("--value", "y", type=click.Choice(["loss", "ppl", "bits_per_byte"]), default="loss", show_default=True)
+@click.option("--metric", "--value", "y", type=click.Choice(list(SCORES)),
+              help="Y axis.  [default: loss of the token sets; accuracy where there are only tasks]")  # fmt: skip
 @click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
               help="X axis.")  # fmt: skip
 @click.option("--log", is_flag=True, help="Logarithmic Y axis.")
@@ -35,7 +37,7 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 @db_option
 @click.pass_obj
 def command(
-    flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str, x: str, log: bool,
+    flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str | None, x: str, log: bool,
     as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
     """Draw loss curves in the terminal, or write an image or HTML page.
@@ -45,7 +47,7 @@ def command(
     """
     from watcher.report.plot_series import AXES, VALUES, series_of
 
-    curves, notes = read_curves(flags, db, runs, sets, by_time=x != "step")
+    curves, notes, y = read_curves(flags, db, runs, sets, y, by_time=x != "step")
     if as_json:
         print_json([_plain(curve) for curve in curves])
         return
@@ -70,15 +72,17 @@ def command(
 
 
 def read_curves(
-    flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...], *, by_time: bool = False
-) -> tuple[list, list[str]]:
-    """The standing curves of these runs and sets with their best points; and notes on them.
+    flags: Globals, db: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str | None, *,
+    by_time: bool = False,
+) -> tuple[list, list[str], str]:  # fmt: skip
+    """The standing curves of these runs and sets that have the metric, with their best points; notes; the metric.
 
     by_time: results without a step count too.
     """
     from watcher.report.curves import curves_of, mixtures
     from watcher.report.lookup import expect
     from watcher.store.read import results as questions
+    from watcher.store.read.tasks import KeptItems, with_scores
 
     store = reading(flags, db)
     known_runs, known_sets = questions.known_names(store)
@@ -88,14 +92,30 @@ def read_curves(
         expect("eval set", name, known_sets)
     rows = questions.result_rows(store, questions.Wanted(standing=True))
     rows = [row for row in rows if (not runs or row["run"] in runs) and (not sets or row["eval_set"] in sets)]
-    curves = curves_of(rows, by_time=by_time)
+    curves = curves_of(with_scores(store, rows), by_time=by_time)
     if not curves:
         without = sum(row["step"] is None for row in rows)
         cause = f"none of the {without} result(s) has a step" if without else "there are no results"
         hint = "ckptwatch plot --by time" if without else "ckptwatch status shows what is queued or failed"
         raise NothingFound(cause, hint=hint)
     windows = questions.KeptWindows(store)
-    return [curve.with_best(windows) for curve in curves], mixtures(rows)
+    if y is None:
+        by = LOSS if any(headline(curve.rows[0]) == LOSS for curve in curves) else ACCURACY
+        curves = [curve for curve in curves if headline(curve.rows[0]) == by]
+    else:
+        by = SCORES[y]
+        curves = [curve for curve in curves if _has(curve, by)]
+    if not curves:
+        raise NothingFound(f"no result has {by.label}", hint="ckptwatch results shows what there is")
+    best_by = LOSS if by.key == "ppl" else by
+    return [curve.with_best(windows, KeptItems(store), best_by) for curve in curves], mixtures(rows), by.key
+
+
+def _has(curve, metric: Metric) -> bool:
+    """Whether the metric belongs to what the set measures: a curve whose values all diverged still does."""
+    if curve.rows[0]["task"] is None and metric.key in ("loss", "ppl"):
+        return True
+    return any(metric.value_of(row) is not None for row in curve.rows)
 
 
 def _other_axis(curves: list, x: str) -> str:
@@ -105,7 +125,10 @@ def _other_axis(curves: list, x: str) -> str:
 
 
 def _plain(curve) -> dict[str, Any]:
-    keys = ("step", "loss", "loss_stderr", "ppl", "bits_per_byte", "logged_val_loss", "tokens_seen", "saved_at")
+    keys = (
+        *("step", "loss", "loss_stderr", "ppl", "bits_per_byte", "logged_val_loss", "tokens_seen", "saved_at"),
+        *("accuracy", "accuracy_norm", "accuracy_stderr", "weights"),
+    )
     return {
         "run": curve.run,
         "eval_set": curve.eval_set,

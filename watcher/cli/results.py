@@ -7,8 +7,12 @@ from typing import Any
 import click
 
 from watcher.cli.completing import complete_runs, complete_sets
+from watcher.cli.items import show_flips, show_items
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
+from watcher.domain.metrics import SCORES
 from watcher.errors import NothingFound, UsageError
+
+BY = list(SCORES)
 
 
 @click.command(
@@ -18,11 +22,15 @@ from watcher.errors import NothingFound, UsageError
         "ckptwatch results --best",
         "ckptwatch results --where 'loss < 3 and step > 1000' --sort loss --limit 5",
         "ckptwatch results --format csv > results.csv",
+        "ckptwatch results --between 1000 2000 --eval-set hellaswag",
     ),
 )
+@click.option("--best", is_flag=True, help="Per run and set: the earliest step that equals the best within noise.")
 @click.option(
-    "--best", is_flag=True, help="Per run and set: the earliest step whose loss equals the lowest within noise."
+    "--metric", type=click.Choice(BY), help="Metric of --best and --between.  [default: accuracy of a task, else loss]"
 )
+@click.option("--items", is_flag=True, help="The items of the newest result of each task.")
+@click.option("--between", nargs=2, metavar="A B", help="The items that flipped from A to B: steps, or RUN@STEP.")
 @click.option("--run", metavar="NAME", help="Only this run.", shell_complete=complete_runs)
 @click.option("--eval-set", metavar="NAME", help="Only this eval set.", shell_complete=complete_sets)
 @click.option("--step", metavar="A:B", help="Only these steps: 1000, 1000:2000, 1000: or :2000.")
@@ -42,8 +50,9 @@ from watcher.errors import NothingFound, UsageError
 @db_option
 @click.pass_obj
 def command(
-    flags: Globals, best: bool, run: str | None, eval_set: str | None, step: str | None, where: tuple[str, ...],
-    sort: tuple[str, ...], limit: int | None, form: str, as_json: bool, db: str | None,
+    flags: Globals, best: bool, metric: str | None, items: bool, between: tuple[str, str] | None, run: str | None,
+    eval_set: str | None, step: str | None, where: tuple[str, ...], sort: tuple[str, ...], limit: int | None,
+    form: str, as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
     """Print results: one row per checkpoint and eval set.
 
@@ -64,17 +73,26 @@ def command(
         expect("run", run, runs)
     if eval_set is not None:
         expect("eval set", eval_set, sets)
-    wanted = questions.Wanted(run, eval_set, steps, standing=best, conditions=conditions)
+    shape = "json" if as_json else form
+    if between is not None:
+        show_flips(store, *between, run, eval_set, metric or "accuracy", shape)
+        return
+    wanted = questions.Wanted(run, eval_set, steps, standing=best or items, conditions=conditions)
     rows = questions.result_rows(store, wanted)
     if not rows:
         raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")
+    if items:
+        show_items(store, rows, shape)
+        return
     if best:
-        show_best(store, rows, "json" if as_json else form)
+        show_best(store, rows, shape, metric)
         return
     shown = sorted_rows(rows, sort, questions.COLUMN_TYPES)[:limit]
-    show_results(shown, "json" if as_json else form, questions.current_definitions(store))
+    show_results(shown, shape, questions.current_definitions(store))
     if len(shown) < len(rows):
         say(f"note: {len(shown)} of {len(rows)} rows (--limit {limit})")
+    if shape == "table":
+        show_suites(store, run)
 
 
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
@@ -103,30 +121,45 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
         say(f"note: {words}")
 
 
-def show_best(store: Any, rows: list[dict], form: str) -> None:
-    """Best within noise of each run and set; stderr names the lowest loss where that is another row."""
+def show_suites(store: Any, run: str | None) -> None:
+    """The newest aggregate of each suite, on stderr; members that are missing are named."""
+    from watcher.domain.checkpoint import printable
+    from watcher.report.suites import newest_of_each, suite_words
+    from watcher.store.read.tasks import suite_scores
+
+    for score in newest_of_each(suite_scores(store, run)):
+        say(f"{printable(score.run)}: {suite_words(score)}")
+
+
+def show_best(store: Any, rows: list[dict], form: str, by: str | None = None) -> None:
+    """Best within noise of each run and set; stderr names the best value where that is another row."""
+    from watcher.domain import metrics
     from watcher.domain.checkpoint import printable
     from watcher.report import curves
     from watcher.report.comparison import CONFIDENCE
     from watcher.store.read.results import KeptWindows
+    from watcher.store.read.tasks import KeptItems, with_scores
 
-    bests = curves.best_of_each(rows, KeptWindows(store))
+    metric = metrics.METRICS[by] if by is not None else None
+    bests = curves.best_of_each(with_scores(store, rows), KeptWindows(store), KeptItems(store), metric)
     if not bests:
-        raise NothingFound("no result has a finite loss", hint="ckptwatch results shows all of them")
-    show_results([best.row for best in bests], form)
+        raise NothingFound(f"no result has a finite {by or 'loss'}", hint="ckptwatch results shows all of them")
+    chosen = {best.row["id"] for best in bests}
+    show_results([row for row in rows if row["id"] in chosen], form)
     for best in bests:
         where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}"
+        what = f"{'highest' if best.metric.higher_is_better else 'lowest'} {best.metric.key}"
         if best.difference is None:
-            say(f"{where}: step {best.row['step']} has the lowest loss; no earlier step equals it within noise")
+            say(f"{where}: step {best.row['step']} has the {what}; no earlier step equals it within noise")
             continue
-        how = (
-            "over the same windows"
-            if best.difference.method == "paired"
-            else "from standard errors: no per-window sums stored"
-        )
+        how = {
+            "paired": "over the same windows" if best.metric == metrics.LOSS else "over the same items",
+            "McNemar": "over the same items",
+        }.get(best.difference.method, "from standard errors: no per-window sums stored")
+        unit = " nats" if best.metric == metrics.LOSS else ""
         say(
-            f"{where}: the lowest loss is {best.lowest['loss']:.4f} at step {best.lowest['step']}, but step "
-            f"{best.row['step']} equals it within noise ({best.difference.difference:+.4f} nats, "
+            f"{where}: the {what} is {best.metric.value_of(best.lowest):.4f} at step {best.lowest['step']}, but step "
+            f"{best.row['step']} equals it within noise ({best.difference.difference:+.4f}{unit}, "
             f"p = {best.difference.p:.2f} > {1 - CONFIDENCE:.2f}, {how})"
         )
     for gap in curves.gaps_of(rows):

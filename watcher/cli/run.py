@@ -66,7 +66,7 @@ def command(
         raise ConfigError(
             "no folder to watch", hint="ckptwatch run --dir DIR --data FILE, or write a file with `ckptwatch init DIR`"
         )
-    if not settings.eval:
+    if not settings.measures:
         raise ConfigError("no validation data", hint="add --data FILE, or an [[eval]] section to ckptwatch.toml")
     url = usable_database(default_database(settings.store.url, [run.dir for run in settings.run]))
     if dry_run:
@@ -184,6 +184,6 @@ def _show_plan(settings, url: str, as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['run']}  {printable(row['checkpoint'] or '-')}  {row['plan']}")
-    sets = ", ".join(entry.name for entry in settings.eval)
+    sets = ", ".join(settings.measures)
     new = sum(row["plan"] == NEW for row in rows)
-    say(f"{new} new file(s) on {len(settings.eval)} set(s): {sets}; nothing was changed")
+    say(f"{new} new file(s) on {len(settings.measures)} set(s): {sets}; nothing was changed")

@@ -74,6 +74,8 @@ def _show(facts: dict[str, Any]) -> None:
     from watcher.report.format import duration, integer, size
     from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
+    from watcher.report.suites import suite_words
+    from watcher.store.read.tasks import SuiteScore
 
     who = f", pid {facts['pid']}" if facts["pid"] else ""
     click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")
@@ -121,6 +123,8 @@ def _show(facts: dict[str, Any]) -> None:
         lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
         shown = [column for column in result_columns(facts["last_results"]) if column.head not in ("seconds", "tokens")]
         print_table([when, lag, *shown], facts["last_results"])
+    for score in facts["suites"]:
+        click.echo(f"suite      {printable(score['run'])}: {suite_words(SuiteScore(**score))}")
 
 
 def _scan_words(run: dict[str, Any]) -> str:

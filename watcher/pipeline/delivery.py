@@ -16,16 +16,18 @@ from typing import Any
 
 from watcher.alerts import rules
 from watcher.domain.job import backoff_s
+from watcher.domain.metrics import Metric
 from watcher.domain.timestamps import iso, seconds
 from watcher.log import Log
 from watcher.pipeline.isolation import Isolation
-from watcher.report.comparison import Difference, compare_rows
+from watcher.report.comparison import Difference, compare
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.delivery_folder import Result
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.sinks.registry import named
 from watcher.store.engine import Store
 from watcher.store.read import results
+from watcher.store.read.tasks import KeptItems
 from watcher.store.write import outbox
 
 ALERTS = "alerts"  # the name under which the rules themselves take rows from the outbox
@@ -161,8 +163,12 @@ class Delivery:
         alerts: list[tuple[str, rules.Alert]] = []
         for item in owed:
             if item.kind == "result":
-                facts = self._result_facts(item.subject)
-                alerts += [(n, a) for n, rule in self.alerts.items() for a in rules.decide(rule, facts)]
+                known: dict[str, rules.ResultFacts] = {}
+                for name, rule in self.alerts.items():
+                    metric = rules.metric_of(rule, item.subject)
+                    if metric.key not in known:
+                        known[metric.key] = self._result_facts(item.subject, metric)
+                    alerts += [(name, alert) for alert in rules.decide(rule, known[metric.key])]
             else:
                 alerts += [(n, a) for n, rule in self.alerts.items() for a in rules.decide_failure(rule, item.subject)]
         with self.store.write() as tx:
@@ -196,20 +202,20 @@ class Delivery:
                 if outbox.enqueue_once(tx, name, kind, subject_id, iso(at_s)):
                     self._enqueue(tx, name, alert, at_s)
 
-    def _result_facts(self, row: dict[str, Any]) -> rules.ResultFacts:
+    def _result_facts(self, row: dict[str, Any], metric: Metric) -> rules.ResultFacts:
         kinds = {kind for rule in self.alerts.values() for kind in rule.on}
         best = earlier = None
         with self.store.read() as tx:
             if "best" in kinds and row["finite"]:
-                best = outbox.best_before(tx, row, lower_step=False)
+                best = outbox.best_before(tx, row, metric, lower_step=False)
             if "regression" in kinds and row["finite"]:
-                earlier = outbox.best_before(tx, row, lower_step=True)
+                earlier = outbox.best_before(tx, row, metric, lower_step=True)
         if earlier is None:
-            return rules.ResultFacts(row, best)
-        compared = compare_rows(earlier, row, results.KeptWindows(self.store))
+            return rules.ResultFacts(row, best, metric=metric)
+        compared = compare(metric, earlier, row, results.KeptWindows(self.store), KeptItems(self.store))
         if not isinstance(compared, Difference):
-            return rules.ResultFacts(row, best, earlier)
-        return rules.ResultFacts(row, best, earlier, compared.difference, compared.stderr)
+            return rules.ResultFacts(row, best, earlier, metric=metric)
+        return rules.ResultFacts(row, best, earlier, compared.difference, compared.stderr, metric)
 
     def _enqueue(self, tx: Any, name: str, alert: rules.Alert, at_s: float) -> None:
         """The alert as an event, and one row of the outbox for its channel, in one transaction."""

@@ -83,7 +83,7 @@ def evaluate_files(
     folder = Path(run_folder.containing(store, run_name, common))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
-    specs = resolve_sets(settings.eval, state.data_digests, report)
+    specs = resolve_sets(settings.eval, state.data_digests, report, settings.suite)
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     now = iso(time.time())

@@ -12,16 +12,17 @@ from watcher.errors import EnvironmentProblem, NothingFound
 from watcher.launch.driver import ask_driver
 from watcher.log import sentence
 from watcher.report.running import lag_s, queue_eta_s, with_progress
+from watcher.report.suites import newest_of_each
 from watcher.settings.masking import without_password
 from watcher.state.folder import StateFolder
 from watcher.state.lock import lock_facts
 from watcher.state.status_file import read_object
 from watcher.store.migrate import open_for_reading
-from watcher.store.read import queue, results
+from watcher.store.read import queue, results, tasks
 
 Row = dict[str, Any]
 #: What is shown of a database that cannot be read.
-NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": []}
+NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": [], "suites": []}
 
 
 def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
@@ -70,6 +71,7 @@ def _rows(url: str, now_s: float) -> Row:
             "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
             "failures": queue.failure_count(store),
             "last_results": recent[:5],
+            "suites": [asdict(score) for score in newest_of_each(tasks.suite_scores(store))],
         }
     finally:
         store.close()

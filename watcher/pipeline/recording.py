@@ -46,6 +46,10 @@ class Recorder:
                 return
             failpoint("after_record")
             loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
+            if measured.accuracy is not None:
+                scores = {"accuracy": f"{measured.accuracy:.4f}", "items": measured.items, "loss": loss}
+                self.log.event("scored", step=checkpoint.step, **facts, **scores, seconds=measured.eval_seconds)
+                return
             ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
             self.log.event("recorded", step=checkpoint.step, **facts, **numbers)

@@ -63,7 +63,7 @@ def resolve_launches(
 ) -> tuple[tuple[EvalSetSpec, ...], list[tuple[EvalSetSpec, str]], DispatchSettings]:
     """The eval sets, each with its digest, and what launches need. Raises ConfigError."""
     state = tools.state
-    specs = tuple(resolve_sets(settings.eval, state.data_digests, tools.report))
+    specs = tuple(resolve_sets(settings.eval, state.data_digests, tools.report, settings.suite))
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     runs = {run.name: run for run in settings.run}

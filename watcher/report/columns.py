@@ -34,18 +34,31 @@ def result_columns(rows: Sequence[Row]) -> list[Column]:
     columns.append(Column("step", lambda row: integer(row["step"]), True))
     if len({row["eval_set"] for row in rows}) > 1 or not rows:
         columns.append(text_column("eval_set", "set"))
+    if any(row.get("accuracy") is not None for row in rows):
+        columns.append(Column("accuracy", accuracy, True))
+    if any(row.get("accuracy_norm") is not None for row in rows):
+        columns.append(Column("acc norm", lambda row: decimal(row["accuracy_norm"]), True))
     columns.append(Column("loss", loss, True))
-    columns.append(Column("ppl", lambda row: decimal(row["ppl"], 3), True))
+    if any(row.get("task") is None for row in rows):
+        columns.append(Column("ppl", lambda row: decimal(row["ppl"], 3), True))
     if any(row["bits_per_byte"] is not None for row in rows):
         columns.append(Column("bits/byte", lambda row: decimal(row["bits_per_byte"]), True))
-    if any(row["logged_val_loss"] is not None for row in rows):
-        columns.append(Column("logged", lambda row: decimal(row["logged_val_loss"]), True, optional=True))
+    if any(row["logged_val_loss"] is not None and row.get("task") is None for row in rows):
+        columns.append(Column("logged", _logged, True, optional=True))
+    if any(row.get("items") is not None for row in rows):
+        columns.append(Column("items", lambda row: integer(row["items"]), True, optional=True))
+    if any(row.get("weights") is not None for row in rows):
+        columns.append(text_column("weights"))
     columns.append(Column("tokens", lambda row: integer(row["tokens"]), True, optional=True))
     columns.append(Column("seconds", lambda row: decimal(row["eval_seconds"], 1), True, optional=True))
     columns.append(text_column("checkpoint"))
     if any(remarks(row) for row in rows):
         columns.append(Column("note", remarks, sentence=True))
     return columns
+
+
+def _logged(row: Row) -> str:
+    return decimal(None if row.get("task") is not None else row["logged_val_loss"])
 
 
 def text_column(key: str, head: str | None = None, *, optional: bool = False, sentence: bool = False) -> Column:
@@ -58,6 +71,12 @@ def loss(row: Row) -> str:
         return "not finite"
     error = row["loss_stderr"]
     return decimal(row["loss"]) + (f" ±{decimal(error)}" if error is not None else "")
+
+
+def accuracy(row: Row) -> str:
+    """Accuracy of a task with its standard error."""
+    error = row["accuracy_stderr"]
+    return decimal(row["accuracy"]) + (f" ±{decimal(error)}" if error is not None else "")
 
 
 def remarks(row: Row) -> str:

@@ -1,19 +1,24 @@
 """Is one checkpoint better than another on one eval set? The paired difference with its interval. Pure.
 
-The unit is the window: both checkpoints scored the same targets, so what makes a window hard cancels out.
+The unit is the window, or the item of a task: both checkpoints scored the same targets, so what makes one hard cancels
+out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from watcher.report.student_t import quantile, two_sided_p
+from evalcore.tasks.item_scores import ItemScores
+from watcher.domain.metrics import LOSS, Metric
+from watcher.report.difference import CONFIDENCE as CONFIDENCE
+from watcher.report.difference import Difference, NotComparable, difference_of
+from watcher.report.item_comparison import Items, compare_items
 
 Row = dict[str, Any]
-CONFIDENCE = 0.95
+NO_ITEMS: Mapping[int, ItemScores] = MappingProxyType({})
 #: What must be the same in two results before their losses may be subtracted.
 MEASURED_ALIKE = ("eval_digest", "seq_len", "stride", "tokens")
 
@@ -24,32 +29,22 @@ class Windows(Protocol):
     def get(self, result_id: int, /) -> tuple[Sequence[float], Sequence[int]] | None: ...
 
 
-@dataclass(frozen=True)
-class Difference:
-    """loss(b) - loss(a) in nats per target, with its 95 % interval and two-sided p.
-
-    method: `paired` over `windows`, or `unpaired` from the two standard errors where no windows are kept.
-    """
-
-    difference: float
-    stderr: float
-    low: float
-    high: float
-    p: float
-    windows: int
-    method: str
-
-    @property
-    def significant(self) -> bool:
-        """At 95 %: zero is outside the interval."""
-        return self.p < 1 - CONFIDENCE
-
-
-@dataclass(frozen=True)
-class NotComparable:
-    """Why the two cannot be compared."""
-
-    why: str
+def compare(metric: Metric, a: Row, b: Row, windows: Windows, items: Items = NO_ITEMS) -> Difference | NotComparable:
+    """metric(b) - metric(a): paired over windows or items where they are kept, else from the standard errors."""
+    if metric == LOSS:
+        return compare_rows(a, b, windows)
+    values = metric.value_of(a), metric.value_of(b)
+    if values[0] is None or values[1] is None:
+        return NotComparable(f"{_name(a if values[0] is None else b)} has no {metric.key}")
+    if a["eval_digest"] != b["eval_digest"]:
+        return NotComparable("they were measured on different definitions of the set")
+    left, right = items.get(a["id"]), items.get(b["id"])
+    if left is not None and right is not None:
+        return compare_items(metric, left, right)
+    errors = metric.error_of(a), metric.error_of(b)
+    if errors[0] is None or errors[1] is None:
+        return NotComparable("neither items nor standard errors are kept for both")
+    return unpaired(values[0], values[1], errors[0], errors[1])
 
 
 def compare_rows(a: Row, b: Row, windows: Windows) -> Difference | NotComparable:
@@ -89,35 +84,23 @@ def paired(a_nats: Sequence[float], b_nats: Sequence[float], targets: Sequence[i
         products = math.fsum(now * before for now, before in zip(rests[lag:], rests, strict=False))
         together += 2 * (1 - lag / (lags + 1)) * products
     stderr = math.sqrt(count / (count - 1) * max(squares, together)) / total
-    return _difference(ratio, stderr, count - 1, count, "paired")
+    return difference_of(ratio, stderr, count - 1, count, "paired")
 
 
 def unpaired(a_loss: float, b_loss: float, a_stderr: float, b_stderr: float) -> Difference:
     """From two standard errors as if the sets were independent: wider than the truth, never narrower, on one set."""
-    return _difference(b_loss - a_loss, math.hypot(a_stderr, b_stderr), math.inf, 0, "unpaired")
+    return difference_of(b_loss - a_loss, math.hypot(a_stderr, b_stderr), math.inf, 0, "unpaired")
 
 
-def _difference(value: float, stderr: float, freedom: float, windows: int, method: str) -> Difference:
-    if stderr == 0:
-        p = 1.0 if value == 0 else 0.0
-        return Difference(value, 0.0, value, value, p, windows, method)
-    t = value / stderr
-    if math.isinf(freedom):
-        p, critical = math.erfc(abs(t) / math.sqrt(2)), 1.959963984540054
-    else:
-        p, critical = two_sided_p(t, freedom), quantile(CONFIDENCE, freedom)
-    return Difference(value, stderr, value - critical * stderr, value + critical * stderr, p, windows, method)
-
-
-def verdict(result: Difference | NotComparable, a: str, b: str) -> str:
+def verdict(result: Difference | NotComparable, a: str, b: str, metric: Metric = LOSS) -> str:
     """The comparison in one sentence. a, b: what the two are called."""
     if isinstance(result, NotComparable):
         return f"cannot be compared: {result.why}"
     if result.difference == 0 and result.stderr == 0:
-        return f"{a} and {b} are the same on every window"
+        return f"{a} and {b} are the same on every {'window' if metric == LOSS else 'item'}"
     if not result.significant:
         return "no significant difference on this set"
-    return f"{b if result.difference < 0 else a} is better"
+    return f"{b if metric.better(result.difference, 0.0) else a} is better"
 
 
 def _name(row: Row) -> str:

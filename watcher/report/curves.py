@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
+from watcher.domain.metrics import LOSS, Metric, headline
+from watcher.report.comparison import NO_ITEMS, Windows, compare
+from watcher.report.difference import Difference, NotComparable
+from watcher.report.item_comparison import Items
 
 Row = dict[str, Any]
 #: What a curve's rows should have resolved to alike.
@@ -17,7 +20,7 @@ RESOLVED = ("seq_len", "stride", "dtype", "device")
 
 @dataclass(frozen=True)
 class Curve:
-    """One run on one eval set, a row per step in order; best is the earliest row as good as the lowest.
+    """One run on one eval set, a row per step in order; best is the earliest row as good as the best one.
 
     weights: how the weights were made where they are a mean of checkpoints; never mixed with single checkpoints.
     """
@@ -32,18 +35,23 @@ class Curve:
     def name(self) -> str:
         return f"{self.run} / {self.eval_set}" + (f" ({self.weights})" if self.weights else "")
 
-    def with_best(self, windows: Windows) -> Curve:
-        best = best_within_noise(self.rows, windows)
+    def with_best(self, windows: Windows, items: Items = NO_ITEMS, metric: Metric | None = None) -> Curve:
+        """metric: what is best; by default what the set is judged by."""
+        best = best_within_noise(self.rows, windows, items, metric)
         return replace(self, best=best.row if best else None)
 
 
 @dataclass(frozen=True)
 class Best:
-    """row: the earliest not significantly worse than `lowest`. difference: lowest to row; None: the same row."""
+    """row: the earliest not significantly worse than `lowest`, the row with the best value of the metric.
+
+    difference: lowest to row; None: the same row.
+    """
 
     row: Row
     lowest: Row
     difference: Difference | None
+    metric: Metric = LOSS
 
 
 @dataclass(frozen=True)
@@ -84,37 +92,47 @@ def _cell(row: Row) -> tuple[str, str, str]:
     return row["run"], row["eval_set"], row.get("weights") or ""
 
 
-def best_within_noise(rows: Sequence[Row], windows: Windows) -> Best | None:
-    """The earliest row whose paired difference to the lowest is not significant; None without a finite loss.
+def best_within_noise(
+    rows: Sequence[Row], windows: Windows, items: Items = NO_ITEMS, metric: Metric | None = None
+) -> Best | None:
+    """The earliest row whose paired difference to the best one is not significant; None without a finite value.
 
-    rows: one curve, in order of step. A row measured otherwise than the lowest is passed over.
+    rows: one curve, in order of step. metric: by default what the set is judged by. A row measured otherwise than the
+    best one is passed over.
     """
-    finite = [row for row in rows if row["finite"] and row["loss"] is not None]
+    if not rows:
+        return None
+    metric = metric or headline(rows[0])
+    finite = [row for row in rows if row["finite"] and metric.value_of(row) is not None]
     if not finite:
         return None
-    lowest = min(finite, key=lambda row: row["loss"])
+    sign = -1 if metric.higher_is_better else 1
+    lowest = min(finite, key=lambda row: sign * (metric.value_of(row) or 0.0))
     for row in finite:
         if row is lowest:
             break
-        if _is_far_above(lowest, row):
+        if _is_far_worse(metric, lowest, row):
             continue
-        difference = compare_rows(lowest, row, windows)
+        difference = compare(metric, lowest, row, windows, items)
         if not isinstance(difference, NotComparable) and not difference.significant:
-            return Best(row, lowest, difference)
-    return Best(lowest, lowest, None)
+            return Best(row, lowest, difference, metric)
+    return Best(lowest, lowest, None, metric)
 
 
-def _is_far_above(lowest: Row, row: Row) -> bool:
-    """Significant whatever the windows say, so they need not be read.
+def _is_far_worse(metric: Metric, lowest: Row, row: Row) -> bool:
+    """Significant whatever the windows or items say, so they need not be read.
 
     The paired standard error is at most sqrt(L+1) times the sum of the two (Cauchy-Schwarz; L lags, 31 with a million
     windows): a difference of 20 sums is beyond any 95 % interval.
     """
-    errors = (lowest["loss_stderr"], row["loss_stderr"])
-    return None not in errors and row["loss"] - lowest["loss"] > 20 * sum(errors) > 0
+    errors = metric.error_of(lowest) or 0.0, metric.error_of(row) or 0.0
+    distance = abs((metric.value_of(row) or 0.0) - (metric.value_of(lowest) or 0.0))
+    return min(errors) > 0 and distance > 20 * sum(errors)
 
 
-def best_of_each(rows: Sequence[Row], windows: Windows) -> list[Best]:
+def best_of_each(
+    rows: Sequence[Row], windows: Windows, items: Items = NO_ITEMS, metric: Metric | None = None
+) -> list[Best]:
     """Best within noise of each run, set and weights; one row for each step, rows without a step last.
 
     Of several versions of one step the last of `rows` counts, as in `curves_of`.
@@ -127,7 +145,7 @@ def best_of_each(rows: Sequence[Row], windows: Windows) -> list[Best]:
         group = sorted(
             points.values(), key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"])
         )
-        best = best_within_noise(group, windows)
+        best = best_within_noise(group, windows, items, metric)
         if best is not None:
             bests.append(best)
     return bests
@@ -140,7 +158,7 @@ def is_training_set(name: str) -> bool:
 
 def gaps_of(rows: Sequence[Row]) -> list[Gap]:
     """The generalisation gap at the newest step that both sets have, for each run, training set and other set."""
-    curves = [curve for curve in curves_of(rows) if curve.weights is None]
+    curves = [curve for curve in curves_of(rows) if curve.weights is None and curve.rows[0].get("task") is None]
     gaps = []
     for train in (curve for curve in curves if is_training_set(curve.eval_set)):
         for other in curves:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from watcher.domain.checkpoint import printable
+from watcher.domain.metrics import LOSS, Metric, compared_metrics, headline
 from watcher.errors import NothingFound, UsageError
-from watcher.report.comparison import Difference, NotComparable, Windows, compare_rows
+from watcher.report.comparison import NO_ITEMS, Difference, NotComparable, Windows, compare
 from watcher.report.curves import Curve
+from watcher.report.item_comparison import Items
 from watcher.report.lookup import expect, expect_step
 
 Row = dict[str, Any]
@@ -30,12 +32,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """One pair of results on one set."""
+    """One pair of results on one set, by one metric."""
 
     eval_set: str
     a: Row
     b: Row
     result: Difference | NotComparable
+    metric: Metric = LOSS
 
 
 def parse_selection(text: str, runs: Sequence[str]) -> Selection:
@@ -79,8 +82,15 @@ def matching_pairs(
     return pairs
 
 
-def compare_pairs(pairs: Sequence[tuple[str, Row, Row]], windows: Windows) -> list[ComparedPair]:
-    return [ComparedPair(name, x, y, compare_rows(x, y, windows)) for name, x, y in pairs]
+def compare_pairs(
+    pairs: Sequence[tuple[str, Row, Row]], windows: Windows, items: Items = NO_ITEMS
+) -> list[ComparedPair]:
+    """Each pair by the metrics of its set: the loss, or accuracies and bits per byte of a task."""
+    return [
+        ComparedPair(name, x, y, compare(metric, x, y, windows, items), metric)
+        for name, x, y in pairs
+        for metric in (compared_metrics(x) or compared_metrics(y) or (headline(x),))
+    ]
 
 
 def _selects(curve: Curve, selection: Selection) -> bool:

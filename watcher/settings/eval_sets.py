@@ -5,11 +5,13 @@ Reads data files only to take their digest, which is kept beside the database as
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import json
 import os
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,12 @@ from evalcore.data_digest import stamp as data_stamp
 from evalcore.launch_folder import write_atomically
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
+from evalcore.tasks.sniffing import label_files
+from evalcore.tasks.spec import TaskSpec
 from watcher.errors import ConfigError
 from watcher.settings.evaluation import config_problem
-from watcher.settings.schema import EvalSettings, LaunchSettings, ModelSettings
+from watcher.settings.schema import EvalSettings, LaunchSettings, ModelSettings, SuiteSettings
+from watcher.settings.tasks import suite_members, task_of
 
 
 def resolve_model(settings: ModelSettings) -> ModelSpec:
@@ -36,14 +41,22 @@ def resolve_model(settings: ModelSettings) -> ModelSpec:
 
 
 def resolve_sets(
-    settings: tuple[EvalSettings, ...], digests: Path, report: Callable[[Progress], None] | None = None
+    sections: tuple[EvalSettings, ...],
+    digests: Path,
+    report: Callable[[Progress], None] | None = None,
+    suites: tuple[SuiteSettings, ...] = (),
 ) -> list[EvalSetSpec]:
-    """Each section's files and digest. digests: the file that caches them. Raises ConfigError.
+    """Files and digest of each eval set and of each suite's members. digests: the file that caches them.
 
-    report: called with the progress for every few megabytes that are read.
+    report: called with the progress for every few megabytes that are read. Raises ConfigError.
     """
     known = _cached_digests(digests)
-    specs = [_resolve(section, known, report) for section in settings]
+    specs = [_resolve(section, known, report) for section in sections]
+    for suite in suites:
+        members = [_resolve(section, known, report, task) for section, task in suite_members(suite)]
+        specs += [dataclasses.replace(spec, suite=suite.name) for spec in members]
+    if twice := [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]:
+        raise ConfigError(f"two eval sets are named {', '.join(twice)}", hint="give the [[eval]] or [[suite]] a `name`")
     write_atomically(digests, json.dumps(known))
     return specs
 
@@ -92,12 +105,31 @@ def data_files(section: EvalSettings) -> list[str]:
     return paths
 
 
-def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Progress], None] | None) -> EvalSetSpec:
+def _resolve(
+    section: EvalSettings,
+    known: dict[str, str],
+    report: Callable[[Progress], None] | None,
+    task: TaskSpec | None = None,
+) -> EvalSetSpec:
+    """task: of a suite's member; by default what the section says or its files are recognised as."""
     paths = data_files(section)
+    task = task or task_of(section, paths)
     tokenizer, tokenizer_files = _tokenizer_files(section)
-    kinds = tuple(kind_of_name(path, section.format) for path in paths)
-    meta = [os.path.join(os.path.dirname(paths[0]), "meta.pkl")] if kinds[0] in ("bin", "raw") and not tokenizer else []
-    companions = [*tokenizer_files, *meta]
+    kinds: tuple[str, ...] = ()
+    meta: list[str] = []
+    labels: list[str] = []
+    if task is None:
+        kinds = tuple(kind_of_name(path, section.format) for path in paths)
+        beside = os.path.join(os.path.dirname(paths[0]), "meta.pkl")
+        meta = [beside] if kinds[0] in ("bin", "raw") and not tokenizer else []
+        kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
+    else:
+        labels = [path for item in paths for path in label_files(item, task.rendering)]
+    companions = [*tokenizer_files, *meta, *labels]
+    # before the digests: a file that changes while it is hashed must not count as hashed
+    stamps = tuple(data_stamp(path) for path in (*paths, *companions))
+    if task is not None:
+        task = dataclasses.replace(task, labels_digest=_digest(section.name, _existing(labels), known))
     return EvalSetSpec(
         name=section.name,
         paths=tuple(paths),
@@ -109,13 +141,13 @@ def _resolve(section: EvalSettings, known: dict[str, str], report: Callable[[Pro
         dtype=section.dtype,
         text_field=section.text_field,
         token_dtype=section.token_dtype,
-        # stamps before digests: a file that changes while it is hashed must not count as hashed
-        stamps=tuple(data_stamp(path) for path in (*paths, *companions)),
+        stamps=stamps,
         data_digest=_digest(section.name, paths, known, report),
-        kinds=kinds[:1] if len(set(kinds)) == 1 else kinds,
+        kinds=kinds,
         tokenizer_digest=_digest(section.name, _existing(tokenizer_files), known),
         meta_digest=_digest(section.name, _existing(meta), known),
         companions=tuple(companions),
+        task=task,
     )
 
 

@@ -1,17 +1,24 @@
-"""The sections `[model]` and `[[eval]]`: what is evaluated, and on what."""
+"""The sections `[model]`, `[[eval]]` and `[[suite]]`: what is evaluated, and on what."""
 
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from evalcore.tasks.spec import SCORINGS, TASKS, TOKENS
 from watcher.settings.section import INT64_MAX, Section
 
 SEQ_LEN_AUTO_MAX = 1024  # `seq_len = "auto"` is the model's context length, at most this
 NESTING_MAX = 32
+#: Keys of `[[eval]]` that describe a token stream, and those that describe a task: no set has both.
+STREAM_KEYS = ("stride", "max_tokens", "token_dtype", "text_field", "format")
+TASK_KEYS = ("task", "scoring", "shots", "delimiter", "bos", "max_items")
+Scoring = Literal["lm-eval", "nanogpt", "core"]
+assert get_args(Scoring) == SCORINGS
 
 
 class ModelSettings(Section):
@@ -35,7 +42,7 @@ class ModelSettings(Section):
 
 
 class EvalSettings(Section):
-    """`[[eval]]`: one named validation set."""
+    """`[[eval]]`: one named validation set: a token stream, or the items of a task."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"data", "tokenizer"})
 
@@ -59,6 +66,20 @@ class EvalSettings(Section):
     token_dtype: Literal["uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64"] | None = Field(
         None, description="Type of the ids in token files without a header; `.bin` is uint16 by default."
     )
+    task: str | None = Field(
+        None, description=f"The files hold items of this task; recognised by default. One of: {', '.join(TASKS)}."
+    )
+    scoring: Scoring | None = Field(
+        None,
+        description="Rules by which items are encoded and scored; by default `core` for MosaicML files, `nanogpt` for "
+        "llm.c's `.bin`, else `lm-eval`.",
+    )
+    shots: int | None = Field(None, ge=0, le=1000, description="Examples before each item; 0 by default.")
+    delimiter: str | None = Field(None, description="Text between context and continuation; a space by default.")
+    bos: bool | None = Field(
+        None, description="Put the beginning-of-text token before each item; as `scoring` does it by default."
+    )
+    max_items: int | None = Field(None, ge=1, le=INT64_MAX, description="Score only N items of the task.")
 
     @field_validator("data", mode="before")
     @classmethod
@@ -70,6 +91,16 @@ class EvalSettings(Section):
     def _some_data(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("names no file")
+        return value
+
+    @field_validator("task")
+    @classmethod
+    def _is_a_task(cls, value: str | None) -> str | None:
+        if value is not None and value not in (*TASKS, TOKENS):
+            near = get_close_matches(value, TASKS, n=1)
+            raise ValueError(
+                "is no known task" + (f"; did you mean `{near[0]}`?" if near else f"; one of {', '.join(TASKS)}")
+            )
         return value
 
     @field_validator("seq_len")
@@ -86,6 +117,38 @@ class EvalSettings(Section):
             given = "seq_len = `auto`, which is at most 1024" if isinstance(self.seq_len, str) else f"seq_len = {most}"
             raise ValueError(f"stride = {self.stride} with {given}: tokens between windows would never be scored")
         return self
+
+    @model_validator(mode="after")
+    def _is_stream_or_task(self) -> EvalSettings:
+        if self.task is not None and (problem := misplaced_keys(self, is_task=True)) is not None:
+            raise ValueError(problem)
+        return self
+
+
+class SuiteSettings(Section):
+    """`[[suite]]`: a folder of tasks with `core.yaml` and `eval_meta_data.csv`; each task becomes an eval set."""
+
+    PATHS: ClassVar[frozenset[str]] = frozenset({"data", "tokenizer"})
+
+    name: str = Field("", description="Name in the results, before the task's: NAME/TASK; the folder's by default.")
+    data: str = Field(description="The folder, such as nanochat's `eval_bundle`.")
+    tokenizer: str | None = Field(None, description="As in [[eval]].")
+    seq_len: int | Literal["auto"] = Field(
+        "auto", description="Longest item in tokens; `auto` is the model's context length."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="As in [[eval]].")
+    max_items: int | None = Field(None, ge=1, le=INT64_MAX, description="Score only N items of each task.")
+
+
+def misplaced_keys(section: EvalSettings, *, is_task: bool) -> str | None:
+    """Why the section says something that has no meaning for what its files hold; None where all of it has."""
+    for key in STREAM_KEYS if is_task else TASK_KEYS:
+        if getattr(section, key) != type(section).model_fields[key].default:
+            if not is_task:
+                return f"{key} belongs to a task, and the files hold none that is recognised: name it with `task`"
+            instead = {"max_tokens": ": use max_items", "format": ": leave one of the two out"}.get(key, "")
+            return f"{key} has no meaning for a task{instead}"
+    return None
 
 
 def config_problem(value: Any, where: str = "", depth: int = 0) -> str | None:

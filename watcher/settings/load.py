@@ -106,6 +106,7 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
     for section, keys in (
         ("run", ("dir",)),
         ("eval", ("data",)),
+        ("suite", ("data",)),
         ("sink", ("path",)),
         ("alert", ("best_link", "best_copy")),
         ("model", ("config", "python_path")),
@@ -116,7 +117,7 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
             for key in keys:
                 if key in entry:
                     entry[key] = anchored(entry[key])
-    for entry in _entries(data, "eval"):
+    for entry in (*_entries(data, "eval"), *_entries(data, "suite")):
         if isinstance(name := entry.get("tokenizer"), str) and "." in name:
             entry["tokenizer"] = anchored(name)
 
@@ -140,7 +141,12 @@ def _name_sections(data: dict[str, Any]) -> None:
         given = entry.get("data")
         first = given[0] if isinstance(given, (list, tuple)) and given else given
         if not entry.get("name") and isinstance(first, (str, Path)):
-            entry["name"] = _printable(Path(first).name.replace("*", "").split(".")[0]) or "val"
+            stem = _printable(Path(first).name.replace("*", "").split(".")[0]) or "val"
+            shots = entry.get("shots")  # 0-shot and few-shot must not look like one curve
+            entry["name"] = f"{stem}-{shots}shot" if isinstance(shots, int) and shots > 0 else stem
+    for entry in _entries(data, "suite"):
+        if not entry.get("name") and isinstance(given := entry.get("data"), (str, Path)):
+            entry["name"] = _printable(Path(os.path.abspath(given)).name)
 
 
 def _printable(name: str) -> str:

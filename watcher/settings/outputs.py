@@ -102,6 +102,9 @@ class AlertSettings(Section):
         description="When: a new best, NaN, worse by k standard errors, a failure, no new checkpoint, late results."
     )
     eval_set: str | None = Field(None, description="Only for this eval set.")
+    metric: Literal["loss", "bits_per_byte", "accuracy", "accuracy_norm"] | None = Field(
+        None, description="What `best` and `regression` go by; accuracy for a task, else loss, by default."
+    )
     command: tuple[str, ...] = Field((), description="Program and arguments; gets the event as JSON on stdin.")
     webhook: str | None = Field(None, description="URL that gets the event as a JSON POST.")
     apprise: str | None = Field(None, description="Apprise URL.")

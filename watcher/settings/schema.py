@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from watcher.domain.checkpoint import NamePattern
 from watcher.domain.database import DEFAULT_DATABASE, sqlite_file
-from watcher.settings.evaluation import EvalSettings, ModelSettings
+from watcher.settings.evaluation import EvalSettings, ModelSettings, SuiteSettings
 from watcher.settings.launch import LaunchSettings, SlurmSettings
 from watcher.settings.names import DEFAULT_FILE
 from watcher.settings.outputs import AlertSettings, SinkSettings, StoreSettings, WebSettings
@@ -30,6 +30,7 @@ __all__ = [
     "SinkSettings",
     "SlurmSettings",
     "StoreSettings",
+    "SuiteSettings",
     "WebSettings",
 ]
 
@@ -39,6 +40,7 @@ class Settings(Section):
 
     run: tuple[RunSettings, ...] = Field((), description="Watched runs.")
     eval: tuple[EvalSettings, ...] = Field((), description="Validation sets.")
+    suite: tuple[SuiteSettings, ...] = Field((), description="Suites of tasks.")
     model: ModelSettings = Field(ModelSettings(), description="The model.")
     launch: LaunchSettings = Field(LaunchSettings(), description="The jobs.")
     store: StoreSettings = Field(StoreSettings(), description="The database.")
@@ -46,11 +48,17 @@ class Settings(Section):
     sink: tuple[SinkSettings, ...] = Field((), description="Trackers and files.")
     alert: tuple[AlertSettings, ...] = Field((), description="Alerts.")
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the eval sets and suites, in order; empty: there is nothing to evaluate on."""
+        return (*(section.name for section in self.eval), *(section.name for section in self.suite))
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
         named = {
             "run": [section.name for section in self.run],
             "eval": [section.name for section in self.eval],
+            "suite": [section.name for section in self.suite],
             "sink": [section.name or section.kind for section in self.sink],
         }
         for kind, names in named.items():
@@ -101,7 +109,8 @@ class Settings(Section):
             for key, path in (("best_link", alert.best_link), ("best_copy", alert.best_copy)):
                 if path is not None and len(self.run) > 1 and "{run}" not in str(path):
                     raise ValueError(f"[[alert]] {key} = {str(path)!r} with several runs: put {{run}} into the path")
-                if path is not None and alert.eval_set is None and len(self.eval) > 1 and "{eval_set}" not in str(path):
+                several = len(self.eval) > 1 or bool(self.suite)
+                if path is not None and alert.eval_set is None and several and "{eval_set}" not in str(path):
                     raise ValueError(
                         f"[[alert]] {key} = {str(path)!r} with several eval sets: name one with `eval_set`, or put "
                         "{eval_set} into the path"

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from watcher.settings.evaluation import TASK_KEYS
 from watcher.settings.schema import Settings
 
 #: What the full example says where a key has no default.
@@ -29,6 +30,7 @@ _EXAMPLES = {
     ("alert", "on"): ["best", "nonfinite"],
     ("alert", "command"): ["notify-send", "ckptwatch"],
     ("alert", "eval_set"): "val",
+    ("alert", "metric"): "loss",
     ("alert", "webhook"): "https://example.org/hook",
     ("alert", "best_link"): "best.pt",
     ("alert", "best_copy"): "best-copy.pt",
@@ -39,6 +41,16 @@ _EXAMPLES = {
     ("eval", "tokenizer"): "gpt2",
     ("eval", "max_tokens"): 1_000_000,
     ("eval", "token_dtype"): "uint16",
+    ("eval", "task"): "hellaswag",
+    ("eval", "scoring"): "nanogpt",
+    ("eval", "shots"): 0,
+    ("eval", "delimiter"): "\nAnswer: ",
+    ("eval", "bos"): True,
+    ("eval", "max_items"): 500,
+    ("suite", "name"): "core",
+    ("suite", "data"): "eval_bundle",
+    ("suite", "tokenizer"): "tokenizer.json",
+    ("suite", "max_items"): 500,
     ("model", "factory"): "mymodel:build",
     ("model", "config"): "model.json",
     ("model", "state"): "ema",
@@ -62,7 +74,7 @@ _EXAMPLES = {
     ("sink", "entity"): "my-team",
 }
 #: Sections that do something as soon as they are there: shown, but commented out.
-_OPTIONAL = ("sink", "alert")
+_OPTIONAL = ("suite", "sink", "alert")
 
 
 def full_toml() -> str:
@@ -72,12 +84,22 @@ def full_toml() -> str:
         "# Only [[run]] dir and [[eval]] data are needed. Relative paths are relative to this file.",
     ]
     for name, section, many in sections():
+        keys = [key for key, field in section.model_fields.items() if section_in(field.annotation) is None]
         part = [f"[[{name}]]" if many else f"[{name}]"]
-        for key, field in section.model_fields.items():
-            if section_in(field.annotation) is None:  # else a table of its own below
-                part += _key_lines(name, key, field)
+        for key in keys:
+            if name != "eval" or key not in TASK_KEYS:
+                part += _key_lines(name, key, section.model_fields[key])
         lines += ["", *("# " + line for line in part)] if name in _OPTIONAL else ["", *part]
+        if name == "eval":
+            lines += ["", *("# " + line for line in _task_lines(section))]
     return "\n".join(lines) + "\n"
+
+
+def _task_lines(section: type[BaseModel]) -> list[str]:
+    """An [[eval]] section for a task: it has keys of its own, and none of those of a token stream."""
+    lines = ["[[eval]]", "# A task: its items instead of text or tokens.", 'name = "hellaswag"']
+    lines.append('data = ["hellaswag_val.jsonl"]')
+    return lines + [line for key in TASK_KEYS for line in _key_lines("eval", key, section.model_fields[key])]
 
 
 def schema() -> dict[str, Any]:

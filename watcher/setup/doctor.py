@@ -27,6 +27,7 @@ def examine(settings: Settings, url: str, state: StateFolder, now_s: float) -> l
         *inotify(settings),
         *inputs.runs(settings, now_s),
         *inputs.data(settings),
+        *inputs.suites(settings),
         *inputs.tokenizers(settings),
         *clock(now_s),
         *devices(settings),

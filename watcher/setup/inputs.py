@@ -9,9 +9,10 @@ from pathlib import Path
 
 from watcher.domain.checkpoint import NamePattern
 from watcher.domain.passed_by import passed_by
-from watcher.errors import EnvironmentProblem
+from watcher.errors import ConfigError, EnvironmentProblem
 from watcher.launch.datafiles import run_data_command
 from watcher.settings.schema import Settings
+from watcher.settings.tasks import suite_members
 from watcher.setup.discover import count_ignored
 from watcher.setup.finding import Finding
 from watcher.store.engine import NETWORK_FILESYSTEMS, filesystem_type
@@ -61,9 +62,20 @@ def data(settings: Settings) -> Iterator[Finding]:
                 yield Finding(f"eval {entry.name}", "ok", f"{len(paths)} file(s)")
 
 
+def suites(settings: Settings) -> Iterator[Finding]:
+    for suite in settings.suite:
+        try:
+            members = suite_members(suite)
+        except ConfigError as error:
+            yield Finding(f"suite {suite.name}", "problem", str(error.cause), "correct `data`")
+        else:
+            yield Finding(f"suite {suite.name}", "ok", f"{len(members)} tasks")
+
+
 def tokenizers(settings: Settings) -> Iterator[Finding]:
     """Are the ranks of tiktoken's encodings available offline? Checked in a separate process without network."""
     wanted = {entry.tokenizer or "gpt2" for entry in settings.eval if entry.tokenizer or _has_text(entry.data)}
+    wanted |= {suite.tokenizer or "gpt2" for suite in settings.suite}
     names = sorted(name for name in wanted if not name.startswith("bytes") and os.sep not in name and "." not in name)
     nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
     python = os.fspath(settings.launch.python) if settings.launch.python else None

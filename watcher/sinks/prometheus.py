@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalcore.launch_folder import write_atomically
+from watcher.domain.metrics import headline
 from watcher.report.prometheus import Family, exposition
 from watcher.sinks.protocol import Row
 
-_KEPT = ("step", "loss", "ppl", "bits_per_byte", "finite", "saved_at", "evaluated_at")
+_KEPT = (
+    *("step", "loss", "ppl", "bits_per_byte", "finite", "saved_at", "evaluated_at", "task", "accuracy"),
+    "accuracy_norm",
+)
 _SHOWN = {
     "loss": "Loss, nats per token; absent where not finite.",
     "ppl": "Perplexity.",
     "bits_per_byte": "Bits per byte of text.",
+    "accuracy": "Share of a task's items answered correctly.",
+    "accuracy_norm": "The same by length-normalised scores.",
     "step": "Training step.",
     "finite": "0 where the loss is not finite.",
 }
@@ -34,12 +40,13 @@ class PrometheusFile:
     def send(self, rows: Sequence[Row]) -> None:
         cells = self._cells()
         for row in rows:
-            cell = cells.setdefault(json.dumps([row["run"], row["eval_set"]]), {"newest": None, "best": None})
-            kept = {key: row[key] for key in _KEPT}
+            labels = [row["run"], row["eval_set"]] + ([row["weights"]] if row.get("weights") else [])
+            cell = cells.setdefault(json.dumps(labels), {"newest": None, "best": None})
+            kept = {key: row.get(key) for key in _KEPT}
             newest, best = cell["newest"], cell["best"]
             if newest is None or (row["saved_at"], row["step"] or 0) >= (newest["saved_at"], newest["step"] or 0):
                 cell["newest"] = kept
-            if row["finite"] and (best is None or row["loss"] < best["loss"]):
+            if row["finite"] and _is_better(kept, best):
                 cell["best"] = kept
         for place in (self._memory, self.path):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +63,22 @@ class PrometheusFile:
             return {}
 
 
+def _is_better(row: Row, best: Row | None) -> bool:
+    metric = headline(row)
+    value = metric.value_of(row)
+    known = metric.value_of(best) if best is not None else None
+    return value is not None and (known is None or metric.better(value, known))
+
+
 def _families(cells: dict[str, dict]) -> list[Family]:
     families = []
     for key, words in _SHOWN.items():
         newest = Family(f"ckptwatch_eval_{key}", f"Newest checkpoint: {words}")
         best = Family(f"ckptwatch_best_{key}", f"Best checkpoint: {words}")
         for name, cell in sorted(cells.items()):
-            run, eval_set = json.loads(name)
-            newest.add(cell["newest"][key], run=run, eval_set=eval_set)
+            labels = dict(zip(("run", "eval_set", "weights"), json.loads(name), strict=False))
+            newest.add(cell["newest"].get(key), **labels)
             if cell["best"] is not None and key != "finite":
-                best.add(cell["best"][key], run=run, eval_set=eval_set)
+                best.add(cell["best"].get(key), **labels)
         families += [newest, best]
     return families

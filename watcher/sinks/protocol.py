@@ -12,7 +12,7 @@ from watcher.errors import EnvironmentProblem
 
 Row = dict[str, Any]  # a row of `results`
 AXIS = "train_step"
-MEASURES = ("loss", "ppl", "bits_per_byte")
+MEASURES = ("loss", "ppl", "bits_per_byte", "accuracy", "accuracy_norm")
 
 
 class Sink(Protocol):
@@ -44,14 +44,19 @@ def send_missing(sink: Sink, rows: Sequence[Row], *, unsure: bool) -> int:
 
 
 def metrics_of(row: Row, *, nan: bool) -> dict[str, float]:
-    """`eval/<set>/loss|ppl|bits_per_byte` of one result. nan: whether the sink can take NaN for a loss that is none."""
+    """`eval/<set>/loss|ppl|bits_per_byte|accuracy|accuracy_norm` of one result, those that it has.
+
+    A mean of checkpoints has names of its own: `eval/<set>/<weights>/...`. nan: whether the sink can take NaN for a
+    loss that is none.
+    """
     metrics = {}
+    name = f"eval/{row['eval_set']}" + (f"/{row['weights']}" if row.get("weights") else "")
     for measure in MEASURES:
-        value = row[measure]
+        value = row.get(measure)
         if value is not None and math.isfinite(value):
-            metrics[f"eval/{row['eval_set']}/{measure}"] = float(value)
+            metrics[f"{name}/{measure}"] = float(value)
     if nan and not row["finite"]:
-        metrics.setdefault(f"eval/{row['eval_set']}/loss", math.nan)
+        metrics.setdefault(f"{name}/loss", math.nan)
     return metrics
 
 
@@ -60,7 +65,7 @@ def remark(row: Row) -> str | None:
     remarks = []
     if not row["finite"]:
         remarks.append("the loss is not finite")
-    elif row["ppl"] is None:
+    elif row["ppl"] is None and row.get("task") is None:
         remarks.append("the perplexity is too large for a number")
     if row["step"] is None:
         remarks.append("the training step is unknown")

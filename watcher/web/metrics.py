@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from watcher.domain.timestamps import seconds
 from watcher.report.prometheus import Family, exposition
+from watcher.report.suites import newest_of_each
 from watcher.web.source import Source
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -59,12 +60,15 @@ def _numbers(source: Source) -> list[Family]:
     loss = Family("ckptwatch_eval_loss", "Loss of the newest checkpoint, nats per token; absent where not finite.")
     ppl = Family("ckptwatch_eval_ppl", "Perplexity of the newest checkpoint.")
     bits = Family("ckptwatch_eval_bits_per_byte", "Bits per byte of the newest checkpoint.")
+    accuracy = Family("ckptwatch_eval_accuracy", "Accuracy of the newest checkpoint on a task.")
+    norm = Family("ckptwatch_eval_accuracy_norm", "The same by length-normalised scores.")
     step = Family("ckptwatch_eval_step", "Training step of the newest evaluated checkpoint.")
     finite = Family("ckptwatch_eval_finite", "0 where the newest checkpoint's loss is not finite.")
     speed = Family("ckptwatch_eval_tokens_per_second", "Speed of the newest evaluation.")
     for row in source.pages.latest():
         labels = {"run": row["run"], "eval_set": row["eval_set"]}
-        for family, key in ((loss, "loss"), (ppl, "ppl"), (bits, "bits_per_byte"), (step, "step")):
+        shares = ((accuracy, "accuracy"), (norm, "accuracy_norm"))
+        for family, key in ((loss, "loss"), (ppl, "ppl"), (bits, "bits_per_byte"), (step, "step"), *shares):
             family.add(row[key], **labels)
         finite.add(row["finite"], **labels)
         speed.add(row["tokens_per_second"], **labels)
@@ -73,4 +77,11 @@ def _numbers(source: Source) -> list[Family]:
     for row in source.pages.best():
         best.add(row["loss"], run=row["run"], eval_set=row["eval_set"])
         best_step.add(row["step"], run=row["run"], eval_set=row["eval_set"])
-    return [loss, ppl, bits, step, finite, speed, best, best_step]
+    best_accuracy = Family("ckptwatch_best_accuracy", "Highest accuracy so far on a task.")
+    for row in source.pages.best_accuracy():
+        best_accuracy.add(row["accuracy"], run=row["run"], eval_set=row["eval_set"])
+    suite = Family("ckptwatch_suite", "Mean accuracy above chance over a suite's tasks, newest checkpoint with all.")
+    for score in newest_of_each(source.pages.suites()):
+        if score.weights is None:
+            suite.add(score.value, run=score.run, suite=score.suite)
+    return [loss, ppl, bits, accuracy, norm, step, finite, speed, best, best_step, best_accuracy, suite]

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from watcher.alerts.rules import QueueFacts, ResultFacts, RunFacts, decide, decide_failure, decide_lag, decide_stalled
+from watcher.alerts.rules import (
+    QueueFacts,
+    ResultFacts,
+    RunFacts,
+    decide,
+    decide_failure,
+    decide_lag,
+    decide_stalled,
+    metric_of,
+)
+from watcher.domain.metrics import ACCURACY, BITS_PER_BYTE
 from watcher.settings.schema import AlertSettings
 
 
@@ -33,6 +43,26 @@ def test_a_regression_is_worse_by_more_than_k_standard_errors(difference, stderr
     facts = ResultFacts(row(2.5), earlier=row(2.2, 400), difference=difference, stderr=stderr)
     assert bool(decide(rule, facts)) == told
     assert decide(rule, ResultFacts(row(2.5), earlier=row(2.2, 400))) == [], "what cannot be compared is no regression"
+
+
+def test_a_task_is_judged_by_accuracy_whose_direction_is_up_unless_another_metric_is_named():
+    now = {**row(2.0), "task": "piqa", "accuracy": 0.6, "bits_per_byte": 1.0}
+    before = {**row(2.1, 400), "task": "piqa", "accuracy": 0.5, "bits_per_byte": 0.9}
+    rule, bits = AlertSettings(on=("best", "regression")), AlertSettings(on=("best",), metric="bits_per_byte")
+    assert metric_of(rule, now) == ACCURACY and metric_of(bits, now) == BITS_PER_BYTE
+    (alert,) = decide(rule, ResultFacts(now, best=before, metric=ACCURACY))
+    assert alert.text == "gpt: step_500.pt on val: new best accuracy 0.6000 (before: 0.5000 at step 400)"
+    assert alert.metric == "accuracy"
+    assert decide(bits, ResultFacts(now, best=before, metric=BITS_PER_BYTE)) == []
+    worse = ResultFacts(before, earlier=now, difference=-0.1, stderr=0.02, metric=ACCURACY)
+    assert kinds(decide(rule, worse)) == ["regression"]
+    assert decide(rule, ResultFacts(now, earlier=before, difference=0.1, stderr=0.02, metric=ACCURACY)) == []
+
+
+def test_a_set_without_the_named_metric_raises_no_best_and_its_result_is_told_by_loss():
+    rule = AlertSettings(on=("best", "result"), metric="accuracy")
+    (alert,) = decide(rule, ResultFacts(row(2.0), best=row(2.1, 400), metric=ACCURACY))
+    assert (alert.kind, alert.text) == ("result", "gpt: step_500.pt on val: loss 2.0000")
 
 
 def test_a_loss_that_is_not_finite_is_told_and_is_neither_best_nor_regression():

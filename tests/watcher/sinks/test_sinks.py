@@ -13,6 +13,7 @@ import pytest
 from tests.support.database import small_run
 from watcher.errors import EnvironmentProblem
 from watcher.settings.schema import SinkSettings
+from watcher.sinks.protocol import metrics_of, remark
 from watcher.sinks.protocol import send_missing as send
 from watcher.sinks.registry import make_sink, named
 from watcher.store.read.results import result_rows
@@ -96,6 +97,38 @@ def test_prometheus_file_shows_the_newest_and_best_whatever_the_order(tmp_path, 
     assert 'ckptwatch_eval_step{run="gpt",eval_set="wiki/text"} 200' in lines
     assert 'ckptwatch_best_loss{run="gpt",eval_set="val"} 2.2' in lines
     assert 'ckptwatch_eval_loss{run="gpt",eval_set="val"} 2.5' in lines  # final.pt was saved last
+
+
+@pytest.fixture
+def task_rows(tmp_path) -> list[dict]:
+    """Two results of a task whose accuracy rises while its loss rises, and a mean of checkpoints."""
+    database = small_run(tmp_path / "tasks.db")
+    database.eval_set(name="piqa", digest="sha256:33")
+    for step, accuracy, more in ((100, 0.5, {}), (200, 0.6, {}), (200, 0.7, {"weights": "mean2"})):
+        facts = {"task": "piqa", "items": 9, "accuracy": accuracy, "accuracy_norm": 0.55, "ppl": None}
+        path = f"step_{step}.pt" + ("#mean2" if more else "")
+        database.result(step, step / 50, eval_set="piqa", checkpoint=path, **facts, **more)
+    made = [row for row in result_rows(database.store) if row["task"]]
+    database.close()
+    return made
+
+
+def test_a_task_has_metrics_of_its_own_and_a_mean_has_names_of_its_own(task_rows):
+    first, _, mean = task_rows
+    assert metrics_of(first, nan=True) == {
+        "eval/piqa/loss": 2.0, "eval/piqa/accuracy": 0.5, "eval/piqa/accuracy_norm": 0.55,
+    }  # fmt: skip
+    assert metrics_of(mean, nan=True)["eval/piqa/mean2/accuracy"] == 0.7
+    assert remark(first) is None  # a task has no perplexity, which is not unusual
+
+
+def test_the_best_of_a_task_in_the_prometheus_file_is_its_highest_accuracy(tmp_path, task_rows):
+    path = tmp_path / "c.prom"
+    send(sink("prometheus", tmp_path, path=path), task_rows, unsure=False)
+    lines = path.read_text().splitlines()
+    assert 'ckptwatch_best_accuracy{run="gpt",eval_set="piqa"} 0.6' in lines
+    assert 'ckptwatch_best_step{run="gpt",eval_set="piqa"} 200' in lines
+    assert 'ckptwatch_eval_accuracy{run="gpt",eval_set="piqa",weights="mean2"} 0.7' in lines
 
 
 def test_tensorboard_reads_back_every_value_from_a_child_folder(tmp_path, rows):

@@ -11,6 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from evalcore.messages import EvalSetSpec, Measurement, Outcome
+from evalcore.tasks.item_scores import to_text
+from evalcore.tasks.spec import task_spec
+from tests.support.task_rows import item_scores
 from watcher.domain.checkpoint import Fingerprint
 from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, State, after_attempt
 from watcher.domain.timestamps import iso
@@ -18,6 +21,7 @@ from watcher.store.engine import Store
 from watcher.store.migrate import open_for_reading, open_for_writing
 from watcher.store.read import queue as queues
 from watcher.store.read import results as reads
+from watcher.store.read import tasks
 from watcher.store.read.dashboard import Pages
 from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
 from watcher.store.write.attempts import OpenAttempt
@@ -95,9 +99,11 @@ def know(store: Store, claimed: ClaimedCheckpoint) -> list[int | None]:
     return moved
 
 
-def answer(store: Store, claimed: ClaimedCheckpoint, job: ClaimedJob, loss: float = 2.5) -> int | None:
+def answer(
+    store: Store, claimed: ClaimedCheckpoint, job: ClaimedJob, loss: float = 2.5, like: Measurement = MEASURED
+) -> int | None:
     attempt = OpenAttempt(job.attempt, job.token, "launch-1", job.facts)
-    measured = replace(MEASURED, loss=loss)
+    measured = replace(like, loss=loss)
     end = AttemptEnd(Cause.ENDED, True, Outcome(job.attempt, job.token, "succeeded", measurement=measured))
     move = after_attempt(job.facts, end, RetryPolicy(), 0.5)
     return results.record(store, attempt, move, measured, iso(T0 + 200), run=claimed.run)
@@ -166,6 +172,72 @@ def test_equal_content_under_another_path_is_read_before_its_value_is_copied(sto
     assert queues.count_by_state(store) == {"succeeded": 2}
 
 
+SCORED = replace(
+    MEASURED, ppl=None, stride=None, window_nats=(), window_targets=(), task="piqa", items=4, accuracy=0.75,
+    accuracy_norm=0.5, accuracy_stderr=0.25, accuracy_norm_stderr=0.28, random_baseline=0.5, ppl_item=45.5,
+    item_scores=to_text(item_scores([1, 1, 1, 0], [4.0, 5.0, 6.0, 7.0])),
+)  # fmt: skip
+
+
+def test_a_task_is_one_row_with_its_items_behind_it_and_a_copy_has_them_too(store):
+    prepare(store, steps=1)
+    sets = [eval_sets.EvalSetRow(1, "val", next(iter(eval_sets.eval_set_specs(store, "gpt").values()))[1])]
+    checkpoints.register(store, "gpt", [found(2, digest="sha256:1", path="copy.pt")], sets, iso(T0))
+    claimed = claim(store)
+    assert claimed is not None
+    answer(store, claimed, claimed.jobs[0], like=SCORED)
+    twin = claim(store)
+    assert twin is not None
+    know(store, twin)
+    kept, windows = tasks.KeptItems(store), reads.KeptWindows(store)
+    for row in tasks.with_scores(store, reads.result_rows(store)):
+        facts = (row["task"], row["items"], row["accuracy"], row["accuracy_norm"], row["random_baseline"])
+        assert facts == ("piqa", 4, 0.75, 0.5, 0.5) and row["stride"] is None
+        assert (row["accuracy_norm_stderr"], row["ppl_item"]) == (0.28, 45.5)
+        # gold nats 4, 5, 6, 7 over 8 bytes: sample deviation 1.291, over sqrt(4)
+        assert row["bits_per_byte_stderr"] == pytest.approx(1.2909944 / 2 / 8 / 0.6931472)
+        assert list(kept.get(row["id"]).correct) == [1, 1, 1, 0]
+        assert list(windows.get(row["id"])[0]) == [4.0, 5.0, 6.0, 7.0]
+    with store.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM task_items")).scalar() == 2
+        assert tx.execute(text("SELECT count(*) FROM windows")).scalar() == 0
+        norm = "SELECT value, stderr FROM scores WHERE metric = 'accuracy_norm'"
+        assert {tuple(row) for row in tx.execute(text(norm))} == {(0.5, 0.28)}
+
+
+def test_items_that_arrive_damaged_leave_the_row_and_its_note(store):
+    prepare(store, steps=1)
+    claimed = claim(store)
+    assert claimed is not None
+    number = answer(store, claimed, claimed.jobs[0], like=replace(SCORED, item_scores="bm90IHNjb3Jlcw=="))
+    (row,) = reads.result_rows(store)
+    assert row["accuracy"] == 0.75 and "arrived damaged" in row["note"]
+    assert tasks.KeptItems(store).get(number) is None
+
+
+def test_a_suite_has_the_members_that_it_has_now(store):
+    runs.adopt_run(store, "gpt", "/out", iso(T0))
+
+    def adopt(*names: str) -> None:
+        specs = [
+            EvalSetSpec(f"core/{name}", (f"/{name}",), data_digest=name, task=task_spec("piqa"), suite="core")
+            for name in names
+        ]
+        rows = eval_sets.adopt_eval_sets(store, "gpt", [(spec, spec.digest()) for spec in specs], iso(T0))
+        checkpoints.register(store, "gpt", [found(1)], rows, iso(T0))
+
+    adopt("a", "b")
+    claimed = claim(store)
+    assert claimed is not None and len(claimed.jobs) == 2
+    first = next(job for job in claimed.jobs if job.eval_set == "core/a")
+    answer(store, claimed, first, like=SCORED)
+    assert [(score.value, score.missing) for score in tasks.suite_scores(store)] == [(None, ("b",))]
+    adopt("a")  # the bundle has one task now
+    assert [(score.value, score.missing) for score in tasks.suite_scores(store)] == [(0.5, ())]
+    with store.read() as tx:
+        assert tx.execute(text("SELECT value, members, expected FROM suites")).all() == [(0.5, 1, 1)]
+
+
 def test_a_job_that_is_released_waits_for_its_time(store):
     prepare(store, steps=1)
     claimed = claim(store)
@@ -223,6 +295,8 @@ def test_every_question_of_the_dashboard_is_understood(store):
         pages.pulse,
         pages.eval_sets,
         pages.best,
+        pages.best_accuracy,
+        pages.suites,
         pages.latest,
         pages.counts,
         pages.running,

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from watcher.store.engine import Store
 from watcher.store.read import queue
+from watcher.store.read.tasks import SuiteScore, suite_scores
 from watcher.store.read.typed import lenient, lenient_column
 from watcher.store.schema import OPEN_ATTEMPT, REVISION
 
@@ -132,6 +133,13 @@ class Pages:
         """Lowest loss of each run and current set; what the view `best` says, without sorting the whole table."""
         return self._first_of_each("r.finite = 1", "r.loss, r.step, r.id")
 
+    def best_accuracy(self) -> list[Row]:
+        """Highest accuracy of each run on each task."""
+        return self._first_of_each("r.accuracy IS NOT NULL", "r.accuracy DESC, r.step, r.id", "task")
+
+    def suites(self) -> list[SuiteScore]:
+        return suite_scores(self.store)
+
     def latest(self) -> list[Row]:
         """The result of the version observed last of each run and current set, as the view `latest` has it."""
         rows = []
@@ -143,15 +151,16 @@ class Pages:
             rows += self._all(f"{_RESULT} WHERE {later} LIMIT 1", observed_at=observed_at, **cell) or newest
         return rows
 
-    def _first_of_each(self, where: str, order: str) -> list[Row]:
+    def _first_of_each(self, where: str, order: str, kind: str | None = None) -> list[Row]:
         query = f"{_RESULT} WHERE {_CELL} AND {where} ORDER BY {order} LIMIT 1"
-        return [row for cell in self._cells() for row in self._all(query, **cell)]
+        return [row for cell in self._cells(kind) for row in self._all(query, **cell)]
 
-    def _cells(self) -> list[Row]:
-        return self._all(
-            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest FROM eval_sets e
+    def _cells(self, kind: str | None = None) -> list[Row]:
+        cells = self._all(
+            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, e.kind FROM eval_sets e
                JOIN runs u ON u.name = e.run WHERE e.current = 1 ORDER BY u.id, e.name"""
         )
+        return [cell for cell in cells if kind is None or cell["kind"] == kind]
 
     def counts(self) -> dict[str, int]:
         return queue.count_by_state(self.store)

@@ -11,7 +11,9 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
+from watcher.domain.metrics import headline
 from watcher.store.engine import Store
+from watcher.store.read.tasks import KeptItems
 from watcher.store.read.typed import result_dicts
 from watcher.store.schema import checkpoints, eval_sets, jobs, results, runs, windows
 
@@ -103,10 +105,14 @@ def known_steps(store: Store) -> list[int]:
 
 
 class KeptWindows:
-    """Result id -> (nats as float64, targets as uint32), one entry per window; read when asked for."""
+    """Result id -> (nats as float64, targets as uint32), one entry per window; read when asked for.
+
+    Of a task: one entry per item, the nats and tokens of its gold answer.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._items = KeptItems(store)
         self._known: dict[int, tuple[array, array] | None] = {}
 
     def get(self, result_id: int) -> tuple[array, array] | None:
@@ -116,7 +122,11 @@ class KeptWindows:
                 row = tx.execute(select(windows).where(windows.c.result_id == result_id)).first()
             if len(self._known) >= 64:
                 del self._known[next(iter(self._known))]
-            self._known[result_id] = (_unpacked("d", row.nats), _unpacked("I", row.targets)) if row else None
+            if row is not None:
+                self._known[result_id] = (_unpacked("d", row.nats), _unpacked("I", row.targets))
+            else:
+                items = self._items.get(result_id)
+                self._known[result_id] = (items.gold_nats, items.gold_tokens) if items is not None else None
         return self._known[result_id]
 
 
@@ -180,13 +190,15 @@ def of_checkpoints(store: Store, checkpoint_ids: Sequence[int], set_ids: Sequenc
 
 def lowest_elsewhere(store: Store, row: Row) -> Row | None:
     """The best other result of the same run on the same set definition: what a new number compares with."""
-    r = results.c
+    r, metric = results.c, headline(row)
+    value = r[metric.value]
     query = (
         select(results)
         .where(r.run == row["run"], r.eval_set == row["eval_set"], r.eval_digest == row["eval_digest"])
         .where(r.checkpoint_digest != row["checkpoint_digest"], r.finite == 1, r.superseded == 0)
         .where(r.weights.is_not_distinct_from(row["weights"]))
-        .order_by(r.loss)
+        .where(value.is_not(None))
+        .order_by(value.desc() if metric.higher_is_better else value)
         .limit(1)
     )
     with store.read() as tx:

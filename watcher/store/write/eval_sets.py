@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
 
@@ -35,6 +36,7 @@ def adopt_eval_sets(
     over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "hint": None, "finished_at": now}
     with store.write(alone=run_lock(run)) as tx:
         rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
+        _leave_suites(tx, run, [row.id for row in rows], {spec.suite for spec, _ in wanted}, whole)
         older = select(eval_sets.c.id).where(eval_sets.c.run == run, eval_sets.c.current == 0)
         tx.execute(update(jobs).where(jobs.c.state == State.FAILED, jobs.c.eval_set_id.in_(older)).values(over))
         if whole:
@@ -57,11 +59,22 @@ def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str) -
     tx.execute(update(eval_sets).where(name, eval_sets.c.digest != digest).values(current=0))
     known = tx.execute(select(eval_sets.c.id).where(name, eval_sets.c.digest == digest)).scalar()
     if known is None:
-        values = {"run": run, "name": spec.name, "digest": digest, "spec": to_json(spec), "current": 1}
+        values = {"run": run, "name": spec.name, "digest": digest, "current": 1, **_described(spec)}
         known = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
     else:  # the same content may lie elsewhere now
-        tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=1, spec=to_json(spec)))
+        tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=1, **_described(spec)))
     return EvalSetRow(known, spec.name, digest)
+
+
+def _described(spec: EvalSetSpec) -> dict[str, Any]:
+    return {"spec": to_json(spec), "kind": "loss" if spec.task is None else "task", "suite": spec.suite}
+
+
+def _leave_suites(tx: Connection, run: str, kept: Sequence[int], suites: set[str | None], whole: bool) -> None:
+    """A set that a suite no longer has is no member that is missing: it keeps its results and leaves the suite."""
+    sets = (eval_sets.c.run == run, eval_sets.c.suite.is_not(None), eval_sets.c.id.not_in(kept))
+    mine = () if whole else (eval_sets.c.suite.in_([suite for suite in suites if suite is not None]),)
+    tx.execute(update(eval_sets).where(*sets, *mine).values(suite=None))
 
 
 def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow], now: str) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
+from watcher.domain.metrics import Metric
 from watcher.store.read.typed import lenient
-from watcher.store.schema import exports
+from watcher.store.schema import exports, results
 
 Row = dict[str, Any]
 #: How far below the newest id a transaction can still be open. A larger number only costs time.
@@ -169,12 +170,17 @@ def add_event(tx: Connection, name: str, run: str | None, detail: str, at: str) 
     return tx.execute(text(query), {"at": at, "name": name, "run": run, "detail": detail}).scalar_one()
 
 
-def best_before(tx: Connection, row: Row, *, lower_step: bool) -> Row | None:
-    """The lowest finite loss that was recorded before this row on the same run and set; of lower steps only."""
+def best_before(tx: Connection, row: Row, metric: Metric, *, lower_step: bool) -> Row | None:
+    """The best finite result by a metric that was recorded before this row on the same run and set.
+
+    lower_step: of lower steps only.
+    """
+    column = results.c[metric.value].name
     where = "AND step < :step" if lower_step else ""
     query = f"""SELECT * FROM results WHERE run = :run AND eval_set = :eval_set AND eval_digest = :eval_digest
                 AND finite = 1 AND superseded = 0
-                AND coalesce(weights, '') = coalesce(:weights, '') AND id < :id {where} ORDER BY loss, step LIMIT 1"""
+                AND coalesce(weights, '') = coalesce(:weights, '') AND id < :id {where} AND {column} IS NOT NULL
+                ORDER BY {column} {"DESC" if metric.higher_is_better else "ASC"}, step LIMIT 1"""
     if lower_step and row["step"] is None:
         return None
     values = {key: row[key] for key in _KEYS if lower_step or key != "step"}

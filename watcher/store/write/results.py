@@ -12,10 +12,11 @@ from sqlalchemy import Connection, insert, select, update
 from evalcore.messages import Measurement
 from watcher.domain.job import State, Transition
 from watcher.store.engine import Store
-from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, windows
+from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, task_items, windows
 from watcher.store.write import copies, versions
 from watcher.store.write.attempts import OpenAttempt, end_attempt
 from watcher.store.write.runs import run_lock
+from watcher.store.write.task_items import DAMAGED, item_values
 
 
 def record(
@@ -30,7 +31,10 @@ def record(
         if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
             return None
         row = _version_of(tx, attempt.job.id)
+        items = item_values(measured)
         values = _values(row, measured, attempt.job.charged + attempt.job.orphaned + 1, now)
+        if measured.task is not None and items is None:
+            values["note"] = "; ".join(filter(None, (values["note"], DAMAGED)))
         there = _same_row(tx, values)
         if there is not None and not row.again:
             result_id = there.id
@@ -38,8 +42,7 @@ def record(
             if there is not None:
                 _replace(tx, there, values)
             result_id = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
-            tx.execute(windows.delete().where(windows.c.result_id == result_id))  # somebody deleted a result by hand
-            tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
+            _keep_parts(tx, result_id, measured, items)
         _stand(tx, row, measured.content_digest or None, now)
         return result_id
 
@@ -91,21 +94,36 @@ def _queue_again(tx: Connection, job_id: int, again: int) -> None:
     tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state == State.SUCCEEDED).values(afresh))
 
 
+def _keep_parts(tx: Connection, result_id: int, measured: Measurement, items: dict[str, Any] | None) -> None:
+    """The windows of a loss, or the items of a task, for paired comparisons."""
+    for table in (windows, task_items):
+        tx.execute(table.delete().where(table.c.result_id == result_id))  # somebody deleted a result by hand
+    if measured.task is None:
+        tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
+    elif items is not None:
+        tx.execute(insert(task_items).values(result_id=result_id, **items))
+
+
 def _same_row(tx: Connection, values: dict[str, Any]) -> Any:
     """The result of the same version, made and measured in the same way."""
     key = ("run", "checkpoint", "checkpoint_digest", "content_digest", "model_digest", "eval_set", "eval_digest")
     where = [results.c[name].is_not_distinct_from(values[name]) for name in key]
-    return tx.execute(select(results.c.id, results.c.loss).where(*where)).first()
+    return tx.execute(select(results.c.id, results.c.loss, results.c.accuracy).where(*where)).first()
 
 
 def _replace(tx: Connection, there: Any, values: dict[str, Any]) -> None:
     """The row of the earlier measurement goes; sinks get the new one, which tells the value that was there."""
-    before = f"measured again on demand; before: loss {there.loss!r}"
+    accuracy = f", accuracy {there.accuracy!r}" if there.accuracy is not None else ""
+    before = f"measured again on demand; before: loss {there.loss!r}{accuracy}"
     values["note"] = "; ".join(filter(None, (before, values["note"])))
     owed = (exports.c.kind == "result", exports.c.subject_id == there.id, exports.c.state == "pending")
     tx.execute(exports.delete().where(*owed))
-    tx.execute(windows.delete().where(windows.c.result_id == there.id))
+    for table in (windows, task_items):
+        tx.execute(table.delete().where(table.c.result_id == there.id))
     tx.execute(results.delete().where(results.c.id == there.id))
+
+
+_SHARES = ("accuracy", "accuracy_norm", "accuracy_stderr", "random_baseline")
 
 
 def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str, Any]:
@@ -136,6 +154,9 @@ def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str
         "family": row.family,
         "assumed": row.assumed,
         "weights": row.weights,
+        "task": measured.task,
+        "items": measured.items,
+        **{name: number(getattr(measured, name)) for name in _SHARES},
         "attempt": attempt,
         "saved_at": row.saved_at,
         "evaluated_at": now,

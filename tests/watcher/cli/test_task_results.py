@@ -1,0 +1,111 @@
+"""Tasks in results, compare and plot: accuracies with their errors, items, flipped items, the aggregate of a suite."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from sqlalchemy import update
+
+from tests.support.database import Database
+from tests.support.task_rows import item_scores, task_result
+from watcher.store.schema import eval_sets
+
+
+@pytest.fixture
+def database(tmp_path):
+    """A loss and a task at steps 100 and 200; at 200 ten items more are right and two that were right are not."""
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set(name="val")
+    database.eval_set(name="hellaswag", digest="sha256:22")
+    for step, loss in ((100, 3.0), (200, 2.5)):
+        database.result(step, loss, bits_per_byte=1.0)
+    task_result(database, 100, item_scores([1] * 10 + [0] * 90, [2.0] * 100))
+    task_result(database, 200, item_scores([0] * 2 + [1] * 18 + [0] * 80, [1.0 + k / 100 for k in range(100)]))
+    yield database
+    database.close()
+
+
+def test_a_table_with_tasks_has_their_accuracy_with_its_error(ckptwatch, database):
+    text = ckptwatch("results", "--db", database.path).out
+    head, first = text.splitlines()[0], next(line for line in text.splitlines() if "hellaswag" in line)
+    assert "accuracy" in head and "acc norm" in head and "ppl" in head
+    assert "0.1000 ±0.0302" in first  # sqrt(0.1 · 0.9 / 99)
+    only = ckptwatch("results", "--eval-set", "hellaswag", "--db", database.path).out
+    assert "ppl" not in only.splitlines()[0] and "accuracy" in only.splitlines()[0]
+    losses = ckptwatch("results", "--eval-set", "val", "--db", database.path).out
+    assert "accuracy" not in losses
+
+
+def test_compare_tests_a_task_by_mcnemar_and_the_paired_t(ckptwatch, database):
+    found = ckptwatch("compare", 100, 200, "--json", "--db", database.path).json
+    assert [(one["eval_set"], one["metric"]) for one in found] == [
+        ("hellaswag", "accuracy"), ("hellaswag", "accuracy_norm"), ("hellaswag", "bits_per_byte"), ("val", "loss"),
+    ]  # fmt: skip
+    accuracy, _, bits, _ = found
+    assert (accuracy["gained"], accuracy["lost"], accuracy["windows"]) == (10, 2, 100)
+    assert accuracy["p"] == pytest.approx(158 / 4096)
+    assert (accuracy["a"]["value"], accuracy["b"]["value"]) == (0.1, 0.18)
+    assert accuracy["verdict"] == "step 200 is better"
+    assert bits["method"] == "paired" and bits["difference"] < 0 and bits["gained"] is None
+    said = ckptwatch("compare", 100, 200, "--db", database.path)
+    assert "hellaswag by accuracy: step 200 is better" in said.out
+    assert "+10 -2" in said.out
+    assert "ckptwatch results --between 100 200" in said.err
+
+
+def test_the_items_that_flipped_are_listed_with_what_each_chose(ckptwatch, database):
+    said = ckptwatch("results", "--between", 100, 200, "--format", "json", "--db", database.path)
+    rows = said.json
+    assert [(row["item"], row["correct_at"]) for row in rows] == [
+        (1, "A"),
+        (2, "A"),
+        *((n, "B") for n in range(11, 21)),
+    ]
+    assert (rows[0]["a"]["chosen"], rows[0]["b"]["chosen"]) == (1, 2)
+    assert "12 of 100 items flipped: 10 correct only at B, 2 only at A (McNemar's exact p = 0.0386)" in said.err
+    table = ckptwatch("results", "--between", 100, 200, "--db", database.path).out
+    assert len(table.splitlines()) == 13
+
+
+def test_the_items_of_the_newest_result_or_of_a_step_are_listed(ckptwatch, database):
+    rows = ckptwatch("results", "--items", "--json", "--db", database.path).json
+    assert len(rows) == 100 and {row["step"] for row in rows} == {200}
+    text = ckptwatch("results", "--items", "--step", 100, "--format", "csv", "--db", database.path).out
+    parsed = list(csv.DictReader(io.StringIO(text)))
+    assert (parsed[0]["step"], parsed[0]["correct"], parsed[10]["correct"]) == ("100", "1", "0")
+    assert parsed[10]["choice_nats"] == "9.0 2.0 0.5 9.75"
+    assert ckptwatch("results", "--items", "--eval-set", "val", "--db", database.path).status == 4
+
+
+def test_best_goes_by_each_metrics_own_direction(ckptwatch, database):
+    said = ckptwatch("results", "--best", "--json", "--db", database.path)
+    assert {(row["eval_set"], row["step"]) for row in said.json} == {("hellaswag", 200), ("val", 200)}
+    assert "hellaswag: step 200 has the highest accuracy" in said.err
+    bits = ckptwatch("results", "--best", "--metric", "bits_per_byte", "--json", "--db", database.path)
+    assert "gpt / hellaswag: step 200 has the lowest bits_per_byte" in bits.err
+
+
+def test_curves_are_drawn_of_one_metric(ckptwatch, database):
+    curves = ckptwatch("plot", "--json", "--db", database.path).json
+    assert [curve["eval_set"] for curve in curves] == ["val"]
+    accuracy = ckptwatch("plot", "--metric", "accuracy", "--json", "--db", database.path).json
+    assert [(curve["eval_set"], curve["best_step"]) for curve in accuracy] == [("hellaswag", 200)]
+    assert [point["accuracy"] for point in accuracy[0]["points"]] == [0.1, 0.18]
+    text = ckptwatch("plot", "--metric", "accuracy_centered", "--db", database.path).out
+    assert "accuracy above guessing" in text
+    assert ckptwatch("plot", "--metric", "ppl_item", "--db", database.path).status == 4
+
+
+def test_the_aggregate_of_a_suite_is_told_with_what_is_missing(ckptwatch, database):
+    database.eval_set(name="core/copa", digest="sha256:33")
+    with database.store.write() as tx:
+        tx.execute(update(eval_sets).where(eval_sets.c.name == "hellaswag").values(suite="core"))
+        tx.execute(update(eval_sets).where(eval_sets.c.name == "core/copa").values(suite="core"))
+    task_result(database, 100, item_scores([1] * 4 + [0] * 4, [1.0] * 8), eval_set="core/copa", random_baseline=0.25)
+    said = ckptwatch("results", "--db", database.path).err
+    value = ((0.1 - 0.25) / 0.75 + (0.5 - 0.25) / 0.75) / 2
+    assert f"gpt: core {value:.4f} at step 100 (mean accuracy above chance of 2 tasks)" in said
+    assert "gpt: core at step 200: 1 of 2 tasks; missing: copa" in said
