@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from evalcore.data.errors import DataError
+from evalcore.measure import precision
 from evalcore.measure.loss import Head, nats_of_logits, target_nats
 from evalcore.measure.thread_pool import BatchThreadPool
 
@@ -57,35 +58,44 @@ class Scorer:
         was_training = bool(getattr(self.model, "training", False))
         if was_training:
             self.model.eval()
-        lower = self.dtype != torch.float32
-        # autocast keeps its casts only of weights that would want a gradient; without that it casts them every pass
-        frozen = [p for p in self._parameters() if lower and not p.requires_grad and p.is_floating_point()]
         try:
-            for parameter in frozen:
-                parameter.requires_grad_(True)
-            # one autocast context for the whole evaluation: its cache casts each weight once
             with (
                 torch.inference_mode(),
-                torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower),
+                self._lower_precision(),
+                # one context for the whole evaluation: its cache casts each weight once
+                precision.autocast(self.device, self.dtype),
                 self._thread_pool() as self._pool,
             ):
-                if not self.makes_logits:
-                    weight, bias = self.model.head()
-                    cap = getattr(self.model, "logit_cap", None)
-                    self._head = Head(weight, bias, cap).cast(self.dtype)
                 yield
         finally:
             self._head = self._pool = None
-            for parameter in frozen:
-                parameter.requires_grad_(False)
             if was_training:
                 self.model.train()
 
+    @contextlib.contextmanager
+    def _lower_precision(self) -> Iterator[None]:
+        """The head, and whatever of the model is in another precision while it runs."""
+        weight, bias = (None, None) if self.makes_logits else self.model.head()
+        cap = getattr(self.model, "logit_cap", None)
+        if self.dtype == torch.float32 or not is_stateless(self.model):
+            self._head = None if weight is None else Head(weight, bias, cap).cast(self.dtype)
+            lower = self.dtype != torch.float32
+            with precision.cached_by_autocast(self._parameters() if lower else []):
+                yield
+            return
+        is_bfloat16_on_cpu = self.device.type == "cpu" and self.dtype == torch.bfloat16
+        head_dtype = torch.float32 if is_bfloat16_on_cpu else self.dtype
+        self._head = None if weight is None else Head(weight, bias, cap).cast(head_dtype)
+        products = precision.float32_products_from_bfloat16() if is_bfloat16_on_cpu else contextlib.nullcontext()
+        with precision.cast_once(self.model, self.dtype, keep=weight), products:
+            yield
+
     def _thread_pool(self) -> contextlib.AbstractContextManager[BatchThreadPool | None]:
-        """A thread pool where it pays and is safe: float32 on a CPU, in a model that keeps nothing between calls."""
+        """A thread pool where it pays and is safe: on a CPU, in a model that keeps nothing between calls."""
         threads = torch.get_num_threads()
-        fit = self.device.type == "cpu" and self.dtype == torch.float32 and threads > 1
-        return BatchThreadPool(threads) if fit and is_stateless(self.model) else contextlib.nullcontext()
+        if self.device.type != "cpu" or threads == 1 or not is_stateless(self.model):
+            return contextlib.nullcontext()
+        return BatchThreadPool(threads, lambda: precision.autocast(self.device, self.dtype, cache=False))
 
     def _parameters(self) -> list[torch.Tensor]:
         return list(self.model.parameters()) if hasattr(self.model, "parameters") else []
@@ -99,7 +109,7 @@ class Scorer:
     def _nats(self, tokens: torch.Tensor, targets: torch.Tensor, skip: int) -> torch.Tensor:
         wanted = targets[:, skip:]
         if self._head is not None:
-            hidden = self.model.hidden(tokens)[:, skip:].to(self.dtype)  # (B, T - skip, D)
+            hidden = self.model.hidden(tokens)[:, skip:].to(self._head.weight.dtype)  # (B, T - skip, D)
             with torch.autocast(self.device.type, enabled=False):
                 return target_nats(hidden, self._head, wanted, self.chunk_tokens)
         logits = self._whole_logits(tokens, targets)[:, skip:]
@@ -113,7 +123,8 @@ class Scorer:
         best = torch.zeros_like(wanted) if batch.wants_likeliest else None
         if self._head is not None:
             layout = () if batch.positions is None else (batch.positions, batch.mask)
-            hidden = self.model.hidden(tokens, *layout).flatten(0, 1)[batch.rows].to(self.dtype)  # (R, D)
+            hidden = self.model.hidden(tokens, *layout).flatten(0, 1)[batch.rows]  # (R, D)
+            hidden = hidden.to(self._head.weight.dtype)
             with torch.autocast(self.device.type, enabled=False):
                 return target_nats(hidden, self._head, wanted, self.chunk_tokens, likeliest=best), best
         logits = self._whole_logits(tokens, tokens)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ import torch
 class BatchThreadPool:
     """`count` threads; a context manager, at whose end they are gone."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, mode: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+        """mode: entered by the thread around each piece of work; autocast belongs to a thread."""
         self.count = count
+        self._mode = mode
         # torch keeps the number of threads of an operation per thread: the caller's own number stays
         self._pool = ThreadPoolExecutor(count, "batch", initializer=torch.set_num_threads, initargs=(1,))
 
@@ -34,17 +37,16 @@ class BatchThreadPool:
         Raises what a part raised, after every part has ended.
         """
         parts = zip(*(tensor.tensor_split(self.count) for tensor in tensors), strict=True)
-        running: list[Future[torch.Tensor]] = [self._pool.submit(_inferring, work, *part, *more) for part in parts]
+        running: list[Future[torch.Tensor]] = [self._pool.submit(self._inferring, work, *part, *more) for part in parts]
         wait(running)
         return torch.cat([future.result() for future in running])
 
     def map(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         """work(part) of each part, in order. Raises what a part raised, after every part has ended."""
-        running: list[Future[Any]] = [self._pool.submit(_inferring, work, part) for part in parts]
+        running: list[Future[Any]] = [self._pool.submit(self._inferring, work, part) for part in parts]
         wait(running)
         return [future.result() for future in running]
 
-
-def _inferring(work: Callable[..., Any], *arguments: Any) -> Any:
-    with torch.inference_mode():  # a mode of the thread
-        return work(*arguments)
+    def _inferring(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        with torch.inference_mode(), self._mode():  # modes of the thread
+            return work(*arguments)
