@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.fspath(ROOT))
 
-from evalcore.archive import ArchiveError, probe  # noqa: E402
+from evalcore.archive import ArchiveError, probe, summarise  # noqa: E402
 from evalcore.archive.container.directory import read_directory  # noqa: E402
 from evalcore.archive.container.records import read_entry  # noqa: E402
 from evalcore.archive.container.source import OpenFile  # noqa: E402
@@ -51,6 +51,9 @@ def content_of(path: str) -> str | Outcome:
     """Every record, with its CRC checked, as the real worker reads those of the model."""
     content = ContentDigest()
     try:
+        if os.path.isdir(path):
+            content.add("folder", summarise(path).digest.encode())
+            return content.value()
         with OpenFile(path) as file:
             directory = read_directory(file)
             for name, entry in directory.entries.items():
@@ -101,7 +104,7 @@ class FakeWorker:
 
     def identity(self, item: Item) -> str | Outcome:
         try:
-            found = probe(item.path)
+            found = summarise(item.path) if os.path.isdir(item.path) else probe(item.path)
         except FileNotFoundError:
             return Outcome(0, "", "failed", "vanished", "it is gone")
         except ArchiveError as error:

@@ -11,6 +11,7 @@ from watcher.detect.probe import SettledFile
 from watcher.detect.spool import NotPinned, Spool, should_pin
 from watcher.failpoints import failpoint
 from watcher.log import Log
+from watcher.pipeline.pins import make_room
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
 from watcher.store.write import pins
@@ -39,6 +40,7 @@ class Pinning:
         source = os.path.join(self.run.dir, item.path)
         version = f"{registered.id}-{item.fingerprint.ctime_ns:x}"
         show_work = partial(self.show_work, "copying", item.path)
+        make_room(self.store, self.spool, item.fingerprint.size_bytes)
         try:
             copy = self.spool.pin(source, version, item.summary.digest, item.fingerprint.size_bytes, show_work)
         except NotPinned as error:

@@ -21,6 +21,7 @@ from watcher.pipeline.delivery import Delivery
 from watcher.pipeline.dispatch import DispatchSettings
 from watcher.pipeline.intake import Intake
 from watcher.pipeline.isolation import Isolation
+from watcher.pipeline.refused import revive_refused
 from watcher.pipeline.run_folder import with_free_names
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
 from watcher.settings.schema import Settings
@@ -93,6 +94,7 @@ def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:
             )
             undo.callback(intake.stop)
             intakes.append(intake)
+            revive_refused(tools.store, run, spool, dispatch.spec.model, intake.sets, tools.log)
         undo.pop_all()
     by_name = {intake.run.name: intake for intake in intakes}
     unavailable = Unavailability(by_name)

@@ -38,6 +38,7 @@ _JOB = select(jobs.c.id, jobs.c.state, jobs.c.kind).where(
     jobs.c.model_digest == bindparam("by"),
 )
 _INSERT_JOB = insert(jobs).returning(jobs.c.id)
+_OF_THE_MODEL = ("family", "parameters", "config", "assumed", "sidecars", "model_digest", "model_settings", "note")
 _AFRESH: dict[str, Any] = {"state": State.QUEUED, "kind": None, "reason": None, "hint": None, "finished_at": None}
 _AFRESH |= {"charged": 0, "orphaned": 0, "not_before": None}
 
@@ -108,6 +109,19 @@ def register(
         return [_register(tx, run, checkpoint, sets, now) for checkpoint in new]
 
 
+def adopt_model(
+    store: Store, run: str, checkpoint_id: int, new: NewCheckpoint, sets: Sequence[EvalSetRow], now: str
+) -> int:
+    """A registered version, perhaps gone from its path, as another model: its jobs are queued. Returns how many."""
+    with store.write(alone=run_lock(run)) as tx:
+        known = tx.execute(select(checkpoints).where(checkpoints.c.id == checkpoint_id)).one()
+        if known.model_digest != new.model_digest:
+            _change_model(tx, run, new, known, now)
+        values = {name: getattr(new, name) for name in _OF_THE_MODEL}
+        tx.execute(update(checkpoints).where(checkpoints.c.id == checkpoint_id).values(values))
+        return _enqueue(tx, run, checkpoint_id, new, sets, now, False)[0]
+
+
 def newest_device(store: Store, run: str) -> int | None:
     """st_dev of the newest registered checkpoint."""
     newest = select(checkpoints.c.dev).where(checkpoints.c.run == run, checkpoints.c.superseded == 0)
@@ -170,8 +184,7 @@ def _observe_again(tx: Connection, run: str, new: NewCheckpoint, known: Any, obs
     """A version that is known: True where its bytes may have changed since they were read."""
     if known.model_digest != new.model_digest:
         _change_model(tx, run, new, known, now)
-    facts = ("family", "parameters", "config", "assumed", "sidecars", "model_digest", "model_settings", "note")
-    values: dict[str, Any] = {name: getattr(new, name) for name in facts}
+    values: dict[str, Any] = {name: getattr(new, name) for name in _OF_THE_MODEL}
     values |= {"superseded": 0, "undone": 0, **new.fingerprint._asdict()}
     changed = any(getattr(known, name) != value for name, value in new.fingerprint._asdict().items())
     if changed:

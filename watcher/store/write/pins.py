@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_, select, update
 
 from watcher.domain.job import State
 from watcher.store.engine import Store
@@ -15,16 +17,42 @@ def keep_pinned(store: Store, checkpoint_id: int, spool_path: str | None) -> Non
         tx.execute(update(checkpoints).where(checkpoints.c.id == checkpoint_id).values(spool_path=spool_path))
 
 
+_WAITING = select(jobs.c.checkpoint_id).where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+#: Refused as the settings are: another model setting may make a model of it.
+_REFUSED = (
+    select(jobs.c.checkpoint_id)
+    .join(checkpoints, checkpoints.c.id == jobs.c.checkpoint_id)
+    .where(
+        jobs.c.state == State.FAILED, jobs.c.kind == "unsupported", jobs.c.model_digest == checkpoints.c.model_digest
+    )
+)
+
+
 def unneeded_pins(store: Store) -> list[tuple[int, str]]:
-    """Pinned copies all of whose jobs have ended."""
-    waiting = select(jobs.c.checkpoint_id).where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    """Pinned copies all of whose jobs have ended, none of them refused as `unsupported`."""
+    return _pins(store, checkpoints.c.id.not_in(_REFUSED))
+
+
+def refused_pins(store: Store) -> list[tuple[int, str]]:
+    """Pinned copies that were refused as `unsupported`, the oldest first: kept while there is room."""
+    return _pins(store, checkpoints.c.id.in_(_REFUSED))
+
+
+def _pins(store: Store, which: ColumnElement[bool]) -> list[tuple[int, str]]:
+    ended = (checkpoints.c.spool_path.is_not(None), checkpoints.c.id.not_in(_WAITING))
+    query = select(checkpoints.c.id, checkpoints.c.spool_path).where(*ended, which).order_by(checkpoints.c.id)
     with store.read() as tx:
-        rows = tx.execute(
-            select(checkpoints.c.id, checkpoints.c.spool_path).where(
-                checkpoints.c.spool_path.is_not(None), checkpoints.c.id.not_in(waiting)
-            )
-        )
-        return [(row.id, row.spool_path) for row in rows]
+        return [(row.id, row.spool_path) for row in tx.execute(query)]
+
+
+def refused_under_other_settings(store: Store, run: str, model_settings: str) -> list[Any]:
+    """Rows of pinned versions that were refused as `unsupported` under other `[model]` settings."""
+    query = select(checkpoints).where(
+        *(checkpoints.c.run == run, checkpoints.c.spool_path.is_not(None), checkpoints.c.id.in_(_REFUSED)),
+        or_(checkpoints.c.model_settings.is_(None), checkpoints.c.model_settings != model_settings),
+    )
+    with store.read() as tx:
+        return list(tx.execute(query.order_by(checkpoints.c.id)))
 
 
 def pinned_paths(store: Store) -> set[str]:
