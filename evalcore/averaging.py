@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from evalcore.loading.reading import Opened
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_CHECKPOINT = 2, 4, 5, 8
-#: A checkpoint whose weight in an exponential mean is below this is left out.
-EMA_WEIGHT_MIN = 1e-4
-
-
-def equal_weights(count: int) -> list[float]:
-    return [1 / count] * count
-
-
-def ema_weights(decay: float, count: int) -> list[float]:
-    """Weights of at most `count` checkpoints, newest first: d^i (1 - d) down to EMA_WEIGHT_MIN, with the sum 1."""
-    raw = [decay**i * (1 - decay) for i in range(count)]
-    kept = [weight for weight in raw if weight >= EMA_WEIGHT_MIN] or raw[:1]
-    return [weight / sum(kept) for weight in kept]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +57,7 @@ def _write(options: argparse.Namespace) -> list[Member]:
     from evalcore.loading.checkpoint import open_checkpoint
     from evalcore.loading.mean import Member, mean_of
     from evalcore.loading.weights import read_tensors
+    from evalcore.mean_weights import ema_weights, equal_weights
     from evalcore.messages import ModelSpec
     from evalcore.models.plan import CheckpointError
     from evalcore.saving import save_checkpoint

@@ -21,6 +21,7 @@ __all__ = [
     "Item",
     "LaunchSpec",
     "Measurement",
+    "Member",
     "ModelSpec",
     "Outcome",
     "TaskSpec",
@@ -156,12 +157,25 @@ class AttemptRequest:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One checkpoint of a mean; its fields as in Item. weight: the weights of a mean add up to 1."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    weight: float
+    shown_path: str = ""
+    beside: str = ""
+
+
+@dataclass(frozen=True)
 class Item:
     """One checkpoint and the attempts to answer with it.
 
     path: what to open (the file itself, or its pinned copy), surrogateescape text. digest, size_bytes: the identity
-    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: where
-    `path` is a pinned copy, the trainer's own path, which has its configuration files beside it.
+    the daemon registered; a mismatch before or after is the outcome `superseded`. beside: where `path` is a pinned
+    copy, the trainer's own path, which has its configuration files beside it. members: where the item is a mean, its
+    checkpoints, the newest first; then `path` is the newest member's, and `digest` is that of the members.
     """
 
     path: str
@@ -170,6 +184,7 @@ class Item:
     attempts: tuple[AttemptRequest, ...]
     shown_path: str = ""
     beside: str = ""
+    members: tuple[Member, ...] = ()
     version: int = VERSION
 
 

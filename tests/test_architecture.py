@@ -43,6 +43,7 @@ FROM_EVALCORE = (
         "evalcore.messages",
         "evalcore.message_json",
         "evalcore.launch_folder",
+        "evalcore.mean_weights",
         "evalcore.progress",
         "evalcore.archive",
         "evalcore.data_digest",

@@ -145,13 +145,14 @@ class Daemon:
             self.paused = self._why_paused(now_s)
             isolate("launches", now_s, partial(self.dispatch.tick, now_s, self.paused))
             isolate("rescue of other daemons' jobs", now_s, partial(self._rescue_for_others, now_s))
-            settings = self.watching.settings
+            watched = self.watching
+            isolate("means", now_s, partial(watched.averaging.tick, watched.intakes, time.time()))
             if not self.dispatch.live:
-                spool = (tools.state.spool, settings.store.spool_max_bytes)
+                spool = (tools.state.spool, watched.settings.store.spool_max_bytes)
                 isolate("spool", now_s, partial(release_pins, tools.store, *spool))
-            isolate("newest of `every`", now_s, partial(self.stride_end.tick, settings.run, now_s, time.time()))
-            if self.watching.delivery is not None:
-                isolate("delivery", now_s, partial(self.watching.delivery.tick, now_s, time.time()))
+            isolate("newest of `every`", now_s, partial(self.stride_end.tick, watched.settings.run, now_s, time.time()))
+            if watched.delivery is not None:
+                isolate("delivery", now_s, partial(watched.delivery.tick, now_s, time.time()))
             if self.database_trouble:
                 tools.log.event("healed", reason="the database can be used again")
                 self.database_trouble = None
@@ -206,8 +207,6 @@ class Daemon:
         self.dispatch.use(fresh.dispatch)
         stale.stop()
         self.tools.log.event("settings_reloaded")
-
-    # -- run -------------------------------------------------------------------------------------------------------
 
     def run(self, finished: Callable[[Daemon], bool] = lambda daemon: False) -> None:
         """Tick until a signal or `finished` ends it; then stop in good order."""

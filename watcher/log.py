@@ -38,6 +38,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "copied": (1, "copied      {path}: the same content was evaluated under another name"),
     "skipped": (2, "skipped     {path}: {reason}"),
     "newest_queued": (1, "{run}: no newer checkpoint for a while; the newest is evaluated though `every` skipped it"),
+    "mean_queued": (1, "queued      {path}: the mean of the checkpoints up to it"),
     "pinned": (2, "pinned      {path}: a copy is kept until it is evaluated"),
     "not_pinned": (0, "not pinned  {path}: {reason}"),
     "fault": (0, "error in {part}: {error}; everything else continues, retry in {pause_s:.0f} s"),

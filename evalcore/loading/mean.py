@@ -175,11 +175,16 @@ def _summary(members: Sequence[Member], newest: Summary, state: State) -> Summar
     return replace(newest, digest=digest, size_bytes=max(size_bytes, newest.size_bytes), logged_val_loss=None)
 
 
+def _step(member: Member) -> str:
+    step = member.opened.summary.step
+    return "" if step is None else f" (step {step})"
+
+
 def _files(members: tuple[Member, ...]) -> list[OpenFile]:
     return [file for member in members for file in member.opened.open_files()]
 
 
 def _late_notes(members: tuple[Member, ...]) -> list[str]:
-    names = ", ".join(f"{shown(m.name)} x {m.weight:.4g}" for m in members[:8])
+    names = ", ".join(f"{shown(m.name)}{_step(m)} x {m.weight:.4g}" for m in members[:8])
     notes = [note for member in members for note in member.opened.late_notes()]
     return [f"mean of {len(members)} checkpoints: {names}{' ...' * (len(members) > 8)}", *notes[:1]]

@@ -17,7 +17,7 @@ import torch
 import evalcore
 from evalcore.data import Report, TokenStream, open_stream
 from evalcore.data_digest import stamp
-from evalcore.loading.checkpoint import LoadedModel, load_checkpoint, still_same
+from evalcore.loading.checkpoint import LoadedModel, still_same
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
@@ -30,6 +30,7 @@ from evalcore.tasks.selfcheck import task_selfcheck
 from evalcore.worker.failpoints import failpoint
 from evalcore.worker.failures import Failure, failure_of, first_failure
 from evalcore.worker.launch_io import LaunchFolderIO
+from evalcore.worker.load_item import load_item
 
 
 class ItemEvaluator:
@@ -81,18 +82,7 @@ class ItemEvaluator:
 
         try:
             with self._reporter.while_working("loading", first.attempt):
-                loaded = load_checkpoint(
-                    os.fsencode(item.path),
-                    spec=self._spec.model,
-                    device=str(self._group.device),
-                    verify=self._spec.verify,
-                    require_zip=self._spec.require_zip,
-                    reuse=reuse,
-                    expect_digest=item.digest or None,
-                    expect_size_bytes=item.size_bytes if item.digest else None,
-                    path=item.beside or None,
-                    report=report,
-                )
+                loaded = load_item(item, self._spec, str(self._group.device), reuse, report)
         except Exception as error:  # every file costs itself only
             return None, failure_of(error, item.shown_path or item.path)
         finally:

@@ -95,6 +95,8 @@ def _show(facts: dict[str, Any]) -> None:
             f"GPU {gpu['index']} {size(gpu['free_bytes'])} of {size(gpu['total_bytes'])} free"
             for gpu in facts["devices"]
         )
+    for mean in facts["averages"]:
+        lines[mean["spec"]] = f"{printable(mean['run'])}: {mean['reason']}"
     lines["database"] = facts["database"]
     for name, words in lines.items():
         click.echo(f"{name:<10} {words}")

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalcore.launch_folder import LaunchFolder, read_outcome, write_atomically
-from evalcore.messages import AttemptRequest, ContractError, Item, from_json, to_json
+from evalcore.messages import AttemptRequest, ContractError, Item, Member, from_json, to_json
 from watcher.detect.spool import Spool
 from watcher.domain.job import AttemptEnd, Cause
 from watcher.launch.protocol import Launcher, Running
 from watcher.store.write.attempts import Held, OpenAttempt
-from watcher.store.write.claimed import ClaimedCheckpoint
+from watcher.store.write.claimed import ClaimedCheckpoint, ClaimedMember
 
 SCRATCH = "tmp"  # TMPDIR of a local launch, below its folder
 
@@ -68,17 +68,14 @@ class OpenLaunch:
         attempts = tuple(
             AttemptRequest(job.attempt, job.token, job.eval_set, job.known_contents) for job in claimed.jobs
         )
-        original = os.path.join(run_dir, claimed.path)
-        # the copy is on another host where that one registered it
-        pinned = Spool(spool, 0).locate(claimed.spool_path) if claimed.spool_path is not None else None
-        item = Item(
-            os.fspath(pinned or original),
-            claimed.digest,
-            claimed.size_bytes,
-            attempts,
-            claimed.shown_path,
-            beside=original,
+        members = tuple(
+            Member(path, m.digest, m.size_bytes, m.weight, m.shown_path, beside)
+            for m in claimed.members
+            for path, beside in [_place(m, run_dir, spool)]
         )
+        path, beside = (members[0].path, members[0].beside) if members else _place(claimed, run_dir, spool)
+        size_bytes = claimed.size_bytes
+        item = Item(path, claimed.digest, size_bytes, attempts, claimed.shown_path, beside=beside, members=members)
         write_atomically(self.folder.item(self.items), to_json(item))
 
     def unstarted_checkpoints(self) -> int:
@@ -108,6 +105,13 @@ class OpenLaunch:
                     write_atomically(path, to_json(replace(item, attempts=kept)))
             except (OSError, ContractError):
                 continue  # a full disk, say: as if the worker had read it already
+
+
+def _place(claimed: ClaimedCheckpoint | ClaimedMember, run_dir: Path, spool: Path) -> tuple[str, str]:
+    """(what to open, the trainer's own path). The copy is on another host where that one registered it."""
+    original = os.path.join(run_dir, claimed.path)
+    pinned = Spool(spool, 0).locate(claimed.spool_path) if claimed.spool_path is not None else None
+    return os.fspath(pinned or original), original
 
 
 def read_end(folder: LaunchFolder, attempt: OpenAttempt) -> AttemptEnd | None:

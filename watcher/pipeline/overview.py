@@ -18,11 +18,12 @@ from watcher.state.folder import StateFolder
 from watcher.state.lock import lock_facts
 from watcher.state.status_file import read_object
 from watcher.store.migrate import open_for_reading
-from watcher.store.read import queue, results, tasks
+from watcher.store.read import averages, queue, results, tasks
 
 Row = dict[str, Any]
 #: What is shown of a database that cannot be read.
-NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": [], "suites": []}
+NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": []}
+NO_ROWS |= {"averages": [], "suites": []}
 
 
 def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
@@ -70,6 +71,7 @@ def _rows(url: str, now_s: float) -> Row:
             "lag_s": lag_s(queue.oldest_waiting_at(store), now_s),
             "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
             "failures": queue.failure_count(store),
+            "averages": averages.waiting_averages(store),
             "last_results": recent[:5],
             "suites": [asdict(score) for score in newest_of_each(tasks.suite_scores(store))],
         }

@@ -17,6 +17,7 @@ from watcher.launch.local import LocalLauncher
 from watcher.launch.protocol import Launcher
 from watcher.launch.slurm import SlurmLauncher
 from watcher.log import Log
+from watcher.pipeline.averaging import Averaging
 from watcher.pipeline.delivery import Delivery
 from watcher.pipeline.dispatch import DispatchSettings
 from watcher.pipeline.intake import Intake
@@ -53,6 +54,7 @@ class Watching:
     intakes: tuple[Intake, ...]
     dispatch: DispatchSettings
     delivery: Delivery | None
+    averaging: Averaging
 
     def stop(self) -> None:
         for intake in self.intakes:
@@ -99,7 +101,8 @@ def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:
     by_name = {intake.run.name: intake for intake in intakes}
     unavailable = Unavailability(by_name)
     dispatch = DispatchSettings(**{**dispatch.__dict__, "unavailable": unavailable})
-    return Watching(settings, specs, tuple(intakes), dispatch, delivery)
+    averaging = Averaging(tools.store, tools.log, tuple(section.spec for section in settings.average))
+    return Watching(settings, specs, tuple(intakes), dispatch, delivery, averaging)
 
 
 @dataclass(frozen=True)

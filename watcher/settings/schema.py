@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from watcher.domain.checkpoint import NamePattern
 from watcher.domain.database import DEFAULT_DATABASE, sqlite_file
+from watcher.settings.averages import AverageSettings
 from watcher.settings.evaluation import EvalSettings, ModelSettings, SuiteSettings
 from watcher.settings.launch import LaunchSettings, SlurmSettings
 from watcher.settings.names import DEFAULT_FILE
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_DATABASE",
     "DEFAULT_FILE",
     "AlertSettings",
+    "AverageSettings",
     "EvalSettings",
     "LaunchSettings",
     "ModelSettings",
@@ -47,6 +49,7 @@ class Settings(Section):
     web: WebSettings = Field(WebSettings(), description="The dashboard.")
     sink: tuple[SinkSettings, ...] = Field((), description="Trackers and files.")
     alert: tuple[AlertSettings, ...] = Field((), description="Alerts.")
+    average: tuple[AverageSettings, ...] = Field((), description="Means of checkpoints.")
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -61,6 +64,9 @@ class Settings(Section):
             "suite": [section.name for section in self.suite],
             "sink": [section.name or section.kind for section in self.sink],
         }
+        means = [section.spec.name for section in self.average]
+        if twice := sorted({name for name in means if means.count(name) > 1}):
+            raise ValueError(f"two [[average]] sections ask for {', '.join(twice)}: remove one")
         for kind, names in named.items():
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"two [[{kind}]] sections are named {', '.join(map(repr, twice))}: give one a `name`")

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from evalcore import averaging
+from evalcore.archive import summarise
 from evalcore.loading import mean as module
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, load_mean, open_checkpoint
-from evalcore.messages import ModelSpec
+from evalcore.mean_weights import ema_weights
+from evalcore.messages import Item, LaunchSpec, Member, ModelSpec
+from evalcore.worker.load_item import load_item
 from tests.support import checkpoints as make
 
 TOKENS = torch.arange(24).reshape(2, 12)
@@ -48,7 +51,7 @@ def test_weighted_mean_is_the_one_computed_by_hand(tmp_path):
         with average(*paths, weights=weights) as loaded, load_checkpoint(tmp_path / "hand.pt") as hand:
             torch.testing.assert_close(loaded.model(TOKENS), hand.model(TOKENS), rtol=1e-6, atol=1e-6)
             assert (loaded.step, loaded.family, loaded.logged_val_loss) == (300, "nanogpt", None)
-            assert "mean of 3 checkpoints: 300.pt x" in loaded.notes[-1]
+            assert "mean of 3 checkpoints: 300.pt (step 300) x" in loaded.notes[-1]
 
 
 def test_members_in_bfloat16_are_averaged_in_float32(tmp_path):
@@ -102,6 +105,21 @@ def test_a_damaged_member_is_corrupt(tmp_path):
     assert refusal(*paths).kind == "corrupt"
 
 
+def test_a_member_that_is_gone_or_another_version_is_named(tmp_path):
+    paths = three(tmp_path)
+    digests = [summarise(path).digest for path in paths]
+    members = tuple(Member(str(p), d, p.stat().st_size, 1 / 3, p.name) for p, d in zip(paths, digests, strict=True))
+    item = Item(str(paths[0]), "sha256:mean", 0, (), members=members)
+    paths[1].unlink()
+    with pytest.raises(CheckpointError) as caught:
+        load_item(item, LaunchSpec("l"), "cpu", None, lambda done, total: None)
+    assert caught.value.kind == "vanished" and "200.pt, a member of the mean, is gone" in caught.value.reason
+    make.save_nanogpt(paths[1], step=200, seed=7, bias=False)
+    with pytest.raises(CheckpointError) as caught:
+        load_item(item, LaunchSpec("l"), "cpu", None, lambda done, total: None)
+    assert caught.value.kind == "superseded" and "200.pt, a member of the mean" in caught.value.reason
+
+
 def test_content_digest_is_of_members_and_weights(tmp_path):
     paths = three(tmp_path)
     digest = average(*paths).content_digest
@@ -147,7 +165,7 @@ def test_the_verb_writes_a_file_that_torch_and_our_reader_load(tmp_path, capsys)
 
 
 def test_exponential_weights_sum_to_one_and_stop_at_a_small_weight():
-    assert averaging.ema_weights(0.5, 3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
-    weights = averaging.ema_weights(0.9, 1000)
+    assert ema_weights(0.5, 3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    weights = ema_weights(0.9, 1000)
     assert len(weights) == 66 and sum(weights) == pytest.approx(1)  # 0.1 * 0.9^65 is the last one above 1e-4
     assert weights[1] / weights[0] == pytest.approx(0.9)

@@ -138,7 +138,7 @@ def last_results(store: Store, count: int) -> list[Row]:
 
 
 def prunable_facts(store: Store) -> list[Row]:
-    """Every standing checkpoint with its run's folder, fingerprint, unfinished jobs, and its standing results."""
+    """Every standing checkpoint file with its run's folder, fingerprint, unfinished jobs, and its standing results."""
     unfinished = (
         select(func.count())
         .select_from(jobs)
@@ -159,7 +159,7 @@ def prunable_facts(store: Store) -> list[Row]:
     query = (
         select(checkpoints, runs.c.dir, unfinished.label("unfinished"), measured.label("measured"))
         .select_from(checkpoints.join(runs, runs.c.name == checkpoints.c.run))
-        .where(checkpoints.c.superseded == 0)
+        .where(checkpoints.c.superseded == 0, checkpoints.c.weights.is_(None))
         .order_by(checkpoints.c.run, checkpoints.c.step.is_(None), checkpoints.c.step, checkpoints.c.saved_at)
     )
     with store.read() as tx:

@@ -21,6 +21,8 @@ from watcher.store.write import versions
 from watcher.store.write.eval_sets import EvalSetRow
 from watcher.store.write.runs import run_lock
 
+#: A mean of checkpoints is a version without a file of its own.
+NO_MEAN = checkpoints.c.weights.is_(None)
 MODEL_CHANGED = "the model is made in another way now"
 
 # Statements of every checkpoint, built once: to put them together took nine tenths of registering it.
@@ -92,7 +94,7 @@ def known_versions(store: Store, run: str, model_settings: str | None = None) ->
     model_settings: digest of the settings in use. Versions that were registered under others, or whose configuration
     comes from a file beside them, which may have changed, are looked at again.
     """
-    where = [checkpoints.c.run == run, checkpoints.c.superseded == 0]
+    where = [checkpoints.c.run == run, checkpoints.c.superseded == 0, NO_MEAN]
     if model_settings is not None:
         where += [checkpoints.c.model_settings == model_settings, checkpoints.c.sidecars.is_(None)]
     c = checkpoints.c
@@ -124,21 +126,23 @@ def adopt_model(
 
 def newest_device(store: Store, run: str) -> int | None:
     """st_dev of the newest registered checkpoint."""
-    newest = select(checkpoints.c.dev).where(checkpoints.c.run == run, checkpoints.c.superseded == 0)
+    newest = select(checkpoints.c.dev).where(checkpoints.c.run == run, checkpoints.c.superseded == 0, NO_MEAN)
     with store.read() as tx:
         return tx.execute(newest.order_by(checkpoints.c.id.desc()).limit(1)).scalar()
 
 
 def count_checkpoints(store: Store, run: str) -> int:
     with store.read() as tx:
-        where = (checkpoints.c.run == run, checkpoints.c.superseded == 0)
+        where = (checkpoints.c.run == run, checkpoints.c.superseded == 0, NO_MEAN)
         return tx.execute(select(func.count()).select_from(checkpoints).where(*where)).scalar_one()
 
 
 def standing_files(store: Store, run: str, limit: int = 50) -> list[tuple[str, int, int]]:
     """(path, size, mtime_ns) of some standing versions: to recognise a folder that was moved."""
     c = checkpoints.c
-    query = select(c.path, c.size_bytes, c.mtime_ns).where(c.run == run, c.superseded == 0).order_by(c.id.desc())
+    query = (
+        select(c.path, c.size_bytes, c.mtime_ns).where(c.run == run, c.superseded == 0, NO_MEAN).order_by(c.id.desc())
+    )
     with store.read() as tx:
         return [(row.path, row.size_bytes, row.mtime_ns) for row in tx.execute(query.limit(limit))]
 

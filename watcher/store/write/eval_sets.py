@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from evalcore.messages import EvalSetSpec, from_json, to_json
 from watcher.domain.job import State
 from watcher.store.engine import Store
-from watcher.store.schema import checkpoints, eval_sets, jobs
+from watcher.store.schema import average_members, averages, checkpoints, eval_sets, jobs
 from watcher.store.write.runs import run_lock
 
 SET_CHANGED = "the set was changed or is no longer asked for"
@@ -78,7 +78,16 @@ def _leave_suites(tx: Connection, run: str, kept: Sequence[int], suites: set[str
 
 
 def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow], now: str) -> None:
-    """Every registered checkpoint that still stands, times every current set that its model has no job for."""
+    """Every registered checkpoint that still stands, times every current set that its model has no job for.
+
+    A mean of which a member can no longer be read gets none.
+    """
+    gone = select(checkpoints.c.id).where(checkpoints.c.superseded == 1, checkpoints.c.spool_path.is_(None))
+    beyond = (
+        select(averages.c.checkpoint_id)
+        .join(average_members, average_members.c.average_id == averages.c.id)
+        .where(averages.c.checkpoint_id.is_not(None), average_members.c.checkpoint_id.in_(gone))
+    )
     for row in rows:
         has = (
             select(jobs.c.id)
@@ -89,7 +98,11 @@ def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow],
         skipped = select(jobs.c.checkpoint_id).where(jobs.c.run == run, jobs.c.kind == "skipped")
         missing = tx.execute(
             select(checkpoints.c.id, checkpoints.c.mtime_ns, checkpoints.c.model_digest).where(
-                checkpoints.c.run == run, checkpoints.c.superseded == 0, ~has, checkpoints.c.id.not_in(skipped)
+                checkpoints.c.run == run,
+                checkpoints.c.superseded == 0,
+                ~has,
+                checkpoints.c.id.not_in(skipped),
+                checkpoints.c.id.not_in(beyond),
             )
         ).all()
         if missing:

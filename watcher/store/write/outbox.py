@@ -192,10 +192,10 @@ _KEYS = ("run", "eval_set", "eval_digest", "weights", "id", "step")
 
 
 def place_of(tx: Connection, row: Row) -> Row | None:
-    """Where a result's checkpoint is: the run's folder, the name below it, the fingerprint."""
+    """Where a result's checkpoint is: the run's folder, the name below it, the fingerprint. None: it has no file."""
     query = """SELECT u.dir, c.path, c.raw_path, c.size_bytes, c.mtime_ns FROM checkpoints c
                JOIN runs u ON u.name = c.run
-               WHERE c.run = :run AND c.path = :checkpoint AND c.digest = :checkpoint_digest"""
+               WHERE c.run = :run AND c.path = :checkpoint AND c.digest = :checkpoint_digest AND c.weights IS NULL"""
     keys = {key: row[key] for key in ("run", "checkpoint", "checkpoint_digest")}
     place = tx.execute(text(query), keys).mappings().first()
     return dict(place) if place is not None else None
@@ -203,7 +203,8 @@ def place_of(tx: Connection, row: Row) -> Row | None:
 
 def last_saves(tx: Connection, run: str, limit: int = 20) -> list[Row]:
     """The newest checkpoints of a run, oldest first: id, path, saved_at."""
-    query = "SELECT id, path, saved_at FROM checkpoints WHERE run = :run ORDER BY saved_at DESC, id DESC LIMIT :limit"
+    query = """SELECT id, path, saved_at FROM checkpoints WHERE run = :run AND weights IS NULL
+               ORDER BY saved_at DESC, id DESC LIMIT :limit"""
     newest_first = tx.execute(text(query), {"run": run, "limit": limit}).mappings().all()
     return [dict(row) for row in reversed(newest_first)]
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 
 from watcher.domain.job import State
 from watcher.store.engine import Store
-from watcher.store.schema import checkpoints, jobs
+from watcher.store.schema import average_members, averages, checkpoints, jobs
 
 
 def keep_pinned(store: Store, checkpoint_id: int, spool_path: str | None) -> None:
@@ -18,6 +18,12 @@ def keep_pinned(store: Store, checkpoint_id: int, spool_path: str | None) -> Non
 
 
 _WAITING = select(jobs.c.checkpoint_id).where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+#: Members of a mean that is to come, or is not evaluated yet.
+_OF_MEANS = (
+    select(average_members.c.checkpoint_id)
+    .join(averages, averages.c.id == average_members.c.average_id)
+    .where(averages.c.state.in_(("waiting", "ready")))
+)
 #: Refused as the settings are: another model setting may make a model of it.
 _REFUSED = (
     select(jobs.c.checkpoint_id)
@@ -29,7 +35,7 @@ _REFUSED = (
 
 
 def unneeded_pins(store: Store) -> list[tuple[int, str]]:
-    """Pinned copies all of whose jobs have ended, none of them refused as `unsupported`."""
+    """Pinned copies all of whose jobs have ended, none refused as `unsupported`, and that no mean takes."""
     return _pins(store, checkpoints.c.id.not_in(_REFUSED))
 
 
@@ -39,7 +45,8 @@ def refused_pins(store: Store) -> list[tuple[int, str]]:
 
 
 def _pins(store: Store, which: ColumnElement[bool]) -> list[tuple[int, str]]:
-    ended = (checkpoints.c.spool_path.is_not(None), checkpoints.c.id.not_in(_WAITING))
+    free = (checkpoints.c.id.not_in(_WAITING), checkpoints.c.id.not_in(_OF_MEANS))
+    ended = (checkpoints.c.spool_path.is_not(None), *free)
     query = select(checkpoints.c.id, checkpoints.c.spool_path).where(*ended, which).order_by(checkpoints.c.id)
     with store.read() as tx:
         return [(row.id, row.spool_path) for row in tx.execute(query)]

@@ -16,7 +16,7 @@ from watcher.domain.job import JobFacts, State
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs
 from watcher.store.schema import launches as launches_table
-from watcher.store.write import copies, launches
+from watcher.store.write import averages, copies, launches
 from watcher.store.write.claimed import ClaimedCheckpoint, ClaimedJob, claimed_checkpoint
 
 # The checkpoint is what a claim locks, not its jobs: two daemons that each hold one of its jobs would deadlock.
@@ -124,4 +124,4 @@ def _claim(tx: Connection, row, launch_id: str, now: str) -> ClaimedCheckpoint:
         )
         for j in sorted(rows, key=lambda j: j.eval_set_id)
     ]
-    return claimed_checkpoint(row, tuple(claimed))
+    return claimed_checkpoint(row, tuple(claimed), averages.members_of(tx, row.id) if row.weights is not None else ())

@@ -77,7 +77,7 @@ def revive_newest(store: Store, run: str, now: str) -> int:
     with store.write() as tx:
         newest = tx.execute(
             select(checkpoints.c.id)
-            .where(checkpoints.c.run == run, checkpoints.c.superseded == 0)
+            .where(checkpoints.c.run == run, checkpoints.c.superseded == 0, checkpoints.c.weights.is_(None))
             .order_by(checkpoints.c.observed_at.desc(), checkpoints.c.step.desc())
             .limit(1)
         ).scalar()

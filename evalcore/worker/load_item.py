@@ -1,0 +1,73 @@
+"""From an item to a model: one checkpoint, or the mean of several.
+
+Owns the error of a member, which names the member. Decides nothing about attempts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
+from evalcore.loading.reading import Opened
+from evalcore.messages import Item, LaunchSpec, Member
+
+Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
+
+
+def load_item(item: Item, spec: LaunchSpec, device: str, reuse: LoadedModel | None, report: Report) -> LoadedModel:
+    """Raises CheckpointError, OSError."""
+    if item.members:
+        return _mean(item.members, spec, device, reuse, report)
+    return load_checkpoint(
+        os.fsencode(item.path),
+        spec=spec.model,
+        device=device,
+        verify=spec.verify,
+        require_zip=spec.require_zip,
+        reuse=reuse,
+        expect_digest=item.digest or None,
+        expect_size_bytes=item.size_bytes if item.digest else None,
+        path=item.beside or None,
+        report=report,
+    )
+
+
+def _mean(
+    members: tuple[Member, ...], spec: LaunchSpec, device: str, reuse: LoadedModel | None, report: Report
+) -> LoadedModel:
+    opened: list[tuple[str, Opened, float]] = []
+    done: dict[int, int] = {}
+    try:
+        for number, member in enumerate(members):
+
+            def passed(so_far: int, total: int, number: int = number) -> None:
+                done[number] = so_far
+                report(sum(done.values()), total * len(members))
+
+            opened.append((member.shown_path or member.path, _open(member, spec, passed), member.weight))
+    except BaseException:
+        for _, checkpoint, _ in opened:
+            checkpoint.close()
+        raise
+    return load_mean(opened, spec.model, device, spec.verify, reuse)
+
+
+def _open(member: Member, spec: LaunchSpec, report: Report) -> Opened:
+    name = member.shown_path or member.path
+    try:
+        return open_checkpoint(
+            os.fsencode(member.path),
+            spec.model,
+            spec.verify,
+            require_zip=spec.require_zip,
+            expect_digest=member.digest or None,
+            expect_size_bytes=member.size_bytes if member.digest else None,
+            path=member.beside or None,
+            report=report,
+        )
+    except FileNotFoundError as error:
+        hint = 'set run.pin = "always", so that members are kept until their means are evaluated'
+        raise CheckpointError("vanished", f"{name}, a member of the mean, is gone", hint) from error
+    except CheckpointError as error:
+        raise CheckpointError(error.kind, f"{name}, a member of the mean: {error.reason}", error.hint) from error

@@ -1,0 +1,65 @@
+"""A run with `[[average]]`: with every new checkpoint one more row, of the mean of the last ones."""
+
+import sqlite3
+import struct
+
+import pytest
+import torch
+
+from tests.support import checkpoints as make
+from tests.support.daemon import Site, wait_until
+from tests.support.references import NANO, plain_gpt
+
+SEQ_LEN = 16
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path, fake=False, run={"pin": "always"})
+    yield made
+    made.end()
+
+
+def rows(site, query, *values):
+    with sqlite3.connect(f"file:{site.database}?mode=ro", uri=True) as database:
+        return database.execute(query, values).fetchall()
+
+
+def loss_by_hand(state, data):
+    """Mean nats of every target by a forward pass of plain torch, windows of SEQ_LEN, sums in float64."""
+    tokens = torch.tensor(struct.unpack(f"<{len(data) // 2}H", data))
+    total = 0.0
+    for start in range(0, len(tokens) - 1, SEQ_LEN):
+        inputs = tokens[start : min(start + SEQ_LEN, len(tokens) - 1)]
+        targets = tokens[start + 1 : start + 1 + len(inputs)]
+        logits = plain_gpt(state, 2, torch.nn.functional.gelu, inputs[None], NANO)[0].double()
+        total += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    return total / (len(tokens) - 1)
+
+
+def test_means_of_a_nanogpt_run_that_overwrites_its_file_are_those_computed_by_hand(site):
+    """nanoGPT saves out/ckpt.pt in place: the members of a mean are the pinned copies."""
+    site.config.write_text(site.config.read_text() + "\n[[average]]\nlast = 3\n\n[[average]]\nema = 0.5\n")
+    site.start()
+    states = {}
+    for seed, step in enumerate((100, 200, 300, 400)):
+        states[step] = make.nanogpt_state(seed=seed)
+        make.save_nanogpt(site.folder / "ckpt.pt", step=step, seed=seed)
+        wait_until(lambda n=seed: len(rows(site, "SELECT id FROM checkpoints WHERE weights IS NULL")) == n + 1)
+    wait_until(lambda: len(rows(site, "SELECT id FROM results")) == 4 + 2 + 3, 90)
+    data = site.data.read_bytes()
+    for weights, shares in (("mean3", [1 / 3, 1 / 3, 1 / 3]), ("ema0.5", [8 / 15, 4 / 15, 2 / 15, 1 / 15])):
+        done = dict(rows(site, "SELECT step, loss FROM results WHERE weights = ? AND superseded = 0", weights))
+        for step, loss in done.items():
+            members = [states[s] for s in sorted(states, reverse=True) if s <= step][: len(shares)]
+            share = torch.tensor(shares[: len(members)], dtype=torch.float64)
+            share /= share.sum()
+            mean = {n: sum(w * m[n].double() for w, m in zip(share, members, strict=True)).float() for n in members[0]}
+            assert loss == pytest.approx(loss_by_hand(mean, data), rel=1e-6)
+    assert set(rows(site, "SELECT step, checkpoint FROM results WHERE weights = 'mean3'")) == {
+        (300, "ckpt.pt#mean3"),
+        (400, "ckpt.pt#mean3"),
+    }
+    assert [step for (step,) in rows(site, "SELECT step FROM curve ORDER BY step")] == [100, 200, 300, 400]
+    wait_until(lambda: rows(site, "SELECT count(*) FROM averages WHERE state = 'final'") == [(5,)])
+    assert site.stop() == 0
