@@ -21,18 +21,19 @@ class AverageSpec:
     @property
     def name(self) -> str:
         """`mean5`, `ema0.99`, `mean5/1000` with every = 1000: what results.weights says."""
-        kind = f"mean{self.last}" if self.last is not None else f"ema{self.ema:g}"
+        kind = f"mean{self.last}" if self.ema is None else f"ema{self.ema:g}"
+        kind += f"of{self.last}" if self.ema is not None and self.last is not None else ""
         return kind if self.every == 1 else f"{kind}/{self.every}"
 
     @property
     def fewest(self) -> int:
         """A mean of fewer checkpoints is not made."""
-        return self.last if self.last is not None else 2
+        return self.most if self.last is not None else 2
 
     @property
     def most(self) -> int:
         """Older checkpoints have no weight."""
-        return self.last if self.last is not None else len(self.weights(1_000_000))
+        return self.last if self.ema is None and self.last is not None else len(self.weights(self.last or 1_000_000))
 
     def weights(self, count: int) -> list[float]:
         """Weights of at most `count` checkpoints, the newest first; they add up to 1."""

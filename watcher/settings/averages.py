@@ -18,9 +18,9 @@ class AverageSettings(Section):
     every: int = Field(1, ge=1, le=INT64_MAX, description="Use only steps that are a multiple of N.")
 
     @model_validator(mode="after")
-    def _is_one_kind(self) -> AverageSettings:
-        if (self.last is None) == (self.ema is None):
-            raise ValueError("needs either `last` or `ema`")
+    def _is_a_mean(self) -> AverageSettings:
+        if self.last is None and self.ema is None:
+            raise ValueError("needs `last` or `ema`, or both for an exponential mean of the last ones")
         return self
 
     @property

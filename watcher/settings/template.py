@@ -36,6 +36,8 @@ _EXAMPLES = {
     ("alert", "best_copy"): "best-copy.pt",
     ("alert", "apprise"): "mailto://user:password@example.org",
     ("run", "exclude"): ["old/*"],
+    ("average", "last"): 5,
+    ("average", "ema"): 0.99,
     ("web", "edit_token"): "choose-16-or-more-characters",
     ("run", "ready_marker"): "{name}.done",
     ("eval", "tokenizer"): "gpt2",
@@ -74,7 +76,7 @@ _EXAMPLES = {
     ("sink", "entity"): "my-team",
 }
 #: Sections that do something as soon as they are there: shown, but commented out.
-_OPTIONAL = ("suite", "sink", "alert")
+_OPTIONAL = ("sink", "alert", "suite", "average")
 
 
 def full_toml() -> str:
