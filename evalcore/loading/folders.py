@@ -24,7 +24,7 @@ from evalcore.loading.planning import demand_known_family
 from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import FAMILIES, factory, plan_model
-from evalcore.models.plan import CheckpointError, Plan
+from evalcore.models.plan import CheckpointError, NeedsTransformers, Plan
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
     if spec.factory is not None:
         tensors, read_bytes = read_tensors(records, folder.state.tensors)
         family, model = "factory", factory.build(spec, folder.config, tensors, device)
-    elif folder.family in FAMILIES:
-        plan = plan_model(folder.family, folder.config, folder.state.tensors)
+    elif (plan := _own_plan(folder)) is not None:
         family = plan.family
         model, read_bytes = build_and_fill(plan, folder.state.tensors, records, device, reuse, folder.size_bytes)
     else:
@@ -98,6 +97,16 @@ def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | Non
         plan=plan, files=folder.shards,
         records=records,
     )  # fmt: skip
+
+
+def _own_plan(folder: Folder) -> Plan | None:
+    """The plan of a family of ours; None where transformers has to build the model."""
+    if folder.family not in FAMILIES:
+        return None
+    try:
+        return plan_model(folder.family, folder.config, folder.state.tensors)
+    except NeedsTransformers:
+        return None
 
 
 def _notes(folder: Folder, spec: ModelSpec, plan: Plan | None) -> list[str]:

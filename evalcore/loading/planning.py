@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from evalcore.archive.errors import shown
 from evalcore.archive.meaning.config import nameless_config
-from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, lacks_config_hint
+from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING, lacks_config_hint
 from evalcore.archive.meaning.prefixes import is_copy
 from evalcore.archive.meaning.state_dicts import State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
@@ -47,7 +47,7 @@ def demand_known_family(spec: ModelSpec) -> None:
 
 def plan_of(reading: Reading, state: State) -> Plan:
     """The plan of the recognised family from the configuration and the assumptions."""
-    if reading.config is None and reading.family in (*FAMILIES, *AMBIGUOUS):
+    if reading.config is None and reading.family in (*FAMILIES, *AMBIGUOUS) and reading.family not in SELF_DESCRIBING:
         nameless = nameless_config(reading.payload.root)
         reason = f"the file holds a state dict ({reading.family}) but no model configuration"
         if nameless is not None:

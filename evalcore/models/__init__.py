@@ -10,7 +10,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.models import gpt2, hf_llama, litgpt, llama2c, llms_from_scratch, nanochat, nanogpt, rosellm
+from evalcore.models import (
+    gpt2,
+    hf_llama,
+    litgpt,
+    llama2c,
+    llms_from_scratch,
+    minimind,
+    nanochat,
+    nanogpt,
+    olmo,
+    rosellm,
+)
+from evalcore.models.hf_relatives import RELATIVES
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 
 __all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
@@ -26,7 +38,9 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
     "nanochat": nanochat.plan,
     "litgpt": litgpt.plan,
     "hf-gpt2": gpt2.plan,
-    "hf-llama": hf_llama.plan,
+    "minimind": minimind.plan,
+    "olmo": olmo.plan,
+    **{family: partial(hf_llama.plan, family=family) for family in RELATIVES if family.startswith("hf-")},
 }
 
 

@@ -1,6 +1,6 @@
-"""Hugging Face Llama: LlamaConfig's fields and names, of any version of transformers that has them.
+"""Llama and its relatives by transformers' names: Mistral, Qwen2 and 3, SmolLM3, Gemma 1 to 3, OLMo 2; and minimind.
 
-Source: huggingface/transformers, models/llama.
+What each does otherwise is in hf_relatives.py. Configurations are of any version of transformers that has them.
 """
 
 from __future__ import annotations
@@ -9,94 +9,126 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.archive.meaning.fields import EPSILON
+from evalcore.archive.meaning.fields import ACTIVATION, EPSILON
 from evalcore.models.decoder import block_names
-from evalcore.models.llama import Llama, LlamaShape
+from evalcore.models.hf_relatives import RELATIVES, Relative, unrotated_layers, windows_of
+from evalcore.models.hf_rope import rope_of
+from evalcore.models.llama import Llama, LlamaShape, NormShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, is_tied
 from evalcore.models.sizes import COMMON
 from evalcore.models.values import activation, flag, number, refuse_unknown, whole
 
 _FOLDER = "give it as a Hugging Face folder, or set model.factory"
 _KNOWN = COMMON | set(EPSILON) | {
-    "num_key_value_heads", "head_dim", "attention_bias", "mlp_bias", "rope_theta", "rope_scaling", "rope_parameters",
-    "pretraining_tp", "is_decoder", "is_encoder_decoder", "sliding_window", "layer_types",
-    "cross_attention_hidden_size",
+    "num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "is_decoder",
+    "is_encoder_decoder", "cross_attention_hidden_size",
 }  # fmt: skip
 
 
-def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
-    """config: LlamaConfig's fields, of any version of transformers that has them."""
-    if activation(config, "silu") != "silu":
-        raise CheckpointError("unsupported", "a Llama with another activation than SiLU", _FOLDER)
-    if config.get("sliding_window") is not None:
-        raise CheckpointError("unsupported", "a Llama with sliding-window attention", _FOLDER)
-    refuse_unknown("hf-llama", config, _KNOWN, open_ended=True)
+def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "hf-llama") -> Plan:
+    """config: the fields of the model type's configuration class."""
+    relative = RELATIVES[family]
+    _refuse_foreign_layers(family, config)
+    refuse_unknown(family, config, _KNOWN | set(relative.known), open_ended=True)
     width, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
     layers = whole(config, "num_hidden_layers", high=1 << 16)
     kv_heads = whole(config, "num_key_value_heads", default=heads)
     prefix = "" if "embed_tokens.weight" in state else "model."
-    if heads % kv_heads or (width % heads and config.get("head_dim") is None):
+    has_head_width = config.get("head_dim") is not None or relative.head_width is not None
+    if heads % kv_heads or (width % heads and not has_head_width):
         raise CheckpointError("shape", f"{heads} heads do not fit the width {width} or {kv_heads} heads of keys")
     demand_layers("num_hidden_layers", layers, state, prefix.replace(".", r"\.") + r"layers\.(\d+)\.")
+    head_width = whole(config, "head_dim", default=relative.head_width or width // heads)
+    attention_bias = flag(config, "attention_bias", False)
+    tied = flag(config, "tie_word_embeddings", relative.tied)
     shape = LlamaShape(
         vocab_size=whole(config, "vocab_size", high=1 << 28),
-        positions=whole(config, "max_position_embeddings", high=1 << 28),
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_width=whole(config, "head_dim", default=width // heads),
-        width=width,
-        inner=whole(config, "intermediate_size"),
-        epsilon=number(config, "rms_norm_eps", 1e-6),
-        attention_bias=flag(config, "attention_bias", False),
-        mlp_bias=flag(config, "mlp_bias", False),
-        tied=is_tied(
-            state, f"{prefix}embed_tokens.weight", "lm_head.weight", flag(config, "tie_word_embeddings", False)
-        ),
-        rope=_rope(config),
-    )
-    return Plan("hf-llama", partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size)
+        positions=whole(config, "max_position_embeddings", high=1 << 28), layers=layers, heads=heads,
+        kv_heads=kv_heads, head_width=head_width, width=width, inner=whole(config, "intermediate_size"),
+        epsilon=number(config, "rms_norm_eps", relative.epsilon),
+        attention_bias=attention_bias, mlp_bias=flag(config, "mlp_bias", False),
+        tied=is_tied(state, f"{prefix}embed_tokens.weight", "lm_head.weight", tied),
+        rope=rope_of(config, relative.theta, "full_attention" if relative.local_theta else None),
+        activation=_activation(family, relative, config),
+        norm=NormShape("rms", offset=1.0 if relative.gemma else 0.0),
+        qk_norm=relative.qk_norm, qkv_bias=attention_bias or relative.qkv_bias, norms=relative.norms,
+        windows=windows_of(family, config, layers), local_rope=_local_rope(relative, config),
+        unrotated=unrotated_layers(family, config, layers),
+        scale=_scale(relative, config, head_width),
+        score_cap=_cap(config, "attn_logit_softcapping", relative.score_cap, relative),
+        logit_cap=_cap(config, "final_logit_softcapping", relative.logit_cap, relative),
+        embedding_scale=width**0.5 if relative.gemma else 1.0,
+    )  # fmt: skip
+    return Plan(family, partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size)
+
+
+def _refuse_foreign_layers(family: str, config: Mapping[str, Any]) -> None:
+    """Whatever a class ignores and a fork may not: sliding windows where the model type has none."""
+    known = RELATIVES[family].known
+    if "sliding_window" not in known and config.get("sliding_window") is not None:
+        raise CheckpointError("unsupported", f"sliding-window attention in a {family} model", _FOLDER)
+    if flag(config, "use_bidirectional_attention", False):
+        raise CheckpointError("unsupported", "attention in both directions", _FOLDER)
+    types = config.get("layer_types") if "layer_types" not in known else None
+    if types and (not isinstance(types, (list, tuple)) or set(types) != {"full_attention"}):
+        raise CheckpointError("unsupported", f"config.layer_types is {str(types)[:80]!r}", _FOLDER)
+
+
+def _activation(family: str, relative: Relative, config: Mapping[str, Any]) -> str:
+    name = activation(config, "gelu_tanh" if relative.gemma else "silu")
+    if relative.gemma and name == "gelu" and config.get("hidden_activation") is None:
+        return "gelu_tanh"  # Gemma's first configurations say `gelu` and mean the tanh GELU, as transformers has it
+    if name not in ("silu", "gelu", "gelu_tanh"):
+        field = next(name for name in ACTIVATION if config.get(name))
+        raise CheckpointError("unsupported", f"config.{field} is {config[field]!r} in a {family} model", _FOLDER)
+    if name != "silu" and not relative.gemma:
+        raise CheckpointError("unsupported", f"a {family} model with another activation than SiLU", _FOLDER)
+    return name
+
+
+def _scale(relative: Relative, config: Mapping[str, Any], head_width: int) -> float | None:
+    if "query_pre_attn_scalar" not in relative.known:
+        return None
+    return float(number(config, "query_pre_attn_scalar", 256) ** -0.5)
+
+
+def _cap(config: Mapping[str, Any], name: str, default: float | None, relative: Relative) -> float | None:
+    if name not in relative.known or config.get(name, default) is None:
+        return None
+    return number(config, name, default or 1.0)
+
+
+def _local_rope(relative: Relative, config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...] | None:
+    if relative.local_theta is None:
+        return None
+    by_layer = config.get("rope_parameters")
+    local = by_layer.get("sliding_attention") if isinstance(by_layer, Mapping) else None
+    if isinstance(local, Mapping):
+        return rope_of({"rope_parameters": local}, relative.local_theta)
+    return (("type", "default"), ("theta", number(config, "rope_local_base_freq", relative.local_theta)))
 
 
 def _names(shape: LlamaShape, prefix: str) -> dict[str, From]:
-    names = {"tokens.weight": f"{prefix}embed_tokens.weight", "norm.weight": f"{prefix}norm.weight"}
+    norms = {
+        "before": {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"},
+        "after": {"post1": "post_attention_layernorm", "post2": "post_feedforward_layernorm"},
+        "both": {
+            "norm1": "input_layernorm", "post1": "post_attention_layernorm", "norm2": "pre_feedforward_layernorm",
+            "post2": "post_feedforward_layernorm",
+        },
+    }[shape.norms]  # fmt: skip
+    parts = [(ours, theirs, False) for ours, theirs in norms.items()]
+    parts += [(f"{n}_norm", f"self_attn.{n}_norm", False) for n in "qk"] if shape.qk_norm else []
+    parts += [(n, f"self_attn.{n}_proj", bool(shape.qkv_bias)) for n in "qkv"]
+    parts += [("out", "self_attn.o_proj", shape.attention_bias)]
+    parts += [(n, f"mlp.{n}_proj", shape.mlp_bias) for n in ("gate", "up", "down")]
     block = {
-        "blocks.{layer}.norm1.weight": f"{prefix}layers.{{layer}}.input_layernorm.weight",
-        "blocks.{layer}.norm2.weight": f"{prefix}layers.{{layer}}.post_attention_layernorm.weight",
+        f"blocks.{{layer}}.{ours}.{part}": f"{prefix}layers.{{layer}}.{theirs}.{part}"
+        for ours, theirs, bias in parts
+        for part in (("weight", "bias") if bias else ("weight",))
     }
-    for ours, theirs, bias in (
-        ("q", "self_attn.q_proj", shape.attention_bias),
-        ("k", "self_attn.k_proj", shape.attention_bias),
-        ("v", "self_attn.v_proj", shape.attention_bias),
-        ("out", "self_attn.o_proj", shape.attention_bias),
-        ("gate", "mlp.gate_proj", shape.mlp_bias),
-        ("up", "mlp.up_proj", shape.mlp_bias),
-        ("down", "mlp.down_proj", shape.mlp_bias),
-    ):
-        for part in ("weight", "bias") if bias else ("weight",):
-            block[f"blocks.{{layer}}.{ours}.{part}"] = f"{prefix}layers.{{layer}}.{theirs}.{part}"
+    names = {"tokens.weight": f"{prefix}embed_tokens.weight", "norm.weight": f"{prefix}norm.weight"}
     names |= block_names(shape.layers, block)
     if not shape.tied:
         names["output.weight"] = "lm_head.weight"
     return {ours: From(theirs) for ours, theirs in names.items()}
-
-
-def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """`rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (before)."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(given, Mapping):
-        raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
-    kind = given.get("rope_type", given.get("type", "default"))
-    rope: dict[str, Any] = {"type": kind, "theta": number({**config, **given}, "rope_theta", 10000.0)}
-    if kind == "linear":
-        rope["factor"] = number(given, "factor", 1.0)
-    elif kind == "llama3":
-        rope |= {
-            "factor": number(given, "factor", 8.0),
-            "low": number(given, "low_freq_factor", 1.0),
-            "high": number(given, "high_freq_factor", 4.0),
-            "original": number(given, "original_max_position_embeddings", 8192),
-        }
-    elif kind != "default":
-        raise CheckpointError("unsupported", f"rotary scaling of the type {str(kind)[:40]!r}", "give model.factory")
-    return tuple(rope.items())

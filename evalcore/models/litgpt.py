@@ -12,7 +12,17 @@ from typing import Any
 
 from evalcore.models.decoder import block_names
 from evalcore.models.llama import Llama, LlamaShape, NormShape
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
+from evalcore.models.plan import (
+    CheckpointError,
+    From,
+    Plan,
+    Shaped,
+    demand_layers,
+    demand_shape,
+    is_tied,
+    matrix_shape,
+    padding_notes,
+)
 from evalcore.models.values import choice, flag, number, refuse_unknown, whole, whole_list
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
@@ -75,9 +85,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         embedding_scale=width**0.5 if flag(config, "scale_embeddings", False) else 1.0,
         output_bias=flag(config, "lm_head_bias", False),
     )  # fmt: skip
-    notes = (
-        [] if rows == vocab_size else [f"vocabulary of {vocab_size} padded to {rows} rows: the loss is over all rows"]
-    )
+    notes = padding_notes(vocab_size, rows)
     return Plan("litgpt", partial(Llama, shape), _names(shape), shape.positions, rows, notes)
 
 

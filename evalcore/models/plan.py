@@ -24,6 +24,10 @@ class CheckpointError(Exception):
         super().__init__(self.reason)
 
 
+class NeedsTransformers(CheckpointError):
+    """The model type is known here and this variant of it is not, but transformers may build it from a folder."""
+
+
 class Shaped(Protocol):
     """Anything with a shape and an identity of storage: a reference into the file, or a tensor."""
 
@@ -80,6 +84,13 @@ def matrix_shape(state: Mapping[str, Shaped], name: str) -> tuple[int, int]:
             "check that the configuration belongs to this checkpoint",
         )
     return shape[0], shape[1]
+
+
+def padding_notes(vocab_size: int, rows: int) -> list[str]:
+    """What to say of a vocabulary that is padded to more rows."""
+    return (
+        [] if rows == vocab_size else [f"vocabulary of {vocab_size} padded to {rows} rows: the loss is over all rows"]
+    )
 
 
 def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:

@@ -86,7 +86,7 @@ def config_in(root: Any, resolve: Resolve = lambda value: value, *, alone: bool 
     best = min(candidates, key=lambda mapping: mapping.rank)
     values = plain(best.values if best.path else _scalars(best.values))
     sources = [best.shown_path]
-    whole = alone and any(name in _OF_THE_MODEL for name in best.path)
+    whole = alone and (any(name in _OF_THE_MODEL for name in best.path) or len(best.path) > 1)
     for other in everything if not whole else ():
         more = _missing(values, best, other) if other is not best else {}
         if more:

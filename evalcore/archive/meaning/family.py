@@ -17,8 +17,11 @@ from evalcore.archive.meaning.trainer import REFUSALS
 #: what is evaluated without a factory; evalcore.models has one plan for each
 FAMILIES = (
     "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "nanochat", "litgpt",
-    "hf-gpt2", "hf-llama",
+    "minimind", "olmo", "hf-gpt2", "hf-llama", "hf-mistral", "hf-qwen2", "hf-qwen3", "hf-smollm3", "hf-gemma",
+    "hf-gemma2", "hf-gemma3_text", "hf-olmo2",
 )  # fmt: skip
+#: families whose shapes show all but constants that every file of theirs has
+SELF_DESCRIBING = ("minimind",)
 #: names that several families share: why, and the setting that decides
 AMBIGUOUS = {
     "nanogpt-like": (
@@ -47,7 +50,8 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return "lora"
     pickled = re.match(r"transformers\.models\.(\w+)\.", cls or "")
     if pickled and "model_type" not in config:  # a class attribute there, so not among the pickled fields
-        config = {**config, "model_type": pickled[1]}
+        text_part = (cls or "").endswith("TextConfig") and pickled[1] == "gemma3"
+        config = {**config, "model_type": "gemma3_text" if text_part else pickled[1]}
     if "position_embedding.weight" in keys and any(".attn.qkv_proj." in key for key in keys):
         return "rosellm"
     if "pos_emb.weight" in keys and any(".att.W_query." in key for key in keys):
@@ -59,15 +63,12 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
     if "wte.weight" in keys and "wpe.weight" in keys:
         return "state-dict" if _c_attn_is_transposed(state) is False else "hf-gpt2"
     if any(key.endswith("embed_tokens.weight") for key in keys) and any(".self_attn.q_proj." in key for key in keys):
-        model_type = config.get("model_type")
-        if model_type is None:
-            return "llama-like"
-        return "hf-llama" if model_type == "llama" else f"hf-{shown(str(model_type), 40)}"
+        return _llama_named(state, config.get("model_type"))
     if trainer in REFUSALS:
         return str(trainer)
     if any(key.startswith("transformer.h.") and ".attn.c_q." in key for key in keys):
         return "nanochat"
-    if any(key.startswith("transformer.blocks.") and key.endswith("att_proj.weight") for key in keys):
+    if any(re.match(r"transformer\.(blocks|block_groups\.\d+)\.\d+\.ff_proj\.weight$", key) for key in keys):
         return "olmo"
     if any(".attn.qkv." in key or ".attn.attn." in key for key in keys) and (
         "padded_vocab_size" in config or any(".norm_1." in key for key in keys)
@@ -93,6 +94,19 @@ def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: 
     return "nanogpt" if any(name in config for name in ACTIVATION) else "nanogpt-like"
 
 
+def _llama_named(state: State, model_type: Any) -> str:
+    """A model type decides; without one, only norms of queries and keys over each head show a family's constants."""
+    if model_type is not None:
+        return "minimind" if model_type == "minimind" else f"hf-{shown(str(model_type), 40)}"
+    first = {key.partition("layers.0.")[2]: t for key, t in state.tensors.items() if "layers.0." in key}
+    shapes = {key: t.shape for key, t in first.items()}
+    norm, queries = shapes.get("self_attn.q_norm.weight", ()), shapes.get("self_attn.q_proj.weight", ())
+    known = {"input_layernorm.weight", "post_attention_layernorm.weight"}
+    norms = {name for name in shapes if name.endswith("layernorm.weight")}
+    per_head = len(norm) == 1 and len(queries) == 2 and norm[0] < queries[0]
+    return "minimind" if per_head and norms == known else "llama-like"
+
+
 def assumed_for(family: str, trainer: str | None, state: State | None, config: dict[str, Any] | None) -> dict[str, Any]:
     """Fields that the file lacks, with the values that the trainer's history suggests."""
     keys, config = (state.tensors if state is not None else {}), config or {}
@@ -101,9 +115,15 @@ def assumed_for(family: str, trainer: str | None, state: State | None, config: d
         if "bias" not in config and any(key.endswith("ln_1.bias") for key in keys):
             return {"activation": "gelu_tanh"}
         return {"activation": "gelu"} if masked or "bias" not in config else {}
+    if family == "minimind":
+        return {name: value for name, value in _MINIMIND.items() if name not in config}
     if family == "llama2c" and trainer != "llama2c" and config and "rope_theta" not in config:
         return {"rope_theta": 10000.0}
     return {}
+
+
+#: MiniMindConfig's defaults for what shapes do not show
+_MINIMIND = {"rope_theta": 1e6, "rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
 
 
 def assumption_note(field: str, value: Any) -> str:
@@ -112,6 +132,9 @@ def assumption_note(field: str, value: Any) -> str:
         ("activation", "gelu_tanh"): "nanoGPT files without `bias` are older than its exact GELU (June 2023)",
         ("activation", "gelu"): "nanoGPT had the tanh GELU until June 2023, and the file does not say",
         ("rope_theta", 10000.0): "as in llama2.c and Llama 2; Llama 3 has 500000",
+        ("rope_theta", 1e6): "as in minimind and Qwen3, whose names these are",
+        ("rms_norm_eps", 1e-6): "as in minimind and Qwen3, whose names these are",
+        ("max_position_embeddings", 32768): "as in minimind and Qwen3, whose names these are",
     }.get((field, value), "the file does not say")
     return f"assumed {field} = {value}: {why}; [model] config can set it"
 

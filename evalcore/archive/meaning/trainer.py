@@ -13,7 +13,6 @@ from evalcore.archive.pickle.values import InertObject, TensorRef
 REFUSALS = {
     "deepspeed": ("a DeepSpeed checkpoint", "consolidate it with the zero_to_fp32.py beside it, and give that file"),
     "megatron": ("a Megatron checkpoint, one file per tensor and pipeline rank", "convert it to a Hugging Face folder"),
-    "olmo": ("an OLMo checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "modded-nanogpt": ("a modded-nanogpt checkpoint, whose model differs with each record", "give model.factory"),
     "composer": ("a Composer checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "torchtune-recipe": ("a torchtune recipe state: an optimizer without a model", "give the model's folder"),

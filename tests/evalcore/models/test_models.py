@@ -164,5 +164,5 @@ def test_pickled_transformers_configs_are_told_apart_by_their_class(tmp_path):
     sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
     other = transformers.MistralConfig(**sizes, vocab_size=97, num_key_value_heads=4)
     torch.save({"model": llama(num_hidden_layers=1).state_dict(), "config": other}, tmp_path / "b.pt")
-    with pytest.raises(CheckpointError, match="its family is hf-mistral"):
+    with pytest.raises(CheckpointError, match="does not fit a hf-mistral model"):
         load_checkpoint(tmp_path / "b.pt")

@@ -1,0 +1,72 @@
+"""Rotary scaling as transformers' configurations name it, for the tables that rotary.py makes.
+
+Source: huggingface/transformers modeling_rope_utils.py. A type that is not known is refused by its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from evalcore.models.plan import CheckpointError, NeedsTransformers
+from evalcore.models.values import flag, number
+
+_OTHER = "give it as a Hugging Face folder, or set model.factory"
+
+
+def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) -> tuple[tuple[str, Any], ...]:
+    """`rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (before).
+
+    theta: the family's default. kind: the layers whose entry of `rope_parameters` counts, where it has one for each.
+    """
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if isinstance(given, Mapping) and kind is not None and isinstance(given.get(kind), Mapping):
+        given = given[kind]
+    if not isinstance(given, Mapping):
+        raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
+    scaling = given.get("rope_type", given.get("type", "default"))
+    rope: dict[str, Any] = {"type": scaling, "theta": number({**config, **given}, "rope_theta", theta)}
+    if number(given, "partial_rotary_factor", 1.0) != 1:
+        raise NeedsTransformers("unsupported", f"partial_rotary_factor = {given['partial_rotary_factor']}", _OTHER)
+    if scaling == "linear":
+        rope["factor"] = number(given, "factor", 1.0)
+    elif scaling == "llama3":
+        rope |= {
+            "factor": number(given, "factor", 8.0),
+            "low": number(given, "low_freq_factor", 1.0),
+            "high": number(given, "high_freq_factor", 4.0),
+            "original": number(given, "original_max_position_embeddings", 8192),
+        }
+    elif scaling == "yarn":
+        rope |= _yarn(config, given)
+    elif scaling == "dynamic":  # changes nothing up to max_position_embeddings, and windows are no longer than that
+        rope["type"] = "default"
+    elif scaling != "default":
+        raise NeedsTransformers("unsupported", f"rotary scaling of the type {str(scaling)[:40]!r}", _OTHER)
+    return tuple(rope.items())
+
+
+def _yarn(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    factor = number(given, "factor", 1.0)
+    positions = number(config, "max_position_embeddings", 2048)
+    return {
+        "factor": factor,
+        "beta_fast": number(given, "beta_fast", 32.0),
+        "beta_slow": number(given, "beta_slow", 1.0),
+        "original": number(given, "original_max_position_embeddings", positions),
+        "truncate": flag(given, "truncate", True),
+        "attention_factor": _attention_factor(given, factor),
+    }
+
+
+def _attention_factor(given: Mapping[str, Any], factor: float) -> float:
+    if given.get("attention_factor") is not None:
+        return number(given, "attention_factor", 1.0)
+    if given.get("mscale") and given.get("mscale_all_dim"):
+        return _mscale(factor, number(given, "mscale", 1.0)) / _mscale(factor, number(given, "mscale_all_dim", 1.0))
+    return _mscale(factor, 1.0)
+
+
+def _mscale(factor: float, scale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
