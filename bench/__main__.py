@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, lanes, scale, scaling, simulate, startup, tiny, tokenise
+from bench import backlog, core, exactness, lanes, others, scale, scaling, simulate, startup, tiny, tokenise
 
 BENCHES = {
     "core": core,
+    "others": others,
     "tiny": tiny,
     "backlog": backlog,
     "tokenise": tokenise,
