@@ -122,7 +122,7 @@ class Daemon:
             if settings.web.enabled and not once:
                 from watcher.pipeline.dashboard import open_dashboard  # loads the web libraries
 
-                stop_serving = open_dashboard(settings.web, url, state, log)
+                stop_serving = open_dashboard(settings.web, url, state, log, settings.model)
             undo.pop_all()
         parts = (tools, owned, signals, notifier, publisher, dispatch, watched)
         after = (Completion(owned.store, once), Reloading(tools), StrideEnd(owned.store, log))

@@ -12,9 +12,10 @@ from watcher.domain.timestamps import iso
 from watcher.report.prometheus import Family
 from watcher.state.folder import StateFolder
 from watcher.store import schema
+from watcher.store.read.behind import Behind
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.panels import Panels
-from watcher.store.read.results import KeptWindows
+from watcher.store.read.run_pages import RunPages
 from watcher.web import metrics
 from watcher.web.source import Source
 
@@ -54,7 +55,13 @@ def families() -> list[Family]:
         state.health.write_text(json.dumps({"state": "ok", "reasons": [], "at": iso(SAVED_S), "pid": 1, "runs": [run]}))
         store = database.store
         source = Source(
-            Pages(store), Panels(store), lambda key, wanted: ([], 0), state, lambda path: "", KeptWindows(store)
+            Pages(store),
+            Panels(store),
+            lambda key, wanted: ([], 0),
+            state,
+            lambda path: "",
+            RunPages(store),
+            Behind(store),
         )
         try:
             return metrics.families(source, SAVED_S + 60)

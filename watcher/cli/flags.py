@@ -28,6 +28,9 @@ _FLAGS = (
         help="Validation data (.npy .bin .txt .jsonl), or the items of a task; repeatable.",
     ),
     click.option(
+        "--one-set", is_flag=True, help="All --data files are one set, in this order: the shards of one text."
+    ),
+    click.option(
         "--task", metavar="NAME", help="Task whose items the data files hold, e.g. hellaswag.  [default: recognised]"
     ),
     click.option(
@@ -111,8 +114,9 @@ def _sets(flags: dict[str, Any]) -> dict[str, Any]:
     if False not in is_task.values():
         _refuse_unused(flags, _STREAM_FLAGS, "has no meaning for a task; --max-items limits its items")
     limits = _given(flags, ("max_items",))
+    parts = [list(flags["data"])] if flags["data"] and flags.get("one_set") else [[path] for path in flags["data"]]
     return {
-        "eval": [{"data": [path], **common, **of_kind[is_task[path]]} for path in flags["data"]],
+        "eval": [{"data": part, **common, **of_kind[is_task[part[0]]]} for part in parts],
         "suite": [{"data": os.path.abspath(folder), **common, **limits} for folder in suites],
     }
 

@@ -27,7 +27,8 @@ def command(flags: Globals, host: str | None, port: int | None, allow_remote: bo
     given = {"host": host, "port": port, "allow_remote": True if allow_remote else None}
     web = settings.web.model_copy(update={key: value for key, value in given.items() if value is not None})
     url = database_url(flags, db)
-    server = make_server(web, url, StateFolder.of_database(url, settings.store.state_dir), Log())
+    state = StateFolder.of_database(url, settings.store.state_dir)
+    server = make_server(web, url, state, Log(), settings.model)
     if not flags.quiet:
         say(f"dashboard at {server.url} (Ctrl-C stops it)")
     return server.run()

@@ -6,16 +6,21 @@ web; pages and routes are in watcher/web/.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from watcher.errors import EnvironmentProblem
+from watcher.errors import ConfigError, EnvironmentProblem
 from watcher.launch.logs import log_tail
 from watcher.log import Log
-from watcher.settings.schema import WebSettings
+from watcher.pipeline.registration import settings_digest
+from watcher.settings.eval_sets import resolve_model
+from watcher.settings.schema import ModelSettings, WebSettings
 from watcher.state.folder import StateFolder
 from watcher.store.migrate import open_for_reading
+from watcher.store.read.behind import Behind
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
@@ -25,8 +30,10 @@ from watcher.store.read.run_pages import RunPages
 LOG_TAIL = 16_384  # characters
 
 
-def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
+def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log, model: ModelSettings | None = None):
     """A bound server that does not run yet; a page's unexpected error goes to the log.
+
+    model: the section `[model]`, for the commands that reproduce a result.
 
     Raises ConfigError, EnvironmentProblem, NothingFound, StoreRefused.
     """
@@ -43,12 +50,26 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log):
     tables = partial(rows_of, store)
     read_log = partial(log_tail, limit=LOG_TAIL)
     windows, runs = KeptWindows(store), RunPages(store)
-    source = Source(Pages(store), Panels(store), tables, state, read_log, runs, windows, settings.edit)
+    flags = _model_flags(model or ModelSettings())
+    source = Source(
+        Pages(store), Panels(store), tables, state, read_log, runs, Behind(store), flags, windows, settings.edit
+    )
     hosts = (settings.host, *settings.allowed_hosts)
     token = settings.edit_token if settings.edit else None
     report = partial(_log_page_error, log)
     app = create_app(source, hosts, on_error=report, edit_token=token)
     return Server(app, settings.host, settings.port)
+
+
+def _model_flags(model: ModelSettings):
+    from watcher.web.reproduce import ModelFlags
+
+    try:
+        digest = settings_digest(resolve_model(model))
+    except ConfigError:  # its file is gone: commands are shown only for rows that name no settings
+        digest = None
+    config = os.fspath(model.config) if isinstance(model.config, Path) else None
+    return ModelFlags(model.factory, tuple(map(os.fspath, model.python_path)), config, model.state, digest)
 
 
 def _log_page_error(log: Log, path: str, reference: str, error: BaseException) -> None:
@@ -58,13 +79,17 @@ def _log_page_error(log: Log, path: str, reference: str, error: BaseException) -
     log.trace("".join(traceback.format_exception(error)))
 
 
-def start_server(settings: WebSettings, url: str, state: StateFolder, log: Log) -> tuple[str, Callable[[], None]]:
+def start_server(
+    settings: WebSettings, url: str, state: StateFolder, log: Log, model: ModelSettings | None = None
+) -> tuple[str, Callable[[], None]]:
     """Serve in a thread of this process: (address, stop). Raises like make_server."""
-    server = make_server(settings, url, state, log)
+    server = make_server(settings, url, state, log, model)
     return server.url, server.start()
 
 
-def open_dashboard(settings: WebSettings, url: str, state: StateFolder, log: Log) -> Callable[[], None]:
+def open_dashboard(
+    settings: WebSettings, url: str, state: StateFolder, log: Log, model: ModelSettings | None = None
+) -> Callable[[], None]:
     """The daemon's dashboard, if `[web]` enables it: returns a function that closes it.
 
     Raises ConfigError for a remote address. A taken port or a missing library costs the dashboard, not the daemon.
@@ -72,7 +97,7 @@ def open_dashboard(settings: WebSettings, url: str, state: StateFolder, log: Log
     if not settings.enabled:
         return lambda: None
     try:
-        address, stop = start_server(settings, url, state, log)
+        address, stop = start_server(settings, url, state, log, model)
     except EnvironmentProblem as error:
         log.event("dashboard_failed", reason=f"{error.cause} ({error.hint})")
         return lambda: None

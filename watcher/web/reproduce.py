@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
+#: A database of its own: the result that is reproduced stays as it is.
+DATABASE = "reproduce.db"
 
 
-def command(checkpoint: Row, spec_json: str, result: Row | None = None) -> str:
-    """`ckptwatch eval CKPT ...` with the set's declared values and the result's resolved ones.
+@dataclass(frozen=True)
+class ModelFlags:
+    """The `[model]` section as flags. settings_digest: of that section, as checkpoints keep it."""
+
+    factory: str | None = None
+    python_path: Sequence[str] = ()
+    config: str | None = None
+    state: str | None = None
+    settings_digest: str | None = None
+
+    def words(self) -> list[str]:
+        words = ["--model-factory", self.factory] if self.factory else []
+        for folder in self.python_path if self.factory else ():
+            words += ["--python-path", folder]
+        words += ["--model-config", self.config] if self.config else []
+        return words + (["--model-state", self.state] if self.state else [])
+
+
+def command(checkpoint: Row, spec_json: str, model: ModelFlags, result: Row | None = None) -> str:
+    """`ckptwatch eval CKPT ...` with the set's declared values, and the result's device, processes and batch size.
+
+    What is declared `auto` stays so: on the same checkpoint and device it resolves to the same, and the digest of the
+    set stays the same too.
 
     checkpoint: a row with `dir` and `path`. spec_json: the set's frozen definition. Every argument is quoted.
     """
@@ -18,19 +43,29 @@ def command(checkpoint: Row, spec_json: str, result: Row | None = None) -> str:
     words = ["ckptwatch", "eval", f"{checkpoint.get('dir') or '.'}/{checkpoint['path']}"]
     for path in spec.get("paths") or ():
         words += ["--data", path]
-    resolved = result or {}
+    words += ["--one-set"] if len(spec.get("paths") or ()) > 1 else []
+    resolved, task = result or {}, spec.get("task") or {}
+    is_stream = not task
     for flag, value in (
+        ("--task", task.get("name")),
+        ("--scoring", task.get("scoring")),
+        ("--shots", task.get("shots") or None),
+        ("--max-items", task.get("max_items")),
+        ("--format", _unless_default(spec.get("format"), "auto") if is_stream else None),
+        ("--token-dtype", spec.get("token_dtype")),
+        ("--text-field", _unless_default(spec.get("text_field"), "text")),
         ("--tokenizer", spec.get("tokenizer")),
-        ("--seq-len", resolved.get("seq_len") or spec.get("seq_len")),
-        ("--stride", _unless_default(resolved.get("stride") or spec.get("stride"), resolved.get("seq_len"))),
+        ("--seq-len", spec.get("seq_len")),
+        ("--stride", spec.get("stride")),
         ("--max-tokens", spec.get("max_tokens")),
-        ("--dtype", resolved.get("dtype") or _unless_default(spec.get("dtype"), "auto")),
+        ("--dtype", _unless_default(spec.get("dtype"), "auto")),
         ("--device", str(resolved["device"]).split(":")[0].split(" ")[0] if resolved.get("device") else None),
         ("--nproc", _unless_default(resolved.get("world_size"), 1)),
         ("--batch-size", resolved.get("batch_size")),
     ):
         if value is not None:
             words += [flag, str(value)]
+    words += [*model.words(), "--db", DATABASE, "--again"]
     return " ".join(map(_quoted, words))
 
 

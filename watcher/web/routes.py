@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
 from watcher.report import format, palette
-from watcher.web import comparing, editing, metrics, overview, runs, views
+from watcher.web import checkpoint_page, comparing, editing, metrics, overview, runs, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_thread
 from watcher.web.missing import NoSuchThing
@@ -36,14 +36,20 @@ PAGES: dict[str, tuple[str, str, Callable]] = {
     "compare": ("/compare", "Compare", comparing.compare),
     "checkpoints": ("/checkpoints", "Checkpoints", views.checkpoints),
     "results": ("/results", "Results", views.all_results),
-    "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", views.checkpoint),
+    "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", checkpoint_page.checkpoint),
+    "items": ("/results/{id:int}/items", "Items", checkpoint_page.items),
     "queue": ("/queue", "Queue", views.queue),
     "job": ("/jobs/{id:int}", "Job", views.job),
     "data": ("/data", "Data sets", views.data),
     "system": ("/system", "System", views.system),
 }
 MENU = ("overview", "runs", "compare", "checkpoints", "results", "queue", "data", "system")
-_MENU_OF = {"checkpoint": "checkpoints", "job": "queue", "run": "runs"}  # where a page that is not in the menu belongs
+_MENU_OF = {
+    "checkpoint": "checkpoints",
+    "job": "queue",
+    "run": "runs",
+    "items": "results",
+}  # where a page that is not in the menu belongs
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
 

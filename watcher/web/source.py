@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalcore.launch_folder import LaunchFolder
+from evalcore.tasks.item_scores import ItemScores
 from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
 from watcher.state.folder import StateFolder
@@ -21,6 +22,7 @@ from watcher.store.read.listing import Wanted
 from watcher.store.read.tasks import SuiteScore
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
+from watcher.web.reproduce import ModelFlags
 
 Row = dict[str, Any]
 
@@ -60,11 +62,20 @@ class RunReadings(Protocol):
     def annotations(self, runs: Sequence[str]) -> list[Row]: ...
 
 
+class BehindReadings(Protocol):
+    """The queries of watcher.store.read.behind."""
+
+    def windows(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None: ...
+    def positions(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None: ...
+    def items(self, result_id: int) -> ItemScores | None: ...
+
+
 @dataclass
 class Source:
     """listing: rows of one table and their number. windows: by result, for paired differences.
 
-    read_log: a launch folder's log file -> its end, escaped. editable: notes and tags may be written.
+    read_log: a launch folder's log file -> its end, escaped. model: the `[model]` section now. editable: notes and tags
+    may be written.
     """
 
     pages: Readings
@@ -73,6 +84,8 @@ class Source:
     state: StateFolder
     read_log: Callable[[Path], str]
     runs: RunReadings
+    behind: BehindReadings
+    model: ModelFlags = ModelFlags()
     windows: Windows = field(default_factory=dict[int, Any])
     editable: bool = False
     _pulse: tuple[str, str] = ("", "")

@@ -13,7 +13,6 @@ from typing import Any
 from watcher.domain.timestamps import seconds
 from watcher.report.progress import amount, share
 from watcher.report.running import progress_of_job
-from watcher.web import reproduce
 from watcher.web.missing import NoSuchThing
 from watcher.web.source import Row, Source
 from watcher.web.tables import table_of
@@ -37,24 +36,6 @@ def all_results(source: Source, query: Query) -> Row:
     table = table_of(source, "results", query, "Results", run_id=run, eval_set=name)
     sets = sorted({row["name"] for row in source.pages.set_names()})
     return {"run": run, "runs": source.pages.run_names(), "set": name, "sets": sets, "tables": {"results": table}}
-
-
-def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
-    row = source.pages.checkpoint(checkpoint_id)
-    if row is None:
-        raise NoSuchThing(f"there is no checkpoint number {checkpoint_id}")
-    row["config"] = _object(row["config"])
-    specs = {(each["name"], each["digest"]): each["spec"] for each in row["sets"]}
-    for result in row["results"]:
-        spec = specs.get((result["eval_set"], result["eval_digest"]))
-        result["reproduce"] = reproduce.command(row, spec, result) if spec else None
-    done = {result["eval_set"] for result in row["results"]}
-    row["measure"] = [
-        {"eval_set": each["name"], "command": reproduce.command(row, each["spec"])}
-        for each in row["sets"]
-        if each["current"] and each["name"] not in done
-    ]
-    return row
 
 
 def queue(source: Source, query: Query) -> Row:

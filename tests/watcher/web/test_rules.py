@@ -126,18 +126,22 @@ def oklab(colour: str) -> tuple[float, float, float]:
 
 
 def test_the_command_to_reproduce_quotes_hostile_names_and_gives_resolved_values():
-    spec = to_json(EvalSetSpec("v", ("/d/a b.txt", "/d/$(x).txt"), tokenizer="gpt2", max_tokens=5000, stride=32))
+    more = {"seq_len": 64, "stride": 32, "dtype": "bfloat16"}
+    spec = to_json(EvalSetSpec("v", ("/d/a b.txt", "/d/$(x).txt"), tokenizer="gpt2", max_tokens=5000, **more))
     result = {"seq_len": 64, "stride": 32, "dtype": "bfloat16", "device": "cuda", "world_size": 2, "batch_size": 8}
-    command = reproduce.command({"dir": "/runs", "path": "it's; rm -rf.pt"}, spec, result)
+    command = reproduce.command({"dir": "/runs", "path": "it's; rm -rf.pt"}, spec, reproduce.ModelFlags(), result)
     assert shlex.split(command) == [
         *("ckptwatch", "eval", "/runs/it's; rm -rf.pt", "--data", "/d/a b.txt", "--data", "/d/$(x).txt"),
+        "--one-set",
         *("--tokenizer", "gpt2", "--seq-len", "64", "--stride", "32", "--max-tokens", "5000", "--dtype", "bfloat16"),
-        *("--device", "cuda", "--nproc", "2", "--batch-size", "8"),
+        *("--device", "cuda", "--nproc", "2", "--batch-size", "8", "--db", "reproduce.db", "--again"),
     ]
 
 
 def test_a_name_that_a_page_cannot_show_is_escaped_so_that_bash_reads_it_back():
-    command = reproduce.command({"dir": "/r", "path": "a\u202e'\\\n.pt"}, to_json(EvalSetSpec("v", ("/d.txt",))))
+    command = reproduce.command(
+        {"dir": "/r", "path": "a\u202e'\\\n.pt"}, to_json(EvalSetSpec("v", ("/d.txt",))), reproduce.ModelFlags()
+    )
     assert command.isprintable()
     told = subprocess.run(["bash", "-c", f"printf %s {command.split()[2]}"], capture_output=True, text=True, check=True)
     assert told.stdout == "/r/a\u202e'\\\n.pt"
