@@ -85,7 +85,7 @@ class Source:
     read_log: Callable[[Path], str]
     runs: RunReadings
     behind: BehindReadings
-    model: ModelFlags = ModelFlags()
+    model: ModelFlags = field(default_factory=ModelFlags)
     windows: Windows = field(default_factory=dict[int, Any])
     editable: bool = False
     _pulse: tuple[str, str] = ("", "")

@@ -74,4 +74,45 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "the file a sink names belongs to another program",
         ("test_a_file_of_another_kind_is_not_written_into",),
     ),
+    251: (
+        "P21",
+        "a new result while a part of a curve is looked at",
+        ("test_new_results_come_by_themselves_and_move_neither_zoom_nor_filter_nor_ticks",),
+    ),
+    252: (
+        "P21",
+        "the page is loaded again, or its address is given to another person",
+        ("test_a_reload_and_a_shared_link_show_the_same_view",),
+    ),
+    253: (
+        "P21",
+        "more than eight runs in one chart",
+        (
+            "test_colours_belong_to_a_run_and_at_least_twenty_are_told_apart",
+            "test_a_run_keeps_its_colour_whatever_is_filtered_and_the_25th_has_another_line",
+        ),
+    ),
+    254: (
+        "P4",
+        "two versions of one step, the one saved later observed earlier, in plots and comparisons",
+        ("test_of_two_versions_of_a_step_the_one_observed_last_stands_though_it_was_saved_earlier",),
+    ),
+    255: (
+        "P4",
+        "a mean of checkpoints beside single ones in plots and `results --best`",
+        ("test_a_mean_of_checkpoints_is_a_curve_of_its_own_and_never_the_best_of_the_raw_ones",),
+    ),
+    256: (
+        "P1",
+        "a set of several shards, a raw format or a factory in the command that reproduces a result",
+        ("test_the_command_on_the_page_reproduces_a_number_of_two_shards_a_raw_format_and_a_factory",),
+    ),
+    257: (
+        "P19",
+        "a note sent to the page by another site, without the token, or too long",
+        (
+            "test_a_note_without_token_or_from_another_page_is_refused_and_leaves_nothing_behind",
+            "test_only_one_path_takes_a_post_and_none_without_the_setting",
+        ),
+    ),
 }

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from watcher.report.comparison import Difference, NotComparable, compare_rows, paired, unpaired, verdict
-from watcher.report.curves import best_within_noise
+from watcher.report.curves import best_of_each, best_within_noise, curves_of
 from watcher.report.student_t import incomplete_beta, quantile, two_sided_p
 
 
@@ -141,3 +141,27 @@ def test_best_is_the_earliest_that_the_noise_does_not_tell_from_the_lowest():
 
 def test_there_is_no_best_where_every_loss_diverged():
     assert best_within_noise([_row(1, 1, None, finite=0)], {}) is None
+
+
+def _cell(number: int, step: int | None, loss: float, **more) -> dict:
+    return {
+        "run": "r",
+        "eval_set": "v",
+        "weights": None,
+        "saved_at": f"2026-01-0{number}",
+        **_row(number, step, loss),
+        **more,
+    }
+
+
+def test_of_two_versions_of_a_step_the_one_observed_last_stands_though_it_was_saved_earlier():
+    rows = [_cell(5, 100, 3.0), _cell(2, 100, 2.0), _cell(3, 200, 4.0)]  # the reader's order: of observation
+    (curve,) = curves_of(rows)
+    assert [row["id"] for row in curve.rows] == [2, 3]
+    assert [best.row["id"] for best in best_of_each(rows, {})] == [2]
+
+
+def test_a_mean_of_checkpoints_is_a_curve_of_its_own_and_never_the_best_of_the_raw_ones():
+    rows = [_cell(1, 100, 3.0, loss_stderr=0.001), _cell(2, 100, 2.0, loss_stderr=0.001, weights="mean of 5")]
+    assert [(curve.weights, len(curve.rows)) for curve in curves_of(rows)] == [(None, 1), ("mean of 5", 1)]
+    assert [best.row["id"] for best in best_of_each(rows, {})] == [1, 2]
