@@ -29,7 +29,7 @@ $(DEMO_VENV)/.ready: $(LOCKS)
 
 # The full environment serves the demo too, where it is up to date.
 DEMO_READY := $(if $(shell test -f $(STAMP) && test -z "$$(find $(LOCKS) -newer $(STAMP))" && echo current),$(STAMP),$(DEMO_VENV)/.ready)
-demo: $(DEMO_READY) ## train a small GPT and evaluate its checkpoints: about a minute
+demo: $(DEMO_READY) ## train a small GPT and evaluate its checkpoints: one to two minutes
 	$(dir $<)bin/ckptwatch demo --dir .demo
 
 lock: ## resolve the lock files anew (needs uv); UPGRADE=1 takes the newest versions
