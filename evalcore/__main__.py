@@ -234,7 +234,8 @@ def _print(
     options: argparse.Namespace, loaded: LoadedModel, result: EvalResult | TaskResult, check: str | None
 ) -> None:
     fields = vars(result) | {"step": loaded.step, "checkpoint": options.checkpoint_path}
-    logged = loaded.contradiction(result.loss) if "task" not in fields else None
+    windows = len(fields.get("window_nats", ()))
+    logged = loaded.contradiction(result.loss, result.loss_stderr, windows) if "task" not in fields else None
     fields["note"] = "; ".join(filter(None, (*loaded.notes, result.note, check, logged))) or None
     shown = [
         "task",

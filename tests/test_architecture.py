@@ -47,6 +47,7 @@ FROM_EVALCORE = (
         "evalcore.progress",
         "evalcore.archive",
         "evalcore.data_digest",
+        "evalcore.logged_loss",  # the worker's note and the daemon's alert judge alike
         # a task is part of an eval set: settings name it, `compare` decodes the scores of its items
         "evalcore.tasks.spec",
         "evalcore.tasks.item_scores",

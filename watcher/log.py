@@ -51,8 +51,13 @@ EVENTS: dict[str, tuple[int, str]] = {
         1,
         "accuracy {accuracy}  {path}  step {step} on {eval_set}: {items} items, loss {loss}, in {seconds:.1f} s",
     ),
+    "contradicts_log": (
+        0,
+        "WARNING     {path} on {eval_set}: loss {loss:.4f}, but the trainer logged {logged:.4f}: it is other data, or "
+        "not the model that was trained (activation, positions, factory)",
+    ),
     "retry": (0, "retry       {path} on {eval_set} in {pause_s:.0f} s: {kind}: {reason}"),
-    "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}"),
+    "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}{hint}"),
     "cancelled": (1, "cancelled   {path} on {eval_set}: {reason}"),
     "stopping": (
         1,

@@ -5,7 +5,6 @@ Owns the open files until `close`. Reads no weights except to compare them.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +17,8 @@ from evalcore.archive.errors import ArchiveError
 from evalcore.archive.payload import identify
 from evalcore.archive.pickle.values import StorageRef
 from evalcore.loading.weights import Records
+from evalcore.logged_loss import contradicts_log
 from evalcore.models.plan import Plan
-
-#: a measured loss contradicts the logged one beyond both of these
-_CONTRADICTION_NATS, _CONTRADICTION_SHARE = 0.1, 0.15
 
 
 @dataclass
@@ -58,17 +55,23 @@ class LoadedModel:
         for file in self.files:
             file.close()
 
-    def contradiction(self, loss: float) -> str | None:
-        """A note on a measured loss that is far from the trainer's logged one; None where it is near or not logged."""
+    def contradiction(self, loss: float, stderr: float | None = None, windows: int = 1) -> str | None:
+        """A note on a measured loss that is far from the trainer's logged one; None where it is near or not logged.
+
+        stderr: of the loss over so many windows.
+        """
         logged = self.logged_val_loss
-        if logged is None or not (math.isfinite(logged) and math.isfinite(loss)) or logged <= 0:
-            return None
-        if abs(loss - logged) <= max(_CONTRADICTION_NATS, _CONTRADICTION_SHARE * logged):
+        if logged is None or not contradicts_log(loss, logged, stderr, windows, self._trainer_windows()):
             return None
         model = (
             "the factory builds another model" if self.family == "factory" else f"the model is no plain {self.family}"
         )
         return f"the file logs a validation loss of {logged:.4f}; measured is {loss:.4f}: other data, or {model}"
+
+    def _trainer_windows(self) -> float | None:
+        """nanoGPT's names of what its validation averages over, where the configuration holds them."""
+        eval_iters, batch_size = ((self.config or {}).get(name) for name in ("eval_iters", "batch_size"))
+        return eval_iters * batch_size if type(eval_iters) is int and type(batch_size) is int else None
 
     def __enter__(self) -> LoadedModel:
         return self

@@ -217,7 +217,10 @@ def measurement_of(result: EvalResult | TaskResult, loaded: LoadedModel, load_se
     else:
         values["window_nats"] = tuple(result.window_nats.tolist())
         values["window_targets"] = tuple(result.window_targets.tolist())
-    logged = None if isinstance(result, TaskResult) else loaded.contradiction(result.loss)
+    if isinstance(result, TaskResult):
+        logged = None
+    else:
+        logged = loaded.contradiction(result.loss, result.loss_stderr, len(result.window_nats))
     values["note"] = "; ".join(filter(None, (*loaded.notes, result.note, logged))) or None
     return Measurement(
         **values,

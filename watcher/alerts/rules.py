@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalcore.logged_loss import contradicts_log
 from watcher.domain.metrics import LOSS, METRICS, Metric, headline
 from watcher.report.format import duration, strict
 from watcher.settings.schema import AlertSettings
@@ -98,6 +99,10 @@ def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
             before = f"{metric.value_of(facts.earlier):.4f} at step {facts.earlier['step']}"
             worse = f"{abs(facts.difference):.4f} ± {facts.stderr:.4f}"
             raised.append(("regression", f"{where}: {metric.key} {value:.4f} is worse than {before} by {worse}"))
+        if "logged_loss" in rule.on and _contradicts(row) and not (facts.best and _contradicts(facts.best)):
+            logged = f"{row['logged_val_loss']:.4f}"
+            why = "it is other data, or not the model that was trained (activation, positions, factory)"
+            raised.append(("logged_loss", f"{where}: loss {row['loss']:.4f}, but the trainer logged {logged}: {why}"))
         if "result" in rule.on:
             shown = metric if value is not None else headline(row)
             raised.append(("result", f"{where}: {shown.key} {shown.value_of(row):.4f}"))
@@ -139,6 +144,14 @@ def decide_lag(rule: AlertSettings, facts: QueueFacts | None) -> list[Alert]:
         return []
     text = f"{facts.run}: {facts.checkpoint} has been queued for {duration(facts.age_s)}"
     return [Alert("lag", text, facts.run, checkpoint=facts.checkpoint)]
+
+
+def _contradicts(row: Row) -> bool:
+    """Of a task or a mean of checkpoints the trainer has logged nothing."""
+    if row.get("task") is not None or row.get("weights") is not None:
+        return False
+    windows = row["tokens"] / row["seq_len"] if row.get("seq_len") else 1
+    return contradicts_log(row["loss"], row["logged_val_loss"], row["loss_stderr"], windows)
 
 
 def _regressed(rule: AlertSettings, facts: ResultFacts) -> bool:

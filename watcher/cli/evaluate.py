@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from watcher.cli.flags import evaluation_flags
-from watcher.cli.options import Globals, db_flag, db_option, json_option, print_json, say, usable_database
+from watcher.cli.options import Globals, db_flag, db_option, fail, json_option, print_json, say, usable_database
 from watcher.cli.run import load
 from watcher.cli.showing import ProgressLine
 from watcher.domain.checkpoint import printable
 from watcher.domain.metrics import headline
 from watcher.domain.run_name import default_run_name
-from watcher.errors import CheckpointUnreadable, ConfigError, LockHeld, SomeFailed
+from watcher.errors import CheckpointUnreadable, CkptwatchError, ConfigError, LockHeld, SomeFailed
 from watcher.store.engine import shown_url
 
 UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
@@ -34,7 +35,12 @@ UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 def command(
     flags: Globals, checkpoints: tuple[str, ...], as_json: bool, selfcheck: bool, again: bool, **given: Any
 ) -> None:
-    """Evaluate checkpoints now: loss, perplexity, bits per byte, and the gap to the best of the run."""
+    """Evaluate checkpoints now: loss, perplexity, bits per byte, and the gap to the best of the run.
+
+    A checkpoint that has a result is not evaluated again; the value from the table is printed, and --again evaluates
+    it anew. Of several checkpoints, one that cannot be evaluated does not stop the others; the exit status is then 5.
+    """
+    from watcher.domain.timestamps import iso
     from watcher.log import Log
     from watcher.pipeline.evaluate_once import evaluate_files, read_all
     from watcher.pipeline.ownership import own_database
@@ -42,7 +48,11 @@ def command(
     from watcher.state.folder import StateFolder, default_database
     from watcher.store.read import results
 
-    files = read_all(list(checkpoints))
+    files, unreadable = read_all(list(checkpoints))
+    if not files:
+        raise unreadable[0]
+    for problem in unreadable:
+        fail(problem)
     settings = load(flags, given)
     if not settings.measures:
         raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
@@ -60,7 +70,7 @@ def command(
             say(f"another process ({held.holder}) holds {url}: results are printed, not stored")
             kept, url = "", os.path.join(aside, "aside.db")
             owned = own_database(url, StateFolder.beside(url), "eval")
-        line = ProgressLine()
+        line, began_at = ProgressLine(), iso(time.time())
         try:
             launcher = make_launcher(settings)
             done = evaluate_files(owned.store, owned.state, settings, files, run_name, log, launcher, line, again=again)
@@ -72,11 +82,14 @@ def command(
     if as_json:
         print_json(rows)
     else:
-        _print(rows, others, kept)
-    _raise_for(failed)
+        _print(rows, others, kept, began_at)
+    _raise_for(failed, rows, unreadable)
 
 
-def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str) -> None:
+def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str, began_at: str) -> None:
+    """began_at: a result from before is not of this call."""
+    from watcher.report.format import ago
+
     for row in rows:
         step = f"step {row['step']}" if row["step"] is not None else "no step"
         click.echo(f"{printable(row['checkpoint'])}  {step}  on {row['eval_set']}")
@@ -96,6 +109,9 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
             f"  {amount}, {row['dtype']} on {row['device']}, "
             f"{row['eval_seconds']:.1f} s, {row['tokens_per_second']:.0f} tokens/s"
         )
+        if row["evaluated_at"] < began_at:
+            when = ago(row["evaluated_at"], time.time())
+            click.echo(f"  from the table: evaluated {when}; --again evaluates it anew")
         if row["logged_val_loss"] is not None and row["task"] is None:
             click.echo(f"  logged by the trainer: {row['logged_val_loss']:.4f}")
         metric = headline(row)
@@ -123,14 +139,16 @@ def _accuracy(row: dict[str, Any]) -> str:
     return "    ".join(parts)
 
 
-def _raise_for(failed: list[dict[str, Any]]) -> None:
-    """One failure is an error of its own; unreadable checkpoints have their own exit status."""
-    if not failed:
+def _raise_for(failed: list[dict[str, Any]], rows: list[dict[str, Any]], unreadable: list[CkptwatchError]) -> None:
+    """One failure is an error of its own; where nothing succeeded, unreadable checkpoints have their own status."""
+    if not failed and not unreadable:
         return
+    if not failed:
+        raise SomeFailed(f"{len(unreadable)} of the checkpoints could not be evaluated", hint=unreadable[0].hint)
     first = failed[0]
     cause = f"{printable(first['checkpoint'])} on {first['eval_set']}: {first['kind']}: {first['reason']}"
     if len(failed) > 1:
         cause += f" (and {len(failed) - 1} more)"
     kinds = {failure["kind"] for failure in failed}
-    error = CheckpointUnreadable if kinds <= UNREADABLE_KINDS else SomeFailed
+    error = CheckpointUnreadable if kinds <= UNREADABLE_KINDS and not rows else SomeFailed
     raise error(cause, hint=first["hint"] or "ckptwatch inspect CKPT shows what the file contains")

@@ -206,7 +206,7 @@ class Delivery:
         kinds = {kind for rule in self.alerts.values() for kind in rule.on}
         best = earlier = None
         with self.store.read() as tx:
-            if "best" in kinds and row["finite"]:
+            if kinds & {"best", "logged_loss"} and row["finite"]:
                 best = outbox.best_before(tx, row, metric, lower_step=False)
             if "regression" in kinds and row["finite"]:
                 earlier = outbox.best_before(tx, row, metric, lower_step=True)

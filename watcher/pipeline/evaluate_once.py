@@ -18,7 +18,7 @@ from watcher.detect.probe import SettledFile, settled_file
 from watcher.domain.checkpoint import printable
 from watcher.domain.health import Pause, Paused
 from watcher.domain.timestamps import iso
-from watcher.errors import CheckpointUnreadable, NothingFound
+from watcher.errors import CheckpointUnreadable, CkptwatchError, NothingFound
 from watcher.launch import processes
 from watcher.launch.protocol import Launcher
 from watcher.log import Log
@@ -45,21 +45,28 @@ class Evaluated:
     run: str
 
 
-def read_all(paths: list[str]) -> list[SettledFile]:
-    """The structure and metadata of each file. Raises NothingFound, CheckpointUnreadable."""
-    files = []
-    for path in paths:
-        if not os.path.exists(path):
-            raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
+def read_all(paths: list[str]) -> tuple[list[SettledFile], list[CkptwatchError]]:
+    """The structure and metadata of each file that has them, each file once, and an error for each other one."""
+    files, errors = [], []
+    for path in dict.fromkeys(paths):
         try:
-            version = fingerprint_at(path)
-            files.append(settled_file(os.path.abspath(path), version, summarise(path)))
-        except ArchiveError as error:
-            hint = error.hint or "copy the file again from where it was saved, or wait for its save to end"
-            raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
-        except OSError as error:
-            raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None
-    return files
+            files.append(_read_one(path))
+        except CkptwatchError as error:
+            errors.append(error)
+    return files, errors
+
+
+def _read_one(path: str) -> SettledFile:
+    if not os.path.exists(path):
+        raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
+    try:
+        version = fingerprint_at(path)
+        return settled_file(os.path.abspath(path), version, summarise(path))
+    except ArchiveError as error:
+        hint = error.hint or "copy the file again from where it was saved, or wait for its save to end"
+        raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
+    except OSError as error:
+        raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None
 
 
 def evaluate_files(

@@ -9,6 +9,7 @@ import random
 import time
 from dataclasses import dataclass
 
+from evalcore.logged_loss import contradicts_log
 from watcher.domain.job import AttemptEnd, RetryPolicy, State, Transition, after_attempt
 from watcher.domain.timestamps import iso
 from watcher.failpoints import failpoint
@@ -53,6 +54,9 @@ class Recorder:
             ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
             self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
+            logged, windows = measured.logged_val_loss, len(measured.window_nats)
+            if logged is not None and contradicts_log(measured.loss, logged, measured.loss_stderr, windows):
+                self.log.event("contradicts_log", loss=measured.loss, logged=logged, **facts)
             return
         if move.records and end.outcome is not None:
             content = end.outcome.content_digest
@@ -65,7 +69,8 @@ class Recorder:
         not_before = iso(now_s + move.pause_s) if move.pause_s else None
         attempts.end_attempts(self.store, [(attempt, move, not_before)], now)
         if move.state is State.FAILED:
-            self.log.event("failed", kind=move.kind, reason=move.reason or "", **facts)
+            hint = f"; next: {move.hint}" if move.hint else ""
+            self.log.event("failed", kind=move.kind, reason=move.reason or "", hint=hint, **facts)
         elif move.state is State.CANCELLED:
             self.log.event("cancelled", reason=move.reason or "", **facts)
         elif move.charge:

@@ -93,13 +93,17 @@ class SinkSettings(Section):
         return name
 
 
+Event = Literal["best", "nonfinite", "regression", "failure", "stalled", "lag", "result", "logged_loss"]
+
+
 class AlertSettings(Section):
     """`[[alert]]`: on which events to notify, and how."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"best_link", "best_copy"})
 
-    on: tuple[Literal["best", "nonfinite", "regression", "failure", "stalled", "lag", "result"], ...] = Field(
-        description="When: a new best, NaN, worse by k standard errors, a failure, no new checkpoint, late results."
+    on: tuple[Event, ...] = Field(
+        description="When: a new best, NaN, worse by k standard errors, a failure, no new checkpoint, late results, a "
+        "loss that contradicts the one that the trainer logged."
     )
     eval_set: str | None = Field(None, description="Only for this eval set.")
     metric: Literal["loss", "bits_per_byte", "accuracy", "accuracy_norm"] | None = Field(

@@ -20,4 +20,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     275: ("P21", "one path copied for every version of a training", ("test_a_path_that_is_copied_again_is_new_work_with_its_own_start",)),
     276: ("P15", "an exception, sys.exit or a syntax error in a user's factory; an exception in its model's forward pass", ("test_an_error_in_the_user_s_code_is_unsupported_with_a_traceback_that_begins_there", "test_an_error_in_the_forward_pass_of_the_user_s_model_is_unsupported_too", "test_a_factory_that_works_one_that_is_not_causal_and_one_that_fails")),
     277: ("P15", "a context length that only a field of several meanings tells", ("test_a_context_that_only_a_field_of_several_meanings_tells_is_noted",)),
+    278: ("P15", "a model whose loss contradicts the validation loss that the trainer logged", ("test_a_fork_whose_logged_loss_contradicts_ours_is_warned_about_everywhere", "test_a_contradiction_is_beyond_what_both_samples_explain")),
 }  # fmt: skip

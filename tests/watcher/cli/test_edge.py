@@ -205,7 +205,8 @@ def test_log_lines_of_two_runs_with_files_of_one_name_differ(capsys):
         Log(2).event(
             "settled", run=name, path="step_100.pt", step=100, step_source="payload", size="1 MB", family="gpt"
         )
-        Log(2).event("failed", run=name, path="step_100.pt", eval_set="val", kind="corrupt", reason="crc")
+        about = {"eval_set": "val", "kind": "corrupt", "reason": "crc", "hint": ""}
+        Log(2).event("failed", run=name, path="step_100.pt", **about)
     lines = capsys.readouterr().err.splitlines()
     assert ["wide/step_100.pt" in line for line in lines] == [True, True, False, False]
     assert ["deep/step_100.pt" in line for line in lines] == [False, False, True, True]
