@@ -46,10 +46,14 @@ EVENTS: dict[str, tuple[int, str]] = {
     "launch_ended": (2, "launch over {launch}: {reason}"),
     "launch_failed": (0, "cannot launch: {reason}; retry in {pause_s:.0f} s"),
     "evaluating": (1, "evaluating  {path}  step {step} on {eval_set}"),
-    "recorded": (1, "loss {loss}  {path}  step {step} on {eval_set}: ppl {ppl}, {tokens} tokens in {seconds:.1f} s"),
+    "recorded": (
+        1,
+        "loss {loss}  {path}  step {step} on {eval_set}: ppl {ppl}, {tokens} tokens in {seconds:.1f} s{progress}",
+    ),
     "scored": (
         1,
-        "accuracy {accuracy}  {path}  step {step} on {eval_set}: {items} items, loss {loss}, in {seconds:.1f} s",
+        "accuracy {accuracy}  {path}  step {step} on {eval_set}: {items} items, loss {loss}, in {seconds:.1f} s"
+        "{progress}",
     ),
     "contradicts_log": (
         0,
@@ -57,7 +61,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         "not the model that was trained (activation, positions, factory)",
     ),
     "retry": (0, "retry       {path} on {eval_set} in {pause_s:.0f} s: {kind}: {reason}"),
-    "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}{hint}"),
+    "failed": (0, "failed      {path} on {eval_set}: {kind}: {reason}{hint}{progress}"),
     "cancelled": (1, "cancelled   {path} on {eval_set}: {reason}"),
     "stopping": (
         1,
@@ -134,13 +138,24 @@ def paused_words(paused: Paused) -> str:
     return PAUSES[paused.pause].format(paths=", ".join(paused.paths))
 
 
+#: Events that stand out on a terminal -> SGR colour: failures red, warnings yellow, results green.
+COLOURS = {"failed": 31, "fault": 31, "scan_failed": 31, "launch_failed": 31, "data_changed": 33, "retry": 33}
+COLOURS |= {"contradicts_log": 33, "paused": 33, "alert": 33, "waiting_for_device": 33, "recorded": 32, "healed": 32}
+
+
 class Log:
-    """Lines on stderr: time and words on a terminal or in a file, words alone under journald."""
+    """Lines on stderr: time and words on a terminal or in a file, words alone under journald.
+
+    The date stands before the time from the first midnight on. Colour only on a terminal, and not with NO_COLOR.
+    """
 
     def __init__(self, verbosity: int = 1, stream: TextIO | None = None) -> None:
         self.verbosity = verbosity
         self._stream = stream or sys.stderr  # None where it was closed before we began
         self._stamped = "JOURNAL_STREAM" not in os.environ
+        self._first_day = time.strftime("%Y-%m-%d")
+        terminal = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._coloured = terminal and not os.environ.get("NO_COLOR")
 
     def event(self, name: str, **facts: object) -> None:
         level, template = EVENTS[name]
@@ -150,12 +165,17 @@ class Log:
         if "run" in shown and "path" in shown:  # two runs have files of the same names
             shown["path"] = f"{shown['run']}/{shown['path']}"
         words = template.format(**shown)
-        self._write((f"{time.strftime('%H:%M:%S')} {words}" if self._stamped else words)[:2000])
+        line = (f"{self._stamp()} {words}" if self._stamped else words)[:2000]
+        self._write(f"\x1b[{COLOURS[name]}m{line}\x1b[0m" if self._coloured and name in COLOURS else line)
 
     def trace(self, text: str) -> None:
         """The traceback of a fault, below its event."""
         if self.verbosity >= 0:
             self._write("\n".join(printable(line) for line in text[-8000:].splitlines()))
+
+    def _stamp(self) -> str:
+        day, now = time.strftime("%Y-%m-%d %H:%M:%S").split(" ")
+        return now if day == self._first_day else f"{day} {now}"
 
     def _write(self, text: str) -> None:
         if self._stream is None:

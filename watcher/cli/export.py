@@ -18,7 +18,11 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 
 @click.command(
     "export",
-    epilog=examples("ckptwatch export csv", "ckptwatch export tensorboard --path runs --since 5000"),
+    epilog=examples(
+        "ckptwatch export csv",
+        "ckptwatch export - | head",
+        "ckptwatch export tensorboard --path runs --since 5000",
+    ),
 )
 @click.argument("sink")
 @click.option(
@@ -36,7 +40,10 @@ KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio",
 @click.pass_obj
 def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str | None, **given: Any) -> None:
     """Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, tensorboard, mlflow, wandb,
-    trackio or prometheus. Results that the sink already has are not sent again."""
+    trackio or prometheus. Results that the sink already has are not sent again.
+
+    `-` writes JSON lines to stdout, and so do jsonl and csv with --path -: all results then, whatever was sent before.
+    """
     from watcher.settings.load import load_settings
     from watcher.sinks.delivery_folder import exclusive_delivery
     from watcher.sinks.protocol import send_missing
@@ -48,6 +55,9 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
     settings = load_settings(flags.settings_file())
     url = database_url(flags, db)
     wanted = Wanted(run=given.pop("run"), eval_set=given.pop("eval_set"))
+    if sink == "-" or os.fspath(given["path"] or "") == "-":
+        _to_stdout("jsonl" if sink == "-" else sink, url, wanted, since)
+        return
     section = _section(sink, settings.sink, given)
     store = open_for_reading(url)
     rows = _since(result_rows(store, wanted), since)
@@ -73,6 +83,21 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
             f"{sent} of {len(rows)} results sent to {where}"
             + ("" if sent == len(rows) else "; it already had the others")
         )
+
+
+def _to_stdout(kind: str, url: str, wanted: Any, since: str | None) -> None:
+    from watcher.errors import UsageError
+    from watcher.report.tables import as_csv, as_jsonl
+    from watcher.store.migrate import open_for_reading
+    from watcher.store.read.results import RESULT_COLUMNS, result_rows
+
+    if kind not in ("jsonl", "csv"):
+        raise UsageError(f"{kind} is not written to stdout", hint="ckptwatch export jsonl --path -, or csv --path -")
+    store = open_for_reading(url)
+    rows = _since(result_rows(store, wanted), since)
+    store.close()
+    if rows or kind == "csv":
+        click.echo(as_jsonl(rows) if kind == "jsonl" else as_csv(RESULT_COLUMNS, rows))
 
 
 def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:

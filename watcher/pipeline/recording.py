@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalcore.logged_loss import contradicts_log
 from watcher.domain.job import AttemptEnd, RetryPolicy, State, Transition, after_attempt
@@ -15,7 +15,9 @@ from watcher.domain.timestamps import iso
 from watcher.failpoints import failpoint
 from watcher.log import Log
 from watcher.pipeline.claiming import Unavailable
+from watcher.pipeline.drain import Drain
 from watcher.store.engine import Store
+from watcher.store.read.queue import count_unfinished
 from watcher.store.write import attempts, results
 from watcher.store.write.attempts import Held
 
@@ -26,6 +28,7 @@ class Recorder:
 
     store: Store
     log: Log
+    drain: Drain = field(default_factory=Drain)
 
     def end(self, held: Held, end: AttemptEnd, policy: RetryPolicy, unavailable: Unavailable) -> None:
         """Decide and write what becomes of the attempt's job."""
@@ -48,12 +51,17 @@ class Recorder:
             failpoint("after_record")
             loss = f"{measured.loss:.4f}" if measured.finite else f"{measured.loss} (not finite)"
             if measured.accuracy is not None:
-                scores = {"accuracy": f"{measured.accuracy:.4f}", "items": measured.items, "loss": loss}
-                self.log.event("scored", step=checkpoint.step, **facts, **scores, seconds=measured.eval_seconds)
+                scores: dict[str, object] = {
+                    "accuracy": f"{measured.accuracy:.4f}",
+                    "items": measured.items,
+                    "loss": loss,
+                }
+                scores |= {"seconds": measured.eval_seconds, "progress": self._progress()}
+                self.log.event("scored", step=checkpoint.step, **facts, **scores)
                 return
             ppl = f"{measured.ppl:.2f}" if measured.ppl is not None else "-"
             numbers = {"loss": loss, "ppl": ppl, "tokens": measured.tokens, "seconds": measured.eval_seconds}
-            self.log.event("recorded", step=checkpoint.step, **facts, **numbers)
+            self.log.event("recorded", step=checkpoint.step, progress=self._progress(), **facts, **numbers)
             logged, windows = measured.logged_val_loss, len(measured.window_nats)
             if logged is not None and contradicts_log(measured.loss, logged, measured.loss_stderr, windows):
                 self.log.event("contradicts_log", loss=measured.loss, logged=logged, **facts)
@@ -70,8 +78,13 @@ class Recorder:
         attempts.end_attempts(self.store, [(attempt, move, not_before)], now)
         if move.state is State.FAILED:
             hint = f"; next: {move.hint}" if move.hint else ""
+            facts["progress"] = self._progress()
             self.log.event("failed", kind=move.kind, reason=move.reason or "", hint=hint, **facts)
         elif move.state is State.CANCELLED:
             self.log.event("cancelled", reason=move.reason or "", **facts)
         elif move.charge:
             self.log.event("retry", pause_s=move.pause_s, kind=move.kind, reason=move.reason or "", **facts)
+
+    def _progress(self) -> str:
+        shown = self.drain.after_one(count_unfinished(self.store))
+        return f"  {shown}" if shown else ""

@@ -205,11 +205,55 @@ def test_log_lines_of_two_runs_with_files_of_one_name_differ(capsys):
         Log(2).event(
             "settled", run=name, path="step_100.pt", step=100, step_source="payload", size="1 MB", family="gpt"
         )
-        about = {"eval_set": "val", "kind": "corrupt", "reason": "crc", "hint": ""}
+        about = {"eval_set": "val", "kind": "corrupt", "reason": "crc", "hint": "", "progress": ""}
         Log(2).event("failed", run=name, path="step_100.pt", **about)
     lines = capsys.readouterr().err.splitlines()
     assert ["wide/step_100.pt" in line for line in lines] == [True, True, False, False]
     assert ["deep/step_100.pt" in line for line in lines] == [False, False, True, True]
+
+
+def test_a_line_of_a_later_day_has_its_date_and_colour_is_for_terminals_alone(monkeypatch):
+    import io
+
+    from watcher import log as module
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    days = iter(["2026-01-31", "2026-01-31 23:59:59", "2026-02-01 00:00:01"])
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(module.time, "strftime", lambda form: next(days))
+    stream = Terminal()
+    log = module.Log(1, stream)
+    log.event("queue_resumed")
+    about = {
+        "eval_set": "val",
+        "kind": "corrupt",
+        "reason": "crc",
+        "hint": "; next: copy it again",
+        "progress": "  3/9",
+    }
+    log.event("failed", path="a.pt", **about)
+    assert stream.getvalue().splitlines() == [
+        "23:59:59 queue resumed",
+        "\x1b[31m2026-02-01 00:00:01 failed      a.pt on val: corrupt: crc; next: copy it  3/9\x1b[0m",
+    ]
+    monkeypatch.setattr(module.time, "strftime", lambda form: "2026-01-31 12:00:00" if " " in form else "2026-01-31")
+    for plain, variable in ((io.StringIO(), "1"), (Terminal(), "1")):
+        monkeypatch.setenv("NO_COLOR", variable)
+        module.Log(1, plain).event("failed", path="a.pt", **about)
+        assert "\x1b" not in plain.getvalue()
+
+
+def test_a_backlog_is_counted_from_one_empty_queue_to_the_next():
+    from watcher.pipeline.drain import Drain
+
+    drain = Drain()
+    assert [drain.after_one(waiting) for waiting in (119, 118, 120)] == ["1/120", "2/120", "3/123"]
+    assert [drain.after_one(waiting) for waiting in (0, 1, 0)] == ["4/4", "", ""]
 
 
 def test_every_event_about_a_file_names_its_run():

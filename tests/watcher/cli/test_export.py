@@ -27,6 +27,17 @@ def test_export_writes_a_file_here_and_again_only_what_is_new(ckptwatch, made, t
         assert [row["step"] for row in csv.DictReader(file)] == ["100", "200", "300", "400"]
 
 
+def test_a_dash_is_stdout_in_json_lines_or_csv_and_always_whole(ckptwatch, made, tmp_path):
+    for _ in range(2):  # nothing is remembered as sent
+        said = ckptwatch("export", "-", "--db", tmp_path / "r.db")
+        assert (said.status, [json.loads(line)["step"] for line in said.out.splitlines()]) == (0, [100, 200, 300])
+    said = ckptwatch("export", "csv", "--path", "-", "--since", "200", "--db", tmp_path / "r.db")
+    assert said.out.splitlines()[0].startswith("id,run,checkpoint,step,") and len(said.out.splitlines()) == 3
+    assert not (tmp_path / "-").exists()
+    said = ckptwatch("export", "parquet", "--path", "-", "--db", tmp_path / "r.db")
+    assert (said.status, "parquet is not written to stdout" in said.err) == (2, True)
+
+
 @pytest.mark.parametrize(("since", "steps"), [("200", [200, 300]), ("2025-10-09T09:00:00Z", [200, 300])])
 def test_since_takes_a_step_or_a_time(ckptwatch, made, tmp_path, since, steps):
     with made.store.write() as tx:

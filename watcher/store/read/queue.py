@@ -33,6 +33,13 @@ def count_by_state(store: Store) -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
+def count_unfinished(store: Store) -> int:
+    """Jobs that wait or run."""
+    with store.read() as tx:
+        where = jobs.c.state.in_((State.QUEUED, State.RUNNING))
+        return tx.execute(select(func.count()).select_from(jobs).where(where)).scalar_one()
+
+
 def oldest_waiting_at(store: Store, runs: Collection[str] | None = None) -> str | None:
     """When the job that has waited longest was queued; of these runs only, where they are given."""
     query = select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == State.QUEUED)
