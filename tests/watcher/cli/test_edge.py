@@ -233,7 +233,7 @@ def test_a_line_of_a_later_day_has_its_date_and_colour_is_for_terminals_alone(mo
         "eval_set": "val",
         "kind": "corrupt",
         "reason": "crc",
-        "hint": "; next: copy it again",
+        "hint": "; next: copy it",
         "progress": "  3/9",
     }
     log.event("failed", path="a.pt", **about)

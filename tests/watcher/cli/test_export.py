@@ -29,12 +29,12 @@ def test_export_writes_a_file_here_and_again_only_what_is_new(ckptwatch, made, t
 
 def test_a_dash_is_stdout_in_json_lines_or_csv_and_always_whole(ckptwatch, made, tmp_path):
     for _ in range(2):  # nothing is remembered as sent
-        said = ckptwatch("export", "-", "--db", tmp_path / "r.db")
+        said = ckptwatch("export", "-")
         assert (said.status, [json.loads(line)["step"] for line in said.out.splitlines()]) == (0, [100, 200, 300])
-    said = ckptwatch("export", "csv", "--path", "-", "--since", "200", "--db", tmp_path / "r.db")
+    said = ckptwatch("export", "csv", "--path", "-", "--since", "200")
     assert said.out.splitlines()[0].startswith("id,run,checkpoint,step,") and len(said.out.splitlines()) == 3
     assert not (tmp_path / "-").exists()
-    said = ckptwatch("export", "parquet", "--path", "-", "--db", tmp_path / "r.db")
+    said = ckptwatch("export", "parquet", "--path", "-")
     assert (said.status, "parquet is not written to stdout" in said.err) == (2, True)
 
 
