@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", metavar="NAME")
     parser.add_argument("--model-config", metavar="FILE")
     parser.add_argument("--force", action="store_true")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if len(options.checkpoints) < 2:
         return _fail(EXIT_USAGE, "a mean needs at least two checkpoints", "name them all before --out")
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(EXIT_FAILED, f"{error.filename or options.out}: {error.strerror or error}", "check --out")
     for member in members:
         print(f"{member.weight:.4f}  {member.name}", file=sys.stderr)
-    print(options.out)
+    weights = {member.name: member.weight for member in members}
+    print(json.dumps({"out": options.out, "weights": weights}) if options.json else options.out)
     return 0
 
 

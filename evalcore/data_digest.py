@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 
 #: What a file can be declared to be (`format`), and the types of ids in a token file without a header.
-FORMATS = ("auto", "text", "jsonl", "json", "npy", "bin", "raw")
+FORMATS = ("auto", "text", "jsonl", "json", "parquet", "npy", "bin", "raw")
 TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 #: Stamp of a file that is not there or cannot be looked at.
 ABSENT = "absent"
@@ -18,7 +18,7 @@ _KINDS = (
     *((suffix, "text") for suffix in (".txt", ".text", ".md", ".rst")),
     *((suffix, "jsonl") for suffix in (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")),
     *((suffix, "table") for suffix in (".csv", ".tsv")),
-    *((f".{kind}", kind) for kind in ("json", "npy", "bin")),
+    *((f".{kind}", kind) for kind in ("json", "parquet", "npy", "bin")),
 )
 
 

@@ -63,7 +63,7 @@ class ModelSpec:
 class EvalSetSpec:
     """Named, frozen description of what to measure on. `None` in seq_len or stride means the declared value `auto`.
 
-    seq_len, stride, max_tokens: tokens. format: auto | text | jsonl | npy | bin | raw. tokenizer: a tiktoken name,
+    seq_len, stride, max_tokens: tokens. format: one of data_digest.FORMATS. tokenizer: a tiktoken name,
     `bytes`, or a file. dtype: auto | float32 | bfloat16 | float16. token_dtype: for headerless token files.
     kinds: how each file is read (`kind_of_name`), one entry where all are alike. data_digest: `sha256:...` of the
     content of the files, in order; tokenizer_digest of the tokenizer's files, where it is a file; meta_digest of

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-TEXT_KINDS = ("text", "jsonl", "json")
+TEXT_KINDS = ("text", "jsonl", "json", "parquet")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """kind: text | jsonl | json | npy | bin | raw; the last three, of tokens, have dtype, offset_bytes and n_tokens."""
+    """kind: text | jsonl | json | parquet | npy | bin | raw; the last three, of tokens, have dtype, offset_bytes and
+    n_tokens. row_tokens: tokens of each row, where the array has two dimensions.
+    """
 
     path: Path
     kind: str
@@ -20,6 +22,7 @@ class DataFile:
     dtype: np.dtype | None = None
     offset_bytes: int = 0
     n_tokens: int | None = None
+    row_tokens: int | None = None
 
     @property
     def is_text(self) -> bool:

@@ -1,4 +1,4 @@
-"""Documents of text, JSON-lines and JSON-array files, read in blocks.
+"""Documents of text, JSON-lines, JSON-array and Parquet files, read in blocks.
 
 Owns decoding. A document is a whole text file, a JSON string, or the text field of a JSON object; blank ones are left
 out. Never tokenises.
@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
+from evalcore.data.parquet import parquet_texts
 
 _BLOCK_CHARS = 1 << 20
 _ARRAY_BYTES = 512 << 20
@@ -50,7 +51,7 @@ def documents(file: DataFile, text_field: str, meter: Meter) -> Iterator[Iterato
         if not _is_blank(file.path):
             yield _blocks(file.path, meter)
         return
-    texts = _array if file.kind == "json" else _lines
+    texts = {"json": _array, "parquet": _table}.get(file.kind, _lines)
     for text in texts(file.path, text_field, meter):
         if text.strip():
             yield iter((text,))
@@ -84,6 +85,11 @@ def _lines(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
             raise DataError(f"{path} line {number or 1} is not JSON: {error}", "one JSON object per line") from None
         except (EOFError, OSError) as error:
             raise DataError(f"{path} cannot be read past line {number}: {error}", "copy the file again") from None
+
+
+def _table(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
+    with meter.over(path) as raw:
+        yield from parquet_texts(path, raw, text_field)
 
 
 def _array(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
@@ -131,6 +137,7 @@ def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
         try:
             import zstandard
         except ImportError:
-            raise DataError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
+            hint = "pip install 'ckptwatch[zstd]', or decompress it"
+            raise DataError(f"{path} needs the zstandard library", hint) from None
         return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8-sig", newline="\n")
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")

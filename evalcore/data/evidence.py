@@ -90,7 +90,7 @@ def _counted_header(block: np.ndarray, size: int) -> Evidence | None:
 
 def _wide(halves: np.ndarray, size: int) -> Evidence | None:
     """32-bit or 64-bit ids: their upper halves are zero, or small where the lower ones range widely."""
-    if size % 4 or len(halves) < 4:
+    if size % 4 or len(halves) < 2:
         return None
     signed = (halves[1::2] == 0xFFFF) & (halves[0 : len(halves) // 2 * 2 : 2] >= 0x8000)  # a small negative int32
     high = np.where(signed, 0, halves[1::2])

@@ -25,7 +25,7 @@ LLMC_FOREIGN = {
 }
 
 _HEADS = (
-    (b"PAR1", "a Parquet file", _TOKENISE),
+    (b"PAR1", "a Parquet file under another name", "rename it to .parquet, or give --format parquet"),
     (b"MMIDIDX\x00\x00", "the index of a Megatron data set", _TOKENISE),
     (b"ARROW1", "an Arrow file", _TOKENISE),
     (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
@@ -38,6 +38,10 @@ _HEADS = (
     (b"%PDF-", "a PDF file", "save its text as UTF-8 .txt"),
     (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch file of the older format", "name a data file"),
     (b"GGUF", "a GGUF model file", "name a data file"),
+    (b"\x89PNG\r\n", "a PNG image", "name a data file"),
+    (b"\xff\xd8\xff", "a JPEG image", "name a data file"),
+    (b"GIF8", "a GIF image", "name a data file"),
+    (b"\x7fELF", "a program", "name a data file"),
 )
 #: whole files that a failed download leaves, in lower case
 _ERROR_PAGES = (b"404: not found", b"not found", b"entry not found", b"access denied", b"forbidden")

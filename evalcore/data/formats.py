@@ -12,6 +12,7 @@ from pathlib import Path
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.foreign import refuse_download, refuse_folder, refuse_foreign
+from evalcore.data.parquet import read_parquet
 from evalcore.data.text_files import read_text
 from evalcore.data.token_files import read_bin, read_npy, read_raw
 from evalcore.data_digest import FORMATS, kind_of_name
@@ -31,6 +32,8 @@ def recognise(path: Path, declared: str = "auto", token_dtype: str | None = None
     kind = kind_of_name(path.name, declared)
     if kind == "raw":
         return read_raw(path, size, token_dtype)
+    if kind == "parquet":
+        return read_parquet(path, head)
     if head.startswith(b"\x93NUMPY") and kind in ("npy", "bin", "other"):
         return read_npy(path, size)
     if kind not in ("npy", "bin") or token_dtype is None:  # ids of a named type may begin like any magic number

@@ -122,6 +122,9 @@ def _hashed(report: Report, total: int, done: int) -> None:
 def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None) -> TokenStream:
     stream = TokenStream([map_tokens(file) for file in files], max_tokens=spec.max_tokens, label=_label(files))
     _refuse_unfilled(stream, files, report)
+    if all(file.row_tokens for file in files):
+        stream.document_starts = _row_starts(stream, files)
+        stream.notes.append("rows of a two-dimensional array are joined in order; each counts as a document")
     if spec.tokenizer is not None:
         try:
             tokenizer = build_tokenizer(spec.tokenizer)
@@ -129,7 +132,7 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
             stream.notes.append(f"bits per byte unknown: {error.reason}")
             return stream
         stream.know_bytes(tokenizer.id_bytes(), tokenizer.name)
-        if tokenizer.eos_id is not None:
+        if tokenizer.eos_id is not None and stream.document_starts is None:
             stream.document_starts = _starts_after(stream, tokenizer.eos_id)
     elif (meta := meta_of(files[0])) is not None:
         stream.know_bytes(meta.id_bytes, "meta.pkl")
@@ -192,6 +195,17 @@ def _starts_after(stream: TokenStream, eos_id: int) -> np.ndarray:
         parts.append(np.flatnonzero(block == eos_id) + start + 1)
     starts = np.concatenate(parts)
     return starts[starts < stream.n_tokens]
+
+
+def _row_starts(stream: TokenStream, files: list[DataFile]) -> np.ndarray:
+    """Positions where a row begins."""
+    starts, before = [], 0
+    for file in files:
+        assert file.n_tokens is not None and file.row_tokens is not None  # asked by the caller
+        starts.append(np.arange(before, before + file.n_tokens, file.row_tokens, dtype=np.int64))
+        before += file.n_tokens
+    joined = np.concatenate(starts)
+    return joined[joined < stream.n_tokens]
 
 
 def _label(files: list[DataFile]) -> str:

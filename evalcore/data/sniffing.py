@@ -25,8 +25,8 @@ from evalcore.tasks.sniffing import TaskEvidence, count_items, sniff_task
 class Sniffed:
     """What a file is, and what is wrong with it.
 
-    kind: text | jsonl | json | npy | bin | raw | task | foreign. task, items: where the rows are those of a task; task
-    is None where several fit. tokens, largest_id: None for text without a tokenizer.
+    kind: text | jsonl | json | parquet | npy | bin | raw | task | foreign. task, items: where the rows are those of a
+    task; task is None where several fit. tokens, largest_id: None for text without a tokenizer.
     bytes: of the file. documents: where they are known. problems: sentences, empty where all is well.
     """
 

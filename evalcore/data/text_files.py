@@ -5,6 +5,7 @@ Owns which of them a file is. Text in disguise, a table or JSON under a plain na
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -18,13 +19,19 @@ AS_TEXT = "--format text (`format` in the settings) measures it as it is"
 _NUMBERS = re.compile(rb"\s*(?:\d+[\s,]+){15,}\d*\s*")
 _LINE_BYTES = 16 << 20
 _WHOLE_BYTES = 16 << 20
+_TABLE_CHARS = 2000
+#: a name of a column: no sentence
+_COLUMN = re.compile(r"[\w#$%()/.-]+(?: [\w#$%()/.-]+){0,3}")
 
 
 def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile:
     """A file whose content is text. head: its first bytes; kind: by its name, or as declared."""
     is_compressed = path.name.lower().endswith((".gz", ".zst"))
-    if not is_compressed and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 8):
+    if not is_compressed and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or _alternates_with_zeros(head)):
         raise DataError(f"{path} is UTF-16 text", f"convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt")
+    if kind != "other" and not is_compressed and not is_declared and head.count(0) > len(head) // 8:
+        remedy = f"token ids: --format raw --token-dtype uint16 (or their type); {AS_TEXT}"
+        raise DataError(f"{path} is no text: it holds many zero bytes", remedy)
     if kind == "other" and not is_utf8(head):
         raise DataError(
             f"{path} is of no known data format",
@@ -37,6 +44,8 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
             f"{path} is a table of columns, not a text",
             f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
         )
+    if not is_declared and kind == "text":
+        _refuse_mark_and_table(path, head)
     if kind != "json" and not is_declared and _NUMBERS.fullmatch(head):
         raise DataError(
             f"{path} holds numbers alone, as token ids are written",
@@ -51,6 +60,42 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
             remedy = f"--format {holds} reads its texts; " if holds != "object" else ""
             raise DataError(f"{path} holds {what} under the name of a plain text", f"{remedy}{AS_TEXT}")
     return DataFile(path, "text", "plain text")
+
+
+def _alternates_with_zeros(head: bytes) -> bool:
+    """Whether one byte of two is nearly always zero and the other nearly never, as in UTF-16 of Latin letters."""
+    pairs = len(head) // 2
+    zeros = sorted((head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)))
+    return pairs >= 4 and zeros[0] * 8 <= pairs and zeros[1] * 4 >= pairs * 3
+
+
+def _refuse_mark_and_table(path: Path, head: bytes) -> None:
+    """Raise DataError for a text with a byte order mark, and for a table of columns under the name of a text."""
+    if head.startswith(b"\xef\xbb\xbf"):
+        raise DataError(
+            f"{path} begins with a byte order mark (BOM), which one reader takes for text and another does not",
+            f"remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' {path}; {AS_TEXT}",
+        )
+    for delimiter, what in ((",", "comma"), ("\t", "tab"), (";", "semicolon")):
+        if _is_table(head.decode("utf-8", "replace"), delimiter):
+            raise DataError(
+                f"{path} is a table of columns ({what}-separated) under the name of a plain text",
+                f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
+            )
+
+
+def _is_table(text: str, delimiter: str) -> bool:
+    """At least 4 whole lines of the same number (3 or more) of cells, the first of them short names."""
+    lines = text.splitlines()
+    if len(text) >= _TABLE_CHARS:
+        lines = lines[:-1]  # cut off
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    if len(rows) < 4 or len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
+        return False
+    return all(_COLUMN.fullmatch(name.strip()) for name in rows[0])
 
 
 def _json(path: Path, holds: str | None, is_declared: bool) -> DataFile:

@@ -27,19 +27,22 @@ def read_npy(path: Path, size: int) -> DataFile:
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = reader(file)
+            shape, by_columns, dtype = reader(file)
             offset = file.tell()
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path} has a broken .npy header: {error}", "write it again with numpy.save") from None
     if dtype.hasobject or dtype.kind not in "iu":
         raise DataError(f"{path} holds {dtype}, not token ids", "save integers, best uint16 or uint32")
-    if len(shape) != 1:
-        raise DataError(
-            f"{path} has shape {shape}, not one dimension", "flatten it: numpy.save(path, array.reshape(-1))"
-        )
-    if size < offset + shape[0] * dtype.itemsize:
-        raise DataError(f"{path} is cut off: its header promises {shape[0]} tokens", "copy it again")
-    return DataFile(path, "npy", f"numpy array, {dtype}", dtype, offset, shape[0])
+    if len(shape) not in (1, 2) or (by_columns and len(shape) == 2 and min(shape) > 1):
+        how = "stored by columns" if len(shape) == 2 else "not one or two dimensions"
+        raise DataError(f"{path} has shape {shape}, {how}", "flatten it: numpy.save(path, array.reshape(-1))")
+    n_tokens = int(np.prod(shape, dtype=np.int64))
+    if size < offset + n_tokens * dtype.itemsize:
+        raise DataError(f"{path} is cut off: its header promises {n_tokens} tokens", "copy it again")
+    if len(shape) == 1:
+        return DataFile(path, "npy", f"numpy array, {dtype}", dtype, offset, n_tokens)
+    label = f"numpy array, {dtype}, {shape[0]} rows of {shape[1]} tokens"
+    return DataFile(path, "npy", label, dtype, offset, n_tokens, shape[1])
 
 
 def read_bin(path: Path, size: int, head: bytes, token_dtype: str | None) -> DataFile:

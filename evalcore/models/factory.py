@@ -42,8 +42,13 @@ class LogitsModel(nn.Module):
         self.notes = list(notes)
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of a model that returns them, a tuple that begins with them, or an object with `.logits`."""
-        return logits_in(call_user_code(self.what, lambda: self.inner(tokens.contiguous())))
+        """Logits (B, T, V) of a model that returns them, a tuple that begins with them, or an object with `.logits`.
+
+        A single token is given twice and the second position dropped: some models take T > 1 only, and in a causal
+        model the first position does not depend on the second.
+        """
+        given = tokens.repeat(1, 2) if tokens.shape[1] == 1 else tokens.contiguous()
+        return logits_in(call_user_code(self.what, lambda: self.inner(given)))[:, : tokens.shape[1]]
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.logits(tokens)

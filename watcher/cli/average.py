@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from watcher.cli.options import examples
+from watcher.cli.options import examples, json_option
 
 
 @click.command(
@@ -22,8 +22,15 @@ from watcher.cli.options import examples
 @click.option("--state", metavar="NAME", help="State dict to average: model, ema, ...")
 @click.option("--model-config", metavar="FILE", help="JSON object with configuration that the checkpoints lack.")
 @click.option("--force", is_flag=True, help="Replace an existing --out.")
+@json_option
 def command(
-    checkpoints: tuple[str, ...], out: str, ema: float | None, state: str | None, model_config: str | None, force: bool
+    checkpoints: tuple[str, ...],
+    out: str,
+    ema: float | None,
+    state: str | None,
+    model_config: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write the mean of checkpoints as one checkpoint.
 
@@ -33,6 +40,7 @@ def command(
     from watcher.launch.foreground import run_in_foreground
 
     arguments = ["--out", out, *(["--ema", repr(ema)] if ema is not None else []), *(["--force"] if force else [])]
+    arguments += ["--json"] if as_json else []
     arguments += ["--state", state] if state is not None else []
     arguments += ["--model-config", model_config] if model_config is not None else []
     sys.exit(run_in_foreground("evalcore.averaging", [*arguments, "--", *checkpoints]))

@@ -47,8 +47,10 @@ class EvalSettings(Section):
     PATHS: ClassVar[frozenset[str]] = frozenset({"data", "tokenizer"})
 
     name: str = Field("", description="Name in the results; the file's stem by default.")
-    data: tuple[str, ...] = Field(description="Files or globs: .txt, .jsonl, .npy, .bin; joined in this order.")
-    format: Literal["auto", "text", "jsonl", "json", "npy", "bin", "raw"] = Field(
+    data: tuple[str, ...] = Field(
+        description="Files or globs: .txt, .jsonl, .parquet, .npy, .bin; joined in this order."
+    )
+    format: Literal["auto", "text", "jsonl", "json", "parquet", "npy", "bin", "raw"] = Field(
         "auto", description="Format of the files."
     )
     tokenizer: str | None = Field(None, description="tiktoken name, `bytes`, a .tiktoken or tokenizer.json file.")

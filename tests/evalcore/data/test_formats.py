@@ -72,7 +72,7 @@ def _foreign(tmp_path):
     (tmp_path / "weights.bin").write_bytes(np.array([20240326] + [0] * 400, dtype="<i4").tobytes())
     (tmp_path / "odd.bin").write_bytes(b"abc")
     (tmp_path / "empty.txt").write_bytes(b"")
-    np.save(tmp_path / "two.npy", np.zeros((2, 3), dtype=np.uint16))
+    np.save(tmp_path / "three.npy", np.zeros((2, 3, 4), dtype=np.uint16))
     np.save(tmp_path / "floats.npy", np.zeros(5))
     np.save(tmp_path / "objects.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
@@ -89,8 +89,9 @@ def _foreign(tmp_path):
     (tmp_path / "hf" / "state.json").write_text("{}")
     (tmp_path / "folder").mkdir()
     return {
-        "a.parquet": "Parquet", "megatron.bin": "Megatron", "megatron.idx": "Megatron", "eval.bin": "llm.c eval",
-        "weights.bin": "llm.c GPT-2 weights", "odd.bin": "odd number", "empty.txt": "is empty", "two.npy": "shape",
+        "a.parquet": "Parquet file that is cut off",
+        "megatron.bin": "Megatron", "megatron.idx": "Megatron", "eval.bin": "llm.c eval",
+        "weights.bin": "llm.c GPT-2 weights", "odd.bin": "odd number", "empty.txt": "is empty", "three.npy": "shape",
         "floats.npy": "float64", "objects.npy": "not token ids", "arrays.npz": "zip", "cut.npy": "cut off",
         "mds": "MosaicML", "lit": "LitData", "hf": "Hugging Face", "folder": "folder", "gone.npy": "does not exist",
     }  # fmt: skip
@@ -139,7 +140,7 @@ def test_sniff_counts_and_names_what_is_wrong(tmp_path):
         file.write('{"text": "one"}\n\n{"text": "two!"}\n')
     found = sniff(tmp_path / "docs.jsonl.gz", tokenizer="bytes", cache_dir=tmp_path / "cache", seq_len=4)
     assert (found.tokens, found.documents, found.text_bytes, found.problems) == (7, 2, 7, [])
-    (tmp_path / "a.parquet").write_bytes(b"PAR1" * 10)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1" + bytes(40))
     assert sniff(tmp_path / "a.parquet").kind == "foreign" and sniff(tmp_path / "a.parquet").problems
     with pytest.raises(DataError, match="does not exist"):
         sniff(tmp_path / "gone")

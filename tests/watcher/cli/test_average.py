@@ -1,5 +1,6 @@
 """`ckptwatch average` hands the terminal and the arguments to a process that has torch, and its status back."""
 
+import json
 import subprocess
 import sys
 
@@ -21,6 +22,13 @@ def test_average_writes_the_mean_of_checkpoints_whatever_their_names(tmp_path):
     written = torch.load(tmp_path / "m.pt", weights_only=True)["model"]
     for name in written:
         torch.testing.assert_close(written[name], (states[0][name] + states[1][name]) / 2)
+
+
+def test_average_tells_programs_the_weights(tmp_path):
+    for i, name in enumerate(("a.pt", "b.pt")):
+        make.save_nanogpt(tmp_path / name, step=i, seed=i)
+    done = average("a.pt", "b.pt", "--ema", "0.5", "--out", "m.pt", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == {"out": "m.pt", "weights": {"b.pt": 2 / 3, "a.pt": 1 / 3}}
 
 
 def test_average_of_one_checkpoint_is_refused(tmp_path):
