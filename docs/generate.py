@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.from_code import cli, config, events, exit_codes, layout, metrics, states, tables
+from docs.from_code import cli, config, events, exit_codes, formats, layout, metrics, states, tables
 from docs.from_code.markdown import NotInTheCode
 from watcher.settings.template import full_toml
 
@@ -24,6 +24,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/tables.md": tables.page,
     "docs/reference/states.md": states.page,
     "docs/reference/exit-codes.md": exit_codes.page,
+    "docs/reference/formats.md": formats.page,
     "docs/reference/metrics.md": metrics.page,
     "docs/reference/events.md": events.page,
     "docs/reference/layout.md": layout.page,

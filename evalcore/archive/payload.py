@@ -13,6 +13,7 @@ from typing import Any
 from evalcore.archive.container.directory import Directory, demand_stored, digest_of_bytes, read_directory
 from evalcore.archive.container.legacy import Legacy, looks_legacy, read_legacy
 from evalcore.archive.container.records import read_entry
+from evalcore.archive.container.safetensors import is_safetensors, read_safetensors
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.container.version import demand_readable_version
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
@@ -97,7 +98,9 @@ def identify(file: OpenFile) -> Directory | Legacy:
         return directory
     if head.startswith(b"PK"):
         raise ArchiveError("corrupt", "the file begins like a zip but holds no entry", incomplete=head[:4] == b"PK\5\6")
-    refuse_by_first_bytes(head, file.size)
+    refuse_by_first_bytes(head)
+    if is_safetensors(head, file.size):
+        return read_safetensors(file)
     if looks_legacy(head):
         return read_legacy(file)
     if not head.strip(b"\0"):
@@ -112,7 +115,7 @@ def read_payload(file: OpenFile) -> Payload:
     if isinstance(structure, Legacy):
         pickled, digest = structure.pickled, digest_of_bytes(file)
         names = tuple(pickled.names)
-        return Payload("legacy", pickled.value, names, pickled.tensors, digest, True, legacy=structure)
+        return Payload(structure.format, pickled.value, names, pickled.tensors, digest, True, legacy=structure)
     pickled = _read_zip_pickle(file, structure)
     digest, names = structure.digest(file), tuple(pickled.names)
     return Payload("zip", pickled.value, names, pickled.tensors, digest, structure.unverified, structure)

@@ -28,7 +28,10 @@ from evalcore.archive.payload import Payload, identify, read_payload
 
 @dataclass(frozen=True)
 class Probe:
-    """A structural look: complete to the last byte, no record read. format: zip | legacy. digest: `sha256:...`."""
+    """A structural look: complete to the last byte, no record read. digest: `sha256:...`.
+
+    format: zip | legacy | safetensors.
+    """
 
     format: str
     digest: str
@@ -40,8 +43,8 @@ class Probe:
 class Summary:
     """The metadata of one checkpoint, each text and list of it bounded.
 
-    format: zip, legacy, or a kind of folder such as `hf-folder`. digest: `sha256:...` (Directory.digest); of a folder,
-    over its files. size_bytes: of the file.
+    format: zip, legacy, safetensors, or a kind of folder such as `hf-folder`. digest: `sha256:...` (Directory.digest);
+    of a folder, over its files. size_bytes: of the file.
     step: optimizer steps. step_source: "payload:<key>" or "sidecar:<file>:<key>". trainer: the program that wrote it.
     config: plain values. config_class: the class it was pickled as. config_source: where it was read.
     parameters: elements of the chosen state dict, shared ones once, at most 2^63 - 1.
@@ -106,7 +109,7 @@ def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
     with OpenFile(source, report) as file:
         structure = identify(file)
         if isinstance(structure, Legacy):
-            return Probe("legacy", digest_of_bytes(file), file.size, True)
+            return Probe(structure.format, digest_of_bytes(file), file.size, True)
         return Probe("zip", structure.digest(file), file.size, structure.unverified)
 
 

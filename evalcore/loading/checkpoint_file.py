@@ -37,7 +37,9 @@ def open_file(
         _demand_digest(reading.payload.digest, expect_digest)
         if require_zip and reading.payload.format != "zip":
             hint = "save it in torch's zip format, or allow it with require_zip = false"
-            raise CheckpointError("unsupported", "the file is in torch's format before 1.6, without checksums", hint)
+            known = {"safetensors": "in the safetensors format", "legacy": "in torch's format before 1.6"}
+            reason = f"the file is {known.get(reading.payload.format, 'in another format')}, without checksums"
+            raise CheckpointError("unsupported", reason, hint)
         state = loadable_state(reading, spec)
         total = bytes_needed(state) if verify == "model" else file.size
         content = _content_of(file, reading.payload)

@@ -22,10 +22,12 @@ from evalcore.models import (
     olmo,
     rosellm,
 )
+from evalcore.models.facts import Facts
+from evalcore.models.hf_relatives import FACTS as OF_LLAMA
 from evalcore.models.hf_relatives import RELATIVES
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 
-__all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
+__all__ = ["FACTS", "FAMILIES", "CheckpointError", "Plan", "plan_model"]
 
 #: family name -> function of (config, state) that plans it
 FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] = {
@@ -41,6 +43,21 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
     "minimind": minimind.plan,
     "olmo": olmo.plan,
     **{family: partial(hf_llama.plan, family=family) for family in RELATIVES if family.startswith("hf-")},
+}
+
+
+#: family name -> what is known about it, for docs/reference/formats.md
+FACTS: dict[str, Facts] = {
+    "rosellm": rosellm.FACTS,
+    **nanogpt.FACTS,
+    "llms-from-scratch": llms_from_scratch.FACTS,
+    "llama2c": llama2c.FACTS,
+    "nanochat": nanochat.FACTS,
+    "litgpt": litgpt.FACTS,
+    "hf-gpt2": gpt2.FACTS,
+    "minimind": minimind.FACTS,
+    "olmo": olmo.FACTS,
+    **{family: OF_LLAMA for family in FAMILIES if family in RELATIVES and family != "minimind"},
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
+from evalcore.models.facts import Facts
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
 from evalcore.models.sizes import COMMON
 from evalcore.models.values import activation, flag, number_of, refuse_unknown, whole
@@ -23,6 +24,16 @@ _KNOWN = COMMON | {
     "cross_attention_hidden_size",
 }  # fmt: skip
 _TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "up.weight", "down.weight")
+
+
+FACTS = Facts(
+    "Hugging Face GPT-2",
+    "`wte`, `wpe` and `attn.c_attn` stored as (in, out)",
+    "`config.json` of the folder, or `config` in the file",
+    "`trainer_state.json` of the folder",
+    "GPT2Config's activations, scaling of scores, tying; cross attention is refused",
+    (),
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import CheckpointError
 from evalcore.models.values import flag, whole, whole_list
 
@@ -65,6 +66,21 @@ RELATIVES = {
     "hf-olmo2": Relative(epsilon=1e-5, qk_norm="whole", norms="after"),
     "minimind": Relative(("inference_rope_scaling", "flash_attn"), tied=True, theta=1e6, qk_norm="head"),
 }  # fmt: skip
+
+
+FACTS = Facts(
+    "Hugging Face Llama and relatives",
+    "`embed_tokens`, `layers.N.self_attn.q_proj`, and `model_type`",
+    "`config.json` of the folder or beside a file, or `config` in the file",
+    "`trainer_state.json` of the folder, or a key of the file",
+    "grouped keys, biases, tied heads; rotary scaling default, linear, dynamic, llama3 and yarn (others through"
+    " transformers, from a folder); sliding windows; Qwen 3's norms; SmolLM3's layers without positions; Gemma's caps",
+    (
+        Proof("huggingface/transformers", "5.23.0", "Llama with each rotary scaling", 3.1e-8),
+        Proof("huggingface/transformers", "5.23.0", "Mistral, Qwen 2 and 3 with and without windows", 3.3e-8),
+        Proof("huggingface/transformers", "5.23.0", "SmolLM3, Gemma 1 to 3, OLMo 2", 2.4e-8),
+    ),
+)
 
 
 def windows_of(family: str, config: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:

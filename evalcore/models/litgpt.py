@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from evalcore.models.decoder import block_names
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape, NormShape
 from evalcore.models.plan import (
     CheckpointError,
@@ -38,6 +39,22 @@ _KNOWN = (
     "rope_n_elem",
 )  # fmt: skip
 _LLAMA3 = {"factor": "factor", "low_freq_factor": "low", "high_freq_factor": "high", "original_max_seq_len": "original"}
+
+
+FACTS = Facts(
+    "litgpt",
+    "`transformer.h.N.attn.qkv` or `attn.attn`, `norm_1`",
+    "`model_config.yaml` beside `lit_model.pth`",
+    "`step_count`",
+    "LayerNorm and RMSNorm (Gemma's with 1 + weight), GptNeoxMLP, LLaMAMLP and GemmaMLP, parallel residual, shared"
+    " norm, partial, condensed and interleaved rotary positions, Llama 3.1's scaling, query groups, norms of queries"
+    " and keys, sliding windows, both soft caps; experts, latent attention and YaRN are refused",
+    (
+        Proof("Lightning-AI/litgpt", "2685705", "Pythia, NeoX, Phi, Llama, Llama 3.1, longchat, Mistral, Gemma 1 to 3,"
+              " Qwen 2.5 and 3, OLMo 1 and 2; both layouts of attention", 2.4e-9),
+        Proof("Lightning-AI/litgpt", "2685705", "interleaved rotary positions", 3.5e-8),
+    ),
+)  # fmt: skip
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

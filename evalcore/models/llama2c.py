@@ -12,6 +12,7 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import block_names
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
 from evalcore.models.sizes import COMMON
@@ -30,6 +31,17 @@ _BLOCK = {
     "norm1": "attention_norm", "norm2": "ffn_norm", "q": "attention.wq", "k": "attention.wk", "v": "attention.wv",
     "out": "attention.wo", "gate": "feed_forward.w1", "down": "feed_forward.w2", "up": "feed_forward.w3",
 }  # fmt: skip
+
+
+FACTS = Facts(
+    "llama2.c and Meta's names of Llama",
+    "`tok_embeddings`, `layers.N.attention.wq` (torchtitan: `attention.qkv_linear.wq`)",
+    "`model_args` in the file; `params.json` beside it",
+    "`iter_num`, or what the trainer calls it",
+    "rotary positions on adjacent pairs, grouped keys, tied or separate head, Llama 3.1's scaling",
+    (Proof("karpathy/llama2.c", "350e04f", "grouped keys", 3.3e-9),),
+    asked="`n_heads` and `max_seq_len` of a bare state dict",
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

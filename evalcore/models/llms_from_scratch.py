@@ -11,6 +11,7 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import From, Plan, Shaped, is_tied
 from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, refuse_unknown
@@ -40,6 +41,17 @@ _QKV_BIAS = {
     f"attention.{ours}.bias": f"att.W_{theirs}.bias"
     for ours, theirs in zip("qkv", ("query", "key", "value"), strict=True)
 }
+
+
+FACTS = Facts(
+    "LLMs-from-scratch",
+    "`tok_emb`, `pos_emb`, `trf_blocks.N.att.W_query`",
+    "none in the file: sizes from the shapes",
+    "none: the file name's",
+    "tanh GELU, biases of queries, keys and values or none, separate head",
+    (Proof("rasbt/LLMs-from-scratch", "28c65cd", "with and without biases of queries", 2.8e-8),),
+    asked="`n_heads`, which no shape shows",
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

@@ -10,8 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalcore.models import hf_llama
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import CheckpointError, Plan, Shaped, matrix_shape
 from evalcore.models.values import flag
+
+FACTS = Facts(
+    "minimind",
+    "transformers' names of Llama with `self_attn.q_norm` over each head, and no model_type",
+    "none in the file: sizes from the shapes",
+    "`step` in `*_resume.pth`, else the file name's",
+    "grouped keys, norms of queries and keys, tied or separate head; rope_theta 1e6, rms_norm_eps 1e-6 and 32,768"
+    " positions are assumed, with a note; experts are refused",
+    (Proof("jingyaogong/minimind", "d65ef2c", "8 and 6 heads, half precision", 2.7e-9),),
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

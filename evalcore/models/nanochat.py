@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from evalcore.models.attention import attend
 from evalcore.models.decoder import Table, block_names, squared_relu
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import capped
 from evalcore.models.plan import (
     CheckpointError,
@@ -172,6 +173,26 @@ class Nanochat(nn.Module):
 def normed(x: Tensor) -> Tensor:
     """RMS norm without parameters, in float32."""
     return F.rms_norm(x.float(), (x.shape[-1],), None, _EPSILON).to(x.dtype)
+
+
+FACTS = Facts(
+    "nanochat",
+    "`transformer.h.N.attn.c_q`; the version by `resid_lambdas`, `value_embeds`, channels of `ve_gate`, `smear_lambda`",
+    "`model_config` in `meta_N.json` beside `model_N.pt`",
+    "`step` in `meta_N.json`",
+    "every version from 3a5e0bc (2025-10-13) to 92d63d4, the vocabulary without its padding; between 1076f97 and"
+    " 6ed7d1d rotary tables are those of bfloat16 training (1.0e-5 off a float32 run of that week)",
+    (
+        Proof("karpathy/nanochat", "3a5e0bc", "without residual lambdas", 1.9e-9),
+        Proof("karpathy/nanochat", "f1bf69d", "padded vocabulary", 3.4e-10),
+        Proof("karpathy/nanochat", "aa530cd", "residual lambdas", 2.8e-10),
+        Proof("karpathy/nanochat", "e85db6b", "value embeddings, logit_cap = 15", 4.7e-10),
+        Proof("karpathy/nanochat", "aba30cb", "value embeddings, logit_cap = 20", 8.6e-11),
+        Proof("karpathy/nanochat", "6ed7d1d", "gates of 12 channels", 2.6e-9),
+        Proof("karpathy/nanochat", "92d63d4", "smear and backout, short windows", 1.8e-9),
+    ),
+    asked="`logit_cap`, 15 or 20, for files with gates of 32 channels",
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

@@ -12,12 +12,19 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import From, Plan, Shaped, is_tied
 from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, refuse_unknown
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
 _GELU = {"nanogpt": "gelu", "build-nanogpt": "gelu_tanh", "mingpt": "gelu_tanh"}
+#: minGPT's `model_type`: layers, heads, width; its config.json is written before they are filled in
+_MINGPT = {
+    "openai-gpt": (12, 12, 768), "gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280),
+    "gpt2-xl": (48, 25, 1600), "gopher-44m": (8, 16, 512), "gpt-mini": (6, 6, 192), "gpt-micro": (4, 4, 128),
+    "gpt-nano": (3, 3, 48),
+}  # fmt: skip
 _PARTS = (
     ("norm1", "ln_1"),
     ("norm2", "ln_2"),
@@ -26,6 +33,27 @@ _PARTS = (
     ("up", "mlp.c_fc"),
     ("down", "mlp.c_proj"),
 )
+
+
+_NAMES = "`transformer.wte`, `transformer.wpe`, `transformer.h.N.attn.c_attn`"
+FACTS = {
+    "nanogpt": Facts(
+        "nanoGPT", f"{_NAMES}; `model_args` with `bias`", "`model_args` in the file", "`iter_num`",
+        "biases on or off, exact GELU (tanh GELU for files without `bias`, older than June 2023, noted), any activation"
+        " that the configuration names",
+        (Proof("karpathy/nanoGPT", "3adf61e", "with and without biases", 3.8e-9),),
+    ),
+    "build-nanogpt": Facts(
+        "build-nanogpt", f"{_NAMES}; a pickled GPTConfig of five fields", "`config` in the file", "`step`",
+        "tanh GELU, biases, tied head", (Proof("karpathy/build-nanogpt", "6104ab1", "its GPT", 4.1e-9),),
+    ),
+    "mingpt": Facts(
+        "minGPT", f"{_NAMES}; `embd_pdrop`, `resid_pdrop`, `attn_pdrop` in the configuration",
+        "`config.json` beside `model.pt`; sizes by `model_type` where it names one", "none: the file name's",
+        "tanh GELU, biases, separate head", (Proof("karpathy/minGPT", "37baab7", "sizes given, gpt-nano", 3.0e-8),),
+        asked="family, where no configuration is beside a bare state dict",
+    ),
+}  # fmt: skip
 
 
 def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, str]:
@@ -43,6 +71,9 @@ def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, st
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "nanogpt") -> Plan:
     """family: nanogpt, build-nanogpt or mingpt; an activation in the configuration has precedence over the family's."""
+    if family == "mingpt" and config.get("model_type") in _MINGPT:
+        sizes_by_type = dict(zip(("n_layer", "n_head", "n_embd"), _MINGPT[config["model_type"]], strict=True))
+        config = {**config, **{name: n for name, n in sizes_by_type.items() if config.get(name) is None}}
     sizes = sizes_of(
         config, state, embedding=_EMBEDDING, positions="transformer.wpe.weight", blocks=r"transformer\.h\.(\d+)\.",
         up="transformer.h.0.mlp.c_fc.weight",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape, NormShape
 from evalcore.models.plan import (
     CheckpointError,
@@ -35,6 +36,20 @@ _KNOWN = (
     "init_device", "init_fn", "init_std", "init_cutoff_factor", "precision", "scale_emb_init", "emb_init_std",
     "norm_after", "family",
 )  # fmt: skip
+
+
+FACTS = Facts(
+    "OLMo, unsharded",
+    "`transformer.blocks.N.ff_proj` (or `block_groups`)",
+    "`model` in `config.yaml` beside `model.pt`",
+    "none: the folder's or file's name",
+    "rotary positions, LayerNorm and RMSNorm with or without weights, SwiGLU, GELU and ReLU, clipped and normed queries"
+    " and keys, norms after each part, scaled logits; ALiBi and learned positions are refused",
+    (
+        Proof("allenai/OLMo", "59a53e3", "1B, 7B, biases, OLMo 2, one head of keys", 3.2e-9),
+        Proof("allenai/OLMo", "59a53e3", "the checkpoint of a full training run", 1.9e-10),
+    ),
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:

@@ -8,10 +8,13 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import EPSILON
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
+from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, number_of, refuse_unknown, whole
+from evalcore.models.values import flag, number_of, refuse_unknown, whole
 
+#: the values that rosellm's MLP tells apart; it computes any other as `gelu`
+_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh"}
 _TOP = {
     "tokens.weight": "token_embedding.weight",
     "positions.weight": "position_embedding.weight",
@@ -30,6 +33,17 @@ _BLOCK = {
     )
     for part in ("weight", "bias")
 }
+
+
+FACTS = Facts(
+    "rosellm",
+    "`token_embedding`, `position_embedding`, `blocks.N.attn.qkv_proj`",
+    "`config` in the file: d_model, n_heads, n_layers, d_ff and the other fields of GPTConfig",
+    "`step`",
+    "exact and tanh GELU (`activation`), tied or separate head, any width of the MLP; shards of a tensor-parallel model"
+    " are refused",
+    (Proof("chtho-like/rosellm", "5d095df", "GELU", 1.6e-8),),
+)
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
@@ -52,7 +66,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         heads=heads,
         width=width,
         inner=whole(config, "d_ff"),
-        activation=activation(config, "gelu"),
+        activation=_activation(config),
         epsilon=number_of(config, EPSILON, 1e-5),
         tied=is_tied(state, "token_embedding.weight", "lm_head.weight"),
     )
@@ -61,6 +75,15 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         names["output.weight"] = "lm_head.weight"
     weights = {ours: From(theirs) for ours, theirs in names.items()}
     return Plan("rosellm", partial(Decoder, shape), weights, shape.positions, shape.vocab_size)
+
+
+def _activation(config: Mapping[str, Any]) -> str:
+    name = config.get("activation") or "gelu"
+    if name not in _ACTIVATIONS:
+        reason = f"config.activation is {str(name)[:40]!r}, which rosellm's own code computes as gelu"
+        hint = 'say activation = "gelu" in [model] config where rosellm trained it; a fork of it needs model.factory'
+        raise CheckpointError("unsupported", reason, hint)
+    return _ACTIVATIONS[name]
 
 
 def _refuse_shard(config: Mapping[str, Any], state: Mapping[str, Shaped], width: int) -> None:

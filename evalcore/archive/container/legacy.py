@@ -21,10 +21,14 @@ _PROTOCOL_VERSION = 1001
 
 @dataclass(frozen=True)
 class Legacy:
-    """A complete legacy file. pickled: the payload; offsets: where each storage's bytes start, and how many."""
+    """A complete file without checksums. pickled: the payload; offsets: where each storage's bytes start, how many.
+
+    format: legacy, or safetensors, whose header takes the place of the pickle.
+    """
 
     pickled: Pickled
     offsets: dict[str, tuple[int, int]]
+    format: str = "legacy"
 
 
 def looks_legacy(head: bytes) -> bool:

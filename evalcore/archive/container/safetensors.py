@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from evalcore.archive.container.legacy import Legacy
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
+from evalcore.archive.pickle.machine import Pickled
 from evalcore.archive.pickle.values import ITEM_BYTES, StorageRef, TensorRef
 
 _DTYPES = {
@@ -18,6 +20,19 @@ _DTYPES = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
     "F8_E8M0": "float8_e8m0fnu", "C64": "complex64",
 }  # fmt: skip
+
+
+def is_safetensors(head: bytes, size: int) -> bool:
+    """Whether the file begins with a header length that fits in it and a JSON object."""
+    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") + 8 <= size
+
+
+def read_safetensors(file: OpenFile) -> Legacy:
+    """A safetensors file alone, as a state dict. Raises ArchiveError."""
+    tensors, ranges = read_header(file, "")
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    pickled = Pickled(tensors, {}, len(tensors), storages, file.size)
+    return Legacy(pickled, {key: (at, size) for key, (_, at, size) in ranges.items()}, "safetensors")
 
 
 def read_header(file: OpenFile, prefix: str) -> tuple[dict[str, TensorRef], dict[str, tuple[OpenFile, int, int]]]:

@@ -30,24 +30,16 @@ _MAGIC = (
 )
 
 
-def refuse_by_first_bytes(head: bytes, size: int) -> None:
+def refuse_by_first_bytes(head: bytes) -> None:
     """Raise ArchiveError `unsupported` where the first bytes belong to another known kind of file."""
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             raise ArchiveError("unsupported", f"the file is {what}", hint)
-    if is_safetensors(head, size):
-        hint = "give the folder that holds it beside its config.json"
-        raise ArchiveError("unsupported", "the file is a safetensors file, which holds weights without a config", hint)
     if len(head) >= 8:
         known = _LLMC.get(struct.unpack_from("<i", head)[0])
         if known is not None:
             what, hint = known
             raise ArchiveError("unsupported", f"the file is {what}, not a PyTorch checkpoint", hint)
-
-
-def is_safetensors(head: bytes, size: int) -> bool:
-    """Whether the file begins with a header length that fits in it and a JSON object."""
-    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") + 8 <= size
 
 
 def refuse_zip_that_is_no_save(directory: Directory) -> None:

@@ -1,0 +1,119 @@
+"""safetensors alone, minGPT by its model_type, rosellm's two GELUs, Lightning's prefixes, and the registry of facts."""
+
+import argparse
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from evalcore.archive import probe, summarise
+from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
+from evalcore.messages import ModelSpec
+from evalcore.models import FACTS, FAMILIES
+from tests.support import checkpoints as make
+from tests.support.references import NANO, ROSE, plain_gpt, tanh_gelu
+
+TOKENS = torch.randint(0, 64, (2, 32), generator=torch.Generator().manual_seed(0))
+
+
+def big(state):
+    return {name: t * (6.0 if t.dim() > 1 else 1) for name, t in state.items()}
+
+
+def assert_computes(path, expected, **settings):
+    with load_checkpoint(path, spec=ModelSpec(**settings)) as loaded, torch.inference_mode():
+        values = loaded.model(TOKENS)
+    assert (values - expected).abs().max() < 2e-5 * max(1.0, float(expected.abs().max()))
+    return loaded
+
+
+def refusal(path, **settings):
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, spec=ModelSpec(**settings))
+    return caught.value
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A safetensors file with nanoGPT's model; its tied head is left out, as safetensors demands."""
+    state = big(make.nanogpt_state())
+    saved = {name: tensor.contiguous() for name, tensor in state.items() if name != "lm_head.weight"}
+    save_file(saved, tmp_path / "model_000700.safetensors", metadata={"format": "pt"})
+    return tmp_path / "model_000700.safetensors", plain_gpt(state, 2, F.gelu, TOKENS, NANO)
+
+
+def test_a_safetensors_file_alone_is_evaluated_with_the_configuration_beside_it(tmp_path, alone):
+    path, expected = alone
+    assert "no model configuration" in refusal(path).reason
+    (tmp_path / "config.json").write_text(json.dumps(make.NANOGPT))
+    loaded = assert_computes(path, expected)
+    assert "unverified: the file carries no checksums" in loaded.notes
+    assert (probe(path).format, summarise(path).family) == ("safetensors", "nanogpt")
+    with pytest.raises(CheckpointError, match="safetensors format, without checksums"):
+        load_checkpoint(path, require_zip=True)
+
+
+def test_a_safetensors_file_that_is_cut_off_is_incomplete(alone):
+    path, _ = alone
+    data = path.read_bytes()
+    path.write_bytes(data[:-10])
+    with pytest.raises(Exception, match="cut off") as caught:
+        probe(path)
+    assert caught.value.incomplete
+
+
+@pytest.mark.parametrize("given", [{}, {"n_layer": None, "n_head": None, "n_embd": None}])
+def test_mingpt_sizes_follow_from_the_model_type_in_its_config_json(tmp_path, given):
+    args = {"n_layer": 3, "n_head": 3, "n_embd": 48}
+    state = big(make.nanogpt_state(args))
+    state["lm_head.weight"] = torch.randn(64, 48, generator=torch.Generator().manual_seed(5))
+    torch.save(state, tmp_path / "model.pt")
+    model = {"model_type": "gpt-nano", **given, "vocab_size": 64, "block_size": 32, "embd_pdrop": 0.1}
+    run = {
+        "system": {"seed": 1},
+        "model": {**model, "resid_pdrop": 0.1, "attn_pdrop": 0.1},
+        "trainer": {"max_iters": 9},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(run))
+    loaded = assert_computes(tmp_path / "model.pt", plain_gpt(state, 3, tanh_gelu, TOKENS, NANO))
+    assert loaded.family == summarise(tmp_path / "model.pt").family == "mingpt"
+
+
+@pytest.mark.parametrize(("name", "activation"), [("gelu", F.gelu), ("gelu_new", tanh_gelu)])
+def test_rosellm_has_the_activations_that_its_code_tells_apart(tmp_path, name, activation):
+    state = big(make.rosellm_state())
+    torch.save({"model": state, "step": 20, "config": {**make.ROSELLM, "activation": name}}, tmp_path / "a.pt")
+    assert_computes(tmp_path / "a.pt", plain_gpt(state, 2, activation, TOKENS, ROSE))
+
+
+def test_any_other_activation_of_rosellm_is_refused_for_its_code_computes_gelu(tmp_path):
+    state = big(make.rosellm_state())
+    torch.save({"model": state, "step": 20, "config": {**make.ROSELLM, "activation": "relu"}}, tmp_path / "a.pt")
+    error = refusal(tmp_path / "a.pt")
+    assert "config.activation is 'relu'" in error.reason and 'activation = "gelu"' in error.hint
+    expected = plain_gpt(state, 2, F.gelu, TOKENS, ROSE)
+    assert_computes(tmp_path / "a.pt", expected, config={"activation": "gelu"})
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.gpt.", "_forward_module.model.", "model._orig_mod."])
+@pytest.mark.parametrize("as_namespace", [True, False])
+def test_lightning_weights_are_found_under_any_attribute(tmp_path, prefix, as_namespace):
+    state = big(make.nanogpt_state())
+    payload = {
+        "epoch": 1, "global_step": 70, "pytorch-lightning_version": "2.6.6", "loops": {}, "callbacks": {},
+        "state_dict": {prefix + name: t for name, t in state.items()} | {"val_loss.mean_value": torch.tensor(2.0)},
+        "hyper_parameters": argparse.Namespace(**make.NANOGPT, lr=1e-3) if as_namespace else {"cfg": make.NANOGPT},
+    }  # fmt: skip
+    torch.save(payload, tmp_path / "last.ckpt")
+    loaded = assert_computes(tmp_path / "last.ckpt", plain_gpt(state, 2, F.gelu, TOKENS, NANO))
+    assert (loaded.family, loaded.step) == ("nanogpt", 70)
+
+
+def test_every_family_has_facts_and_all_but_those_of_transformers_a_comparison():
+    assert set(FACTS) == set(FAMILIES)
+    for family, facts in FACTS.items():
+        assert facts.recognised_by and facts.step and facts.exact
+        assert all(proof.difference < 1e-6 for proof in facts.proofs)
+        assert facts.proofs or family == "hf-gpt2"
