@@ -82,6 +82,11 @@ class Summary:
     def is_folder(self) -> bool:
         return self.format.endswith("-folder") or self.format == "dcp"
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the first matrix, in most models the token embedding: the width of the residual stream."""
+        return next((shape[1] for _, _, shape in self.tensors if len(shape) == 2), None)
+
 
 @dataclass(frozen=True)
 class Reading:

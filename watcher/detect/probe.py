@@ -41,7 +41,7 @@ class SettledFile:
 def settled_file(path: str, fingerprint: Fingerprint, summary: Summary) -> SettledFile:
     """The step of the payload, else of the name."""
     payload, name = Step(summary.step, summary.step_source or ""), step_from_name(path)
-    return SettledFile(path, fingerprint, summary, choose_step(payload, name), name)
+    return SettledFile(path, fingerprint, summary, choose_step(payload, name, summary.width), name)
 
 
 @dataclass(frozen=True)

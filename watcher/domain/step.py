@@ -106,10 +106,13 @@ def step_from_name(path: str) -> Step:
     return _first(way() for way in ways)
 
 
-def choose_step(payload: Step, name: Step) -> Step:
-    """The payload's step stands before the name's, unless its key is often a training's planned length."""
+def choose_step(payload: Step, name: Step, width: int | None = None) -> Step:
+    """The payload's step stands before the name's, unless its key is often a training's planned length.
+
+    width: of the model. A last number that equals it is no step: minimind's pretrain_768.pth.
+    """
     if payload.value is None:
-        return name
+        return UNKNOWN if name.source == LAST_NUMBER and name.value == width else name
     key = payload.source.rpartition(":")[2]
     doubtful = (key in PLANNED_KEYS and name.source in (NAME, LAST_NUMBER)) or (key == "iter" and name.source == NAME)
     if not doubtful or name.value == payload.value:

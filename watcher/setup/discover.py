@@ -215,6 +215,6 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"{name}: {error.reason}"
     except OSError as error:
         return None, f"{name}: {error.strerror}"
-    step = choose_step(Step(summary.step, summary.step_source or ""), step_from_name(name))
+    step = choose_step(Step(summary.step, summary.step_source or ""), step_from_name(name), summary.width)
     facts = {"checkpoint": name, "format": summary.format, "family": summary.family, "parameters": summary.parameters}
     return facts | {"step": step.value, "step_source": step.source or None, "config": summary.config}, None

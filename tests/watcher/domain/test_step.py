@@ -96,3 +96,10 @@ def test_the_payloads_step_stands_where_the_name_is_no_better() -> None:
     assert choose_step(Step(7, "payload:iter"), Step(3, "name:last number")).value == 7
     assert choose_step(Step(7, "payload:steps"), Step(7, "name")).source == "payload:steps"
     assert choose_step(Step(None, ""), Step(9, "name")).value == 9
+
+
+def test_a_last_number_that_is_the_models_width_is_no_step() -> None:
+    assert choose_step(Step(None, ""), step_from_name("pretrain_768.pth"), 768) == Step(None, "")
+    assert choose_step(Step(None, ""), step_from_name("pretrain_5000.pth"), 768) == Step(5000, "name:last number")
+    assert choose_step(Step(None, ""), step_from_name("ckpt_768.pth"), 768) == Step(768, "name")
+    assert choose_step(Step(12, "payload:step"), step_from_name("pretrain_768.pth"), 768) == Step(12, "payload:step")
