@@ -12,6 +12,7 @@ from typing import Any
 
 from evalcore.archive.container.directory import Directory, demand_stored, digest_of_bytes, read_directory
 from evalcore.archive.container.legacy import Legacy, looks_legacy, read_legacy
+from evalcore.archive.container.llmc import is_llmc, read_llmc
 from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.safetensors import is_safetensors, read_safetensors
 from evalcore.archive.container.source import OpenFile
@@ -101,6 +102,8 @@ def identify(file: OpenFile) -> Directory | Legacy:
     refuse_by_first_bytes(head)
     if is_safetensors(head, file.size):
         return read_safetensors(file)
+    if is_llmc(head):
+        return read_llmc(file)
     if looks_legacy(head):
         return read_legacy(file)
     if not head.strip(b"\0"):

@@ -37,7 +37,11 @@ def open_file(
         _demand_digest(reading.payload.digest, expect_digest)
         if require_zip and reading.payload.format != "zip":
             hint = "save it in torch's zip format, or allow it with require_zip = false"
-            known = {"safetensors": "in the safetensors format", "legacy": "in torch's format before 1.6"}
+            known = {
+                "safetensors": "in the safetensors format",
+                "llmc": "llm.c's",
+                "legacy": "in torch's format before 1.6",
+            }
             reason = f"the file is {known.get(reading.payload.format, 'in another format')}, without checksums"
             raise CheckpointError("unsupported", reason, hint)
         state = loadable_state(reading, spec)

@@ -45,7 +45,11 @@ FACTS = {
     ),
     "build-nanogpt": Facts(
         "build-nanogpt", f"{_NAMES}; a pickled GPTConfig of five fields", "`config` in the file", "`step`",
-        "tanh GELU, biases, tied head", (Proof("karpathy/build-nanogpt", "6104ab1", "its GPT", 4.1e-9),),
+        "tanh GELU, biases, tied head; llm.c's `model_N.bin` of version 3 and 5, read without its padding",
+        (
+            Proof("karpathy/build-nanogpt", "6104ab1", "its GPT", 4.1e-9),
+            Proof("karpathy/llm.c", "f1e2ace", "float32 and bfloat16 files of write_model", 1.9e-7),
+        ),
     ),
     "mingpt": Facts(
         "minGPT", f"{_NAMES}; `embd_pdrop`, `resid_pdrop`, `attn_pdrop` in the configuration",

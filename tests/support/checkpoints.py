@@ -219,7 +219,7 @@ def save_hostile(path: Path, marker: Path, *, where: str = "extra", form: str = 
 
 
 def save_llmc_weights(path: Path) -> Path:
-    header = struct.pack("<256i", 20240326, 3, 32, 64, 2, 2, 16, 64, *([0] * 248))
+    header = struct.pack("<256i", 20240803, 3, 32, 64, 2, 2, 16, 64, *([0] * 248))
     path.write_bytes(header + bytes(64))
     return path
 

@@ -23,7 +23,7 @@ _PROTOCOL_VERSION = 1001
 class Legacy:
     """A complete file without checksums. pickled: the payload; offsets: where each storage's bytes start, how many.
 
-    format: legacy, or safetensors, whose header takes the place of the pickle.
+    format: legacy; or safetensors or llmc, whose header takes the place of the pickle.
     """
 
     pickled: Pickled

@@ -36,7 +36,7 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
     (r"checkpoint-\d+$", "a folder of Hugging Face checkpoints", "give one of its checkpoint-N folders"),
     (r"recipe_state$|recipe_state\.pt$", "a torchtune output folder", "give one of its epoch_N or step_N folders"),
     (r"adapter_config\.json$", "an adapter without its base model", "merge it into the base model first"),
-    (r"DONE_\d+$|model_\d{8}\.bin$", "a folder of llm.c checkpoints", "convert one with llm.c's export script"),
+    (r"DONE_\d+$|model_\d{8}\.bin$", "a folder of llm.c checkpoints", "give one of its model_N.bin files"),
     (r".*\.(pt|pth|ckpt)$", "a folder of checkpoint files",
      "give one of its files, or all by `ckptwatch run --dir`"),
 )  # fmt: skip

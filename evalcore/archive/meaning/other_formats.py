@@ -8,7 +8,6 @@ from evalcore.archive.container.directory import Directory
 from evalcore.archive.errors import ArchiveError
 
 _LLMC = {
-    20240326: ("llm.c GPT-2 weights", "convert them to a Hugging Face folder with llm.c's export script"),
     20240803: ("llm.c Llama weights", "convert them to a Hugging Face folder with llm.c's export script"),
     20240327: ("an llm.c debug state", "give the checkpoint itself"),
     20240328: ("an llm.c tokenizer", "give the checkpoint itself"),

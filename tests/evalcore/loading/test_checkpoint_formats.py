@@ -26,7 +26,7 @@ def answer(path):
         (make.save_megatron, "unsupported", "a Megatron checkpoint", "Hugging Face folder"),
         (make.save_modded_nanogpt, "unsupported", "modded-nanogpt", "model.factory"),
         (make.save_torchscript, "unsupported", "TorchScript", "state_dict"),
-        (make.save_llmc_weights, "unsupported", "llm.c GPT-2 weights", "export script"),
+        (make.save_llmc_weights, "unsupported", "llm.c Llama weights", "export script"),
         (make.save_bare, "unsupported", "no model configuration", "[model] config"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import struct
 
 import pytest
 import torch
@@ -117,3 +118,30 @@ def test_every_family_has_facts_and_all_but_those_of_transformers_a_comparison()
         assert facts.recognised_by and facts.step and facts.exact
         assert all(proof.difference < 1e-6 for proof in facts.proofs)
         assert facts.proofs or family == "hf-gpt2"
+
+
+def write_llmc(path, state, dtype):
+    """llm.c's file: 256 int32, then each kind of weight for all layers, the embedding padded to 128 rows."""
+    header = [20240326, 3 if dtype == torch.float32 else 5, 32, 64, 2, 2, 16, 128]
+    padded = torch.cat([state["transformer.wte.weight"], torch.full((64, 16), 9.0)])
+    kinds = ["ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight",
+             "attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight",
+             "mlp.c_proj.bias"]  # fmt: skip
+    order = [padded, state["transformer.wpe.weight"]]
+    order += [state[f"transformer.h.{i}.{kind}"] for kind in kinds for i in range(2)]
+    order += [state["transformer.ln_f.weight"], state["transformer.ln_f.bias"]]
+    raw = b"".join(t.to(dtype).contiguous().view(torch.uint8).numpy().tobytes() for t in order)
+    path.write_bytes(struct.pack("<256i", *header, *([0] * 248)) + raw)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_llmc_weights_are_read_without_the_padding_of_their_vocabulary(tmp_path, dtype):
+    state = {name: t.to(dtype).float() for name, t in big(make.nanogpt_state()).items()}
+    path = write_llmc(tmp_path / "model_00000700.bin", state, dtype)
+    loaded = assert_computes(path, plain_gpt(state, 2, tanh_gelu, TOKENS, NANO))
+    assert (loaded.family, loaded.vocab_size, probe(path).format) == ("build-nanogpt", 64, "llmc")
+    path.write_bytes(path.read_bytes()[:-2])
+    assert "cut off" in refusal(path).reason
+    path.write_bytes(struct.pack("<256i", 20240326, 1, *([4] * 254)))
+    assert "version 1" in refusal(path).reason

@@ -30,4 +30,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     345: ("P15", "configurations as YAML text, in W&B's nesting, as tensors; two files beside a checkpoint that differ", ("test_a_configuration_of_each_kind_is_read", "test_two_files_beside_it_that_differ_in_what_tensors_do_not_show_are_asked_about")),
     346: ("P15", "the parts of a pipeline in a list; a step that another count of the file contradicts", ("test_a_list_of_state_dicts_is_named_as_the_parts_of_a_pipeline", "test_a_step_that_another_count_of_the_file_contradicts_is_said")),
     347: ("P15", "safetensors alone; minGPT by its model_type; an activation that rosellm's code does not tell apart", ("test_a_safetensors_file_alone_is_evaluated_with_the_configuration_beside_it", "test_mingpt_sizes_follow_from_the_model_type_in_its_config_json", "test_any_other_activation_of_rosellm_is_refused_for_its_code_computes_gelu")),
+    348: ("P15", "llm.c weights: padded vocabulary, bfloat16, cut off, of an old version; a width taken for a step", ("test_llmc_weights_are_read_without_the_padding_of_their_vocabulary", "test_a_last_number_that_is_the_models_width_is_no_step")),
 }  # fmt: skip
