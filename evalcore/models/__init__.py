@@ -68,5 +68,8 @@ def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shape
         unknown = family in ("state-dict", "unknown")
         problem = "its model is of no known family" if unknown else f"its family is {family}"
         reason = f"the file holds a state dict, but {problem}: evaluated without a factory are {', '.join(FAMILIES)}"
-        raise CheckpointError("unsupported", reason, "set model.factory to a function that builds the model")
+        hint = "set model.factory to a function that builds the model"
+        if family.startswith("hf-"):
+            hint = f"give the folder with its config.json, which transformers builds, or {hint}"
+        raise CheckpointError("unsupported", reason, hint)
     return plan_family(config, state)

@@ -50,7 +50,7 @@ class LlamaShape:
     """
 
     vocab_size: int
-    positions: int
+    positions: int | None
     layers: int
     heads: int
     kv_heads: int

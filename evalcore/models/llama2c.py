@@ -26,6 +26,7 @@ _KNOWN = COMMON | {
     "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type", "head_dim", "rope_scaling",
     "sliding_window",
 }  # fmt: skip
+_CONTEXT = ("max_seq_len", "max_seqlen", "context_length", "block_size")
 _OTHER = "set model.factory to a function that builds the model"
 _BLOCK = {
     "norm1": "attention_norm", "norm2": "ffn_norm", "q": "attention.wq", "k": "attention.wk", "v": "attention.wv",
@@ -45,7 +46,7 @@ FACTS = Facts(
 
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
-    """config: ModelArgs' fields. n_heads, max_seq_len must be there; rows, width and inner are in the tensors."""
+    """config: ModelArgs' fields. n_heads must be there; rows, width and inner are in the tensors."""
     refuse_unknown("llama2c", config, _KNOWN)
     if str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
         reason = "the configuration names another norm than RMSNorm"
@@ -66,7 +67,9 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     kv_heads = whole(config, "n_kv_heads", default=max(keys // head_width, 1))
     if (width % heads and "head_dim" not in config) or heads % kv_heads or head_width % 2:
         raise CheckpointError("shape", f"{heads} heads do not fit the width {width} or {kv_heads} heads of keys")
-    context = whole(config, "max_seq_len", "max_seqlen", "context_length", "block_size", high=1 << 28)
+    # Meta's params.json has none; rotary positions have no table that could end
+    has_context = any(config.get(name) is not None for name in _CONTEXT)
+    context = whole(config, *_CONTEXT, high=1 << 28) if has_context else None
     _refuse_window(config, context)
     head = next((name for name in _HEADS if name in state), _HEADS[0])
     shape = LlamaShape(
@@ -114,7 +117,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def _refuse_window(config: Mapping[str, Any], context: int) -> None:
+def _refuse_window(config: Mapping[str, Any], context: int | None) -> None:
     window = config.get("sliding_window")
-    if window is not None and whole(config, "sliding_window") < context:
+    if window is not None and (context is None or whole(config, "sliding_window") < context):
         raise CheckpointError("unsupported", f"sliding-window attention over {window} positions", _OTHER)

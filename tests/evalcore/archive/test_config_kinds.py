@@ -9,6 +9,7 @@ from evalcore.archive import summarise
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from tests.support import checkpoints as make
+from tests.support.references import plain_llama
 
 SIZES = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 32, "vocab_size": 64, "bias": True, "dropout": 0.0}
 YAML = "".join(f"{name}: {str(value).lower()}\n" for name, value in SIZES.items())
@@ -139,3 +140,27 @@ def test_a_step_that_another_count_of_the_file_contradicts_is_said(tmp_path):
     assert summary.note == "step 12 by step, but the file also has global_step = 24"
     torch.save({**payload, "global_step": 12}, tmp_path / "b.pt")
     assert summarise(tmp_path / "b.pt").note is None
+
+
+def test_the_params_json_of_meta_names_no_context_length_and_none_is_assumed(tmp_path):
+    generator = torch.Generator().manual_seed(1)
+
+    def matrix(rows, columns):
+        return torch.randn(rows, columns, generator=generator) * 1.5 / columns**0.5
+
+    state = {"tok_embeddings.weight": matrix(64, 32), "output.weight": matrix(64, 32)}
+    state["norm.weight"] = torch.rand(32) + 0.5
+    for i in range(2):
+        rows = {"wq": (32, 32), "wk": (16, 32), "wv": (16, 32), "wo": (32, 32)}
+        state |= {f"layers.{i}.attention.{name}.weight": matrix(*shape) for name, shape in rows.items()}
+        rows = {"w1": (48, 32), "w2": (32, 48), "w3": (48, 32)}
+        state |= {f"layers.{i}.feed_forward.{name}.weight": matrix(*shape) for name, shape in rows.items()}
+        state |= {f"layers.{i}.{name}.weight": torch.rand(32) + 0.5 for name in ("attention_norm", "ffn_norm")}
+    torch.save(state, tmp_path / "consolidated.00.pth")
+    params = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 64, "multiple_of": 16,
+              "ffn_dim_multiplier": 1.3, "norm_eps": 1e-5, "rope_theta": 500000.0}  # fmt: skip
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    values, loaded = logits(tmp_path / "consolidated.00.pth")
+    expected = plain_llama(state, 4, 2, TOKENS, theta=500000.0)
+    assert (values - expected).abs().max() < 2e-5 * float(expected.abs().max())
+    assert loaded.context_length is None and loaded.family == "llama2c"

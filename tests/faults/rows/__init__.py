@@ -7,6 +7,7 @@ from tests.faults.rows import (
     daemon,
     data,
     detect,
+    families,
     identity,
     launch_and_settings,
     models,
@@ -25,4 +26,5 @@ FOUND_BY_OUTSIDERS: dict[int, Row] = {
     **launch_and_settings.ROWS,
     **reports_and_sinks.ROWS,
     **command_line.ROWS,
+    **families.ROWS,
 }
