@@ -60,8 +60,10 @@ def test_other_files_are_known_by_their_first_bytes(tmp_path, head, what):
 def test_a_lone_safetensors_file_wants_its_config(tmp_path):
     from safetensors.torch import save_file
 
-    save_file({"a": torch.zeros(3)}, tmp_path / "model.safetensors")
-    assert "without a config" in answer(tmp_path / "model.safetensors").reason
+    state = {name: tensor for name, tensor in make.nanogpt_state().items() if name != "lm_head.weight"}
+    save_file(state, tmp_path / "model.safetensors")
+    error = answer(tmp_path / "model.safetensors")
+    assert "no model configuration" in error.reason and "[model] config" in error.hint
     assert "without a config.json" in answer(tmp_path).reason
 
 
