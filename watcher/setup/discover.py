@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalcore.tasks.sniffing import sniff_task
 from watcher.detect.folder import SeenFolder, folder_at
 from watcher.domain.checkpoint import (
     DEFAULT_INCLUDE,
@@ -76,8 +77,8 @@ def count_ignored(folder: Path, pattern: NamePattern) -> dict[str, int]:
 
 
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
-    """Files that are named like validation data in these folders, the likeliest first."""
-    files: list[tuple[int, str, Path]] = []
+    """Files that are named like validation data in these folders, the likeliest first; the items of tasks come last."""
+    files: list[tuple[bool, int, str, Path]] = []
     for folder in dict.fromkeys(path.absolute() for path in folders):
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -87,8 +88,9 @@ def data_nearby(folders: Sequence[Path]) -> list[Path]:
             stem, suffix = os.path.splitext(entry.name.lower())
             rank = next((rank for rank, word in enumerate(("val", "valid", "test", "eval")) if word in stem), None)
             if rank is not None and suffix in DATA_SUFFIXES and entry.is_file():
-                files.append((rank, entry.name, folder / entry.name))
-    return [path for _, _, path in sorted(files)]
+                is_task = sniff_task(os.fspath(folder / entry.name)) is not None
+                files.append((is_task, rank, entry.name, folder / entry.name))
+    return [path for *_, path in sorted(files)]
 
 
 def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
@@ -141,7 +143,9 @@ def _measure_lines(discovery: Discovery, kind: str | None) -> list[str]:
     lines = [
         f"# seq_len = {min(context or 1024, 1024):<4}               # by default the model's context, at most 1024"
     ]
-    if kind in ("text", "jsonl"):
+    if kind == "task":
+        lines = ["# seq_len = 1024               # longest item in tokens; by default the model's context"]
+    if kind in ("text", "jsonl", "task"):
         bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
         name = '"bytes"' if bytewise else '"gpt2" '
         lines.append(
@@ -149,6 +153,8 @@ def _measure_lines(discovery: Discovery, kind: str | None) -> list[str]:
         )
     else:
         lines.append('# tokenizer = "gpt2"            # needed for bits per byte')
+    if kind == "task":
+        return [*lines, "# max_items = 500               # score only N items"]
     return [*lines, "# max_tokens = 1000000          # use only the first N tokens"]
 
 

@@ -20,4 +20,9 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     195: ("P21", "a state folder that is a file; a deleted working folder", ()),
     196: ("P21", "an order that cannot be carried out", ()),
     197: ("P12", "a user's edits, VACUUM, WAL switch, own tables and triggers while the daemon runs", ()),
+    198: (
+        "P2",
+        "kill -9 in the middle of a task",
+        ("test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells",),
+    ),
 }  # fmt: skip

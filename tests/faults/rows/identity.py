@@ -25,4 +25,12 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_the_id_of_a_deleted_result_is_never_used_again",
         ),
     ),
+    175: (
+        "P15",
+        "the labels or the random baseline of a task change",
+        (
+            "test_labels_in_a_file_of_their_own_count_and_are_watched",
+            "test_another_baseline_is_another_measurement",
+        ),
+    ),
 }

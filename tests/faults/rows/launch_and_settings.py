@@ -66,4 +66,14 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "`data stats`, `init` or `doctor` is killed while it reads a large file",
         ("test_a_data_command_ends_with_the_process_that_runs_it",),
     ),
+    230: (
+        "P15",
+        "a file that holds items of a task and text; files of different tasks in one set; a flag that means nothing there",
+        (
+            "test_a_file_that_is_both_is_refused_until_one_of_them_is_named",
+            "test_files_of_different_kinds_do_not_make_one_set",
+            "test_what_has_no_meaning_for_a_task_is_refused",
+            "test_a_flag_without_a_set_that_it_means_anything_for_is_refused",
+        ),
+    ),
 }

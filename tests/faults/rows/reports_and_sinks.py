@@ -115,4 +115,12 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_only_one_path_takes_a_post_and_none_without_the_setting",
         ),
     ),
+    258: (
+        "P2",
+        "the scores of a task's items arrive damaged; a suite lacks a member",
+        (
+            "test_items_that_arrive_damaged_leave_the_row_and_its_note",
+            "test_a_suite_has_no_value_until_every_member_has_a_result",
+        ),
+    ),
 }

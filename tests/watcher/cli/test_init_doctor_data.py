@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,19 @@ def a_run(tmp_path):
         save_rosellm(tmp_path / "out" / f"step_{step}.pt", step=step)
     (tmp_path / "out" / "optimizer.pt").write_bytes(b"momenta")
     np.save(tmp_path / "val.npy", np.arange(3000, dtype=np.uint16) % 60)
+
+
+def test_init_prefers_a_token_stream_to_the_items_of_a_task_and_writes_those_as_a_task(ckptwatch, tmp_path):
+    (tmp_path / "hellaswag_val.jsonl").write_text('{"ctx": "A", "endings": ["a", "b", "c", "d"], "label": 1}\n')
+    (tmp_path / "out").mkdir()
+    said = ckptwatch("init", "out", "--yes")
+    assert said.status == 0, said.err
+    text = (tmp_path / "ckptwatch.toml").read_text()
+    assert 'data = "hellaswag_val.jsonl"' in text and "max_items" in text and "max_tokens" not in text
+    (tmp_path / "val.txt").write_text("some text to validate on")
+    assert ckptwatch("init", "out", "--yes", "--force").status == 0
+    settings = load_settings(tmp_path / "ckptwatch.toml")
+    assert [Path(section.data[0]).name for section in settings.eval] == ["val.txt"]
 
 
 def test_init_finds_checkpoints_and_data_and_writes_a_file_that_loads(ckptwatch, tmp_path):
