@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, lanes, others, scale, scaling, simulate, startup, tiny, tokenise
+from bench import backlog, core, exactness, lanes, others, page, scale, scaling, simulate, startup, tiny, tokenise
 
 BENCHES = {
     "core": core,
@@ -16,6 +16,7 @@ BENCHES = {
     "lanes": lanes,
     "scaling": scaling,
     "scale": scale,
+    "page": page,
     "simulate": simulate,
     "startup": startup,
 }

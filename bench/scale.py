@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from watcher.store import schema
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.listing import Wanted, rows_of
+from watcher.store.read.panels import Panels
 from watcher.store.write import eval_sets, queue, round_robin
+from watcher.store.write.launches import update_launch
+from watcher.store.write.runs import adopt_run
 
 T0_S = 1_760_000_000.0
 SETS = ("fineweb", "wikitext", "code", "math", "books")
@@ -62,7 +67,7 @@ def fill(store: Store, results: int, queued: int, runs: int) -> int:
     digests = {}
     for number in range(runs):
         run = f"run-{number:03d}"
-        runs.adopt_run(store, run, f"/out/{run}", iso(T0_S))
+        adopt_run(store, run, f"/out/{run}", iso(T0_S))
         specs = [EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}") for name in SETS]
         for spec, row in zip(
             specs, eval_sets.adopt_eval_sets(store, run, [(s, s.digest()) for s in specs], iso(T0_S)), strict=True
@@ -96,14 +101,14 @@ def measure_queue(store: Store, repeat: int) -> None:
     launches = [f"launch-{number}" for number in range(repeat)]
 
     def claim(launch: str, run: str) -> None:
-        row = {"id": launch, "owner": "o", "home": "h", "executor": "local", "folder": "/f", "device": "cpu"}
+        row = {"id": launch, "owner": "o", "instance_id": "h", "executor": "local", "folder": "/f", "device": "cpu"}
         row |= {"world_size": 1, "started_at": iso(T0_S)}
         assert queue.claim_next(store, {run: "newest"}, launch, iso(time.time()), opens=row) is not None
 
     each = zip(launches, runs * repeat, strict=False)
     show("claim", lambda: claim(*next(each)), repeat)
     again = iter(launches)
-    show("  of which a commit of one changed row", lambda: launches.update_launch(store, next(again), pid=1), repeat)
+    show("  of which a commit of one changed row", lambda: update_launch(store, next(again), pid=1), repeat)
     show("which of ten runs have work", lambda: round_robin.runs_waiting(store, runs, iso(time.time())), repeat)
     show("next_due", lambda: queue.next_due(store, runs), repeat)
     show("waiting steps (order = fill)", lambda: round_robin.waiting_steps(store, runs[-1], iso(time.time())), 3)
@@ -118,11 +123,10 @@ def measure_readers(store: Store, repeat: int) -> None:
     show("view latest, one run and set", lambda: ask(store, f"SELECT * FROM latest {where}"), repeat)
     show("SELECT step, loss, ppl of one run", lambda: ask(
         store, "SELECT step, loss, ppl FROM results WHERE run = 'run-007' ORDER BY step"), repeat)  # fmt: skip
-    show("dashboard: curves of one run", lambda: pages.curves([8]), 5)
-    show("dashboard: best of every run", pages.best, 3)
+    show("dashboard: newest and lowest of every curve", Panels(store).cells, 3)
     show("dashboard: latest of every run", pages.latest, 3)
-    show("dashboard: queue page", lambda: (pages.queued(200), pages.counts(), pages.running()), 5)
-    show("dashboard: reporter", pages.reporter, 5)
+    queued = partial(rows_of, store, "queued", Wanted())
+    show("dashboard: queue page", lambda: (queued(), pages.counts(), pages.running()), 5)
 
 
 def measure_scan(folder: Path, files: int) -> None:
@@ -173,6 +177,7 @@ def _checkpoint(run: str, step: int, number: int) -> dict[str, Any]:
         "id": number, "run": run, "path": f"step_{step}.pt", "digest": f"sha256:{run}-{step:060d}", "format": "zip",
         "size_bytes": 10**9, "dev": 1, "inode": number, "mtime_ns": stamp, "ctime_ns": stamp, "step": step,
         "step_source": "payload:step", "saved_at": iso(stamp / 1e9), "registered_at": iso(stamp / 1e9),
+        "observed_at": iso(stamp / 1e9),
     }  # fmt: skip
 
 

@@ -183,11 +183,13 @@ def test_a_reload_and_a_shared_link_show_the_same_view(overview, browser):
     overview.get_by_role("button", name="best", exact=True).click()
     zoom(overview)
     wait_until(lambda: address(overview).get("set") == ["wikitext"], 10)
+    wait_until(lambda: overview.locator("#run-rows [title='being computed']").count() == 0, 20)
     state = {name: attribute(overview, name) for name in ("data-range", "data-curves")}
     rows = overview.locator("#run-rows tr:visible").evaluate_all("rows => rows.map(row => row.dataset.key)")
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     other = opened(context.new_page(), overview.url)
     wait_until(lambda: attribute(other, "data-curves") == state["data-curves"], 10)
+    wait_until(lambda: other.locator("#run-rows [title='being computed']").count() == 0, 20)
     near = [float(a) == pytest.approx(float(b)) for a, b in zip(
         attribute(other, "data-range").split("~"), state["data-range"].split("~"), strict=True)]  # fmt: skip
     assert all(near)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
         "ckptwatch plot --metric accuracy --eval-set hellaswag --out accuracy.png",
     ),
 )
-@click.option("--out", metavar="FILE", help="Write FILE.png, .svg or .html instead of drawing in the terminal.")
+@click.option("--out", metavar="FILE", help="Write FILE.png, .svg, .pdf or .html instead of drawing in the terminal.")
 @click.option("--run", "runs", multiple=True, metavar="NAME", help="Only these runs.  [default: all]",
               shell_complete=complete_runs)  # fmt: skip
 @click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]",
@@ -33,12 +34,14 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 @click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
               help="X axis.")  # fmt: skip
 @click.option("--log", is_flag=True, help="Logarithmic Y axis.")
+@click.option("--title", metavar="TEXT", help="Title of the image or page.")
+@click.option("--size", metavar="WxH", help="Size of an image in inches.  [default: 9x5.5]")
 @json_option
 @db_option
 @click.pass_obj
 def command(
     flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str | None, x: str, log: bool,
-    as_json: bool, db: str | None,
+    title: str | None, size: str | None, as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
     """Draw loss curves in the terminal, or write an image or HTML page.
 
@@ -63,7 +66,7 @@ def command(
             plot_terminal.draw(series, x, y, space.columns, min(space.lines - 2, 30), log=log, colour=in_colour())
         )
     else:
-        _write(series, x, y, Path(out), log)
+        _write(series, x, y, Path(out), log, title, size)
     for words in notes:
         say(f"note: {words}")
     for line in series:
@@ -137,21 +140,31 @@ def _plain(curve) -> dict[str, Any]:
     }
 
 
-def _write(series: list, x: str, y: str, out: Path, log: bool) -> None:
-    if out.suffix not in (".png", ".svg", ".html"):
-        raise UsageError(f"--out {out}: unknown suffix", hint="curve.png, curve.svg or curve.html")
+def _write(series: list, x: str, y: str, out: Path, log: bool, title: str | None, size: str | None) -> None:
+    from watcher.report.plot_image import SIZE, SUFFIXES, save
+
+    if out.suffix not in (*SUFFIXES, ".html"):
+        raise UsageError(f"--out {out}: unknown suffix", hint="curve.png, curve.svg, curve.pdf or curve.html")
+    inches = _inches(size) if size is not None else SIZE
     try:
         if out.suffix == ".html":
             from watcher.report.plot_page import render
 
-            title = "ckptwatch: " + ", ".join(dict.fromkeys(line.name for line in series))
+            title = title or "ckptwatch: " + ", ".join(dict.fromkeys(line.name for line in series))
             temporary = out.with_name(f".{out.name}.{os.getpid()}")
             temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
             os.replace(temporary, out)
         else:
-            from watcher.report.plot_image import save
-
-            save(series, x, y, out, log=log)
+            save(series, x, y, out, log=log, title=title or "", size=inches)
     except OSError as error:
         raise EnvironmentProblem(f"{out} cannot be written: {error.strerror}", hint="--out with another path") from None
     say(f"written: {out}")
+
+
+def _inches(text: str) -> tuple[float, float]:
+    """`9x5.5`: between 1 and 60 inches each."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)", text)
+    size = (float(match[1]), float(match[2])) if match else (0.0, 0.0)
+    if not all(1 <= side <= 60 for side in size):
+        raise UsageError(f"--size {text}: not a size", hint="--size 9x5.5: width and height in inches, 1 to 60 each")
+    return size

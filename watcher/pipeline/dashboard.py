@@ -26,6 +26,7 @@ from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 from watcher.store.read.run_pages import RunPages
+from watcher.store.read.tasks import KeptItems
 
 LOG_TAIL = 16_384  # characters
 
@@ -52,7 +53,17 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log, m
     windows, runs = KeptWindows(store), RunPages(store)
     flags = _model_flags(model or ModelSettings())
     source = Source(
-        Pages(store), Panels(store), tables, state, read_log, runs, Behind(store), flags, windows, settings.edit
+        Pages(store),
+        Panels(store),
+        tables,
+        state,
+        read_log,
+        runs,
+        Behind(store),
+        flags,
+        windows,
+        KeptItems(store),
+        settings.edit,
     )
     hosts = (settings.host, *settings.allowed_hosts)
     token = settings.edit_token if settings.edit else None

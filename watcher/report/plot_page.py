@@ -9,6 +9,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from watcher.report import palette
 from watcher.report.format import NONE
 from watcher.report.plot_series import AXES, VALUES, Series
 
@@ -24,6 +25,7 @@ def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -
     parts = {"TITLE": escape(title), "DATA": text, "TABLE": _table(series, x, y)}
     parts |= {"LINEAR": "" if log else " checked", "LOG": " checked" if log else ""}
     folder = resources.files("watcher.report")
+    parts["palette.css"] = palette.stylesheet()
     parts |= {name: folder.joinpath("chart", name).read_text(encoding="utf-8") for name in _EMBEDDED}
     template = folder.joinpath("plot_page.html").read_text(encoding="utf-8")
     return re.sub(r"@([A-Za-z.]+)@", lambda match: parts[match[1]], template)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watcher.domain.checkpoint import printable
 from watcher.domain.metrics import SCORES, Metric
@@ -31,12 +31,20 @@ class Series:
     logged: tuple[tuple[float, float], ...] = ()
     best: tuple[float, float] | None = None
     diverged: tuple[float, ...] = ()
+    run: str = ""
 
 
 def series_of(curves: Sequence[Curve], x: str = "step", y: str = "loss") -> list[Series]:
     """x: a key of AXES, y: a key of VALUES. Curves that have nothing on these axes are left out."""
     every = [_series(curve, x, SCORES[y]) for curve in curves]
-    return [series for series in every if series.xs or series.diverged]
+    kept = [series for series in every if series.xs or series.diverged]
+    first = {
+        printable(curve.run): series
+        for curve, series in reversed(list(zip(curves, every, strict=True)))
+        if series.logged
+    }
+    # the trainer logs one loss for each checkpoint, whatever the set: it is drawn once for each run
+    return [series if series is first.get(series.run) else replace(series, logged=()) for series in kept]
 
 
 def _series(curve: Curve, x: str, metric: Metric) -> Series:
@@ -57,6 +65,7 @@ def _series(curve: Curve, x: str, metric: Metric) -> Series:
         tuple((at, value) for at, value in logged if value is not None),
         best,
         tuple(at for at, row in placed if metric.value_of(row) is None and _diverged(row, metric)),
+        printable(curve.run),
     )
 
 

@@ -10,11 +10,11 @@ from watcher.errors import CkptwatchError
 from watcher.report.comparison import Difference, verdict
 from watcher.report.curves import Curve
 from watcher.report.pairs import Selection, compare_pairs, matching_pairs, parse_selection
+from watcher.web.curve_cache import COMPARED
 from watcher.web.source import Row, Source
 
 COMPARED_MAX = 8  # at once
 PAIRS_SHOWN = 200  # of each against the first, newest steps first
-COLUMNS = ("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "checkpoint")
 
 
 def compare(source: Source, query: Any) -> Row:
@@ -63,11 +63,17 @@ def _against(
     pairs = matching_pairs(first, other, curves)
     pairs.sort(key=lambda pair: (pair[0], -(pair[1]["step"] or 0)))
     rows = []
-    for pair in compare_pairs(pairs[:PAIRS_SHOWN], source.windows):
+    for pair in compare_pairs(pairs[:PAIRS_SHOWN], source.windows, source.items):
         row: Row = {"eval_set": pair.eval_set, "a_step": pair.a["step"], "b_step": pair.b["step"]}
-        row |= {"a": pair.a["loss"], "b": pair.b["loss"], "a_id": pair.a["id"], "b_id": pair.b["id"]}
+        row |= {"metric": pair.metric.label, "higher_is_better": pair.metric.higher_is_better}
+        row |= {
+            "a": pair.metric.value_of(pair.a),
+            "b": pair.metric.value_of(pair.b),
+            "a_id": pair.a["id"],
+            "b_id": pair.b["id"],
+        }
         row |= dict.fromkeys(("difference", "low", "high", "p", "method", "windows"))
-        row |= {"significant": False, "verdict": verdict(pair.result, *words)}
+        row |= {"significant": False, "verdict": verdict(pair.result, *words, pair.metric)}
         if isinstance(pair.result, Difference):
             keys = ("difference", "low", "high", "p", "method", "windows", "significant")
             row |= {key: getattr(pair.result, key) for key in keys}
@@ -82,7 +88,7 @@ def _curves(source: Source, cells: list[Row], selections: Sequence[Selection], w
     for cell in cells:
         if (runs is not None and cell["run"] not in runs) or (wanted is not None and cell["eval_set"] != wanted):
             continue
-        columns = source.panels.points(cell, COLUMNS)
+        columns = source.panels.points(cell, COMPARED)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         points = tuple({**row, "run": cell["run"]} for row in rows if row["step"] is not None)
         curves.append(Curve(cell["run"], cell["eval_set"], points))

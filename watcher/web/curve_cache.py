@@ -5,6 +5,7 @@ The one place of the page that remembers. What is kept is small: JSON of thinned
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -12,13 +13,19 @@ from typing import Any, Protocol
 
 from watcher.report.comparison import Windows
 from watcher.report.curves import Best, best_within_noise
+from watcher.report.item_comparison import Items
 from watcher.report.metrics import Metric
 from watcher.web.chart_data import columns_for, series_json
 
 Row = dict[str, Any]
 KEPT_S = 600.0  # read again after this even if nothing seems to have changed
 KEPT_MAX = 20_000  # curves
-COMPARED = ("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "saved_at")
+#: What the difference of two points is taken from; `step` first, as the reader wants it.
+COMPARED = (
+    *("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "saved_at"),
+    *("task", "items", "accuracy", "accuracy_norm", "accuracy_stderr", "random_baseline", "bits_per_byte"),
+    *("accuracy_norm_stderr", "bits_per_byte_stderr", "checkpoint"),
+)
 
 
 class PanelReadings(Protocol):
@@ -38,11 +45,12 @@ class PanelReadings(Protocol):
 
 
 class CurveCache:
-    """Safe to use from several threads. windows: what paired differences are taken from."""
+    """Safe to use from several threads. windows, items: what paired differences are taken from."""
 
-    def __init__(self, panels: PanelReadings, windows: Windows) -> None:
+    def __init__(self, panels: PanelReadings, windows: Windows, items: Items) -> None:
         self._panels = panels
         self._windows = windows
+        self._items = items
         self._lock = threading.Lock()
         self._mark: tuple[int, str] | None = None
         self._curves: dict[tuple, tuple[float, str]] = {}
@@ -85,28 +93,52 @@ class CurveCache:
         known = self._bests.get(self._best_key(cell))
         return (True, known[1]) if known is not None and time.monotonic() - known[0] < KEPT_S else (False, None)
 
-    def best(self, cell: Row) -> Best | None:
-        """The earliest point that is as good as the lowest, within noise: reads windows, so it takes time."""
+    def best(self, cell: Row, end_s: float = math.inf) -> Best | None:
+        """The earliest point that is as good as the lowest, within noise: reads windows, so it takes time.
+
+        Raises TimeoutError where it is not done at end_s of the monotonic clock.
+        """
         known, best = self.known_best(cell)
         if known:
             return best
         columns = self._panels.points(cell, COMPARED)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        best = best_within_noise([{**row, "run": cell["run"]} for row in rows], self._windows)
+        best = best_within_noise(
+            [{**row, "run": cell["run"]} for row in rows], _Until(self._windows, end_s), self._items
+        )
         self._bests[self._best_key(cell)] = (time.monotonic(), best)
         return best
 
-    def compute_bests(self, cells: Sequence[Row], budget_s: float) -> tuple[int, bool]:
-        """Compute what is not known yet, until the time is up: (how many, whether all are known now)."""
+    def compute_bests(self, cells: Sequence[Row], budget_s: float, *, strict: bool = False) -> tuple[int, bool]:
+        """Compute what is not known yet, until the time is up: (how many, whether all are known now).
+
+        strict: also a curve that is begun is given up then; otherwise at least one is computed.
+        """
         end_s, computed = time.monotonic() + budget_s, 0
         for cell in cells:
             if not self.known_best(cell)[0]:
-                if time.monotonic() > end_s:
+                if computed and time.monotonic() > end_s:
                     return computed, False
-                self.best(cell)
+                try:
+                    self.best(cell, end_s if strict else math.inf)
+                except TimeoutError:
+                    return computed, False
                 computed += 1
         return computed, True
 
     @staticmethod
     def _best_key(cell: Row) -> tuple:
         return (cell["run"], cell["eval_set"], cell["digest"], cell.get("weights"))
+
+
+class _Until:
+    """Windows that can be read until a time."""
+
+    def __init__(self, windows: Windows, end_s: float) -> None:
+        self._windows = windows
+        self._end_s = end_s
+
+    def get(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None:
+        if time.monotonic() > self._end_s:
+            raise TimeoutError
+        return self._windows.get(result_id)

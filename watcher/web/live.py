@@ -12,7 +12,16 @@ KEEPALIVE_S = 15.0
 T = TypeVar("T")
 
 #: All queries and rendering. Few threads: each has a memory arena of its own, and the daemon must stay small.
-_THREADS = ThreadPoolExecutor(3, thread_name_prefix="dashboard")
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="dashboard")
+
+
+#: Curves and best points take seconds over a million results: one at a time, so that a page never waits behind them.
+_LONG = ThreadPoolExecutor(1, thread_name_prefix="dashboard-curves")
+
+
+async def in_long_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """As `in_thread`, for what takes long."""
+    return await asyncio.get_running_loop().run_in_executor(_LONG, call, *arguments)
 
 
 async def in_thread(call: Callable[..., T], *arguments: Any) -> T:

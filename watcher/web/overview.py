@@ -27,7 +27,7 @@ def overview(source: Source, query: Query) -> Row:
     chosen = query.get("set") if query.get("set") in sets else next(iter(sets), None)
     metrics = chosen_metrics(query.get("m", ""), sets)
     mine = [cell for cell in cells if cell["eval_set"] == chosen]
-    source.curves.compute_bests(mine, BESTS_AT_ONCE_S)
+    source.curves.compute_bests(mine, BESTS_AT_ONCE_S, strict=True)
     waiting_at = source.pages.oldest_waiting_at()
     newest = source.pages.newest_results(12)
     return {
@@ -67,13 +67,13 @@ def curves(source: Source, query: Query) -> str:
     return f'{json.dumps(about)[:-1]}, "series": [{",".join(parts)}]}}'
 
 
-def bests(source: Source, query: Query) -> Row:
-    """Computes best points that are not known yet, for a second at most. `complete`: none is left to compute."""
+def bests(source: Source, query: Query) -> str:
+    """JSON text: computes best points not known yet, for a second at most. `complete`: none is left to compute."""
     source.curves.refresh()
     wanted = query.get("set")
     cells = [cell for cell in source.panels.cells() if wanted is None or cell["eval_set"] == wanted]
     computed, complete = source.curves.compute_bests(cells, BESTS_BUDGET_S)
-    return {"computed": computed, "complete": complete}
+    return json.dumps({"computed": computed, "complete": complete})
 
 
 def chosen_metrics(given: str, sets: Mapping[str, Row]) -> list[Metric]:

@@ -23,7 +23,7 @@ from watcher.errors import CkptwatchError
 from watcher.report import format, palette
 from watcher.web import checkpoint_page, comparing, editing, metrics, overview, runs, views
 from watcher.web.guard import Guard
-from watcher.web.live import Live, in_thread
+from watcher.web.live import Live, in_long_thread, in_thread
 from watcher.web.missing import NoSuchThing
 from watcher.web.source import Source
 from watcher.web.tables import HEADS, csv_text, export
@@ -75,7 +75,7 @@ def create_app(
         routes.append(Route("/api/overview" if name == "overview" else f"/api{path}", site.twin(name)))
     routes += [
         Route("/api/curves", site.text(overview.curves)),
-        Route("/api/bests", site.json(overview.bests)),
+        Route("/api/bests", site.text(overview.bests)),
         Route("/results/{id:int}", site.result),
         Route("/events", site.events),
         Route("/metrics", site.metrics),
@@ -156,7 +156,7 @@ class _Site:
         """The same for a function that makes the JSON text itself."""
 
         async def answer(request: Request) -> Response:
-            text = await in_thread(build, self.source, request.query_params)
+            text = await in_long_thread(build, self.source, request.query_params)
             return Response(text, media_type="application/json", headers=_FRESH)
 
         return answer

@@ -15,6 +15,7 @@ from evalcore.launch_folder import LaunchFolder
 from evalcore.tasks.item_scores import ItemScores
 from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
+from watcher.report.item_comparison import Items
 from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
 from watcher.state.status_file import read_object
@@ -72,7 +73,7 @@ class BehindReadings(Protocol):
 
 @dataclass
 class Source:
-    """listing: rows of one table and their number. windows: by result, for paired differences.
+    """listing: rows of one table and their number. windows, items: by result, for paired differences.
 
     read_log: a launch folder's log file -> its end, escaped. model: the `[model]` section now. editable: notes and tags
     may be written.
@@ -87,11 +88,12 @@ class Source:
     behind: BehindReadings
     model: ModelFlags = field(default_factory=ModelFlags)
     windows: Windows = field(default_factory=dict[int, Any])
+    items: Items = field(default_factory=dict[int, Any])
     editable: bool = False
     _pulse: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
-        self.curves = CurveCache(self.panels, self.windows)
+        self.curves = CurveCache(self.panels, self.windows, self.items)
 
     def status_file(self) -> Row | None:
         """What the daemon wrote last; None where it never did."""

@@ -91,7 +91,8 @@ def test_png_and_svg_are_pictures_and_a_dollar_in_a_name_is_no_formula(ckptwatch
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert ckptwatch("plot", "--out", "c.svg", "--value", "ppl", "--log", "--db", tmp_path / "r.db").status == 0
     texts = [node.text for node in ElementTree.parse(tmp_path / "c.svg").iter() if node.text and node.text.strip()]
-    assert "wide $x$ </script><b> / val" in texts
+    assert any(text.startswith("wide $x$ </script><b> / val (best ") for text in texts)
+    assert not any("mathdefault" in text or "^" in text for text in texts), texts  # ticks are plain numbers
     assert any("logged by the trainer" in text for text in texts)
     first = (tmp_path / "c.svg").read_bytes()
     assert ckptwatch("plot", "--out", "c.svg", "--value", "ppl", "--log", "--db", tmp_path / "r.db").status == 0
@@ -119,3 +120,24 @@ def test_the_page_holds_its_data_and_asks_nothing_of_the_network(ckptwatch, tmp_
     wide = data["series"][1]
     assert [at for at, finite in zip(wide["step"], wide["finite"], strict=True) if not finite] == [300]
     assert len(data["series"][0]["low"]) == 3
+
+
+def test_an_image_has_its_title_its_size_and_its_legend_beside_the_curves_and_the_logged_loss_once_a_run(
+    ckptwatch, tmp_path
+):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    for name in ("val", "other"):
+        database.eval_set(name=name)
+        for step, loss in ((100, 3.0), (200, 2.0)):
+            database.result(step, loss, eval_set=name, logged_val_loss=loss)
+    database.close()
+    flags = ("--title", "Run 7: 50 % less data", "--size", "6x4", "--db", tmp_path / "r.db")
+    assert ckptwatch("plot", "--out", "c.svg", *flags).status == 0
+    texts = [node.text for node in ElementTree.parse(tmp_path / "c.svg").iter() if node.text and node.text.strip()]
+    assert "Run 7: 50 % less data" in texts
+    assert texts.count("gpt, logged by the trainer") == 1
+    assert ckptwatch("plot", "--out", "c.pdf", *flags).status == 0
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF-")
+    refused = ckptwatch("plot", "--out", "c.png", "--size", "big", "--db", tmp_path / "r.db")
+    assert refused.status == 2 and "--size 9x5.5" in refused.err

@@ -11,7 +11,7 @@
 
   const key = (one) => `${one.run_id}/${one.eval_set}`;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const colour = (index) => css(`--c${index % 8}`);
+  const colour = (index) => css(`--k${index % 24}`);
   const column = { step: "step", tokens: "tokens_seen", time: "saved_s" };
 
   function text(tag, words, className) {
@@ -127,7 +127,7 @@
       const loss = u.data[1 + 4 * n][i], own = u.data[4 + 4 * n][i];
       if (loss == null && own == null) return;
       const low = u.data[2 + 4 * n][i], high = u.data[3 + 4 * n][i];
-      readout.append("   ", text("span", "●", `k${series.indexOf(one) % 8}`), ` ${label(one)} `);
+      readout.append("   ", text("span", "●", `k${series.indexOf(one) % 24}`), ` ${label(one)} `);
       readout.append(text("b", loss == null ? "-" : loss.toFixed(4)));
       if (high != null) readout.append(` (95 %: ${low.toFixed(4)} to ${high.toFixed(4)})`);
       if (own != null) readout.append(` (logged ${own.toFixed(4)})`);
@@ -151,7 +151,7 @@
       tick.checked = !hidden.has(key(one));
       tick.addEventListener("change", () => { tick.checked ? hidden.delete(key(one)) : hidden.add(key(one)); draw(); });
       const last = [...one.loss].reverse().find((value) => value != null);
-      chip.append(tick, text("span", "●", `k${i % 8}`), text("span", label(one)));
+      chip.append(tick, text("span", "●", `k${i % 24}`), text("span", label(one)));
       chip.append(text("span", last == null ? "not finite" : last.toFixed(4), "last"));
       if (one.mixed) {
         chip.append(text("span", "mixed", "tag"));

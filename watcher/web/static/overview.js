@@ -1,4 +1,5 @@
 // The overview: joins run table, controls and panels. Panels are loaded when they come into view and drawn one a frame.
+import { idle } from "./curves.js";
 import { Panel } from "./panel.js";
 import { hide } from "./tooltip.js";
 import * as table from "./run_table.js";
@@ -125,7 +126,8 @@ async function completeBests() {
   completing = true;
   for (const query of [`?set=${encodeURIComponent(setChoice.value)}`, ""]) {
     let complete = false, changed = false;
-    for (let turn = 0; turn < 100 && !complete; turn++) {
+    for (let turn = 0; turn < 30 && !complete; turn++) {
+      await idle(); // curves come first
       const answer = await fetch(`/api/bests${query}`).catch(() => null);
       if (!answer?.ok) break;
       const words = await answer.json();
