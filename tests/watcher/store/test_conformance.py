@@ -23,6 +23,8 @@ from watcher.store.read import queue as queues
 from watcher.store.read import results as reads
 from watcher.store.read import tasks
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.listing import LISTINGS, rows_of
+from watcher.store.read.listing import Wanted as ListingWanted
 from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
 from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.checkpoints import NewCheckpoint
@@ -289,11 +291,12 @@ def test_every_question_of_the_dashboard_is_understood(store):
     assert pages.facts()["schema"] == "0002"
     assert [row["name"] for row in pages.runs()] == ["gpt"]
     assert list(pages.curves()[0]["columns"]["loss"]) == [2.5]
-    assert pages.checkpoints(1, 10, 0)[0]["cells"][0]["state"] == State.QUEUED
+    assert [cell["state"] for cell in pages.cells_of([claimed.id])[claimed.id]] == [State.SUCCEEDED]
     assert pages.checkpoint(claimed.id)["results"][0]["step"] == claimed.step  # type: ignore[index]
     for question in (
         pages.pulse,
-        pages.eval_sets,
+        pages.run_names,
+        pages.set_names,
         pages.best,
         pages.best_accuracy,
         pages.suites,
@@ -303,9 +306,10 @@ def test_every_question_of_the_dashboard_is_understood(store):
         pages.exports,
     ):
         question()
-    for question in (pages.newest_results, pages.queued, pages.ended_badly, pages.irregular_files, pages.launches):
-        question(5)
-    assert pages.events(5) == []
+    assert len(pages.newest_results(5)) == 1
+    for key, listing in LISTINGS.items():
+        rows, total = rows_of(store, key, ListingWanted())
+        assert len(rows) == total, listing
 
 
 def test_readers_questions_are_understood(store):
