@@ -164,12 +164,26 @@ def summarise(
     """
     if not isinstance(source, int) and os.path.isdir(source):
         place = os.fsdecode(source)
-        if index_folder(place) is not None:
-            return _summary_of_dcp(place, state)
-        return _summary_of_folder(place, state, report)
+        is_dcp = index_summary_of_folder(place) is not None
+        return _with_tokenizer(
+            _summary_of_dcp(place, state) if is_dcp else _summary_of_folder(place, state, report), place
+        )
     with OpenFile(source, report) as file:
         reading = understand(file, path=path, wanted=state)
-        return summary_of(file, reading)
+        summary = summary_of(file, reading)
+    if summary.format != "safetensors" or (place := path or file.path) is None:
+        return summary
+    return _with_tokenizer(summary, os.path.dirname(place))
+
+
+def _with_tokenizer(summary: Summary, folder: str) -> Summary:
+    """Text is read with the folder's own tokenizer where none is given, so it is a part of the model."""
+    try:
+        with OpenFile(os.path.join(folder, "tokenizer.json")) as file:
+            own = ("tokenizer.json", digest_of_bytes(file))
+    except OSError:
+        return summary
+    return replace(summary, sidecars=(*summary.sidecars, own))
 
 
 def _summary_of_dcp(path: str, state: str | None) -> Summary:

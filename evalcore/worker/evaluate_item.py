@@ -31,6 +31,7 @@ from evalcore.worker.failpoints import failpoint
 from evalcore.worker.failures import Failure, failure_of, first_failure
 from evalcore.worker.launch_io import LaunchFolderIO
 from evalcore.worker.load_item import load_item
+from evalcore.worker.own_tokenizer import NOTE, folder_of, with_own_tokenizer
 
 
 class ItemEvaluator:
@@ -41,7 +42,7 @@ class ItemEvaluator:
     ) -> None:
         self._spec, self._group, self._launch_io, self._reporter = spec, group, launch_io, reporter
         self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
-        self._opened: dict[str, TokenStream | PreparedTask] = {}
+        self._opened: dict[tuple[str, str], TokenStream | PreparedTask] = {}  # by name and digest of the tokenizer
         self._last: LoadedModel | None = None
 
     def evaluate_item(self, item: Item) -> None:
@@ -67,7 +68,7 @@ class ItemEvaluator:
             if self._is_known(request, loaded):
                 self._answer(request, None, None, loaded.content_digest)
             else:
-                self._answer(request, *self._measure(request, loaded, load_seconds))
+                self._answer(request, *self._measure(request, loaded, load_seconds, folder_of(item)))
 
     def close(self) -> None:
         if self._last is not None:
@@ -97,7 +98,7 @@ class ItemEvaluator:
         return all(self._group.gather(same)) if request.known_contents else False
 
     def _measure(
-        self, request: AttemptRequest, loaded: LoadedModel, load_seconds: float
+        self, request: AttemptRequest, loaded: LoadedModel, load_seconds: float, folder: str
     ) -> tuple[Failure | None, Measurement | None]:
         """(failure, measurement) of one attempt; the same on every rank."""
         group, eval_set = self._group, self._sets.get(request.eval_set)
@@ -105,12 +106,15 @@ class ItemEvaluator:
             return ("protocol", f"the launch has no eval set {request.eval_set!r}", None), None
         if not all(group.gather(_as_hashed(eval_set))):
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
+        declared, eval_set = eval_set, with_own_tokenizer(eval_set, folder)
         data, failure = self._open(request, eval_set)
         if failure is not None or data is None:
             return failure, None
         try:
             result = self._evaluate(request, eval_set, loaded, data)
             measurement = measurement_of(result, loaded, load_seconds)
+            if eval_set is not declared:
+                measurement = replace(measurement, note="; ".join(filter(None, (measurement.note, NOTE))))
         except Exception as error:  # evaluate has shared it with all ranks
             return failure_of(error, eval_set.name), None
         if not all(group.gather(still_same(loaded))):
@@ -151,8 +155,9 @@ class ItemEvaluator:
         self, request: AttemptRequest, eval_set: EvalSetSpec
     ) -> tuple[TokenStream | PreparedTask | None, Failure | None]:
         """The stream or the items of an eval set, opened once per launch."""
-        if eval_set.name in self._opened:
-            return self._opened[eval_set.name], None
+        key = eval_set.name, eval_set.tokenizer_digest
+        if key in self._opened:
+            return self._opened[key], None
 
         def report(phase: str, done: int, total: int) -> None:
             unit = "items" if phase == "encoding" else "bytes"
@@ -161,7 +166,7 @@ class ItemEvaluator:
         with self._reporter.while_working("opening data", request.attempt, request.eval_set):
             data, failure = open_together(self._group, eval_set, self._spec.cache_dir, report)
         if data is not None:
-            self._opened[eval_set.name] = data
+            self._opened[key] = data
         return data, failure
 
     def _start(self, request: AttemptRequest) -> None:

@@ -30,7 +30,7 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     """
     from watcher.settings.load import load_settings
     from watcher.settings.schema import DEFAULT_FILE
-    from watcher.setup.discover import compose, data_nearby, look_at
+    from watcher.setup.discover import compose, data_nearby, look_at, usual_places
 
     out = Path(flags.config_file or DEFAULT_FILE)
     if out.exists() and not force:
@@ -39,7 +39,7 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     given = [Path(path) for path in data]
     if absent := [path for path in given if not path.is_file()]:
         raise NothingFound(f"there is no data file {absent[0]}", hint="ckptwatch data sniff PATH shows what a file is")
-    chosen = given or data_nearby([Path(), Path("data"), Path(folder), Path(folder).absolute().parent])[:1]
+    chosen = given or data_nearby(usual_places(Path(folder)))[:1]
     sniffed = _sniff(chosen)
     text = compose(discovery, chosen, out.absolute().parent, {path: facts["kind"] for path, facts in sniffed.items()})
     if not as_json:

@@ -154,7 +154,7 @@ def _resolve(
 def _tokenizer_files(section: EvalSettings) -> tuple[str | None, list[str]]:
     """(tokenizer with an absolute path where it is a file, every file that can change its ids, absent ones too)."""
     tokenizer = section.tokenizer
-    if tokenizer is None:
+    if tokenizer in (None, "auto"):  # the checkpoint folder's own, else gpt2
         return None, []
     path = os.path.abspath(tokenizer)
     is_folder = os.path.isfile(os.path.join(path, "tokenizer.json"))

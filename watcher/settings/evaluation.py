@@ -53,7 +53,9 @@ class EvalSettings(Section):
     format: Literal["auto", "text", "jsonl", "json", "parquet", "npy", "bin", "raw"] = Field(
         "auto", description="Format of the files."
     )
-    tokenizer: str | None = Field(None, description="tiktoken name, `bytes`, a .tiktoken or tokenizer.json file.")
+    tokenizer: str | None = Field(
+        None, description="tiktoken name, `bytes`, a .tiktoken or tokenizer.json file; `auto`: the folder's own."
+    )
     seq_len: int | Literal["auto"] = Field(
         "auto", description="Tokens per window; `auto` is the model's context length, at most 1024."
     )

@@ -93,6 +93,16 @@ def data_nearby(folders: Sequence[Path]) -> list[Path]:
     return [path for *_, path in sorted(files)]
 
 
+def usual_places(folder: Path) -> list[Path]:
+    """Where trainers keep validation data, near the working directory and the checkpoints."""
+    bases = [Path(), folder, folder.absolute().parent]
+    places = []
+    for base in bases:
+        inside = sorted(path for path in (base / "data").glob("*") if path.is_dir())
+        places += [base, base / "data", base / "edu_fineweb10B", base / "fineweb10B", *inside]
+    return places
+
+
 def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
     """The text of ckptwatch.toml. base: the folder of the file. kinds: data path -> text, npy, ... where known."""
     lines = [
@@ -147,7 +157,8 @@ def _measure_lines(discovery: Discovery, kind: str | None) -> list[str]:
         lines = ["# seq_len = 1024               # longest item in tokens; by default the model's context"]
     if kind in ("text", "jsonl", "task"):
         bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
-        name = '"bytes"' if bytewise else '"gpt2" '
+        own = (discovery.readable or {}).get("own_tokenizer")
+        name = '"bytes"' if bytewise else '"auto" ' if own else '"gpt2" '
         lines.append(
             f'tokenizer = {name}             # the tokenizer used in training: a tiktoken name, "bytes", or a file'
         )
@@ -223,4 +234,5 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"{name}: {error.strerror}"
     step = choose_step(Step(summary.step, summary.step_source or ""), step_from_name(name), summary.width)
     facts = {"checkpoint": name, "format": summary.format, "family": summary.family, "parameters": summary.parameters}
+    facts |= {"own_tokenizer": os.path.isfile(folder / name / "tokenizer.json")}
     return facts | {"step": step.value, "step_source": step.source or None, "config": summary.config}, None

@@ -67,6 +67,62 @@ def test_a_lone_safetensors_file_wants_its_config(tmp_path):
     assert "without a config.json" in answer(tmp_path).reason
 
 
+def test_a_lone_safetensors_file_is_the_model_of_the_config_beside_it(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=64, n_positions=32)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    model.save_pretrained(tmp_path / "out")
+    weights, tokens = tmp_path / "out" / "model.safetensors", torch.arange(24).reshape(2, 12)
+    told = summarise(weights)
+    assert (told.format, told.family, probe(weights).digest) == ("safetensors", "hf-gpt2", told.digest)
+    loaded = load_checkpoint(weights, expect_digest=told.digest)
+    assert (loaded.model(tokens) - model(tokens).logits).abs().max() < 1e-5
+    (tmp_path / "spool").mkdir()
+    copy = (tmp_path / "spool" / "1-a.safetensors").resolve()
+    copy.write_bytes(weights.read_bytes())
+    copy.with_suffix(".tmp").write_bytes(weights.read_bytes())
+    assert probe(copy.with_suffix(".tmp")).digest == told.digest  # as the spool asks while it copies
+    pinned = load_checkpoint(copy, expect_digest=told.digest, path=str(weights))  # the config stays beside the original
+    assert pinned.content_digest == loaded.content_digest
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(ArchiveError) as caught:
+        summarise(weights)
+    assert caught.value.incomplete
+
+
+def test_a_folder_with_its_model_in_one_file_is_loaded_as_that_file_and_missed_when_it_goes(tmp_path):
+    place = tmp_path / "step_40"
+    place.mkdir()
+    saved = make.save_rosellm(place / "model.pt", step=40)
+    tokens = torch.arange(24).reshape(2, 12)
+    told = summarise(place)
+    loaded = load_checkpoint(place, expect_digest=told.digest)
+    assert (told.format, loaded.step) == ("full-folder", 40)
+    assert torch.equal(loaded.model(tokens), load_checkpoint(saved).model(tokens))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(place, expect_digest="sha256:" + "0" * 64)
+    assert caught.value.kind == "superseded"
+    saved.unlink()
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(place, expect_digest=told.digest)
+    assert caught.value.kind == "vanished"
+
+
+def test_the_tokenizer_of_a_folder_is_in_its_model_digest(tmp_path):
+    from evalcore.archive.model_digest import model_digest
+
+    place = tmp_path / "step_40"
+    place.mkdir()
+    make.save_rosellm(place / "model.pt", step=40)
+    digests, contents = set(), set()
+    for tokenizer in (None, "{}", '{"a": 1}'):
+        if tokenizer is not None:
+            (place / "tokenizer.json").write_text(tokenizer)
+        digests.add(model_digest(summarise(place), ModelSpec()))
+        contents.add(summarise(place).digest)
+    assert (len(digests), len(contents)) == (3, 1)
+
+
 def test_an_exported_program_is_known(tmp_path):
     program = torch.export.export(torch.nn.Linear(3, 3), (torch.zeros(1, 3),))
     torch.export.save(program, tmp_path / "a.pt2")

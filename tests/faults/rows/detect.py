@@ -63,4 +63,37 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "database and state folder are moved together while copies are pinned",
         ("test_copies_are_kept_and_found_after_database_and_state_folder_were_moved_together",),
     ),
+    210: (
+        "P1",
+        "a checkpoint folder while it is written, renamed into place, or without one of its shards",
+        (
+            "test_a_trainer_s_folder_is_one_checkpoint_and_complete_with_its_last_file",
+            "test_a_folder_renamed_into_place_is_one_checkpoint_under_its_final_name",
+            "test_a_folder_that_is_a_candidate_goes_on_under_its_new_name",
+            "test_a_missing_shard_is_named_and_given_up_with_that_reason_in_the_end",
+        ),
+    ),
+    211: (
+        "P3",
+        "a trainer deletes a checkpoint folder file by file, before and after it is evaluated",
+        (
+            "test_a_registered_folder_that_is_deleted_file_by_file_is_no_failure",
+            "test_a_folder_is_pinned_as_a_whole_without_the_optimizer",
+            "test_a_trainer_with_save_total_limit_2_gets_a_row_for_every_checkpoint",
+            "test_a_folder_with_its_model_in_one_file_is_loaded_as_that_file_and_missed_when_it_goes",
+        ),
+    ),
+    212: (
+        "P3",
+        "one shard of a registered folder is rewritten",
+        ("test_one_rewritten_shard_is_another_version_of_the_folder",),
+    ),
+    213: (
+        "P1",
+        "a refused version is rotated away before a factory is there; the spool fills with refused versions",
+        (
+            "test_a_file_refused_and_rotated_away_is_evaluated_once_a_factory_is_there",
+            "test_refused_copies_give_way_to_new_ones_the_oldest_first_and_after_those_that_nothing_needs",
+        ),
+    ),
 }

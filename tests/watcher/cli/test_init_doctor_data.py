@@ -77,6 +77,21 @@ def test_init_finds_checkpoints_in_subfolders_and_names_sets_apart(ckptwatch, tm
     assert settings.eval[0].tokenizer == "gpt2"
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["data/openwebtext/val.bin", "edu_fineweb10B/edufineweb_val_000000.npy", "fineweb10B/fineweb_val_000000.bin"],
+)
+def test_init_proposes_the_validation_data_where_trainers_keep_it(tmp_path, place):
+    from watcher.setup.discover import data_nearby, usual_places
+
+    (tmp_path / "out").mkdir()
+    file = tmp_path / place
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(400))
+    (file.parent / "train.bin").write_bytes(bytes(400))
+    assert data_nearby(usual_places(tmp_path / "out")) == [file]
+
+
 def test_init_before_training_began_writes_what_is_known(ckptwatch, tmp_path):
     said = ckptwatch("init", 'a "quoted" # folder', "--yes")
     assert said.status == 0
