@@ -164,16 +164,15 @@ def summarise(
     """
     if not isinstance(source, int) and os.path.isdir(source):
         place = os.fsdecode(source)
-        is_dcp = index_summary_of_folder(place) is not None
-        return _with_tokenizer(
-            _summary_of_dcp(place, state) if is_dcp else _summary_of_folder(place, state, report), place
-        )
+        is_dcp = index_folder(place) is not None
+        summary = _summary_of_dcp(place, state) if is_dcp else _summary_of_folder(place, state, report)
+        return _with_tokenizer(summary, place)
     with OpenFile(source, report) as file:
         reading = understand(file, path=path, wanted=state)
         summary = summary_of(file, reading)
-    if summary.format != "safetensors" or (place := path or file.path) is None:
-        return summary
-    return _with_tokenizer(summary, os.path.dirname(place))
+    place = path or file.path or ""
+    is_alone = summary.format == "safetensors" and place
+    return _with_tokenizer(summary, os.path.dirname(place) or os.curdir) if is_alone else summary
 
 
 def _with_tokenizer(summary: Summary, folder: str) -> Summary:
