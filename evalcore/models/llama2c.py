@@ -24,7 +24,7 @@ _HEADS = ("output.weight", "lm_head.weight", "output.tied_module.weight")
 _KNOWN = COMMON | {
     "n_kv_heads", "multiple_of", "ffn_dim_multiplier", "norm_eps", "rope_theta", "max_batch_size", "use_scaled_rope",
     "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type", "head_dim", "rope_scaling",
-    "sliding_window",
+    "rope_scaling_factor", "sliding_window",
 }  # fmt: skip
 _CONTEXT = ("max_seq_len", "max_seqlen", "context_length", "block_size")
 _OTHER = "set model.factory to a function that builds the model"
@@ -107,10 +107,15 @@ def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     if kind in ("none", "default") or not (given or flag(config, "use_scaled_rope", False)):
         return ("type", "default"), theta
     values = given if isinstance(given, Mapping) else {}
+    places = ((values, "factor"), (values, "scaling_factor"), (config, "rope_scaling_factor"))
+    place = next((place for place in places if place[1] in place[0]), None)
+    if place is None:  # 8 in Llama 3.1, 32 in 3.2: not to be guessed
+        what = "scaled rotary positions (use_scaled_rope) whose factor is not in the file"
+        raise CheckpointError("unsupported", what, "give rope_scaling_factor (Llama 3.1: 8, 3.2: 32) in [model] config")
     return (
         ("type", "llama3"),
         theta,
-        ("factor", number(values, "factor" if "factor" in values else "scaling_factor", 8.0)),
+        ("factor", number(place[0], place[1], 8.0)),
         ("low", number(values, "low_freq_factor", 1.0)),
         ("high", number(values, "high_freq_factor", 4.0)),
         ("original", number(values, "original_max_position_embeddings", 8192)),

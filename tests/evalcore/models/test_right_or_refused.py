@@ -245,6 +245,15 @@ def test_llama2c_is_computed_with_neighbouring_rotary_pairs(tmp_path, tied):
     assert "SiLU" in refusal(tmp_path / "ckpt.pt", config={"activation": "gelu"}).reason
 
 
+def test_a_scaled_llama_whose_factor_is_not_in_the_file_is_asked_for_it(tmp_path):
+    """8 in Llama 3.1, 32 in Llama 3.2, and nothing in the weights tells them apart."""
+    state, args = llama_state(False), {**LLAMA, "use_scaled_rope": True}
+    torch.save({"model": state, "model_args": args, "iter_num": 9, "config": {}}, tmp_path / "ckpt.pt")
+    assert "rope_scaling_factor (Llama 3.1: 8, 3.2: 32)" in refusal(tmp_path / "ckpt.pt").hint
+    values = [logits(tmp_path / "ckpt.pt", config={"rope_scaling_factor": factor})[0] for factor in (8, 32)]
+    assert not torch.equal(*values)
+
+
 def test_a_llama_whose_configuration_ties_its_head_may_lack_it(tmp_path):
     state = llama_state(True)
     state.pop("output.weight")
