@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from bench import backlog, core, exactness, lanes, others, page, scale, scaling, simulate, startup, tiny, tokenise
+from bench import (
+    backlog,
+    core,
+    exactness,
+    lanes,
+    others,
+    page,
+    scale,
+    scaling,
+    simulate,
+    startup,
+    tasks,
+    tiny,
+    tokenise,
+)
 
 BENCHES = {
     "core": core,
@@ -19,6 +33,7 @@ BENCHES = {
     "page": page,
     "simulate": simulate,
     "startup": startup,
+    "tasks": tasks,
 }
 
 
