@@ -1,4 +1,4 @@
-"""One contender of `bench tasks`: scores HellaSwag items with a saved GPT-2 and prints time, memory and choices as JSON.
+"""One contender of `bench tasks`: scores HellaSwag items with a saved GPT-2; prints time, memory and choices as JSON.
 
 usage: python bench/task_contenders.py make|ours|nanogpt-loop|lm-eval FOLDER LAYERS-OR-BATCH
 The items are rendered the same way for all. CPU-seconds are those of scoring, tokenising included, not of loading.
@@ -33,7 +33,10 @@ def make(folder: Path, layers: int) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=20000, special_tokens=[end], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=20000,
+        special_tokens=[end],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator([" ".join((text, *endings)) for text, endings in rendered(folder)], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end, model_max_length=1024)
@@ -91,7 +94,9 @@ def nanogpt_loop(folder: Path, batch: int) -> Any:
                 tokens[row, : len(a) + len(b)] = torch.tensor(a + b)
                 counts[row, len(a) : len(a) + len(b)] = 1
             logits = model(tokens).logits
-            nats = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+            nats = torch.nn.functional.cross_entropy(
+                logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+            )
             chosen.append(int((nats.view(len(pairs), -1) * counts[:, 1:]).sum(1).argmin()))
         return chosen
 

@@ -1,8 +1,7 @@
 """HellaSwag items per CPU-second with a GPT-2-small shape: ours, lm-evaluation-harness and a loop as build-nanogpt's.
 
-Same weights, same items, each in a process of its own. lm-evaluation-harness comes with `pip install 'ckptwatch[bench]'`;
-without it that line says so. The items are a file of yours (--file hellaswag_val.jsonl), or made up with HellaSwag's
-lengths.
+Same weights, same items, each in a process of its own. lm-evaluation-harness comes with the extra `bench`; without it a
+line says so. The items are a file of yours (--file hellaswag_val.jsonl), or made up with HellaSwag's lengths.
 """
 
 from __future__ import annotations

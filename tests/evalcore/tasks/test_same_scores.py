@@ -74,7 +74,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(prepared, model):
         evaluate_task(Foreign(model, limit=3), prepared["hellaswag"], context_length=CONTEXT)
 
 
-def test_ids_that_are_no_number_are_a_result_with_a_note_and_never_right(prepared, model):
+def test_nats_that_are_no_number_are_a_result_with_a_note_and_never_right(prepared, model):
     class Broken(nn.Module):
         def forward(self, tokens):
             return torch.full((*tokens.shape, 400), torch.nan)

@@ -13,6 +13,7 @@ from tests.faults.rows import (
     models,
     reading,
     reports_and_sinks,
+    tasks,
 )
 
 Row = tuple[str, str, tuple[str, ...] | str]
@@ -27,4 +28,5 @@ FOUND_BY_OUTSIDERS: dict[int, Row] = {
     **reports_and_sinks.ROWS,
     **command_line.ROWS,
     **families.ROWS,
+    **tasks.ROWS,
 }
