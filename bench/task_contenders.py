@@ -64,13 +64,16 @@ def rendered(folder: Path) -> Rendered:
 
 def ours(folder: Path, batch: int) -> Any:
     from evalcore import evaluate_task
+    from evalcore.data.tokenizers import build_tokenizer
     from evalcore.loading.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(str(folder / "model"))
-    path, tokenizer = folder / "hellaswag.jsonl", str(folder / "model")
+    loaded, tokenizer = load_checkpoint(str(folder / "model")), build_tokenizer(str(folder / "model"))
 
-    def score() -> list[int]:
-        return list(evaluate_task(loaded.model, path, tokenizer, task="hellaswag").item_scores.chosen)
+    def score(count: int | None) -> list[int]:
+        result = evaluate_task(
+            loaded.model, folder / "hellaswag.jsonl", tokenizer, task="hellaswag", max_items=count, context_length=1024
+        )
+        return list(result.item_scores.chosen)
 
     return score
 
@@ -83,9 +86,9 @@ def nanogpt_loop(folder: Path, batch: int) -> Any:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
 
     @torch.no_grad()
-    def score() -> list[int]:
+    def score(count: int | None) -> list[int]:
         chosen = []
-        for context, endings in rendered(folder):
+        for context, endings in rendered(folder)[:count]:
             before = tokenizer.encode(context)
             pairs = [(before, tokenizer.encode(" " + ending)) for ending in endings]
             length = max(len(a) + len(b) for a, b in pairs)
@@ -109,17 +112,15 @@ def lm_eval(folder: Path, batch: int) -> Any:
 
     model = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=batch)
 
-    def score() -> list[int]:
+    def score(count: int | None) -> list[int]:
+        items = rendered(folder)[:count]
         requests = [
             Instance(request_type="loglikelihood", doc={}, arguments=(context, " " + ending), idx=0)
-            for context, endings in rendered(folder)
+            for context, endings in items
             for ending in endings
         ]
         answers = iter(model.loglikelihood(requests, disable_tqdm=True))
-        return [
-            max(range(len(endings)), key=[next(answers)[0] for _ in endings].__getitem__)
-            for _, endings in rendered(folder)
-        ]
+        return [max(range(len(endings)), key=[next(answers)[0] for _ in endings].__getitem__) for _, endings in items]
 
     return score
 
@@ -130,8 +131,9 @@ def main() -> None:
         make(folder, number)
         return
     score = {"ours": ours, "nanogpt-loop": nanogpt_loop, "lm-eval": lm_eval}[who](folder, number)
+    score(1)  # what a library loads at its first call is not what is compared
     before = time.process_time()
-    chosen = score()
+    chosen = score(None)
     cpu_s = time.process_time() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     print(json.dumps({"cpu_s": cpu_s, "peak_bytes": peak, "chosen": chosen}))
