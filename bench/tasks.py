@@ -44,7 +44,8 @@ def run(said: argparse.Namespace) -> None:
             if who == "lm-eval" and importlib.util.find_spec("lm_eval") is None:
                 print("lm-eval         not installed: pip install 'ckptwatch[bench]'")
                 break
-            answer = python("bench/task_contenders.py", who, str(folder), batch).said
+            # one thread: threads that wait for each other in a loop would count as work
+            answer = python("bench/task_contenders.py", who, str(folder), batch, env={"OMP_NUM_THREADS": "1"}).said
             rate = len(rows) / answer["cpu_s"]
             ours = ours or (rate, answer)
             differ = sum(a != b for a, b in zip(answer["chosen"], ours[1]["chosen"], strict=True))
