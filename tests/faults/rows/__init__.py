@@ -27,6 +27,6 @@ FOUND_BY_OUTSIDERS: dict[int, Row] = {
     **launch_and_settings.ROWS,
     **reports_and_sinks.ROWS,
     **command_line.ROWS,
-    **families.ROWS,
     **tasks.ROWS,
+    **families.ROWS,
 }
