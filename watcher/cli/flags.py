@@ -37,7 +37,7 @@ _FLAGS = (
         "--suite", "suite", multiple=True, metavar="FOLDER", help="Folder of tasks with core.yaml; repeatable."
     ),
     click.option("--scoring", type=click.Choice(SCORINGS), help="Rules of the tasks.  [default: the task's own]"),
-    click.option("--shots", type=click.IntRange(0), metavar="N", help="Examples before each item of the tasks."),
+    click.option("--shots", type=click.IntRange(0), metavar="N", help="Solved items before each item of a task."),
     click.option("--max-items", type=click.IntRange(1), metavar="N", help="Score only N items of each task."),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window, or of the longest item."),
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),

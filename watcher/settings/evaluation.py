@@ -78,7 +78,7 @@ class EvalSettings(Section):
         description="Rules by which items are encoded and scored; by default `core` for MosaicML files, `nanogpt` for "
         "llm.c's `.bin`, else `lm-eval`.",
     )
-    shots: int | None = Field(None, ge=0, le=1000, description="Examples before each item; 0 by default.")
+    shots: int | None = Field(None, ge=0, le=1000, description="Solved items before each item; 0 by default.")
     delimiter: str | None = Field(None, description="Text between context and continuation; a space by default.")
     bos: bool | None = Field(
         None, description="Put the beginning-of-text token before each item; as `scoring` does it by default."

@@ -12,11 +12,12 @@ import pytest
 from evalcore.messages import EvalSetSpec, ModelSpec
 from tests.support.checkpoints import save_rosellm
 from watcher.detect.spool import Spool
+from watcher.domain.timestamps import iso
 from watcher.log import Log
 from watcher.pipeline.intake import Intake
 from watcher.settings.schema import RunSettings
 from watcher.store.migrate import open_for_writing
-from watcher.store.read.queue import queued
+from watcher.store.write.round_robin import waiting_steps
 
 
 class World:
@@ -46,7 +47,7 @@ class World:
             self.wake.clear()
 
     def queued(self) -> list[int]:
-        return sorted(row["step"] for row in queued(self.store))
+        return sorted(waiting_steps(self.store, "gpt", iso(time.time())))
 
 
 @pytest.mark.parametrize(("backfill", "at_once"), [("all", [1, 2, 3]), ("latest", [3]), ("none", [])])
