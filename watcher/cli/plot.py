@@ -35,7 +35,9 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
               help="X axis.")  # fmt: skip
 @click.option("--log", is_flag=True, help="Logarithmic Y axis.")
 @click.option("--title", metavar="TEXT", help="Title of the image or page.")
-@click.option("--size", metavar="WxH", help="Size of an image in inches.  [default: 9x5.5]")
+@click.option(
+    "--size", metavar="WxH", help="Size of an image in inches.  The height grows by the legend.  [default: 6.4x4.2]"
+)
 @json_option
 @db_option
 @click.pass_obj
@@ -49,12 +51,13 @@ def command(
     and the best point.
     """
     from watcher.report.plot_series import AXES, VALUES, series_of
+    from watcher.store.read.results import run_numbers
 
     curves, notes, y = read_curves(flags, db, runs, sets, y, by_time=x != "step")
     if as_json:
         print_json([_plain(curve) for curve in curves])
         return
-    series = series_of(curves, x, y)
+    series = series_of(curves, x, y, run_numbers(reading(flags, db)))
     if not any(line.xs for line in series):
         raise NothingFound(f"no result has {VALUES[y]} by {AXES[x]}", hint=_other_axis(curves, x))
     if out is None:

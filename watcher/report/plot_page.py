@@ -11,6 +11,7 @@ from typing import Any
 
 from watcher.report import palette
 from watcher.report.format import NONE
+from watcher.report.metrics import BAND_WORDS
 from watcher.report.plot_series import AXES, VALUES, Series
 
 _EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "chart.js")
@@ -22,7 +23,7 @@ def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -
     data = {"series": drawn, "x": AXES[x], "y": VALUES[y], "log": log}
     # `<` is written as an escape: nothing in the data can end the script element
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
-    parts = {"TITLE": escape(title), "DATA": text, "TABLE": _table(series, x, y)}
+    parts = {"TITLE": escape(title), "DATA": text, "TABLE": _table(series, x, y), "BAND": escape(BAND_WORDS)}
     parts |= {"LINEAR": "" if log else " checked", "LOG": " checked" if log else ""}
     folder = resources.files("watcher.report")
     parts["palette.css"] = palette.stylesheet()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from watcher.domain.checkpoint import printable
@@ -20,7 +20,8 @@ VALUES = {key: metric.label for key, metric in SCORES.items()}
 class Series:
     """One curve. low, high: the 95 % band, as long as xs, or empty. logged: the trainer's own loss, (x, y) pairs.
 
-    best: the earliest point as good as the lowest. diverged: the xs at which the value is not finite.
+    best: the earliest point as good as the lowest. diverged: the xs at which the value is not finite. run_id: the
+    number of the run in the database, from 1: its colour follows from it.
     """
 
     name: str
@@ -32,11 +33,20 @@ class Series:
     best: tuple[float, float] | None = None
     diverged: tuple[float, ...] = ()
     run: str = ""
+    run_id: int = 1
+    eval_set: str = ""
 
 
-def series_of(curves: Sequence[Curve], x: str = "step", y: str = "loss") -> list[Series]:
-    """x: a key of AXES, y: a key of VALUES. Curves that have nothing on these axes are left out."""
-    every = [_series(curve, x, SCORES[y]) for curve in curves]
+def series_of(
+    curves: Sequence[Curve], x: str = "step", y: str = "loss", numbers: Mapping[str, int] | None = None
+) -> list[Series]:
+    """x: a key of AXES, y: a key of VALUES. Curves that have nothing on these axes are left out.
+
+    numbers: the number of each run in the database; without them runs are numbered in the order of the curves.
+    """
+    if numbers is None:
+        numbers = {run: number for number, run in enumerate(dict.fromkeys(curve.run for curve in curves), 1)}
+    every = [_series(curve, x, SCORES[y], numbers.get(curve.run, 1)) for curve in curves]
     kept = [series for series in every if series.xs or series.diverged]
     first = {
         printable(curve.run): series
@@ -47,7 +57,7 @@ def series_of(curves: Sequence[Curve], x: str = "step", y: str = "loss") -> list
     return [series if series is first.get(series.run) else replace(series, logged=()) for series in kept]
 
 
-def _series(curve: Curve, x: str, metric: Metric) -> Series:
+def _series(curve: Curve, x: str, metric: Metric, run_id: int) -> Series:
     start_s = min((seconds(row["saved_at"]) for row in curve.rows), default=0.0)
     placed = [(at, row) for row in curve.rows if (at := _x_of(row, x, start_s)) is not None]
     placed.sort(key=lambda pair: pair[0])
@@ -66,6 +76,8 @@ def _series(curve: Curve, x: str, metric: Metric) -> Series:
         best,
         tuple(at for at, row in placed if metric.value_of(row) is None and _diverged(row, metric)),
         printable(curve.run),
+        run_id,
+        printable(curve.eval_set),
     )
 
 

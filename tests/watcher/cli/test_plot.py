@@ -141,3 +141,66 @@ def test_an_image_has_its_title_its_size_and_its_legend_beside_the_curves_and_th
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF-")
     refused = ckptwatch("plot", "--out", "c.png", "--size", "big", "--db", tmp_path / "r.db")
     assert refused.status == 2 and "--size 9x5.5" in refused.err
+
+
+def image_of_runs(ckptwatch, folder, count: int, *flags: str) -> tuple[list[str], str, str]:
+    """(texts of the SVG, the SVG, what stderr had) for `count` runs of two sets."""
+    database = Database(folder / "r.db")
+    for number in range(count):
+        database.run(f"run-{number:03}")
+        for name, scale in (("val", 1.0), ("code", 0.1)):
+            database.eval_set(run=f"run-{number:03}", name=name)
+            for step, loss in ((1000, 3.0), (2000, 2.0 + number / 100)):
+                values = {"run": f"run-{number:03}", "eval_set": name, "checkpoint": f"{number}-{step}.pt"}
+                database.result(step, loss * scale, loss_stderr=0.001, **values)
+    database.close()
+    said = ckptwatch("plot", "--out", "c.svg", *flags, "--db", folder / "r.db")
+    assert said.status == 0, said.err
+    svg = (folder / "c.svg").read_text()
+    return [node.text for node in ElementTree.fromstring(svg).iter() if node.text and node.text.strip()], svg, said.err
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, 4), (12, 24), (50, 39)])
+def test_no_text_of_an_image_is_cut_or_lies_over_another_one_however_many_runs(
+    ckptwatch, tmp_path, monkeypatch, count, named
+):
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    kept = []
+    save = Figure.savefig
+
+    def save_and_measure(figure, *args, **more):
+        figure.draw_without_rendering()
+        outside = set()  # matplotlib keeps the labels of ticks beyond the axis and does not draw them
+        for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+            low, high = axis.get_view_interval()
+            outside |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+        texts = [each for each in figure.findobj(Text) if each.get_visible() and each.get_text().strip()]
+        texts = [each for each in texts if each not in outside]
+        kept.extend((each.get_text(), each.get_window_extent()) for each in texts)
+        kept.append(("", figure.bbox))
+        return save(figure, *args, **more)
+
+    monkeypatch.setattr(Figure, "savefig", save_and_measure)
+    texts, _, err = image_of_runs(ckptwatch, tmp_path, count, "--log")
+    assert "Warning" not in err
+    assert sum(text.startswith("run-") for text in texts) == named
+    assert (f"and {2 * count - 39} more curves" in texts) == (2 * count > 40)
+    assert not any("$" in text or "\\" in text for text in texts), texts
+    page = kept.pop()[1]
+    assert len(kept) > named
+    for number, (text, box) in enumerate(kept):
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, (text, box)
+        over = [other for other, its in kept[number + 1 :] if box.padded(-1).overlaps(its.padded(-1))]
+        assert not over, (text, over)
+
+
+def test_a_run_keeps_its_colour_when_others_are_left_out_and_the_band_has_the_words_of_the_page(ckptwatch, tmp_path):
+    from watcher.report.metrics import BAND_WORDS
+    from watcher.report.palette import LIGHT
+
+    texts, svg, _ = image_of_runs(ckptwatch, tmp_path, 3, "--run", "run-001")
+    assert LIGHT[1] in svg and LIGHT[0] not in svg and LIGHT[2] not in svg
+    assert " ".join(texts).count(BAND_WORDS) == 1
+    assert "run-001 / val (best 2.01 at step 2,000)" in texts

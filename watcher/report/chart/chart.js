@@ -117,7 +117,7 @@
     const i = u.cursor.idx;
     readout.replaceChildren();
     if (i == null || !u.data[0].length) {
-      readout.append(`○ ${inFile ? "best" : "lowest loss"}; ▾ not finite. Drag to zoom, double-click to reset.`);
+      readout.append(`○ ${inFile ? "best within noise" : "lowest loss"}; ▾ not finite. Drag to zoom, double-click to reset.`);
       return;
     }
     const x = u.data[0][i];

@@ -98,6 +98,12 @@ def known_names(store: Store) -> tuple[list[str], list[str]]:
     return sorted(named), sorted(sets)
 
 
+def run_numbers(store: Store) -> dict[str, int]:
+    """The number of each run in the database: the colour of a run follows from it."""
+    with store.read() as tx:
+        return {row.name: row.id for row in tx.execute(select(runs.c.name, runs.c.id))}
+
+
 def known_steps(store: Store) -> list[int]:
     with store.read() as tx:
         query = select(results.c.step).where(results.c.step.is_not(None)).distinct().order_by(results.c.step)
