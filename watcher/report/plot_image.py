@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def save(
     with matplotlib.rc_context(settings):
         band = len(series) <= BANDS_MAX
         labels = _labels(series, x)
-        across = max(20, int(size[0] * 13))  # characters of a line of text
+        across = max(20, int((size[0] - 0.5) * 13))  # characters of a line of text
         columns = max(1, min(4, len(labels), across // (max(map(len, labels)) + 7)))
         labels = [
             label if len(label) <= across else f"{label[: across // 2]}…{label[-across // 3 :]}" for label in labels
@@ -62,7 +63,7 @@ def save(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
         if log:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+            axes.yaxis.set_major_locator(LogLocator(10, subs=_subs(axes.get_ylim(), size[1])))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
         axes.grid(alpha=0.25)
@@ -77,6 +78,14 @@ def save(
         legend.get_title().set_color("#555555")
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(out.suffix)
         figure.savefig(out, dpi=150, metadata=metadata, bbox_inches="tight")
+
+
+def _subs(limits: tuple[float, float], inches: float) -> tuple[float, ...]:
+    """The numbers of a decade that have a tick, so that their labels do not lie over one another."""
+    decades = math.log10(limits[1] / limits[0]) / inches
+    if decades < 0.5:
+        return (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    return (1.0, 2.0, 5.0) if decades < 1.2 else (1.0,)
 
 
 def _labels(series: Sequence[Series], x: str) -> list[str]:

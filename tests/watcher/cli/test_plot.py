@@ -160,9 +160,9 @@ def image_of_runs(ckptwatch, folder, count: int, *flags: str) -> tuple[list[str]
     return [node.text for node in ElementTree.fromstring(svg).iter() if node.text and node.text.strip()], svg, said.err
 
 
-@pytest.mark.parametrize(("count", "named"), [(2, 4), (12, 24), (50, 39)])
+@pytest.mark.parametrize(("count", "named", "size"), [(2, 4, "3x3"), (12, 24, "6.4x4.2"), (50, 39, "9x5.5")])
 def test_no_text_of_an_image_is_cut_or_lies_over_another_one_however_many_runs(
-    ckptwatch, tmp_path, monkeypatch, count, named
+    ckptwatch, tmp_path, monkeypatch, count, named, size
 ):
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -183,7 +183,7 @@ def test_no_text_of_an_image_is_cut_or_lies_over_another_one_however_many_runs(
         return save(figure, *args, **more)
 
     monkeypatch.setattr(Figure, "savefig", save_and_measure)
-    texts, _, err = image_of_runs(ckptwatch, tmp_path, count, "--log")
+    texts, _, err = image_of_runs(ckptwatch, tmp_path, count, "--log", "--size", size)
     assert "Warning" not in err
     assert sum(text.startswith("run-") for text in texts) == named
     assert (f"and {2 * count - 39} more curves" in texts) == (2 * count > 40)
