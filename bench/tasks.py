@@ -31,7 +31,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(said: argparse.Namespace) -> None:
     print(f"# tasks: {machine()}")
     if importlib.util.find_spec("transformers") is None:
-        print("tasks: transformers is not installed (pip install 'ckptwatch[hf]'): nothing to compare with")
+        print(
+            "tasks: transformers is not installed (in a clone of ckptwatch: pip install '.[hf]'): nothing to compare with"
+        )
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -42,7 +44,7 @@ def run(said: argparse.Namespace) -> None:
         ours = None
         for who, batch in contenders:
             if who == "lm-eval" and importlib.util.find_spec("lm_eval") is None:
-                print("lm-eval         not installed: pip install 'ckptwatch[bench]'")
+                print("lm-eval         not installed: in a clone of ckptwatch: pip install '.[bench]'")
                 break
             # one thread: threads that wait for each other in a loop would count as work
             answer = python("bench/task_contenders.py", who, str(folder), batch, env={"OMP_NUM_THREADS": "1"}).said

@@ -137,7 +137,7 @@ def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
         try:
             import zstandard
         except ImportError:
-            hint = "pip install 'ckptwatch[zstd]', or decompress it"
+            hint = "in a clone of ckptwatch: pip install '.[zstd]', or decompress it"
             raise DataError(f"{path} needs the zstandard library", hint) from None
         return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8-sig", newline="\n")
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")

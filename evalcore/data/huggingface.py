@@ -35,7 +35,8 @@ class HuggingFaceTokenizer:
             import tokenizers
         except ImportError:
             raise DataError(
-                f"{path} needs the tokenizers library, which is not installed", "pip install 'ckptwatch[hf]'"
+                f"{path} needs the tokenizers library, which is not installed",
+                "in a clone of ckptwatch: pip install '.[hf]'",
             ) from None
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))

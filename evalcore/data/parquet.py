@@ -33,7 +33,9 @@ def parquet_texts(path: Path, raw: IO[bytes], text_field: str) -> Iterator[str]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"{path} is a Parquet file, which needs pyarrow", "pip install 'ckptwatch[parquet]'") from None
+        raise DataError(
+            f"{path} is a Parquet file, which needs pyarrow", "in a clone of ckptwatch: pip install '.[parquet]'"
+        ) from None
     try:
         file = pyarrow.parquet.ParquetFile(raw)
         _demand_texts(path, file.schema_arrow, text_field)

@@ -132,7 +132,7 @@ def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, dev
         import transformers
     except ImportError:
         reason = f"a Hugging Face model of the type {model_type} needs transformers"
-        raise CheckpointError("unsupported", reason, "pip install 'ckptwatch[hf]'") from None
+        raise CheckpointError("unsupported", reason, "in a clone of ckptwatch: pip install '.[hf]'") from None
     try:
         more = {name: value for name, value in (spec.config or {}).items() if name != "family"}
         config = transformers.AutoConfig.from_pretrained(

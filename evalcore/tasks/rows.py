@@ -118,7 +118,8 @@ def _parquet(path: str) -> Iterator[tuple[str, Any]]:
         import pyarrow.parquet
     except ImportError:
         raise RowError(
-            f"{path} is Parquet, which needs the pyarrow library", "pip install 'ckptwatch[parquet]', or write .jsonl"
+            f"{path} is Parquet, which needs the pyarrow library",
+            "in a clone of ckptwatch: pip install '.[parquet]', or write .jsonl",
         ) from None
     number = 0
     try:

@@ -72,7 +72,7 @@ def notify(url: str, event: Event) -> None:
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
             f"[[alert]] apprise needs a library that is not installed: {error.name}",
-            hint="pip install 'ckptwatch[apprise]'",
+            hint="in a clone of ckptwatch: pip install '.[apprise]'",
         ) from None
     channel = apprise.Apprise()
     if not channel.add(url):

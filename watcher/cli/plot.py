@@ -47,7 +47,7 @@ def command(
 ) -> None:  # fmt: skip
     """Draw loss curves in the terminal, or write an image or HTML page.
 
-    Shows the 95 % interval (in the terminal as bars, up to 30 points in all), the loss logged by the trainer (dashed)
+    Shows the 95 % interval (in the terminal as bars, up to 30 points in all), the loss logged by the trainer (dotted)
     and the best point.
     """
     from watcher.report.plot_series import AXES, VALUES, series_of

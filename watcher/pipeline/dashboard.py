@@ -44,7 +44,8 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log, m
         from watcher.web.source import Source
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
-            f"the dashboard needs a library that is not installed: {error.name}", hint="pip install 'ckptwatch[web]'"
+            f"the dashboard needs a library that is not installed: {error.name}",
+            hint="in a clone of ckptwatch: pip install '.[web]'",
         ) from None
     refuse_remote(settings.host, settings.allow_remote)
     store = open_for_reading(url)

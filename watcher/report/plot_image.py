@@ -36,7 +36,8 @@ def save(
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     except ImportError:
         raise EnvironmentProblem(
-            f"{out.suffix} needs matplotlib", hint="pip install 'ckptwatch[plot]', or --out curve.html (needs none)"
+            f"{out.suffix} needs matplotlib",
+            hint="in a clone of ckptwatch: pip install '.[plot]', or --out curve.html (needs none)",
         ) from None
     # text stays text, the same input gives the same file, and `$` in a name is no formula
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "ckptwatch", "text.parse_math": False, "pdf.fonttype": 42}

@@ -96,10 +96,10 @@ def _plotext():
     except ImportError:
         raise EnvironmentProblem(
             "a curve in the terminal needs plotext",
-            hint="pip install 'ckptwatch[plot]', or --out curve.html (needs none)",
+            hint="in a clone of ckptwatch: pip install '.[plot]', or --out curve.html (needs none)",
         ) from None
     if not hasattr(plotext, "figure"):
         raise EnvironmentProblem(
-            f"plotext of {sys.modules['plotext'].__file__} is older than 6", hint="pip install -U 'ckptwatch[plot]'"
+            f"plotext of {sys.modules['plotext'].__file__} is older than 6", hint="pip install -U plotext"
         )
     return plotext

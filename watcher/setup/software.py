@@ -84,7 +84,7 @@ def extras(settings: Settings, url: str) -> Iterator[Finding]:
                 "extras",
                 "problem",
                 f"{extra} is configured, but {', '.join(missing)} is missing",
-                f"pip install 'ckptwatch[{extra}]'",
+                f"in a clone of ckptwatch: pip install '.[{extra}]'",
             )
         else:
             absent.append(extra)

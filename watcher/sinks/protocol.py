@@ -88,5 +88,5 @@ def library(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
             f"the sink {extra} needs a library that is not installed: {error.name}",
-            hint=f"pip install 'ckptwatch[{extra}]'",
+            hint=f"in a clone of ckptwatch: pip install '.[{extra}]'",
         ) from None

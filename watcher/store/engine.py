@@ -219,7 +219,8 @@ def _postgres(url: str, *, readonly: bool) -> Engine:
         return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10}, **more)
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
-            f"the driver for {shown_url(url)} is not installed: {error}", hint="pip install 'ckptwatch[postgres]'"
+            f"the driver for {shown_url(url)} is not installed: {error}",
+            hint="in a clone of ckptwatch: pip install '.[postgres]'",
         ) from None
 
 

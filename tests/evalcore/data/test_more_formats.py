@@ -58,7 +58,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'ckptwatch[parquet]'" in refusal(path, tokenizer="bytes").hint
+    assert "in a clone of ckptwatch: pip install '.[parquet]'" in refusal(path, tokenizer="bytes").hint
 
 
 def test_rows_of_an_array_are_joined_and_each_counts_as_a_document(tmp_path):

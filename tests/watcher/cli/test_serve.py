@@ -62,4 +62,4 @@ def test_the_missing_extra_is_named(tmp_path):
     code = "import sys; sys.modules['starlette.applications'] = None; from watcher.cli import main\n"
     code += "sys.exit(main(['serve', '--port', '0']))"
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert said.returncode == 7 and "pip install 'ckptwatch[web]'" in said.stderr
+    assert said.returncode == 7 and "in a clone of ckptwatch: pip install '.[web]'" in said.stderr

@@ -248,7 +248,7 @@ def test_a_missing_library_is_told_with_the_extra_to_install(kind, module, tmp_p
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(EnvironmentProblem) as caught:
         sink(kind, tmp_path)
-    assert caught.value.hint == f"pip install 'ckptwatch[{kind}]'"
+    assert caught.value.hint == f"in a clone of ckptwatch: pip install '.[{kind}]'"
 
 
 def test_two_sinks_of_one_name_are_refused():
