@@ -31,9 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(said: argparse.Namespace) -> None:
     print(f"# tasks: {machine()}")
     if importlib.util.find_spec("transformers") is None:
-        print(
-            "tasks: transformers is not installed (in a clone of ckptwatch: pip install '.[hf]'): nothing to compare with"
-        )
+        print("tasks: transformers is not installed (pip install '.[hf]' in the clone): nothing to compare with")
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

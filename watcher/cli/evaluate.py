@@ -83,6 +83,8 @@ def command(
         print_json(rows)
     else:
         _print(rows, others, kept, began_at)
+    for name in done.beside:
+        say(f"{name}: run {done.run} measures it otherwise; this value is stored beside its curve, not in it")
     _raise_for(failed, rows, unreadable)
 
 

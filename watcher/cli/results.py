@@ -56,8 +56,8 @@ def command(
 ) -> None:  # fmt: skip
     """Print results: one row per checkpoint and eval set.
 
-    JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of an
-    earlier definition of an eval set, are included and marked.
+    JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of
+    another definition of an eval set than the current one, are included and marked.
     """
     from watcher.report.conditions import parse_conditions, sorted_rows
     from watcher.report.lookup import expect, parse_steps

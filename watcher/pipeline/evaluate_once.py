@@ -38,11 +38,12 @@ from watcher.store.write import checkpoints, eval_sets, requests
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The given checkpoints, as the store knows them."""
+    """The given checkpoints, as the store knows them. beside: sets whose curve in this run has another definition."""
 
     checkpoint_ids: list[int]
     set_ids: list[int]
     run: str
+    beside: list[str]
 
 
 def read_all(paths: list[str]) -> tuple[list[SettledFile], list[CkptwatchError]]:
@@ -109,7 +110,7 @@ def evaluate_files(
     if again:
         requests.measure_again(store, run_name, ids)
     _drain(dispatch, ids, report)
-    return Evaluated(ids, set_ids, run_name)
+    return Evaluated(ids, set_ids, run_name, eval_sets.make_measured_current(store, run_name, set_ids))
 
 
 def _drain(dispatch: Dispatch, ids: list[int], report: Callable[[Progress], None]) -> None:

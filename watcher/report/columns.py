@@ -80,10 +80,10 @@ def accuracy(row: Row) -> str:
 
 
 def remarks(row: Row) -> str:
-    """What is unusual about a row: an older version, an earlier definition of the set, its note."""
+    """What is unusual about a row: an older version, another definition of the set, its note."""
     parts = ["older version"] if row["superseded"] else []
     if row.get("redefined"):
-        parts.append(f"earlier definition of {text(row['eval_set'])}")
+        parts.append(f"another definition of {text(row['eval_set'])}")
     if row["note"]:
         parts.append(text(row["note"]))
     return "; ".join(parts)

@@ -60,7 +60,7 @@ def matching_pairs(
 ) -> list[tuple[str, Row, Row]]:
     """(set, row of a, row of b) for every set and step that both have. Raises NothingFound or UsageError.
 
-    earlier: results on earlier definitions of the sets, which are not compared; an error says where one is meant.
+    earlier: results on other definitions of the sets, which are not compared; an error says where one is meant.
     Two runs without steps are paired at every step that both have; a step without a run means the only run there is.
     """
     if (a.step is None) != (b.step is None):
@@ -116,9 +116,9 @@ def _raise_what_is_missing(a: Selection, b: Selection, curves: Sequence[Curve], 
             of = [curve for curve in earlier if _selects(curve, selection) and _steps([curve], selection)]
             shown = "" if selection.step is None else f" --step {selection.step}"
             raise NothingFound(
-                f"{selection} was evaluated with an earlier definition of {printable(of[0].eval_set)} only: "
-                "the set has changed since, and values of two definitions are not compared",
-                hint=f"ckptwatch results{shown} shows the old value; ckptwatch run evaluates on the new definition",
+                f"{selection} was evaluated with another definition of {printable(of[0].eval_set)} only: "
+                "values of two definitions are not compared",
+                hint=f"ckptwatch results{shown} shows that value; evaluate this step with the flags of the other one",
             )
         if selection.step is not None:
             expect_step(selection.step, steps)

@@ -102,7 +102,7 @@ def test_older_versions_and_definitions_are_marked_and_never_in_best(ckptwatch, 
     database.result(300, 0.5, checkpoint_digest="sha256:x", eval_digest="sha256:before")
     said = ckptwatch("results", "--db", tmp_path / "r.db")
     assert "older version" in said.out
-    assert said.out.count("earlier definition of val") == 1
+    assert said.out.count("another definition of val") == 1
     assert "was redefined" in said.err
     best = ckptwatch("results", "--best", "--json", "--db", tmp_path / "r.db").json
     assert [row["loss"] for row in best] == [2.2]

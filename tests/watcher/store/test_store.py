@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +208,29 @@ def test_a_set_that_is_no_longer_asked_for_keeps_its_curve_and_gets_no_new_jobs(
     claimed = queue.claim_next(store, {"gpt": "newest"}, "again", NOW)
     assert claimed is not None and [job.eval_set for job in claimed.jobs] == ["test"]
     assert rows(store, "SELECT eval_set, step FROM curve ORDER BY eval_set") == [("test", 10), ("val", 10)]
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_one_evaluation_on_another_definition_takes_no_curve_away_before_it_has_a_result(
+    store: Store, is_watched: bool
+) -> None:
+    """A mistyped tokenizer, or a quick estimate with --max-tokens, must not empty the plot."""
+    checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
+    evaluate(store)
+    if is_watched:
+        runs.scanned(store, "gpt", NOW, Counter())
+    other = [(EvalSetSpec("val", ("/val.npy",), max_tokens=100), "sha256:2")]
+    rows_of_set = eval_sets.adopt_eval_sets(store, "gpt", other, NOW, whole=False)
+    checkpoints.register(store, "gpt", [checkpoint("a.pt")], rows_of_set, NOW)
+    fail(store)
+    ids = [row.id for row in rows_of_set]
+    assert eval_sets.make_measured_current(store, "gpt", ids) == []
+    assert rows(store, "SELECT loss FROM curve") == [(2.0,)]
+    checkpoints.register(store, "gpt", [checkpoint("b.pt", 20, "sha256:b", 200)], rows_of_set, NOW)
+    evaluate(store, 1.5)
+    assert eval_sets.make_measured_current(store, "gpt", ids) == (["val"] if is_watched else [])
+    assert rows(store, "SELECT loss FROM curve") == [(2.0,) if is_watched else (1.5,)]
+    assert rows(store, "SELECT count(*) FROM results") == [(2,)]
 
 
 def test_one_evaluation_on_request_asks_nothing_of_the_other_checkpoints(store: Store) -> None:

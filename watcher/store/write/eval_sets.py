@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from evalcore.messages import EvalSetSpec, from_json, to_json
 from watcher.domain.job import State
 from watcher.store.engine import Store
-from watcher.store.schema import average_members, averages, checkpoints, eval_sets, jobs
+from watcher.store.schema import average_members, averages, checkpoints, eval_sets, jobs, results, runs
 from watcher.store.write.runs import run_lock
 
 SET_CHANGED = "the set was changed or is no longer asked for"
@@ -27,15 +27,16 @@ class EvalSetRow:
 def adopt_eval_sets(
     store: Store, run: str, wanted: Sequence[tuple[EvalSetSpec, str]], now: str, *, whole: bool = True
 ) -> list[EvalSetRow]:
-    """Make (spec, digest) pairs the current definitions of their names; the results of an older one leave the curves.
+    """Make (spec, digest) pairs the current definitions of their names; the results of another one leave the curves.
 
     What failed on an older definition (a tokenizer that was not there, say) is cancelled: it is no failure of today's.
     whole: these are all sets of the run now: the cells that are missing for them are enqueued, and what waits for any
-    other set, or failed on it, is cancelled. Without it (`eval`) nothing else changes.
+    other set, or failed on it, is cancelled. Without it (`eval`) nothing else changes, and a definition with results
+    stays the current one of its name: see `make_measured_current`.
     """
     over = {"state": State.CANCELLED, "kind": "superseded", "reason": SET_CHANGED, "hint": None, "finished_at": now}
     with store.write(alone=run_lock(run)) as tx:
-        rows = [_adopt(tx, run, spec, digest, now) for spec, digest in wanted]
+        rows = [_adopt(tx, run, spec, digest, now, whole) for spec, digest in wanted]
         _leave_suites(tx, run, [row.id for row in rows], {spec.suite for spec, _ in wanted}, whole)
         older = select(eval_sets.c.id).where(eval_sets.c.run == run, eval_sets.c.current == 0)
         tx.execute(update(jobs).where(jobs.c.state == State.FAILED, jobs.c.eval_set_id.in_(older)).values(over))
@@ -54,15 +55,44 @@ def eval_set_specs(store: Store, run: str) -> dict[int, tuple[EvalSetSpec, str]]
         return {row.id: (from_json(EvalSetSpec, row.spec), row.digest) for row in rows}
 
 
-def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str) -> EvalSetRow:
+def make_measured_current(store: Store, run: str, set_ids: Sequence[int]) -> list[str]:
+    """Of these sets of an `eval`, make those current that have a result; the names of those that stay beside a curve.
+
+    A run that is watched keeps its own definitions: a quick estimate does not take its curve away.
+    """
+    beside = []
+    with store.write(alone=run_lock(run)) as tx:
+        watched = tx.execute(select(runs.c.last_scan_at).where(runs.c.name == run)).scalar() is not None
+        for row in tx.execute(select(eval_sets).where(eval_sets.c.id.in_(set_ids), eval_sets.c.current == 0)).all():
+            if not _is_measured(tx, run, row.name, row.digest):
+                continue
+            if watched:
+                beside.append(row.name)
+                continue
+            same_name = and_(eval_sets.c.run == run, eval_sets.c.name == row.name)
+            tx.execute(update(eval_sets).where(same_name).values(current=0))
+            tx.execute(update(eval_sets).where(eval_sets.c.id == row.id).values(current=1))
+    return beside
+
+
+def _is_measured(tx: Connection, run: str, name: str, digest: str) -> bool:
+    of_set = (results.c.run == run, results.c.eval_set == name, results.c.eval_digest == digest)
+    return tx.execute(select(results.c.id).where(*of_set).limit(1)).first() is not None
+
+
+def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str, whole: bool) -> EvalSetRow:
     name = and_(eval_sets.c.run == run, eval_sets.c.name == spec.name)
-    tx.execute(update(eval_sets).where(name, eval_sets.c.digest != digest).values(current=0))
+    other = tx.execute(select(eval_sets).where(name, eval_sets.c.digest != digest, eval_sets.c.current == 1)).first()
+    stays = not whole and other is not None and _is_measured(tx, run, spec.name, other.digest)
+    if not stays:
+        tx.execute(update(eval_sets).where(name, eval_sets.c.digest != digest).values(current=0))
+    current = 0 if stays else 1
     known = tx.execute(select(eval_sets.c.id).where(name, eval_sets.c.digest == digest)).scalar()
     if known is None:
-        values = {"run": run, "name": spec.name, "digest": digest, "current": 1, **_described(spec)}
+        values = {"run": run, "name": spec.name, "digest": digest, "current": current, **_described(spec)}
         known = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
     else:  # the same content may lie elsewhere now
-        tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=1, **_described(spec)))
+        tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=current, **_described(spec)))
     return EvalSetRow(known, spec.name, digest)
 
 
