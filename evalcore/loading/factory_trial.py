@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model-state", metavar="NAME")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--finished-file", help="is made at the end: user code may end the process with any status")
     options = parser.parse_args(arguments)
     spec = ModelSpec(options.factory, options.model_config, options.model_state, tuple(options.python_path))
     try:
@@ -47,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"there is no checkpoint {options.checkpoint}", "", EXIT_NOT_FOUND)
     status = 0 if facts["causal"] else EXIT_CHECKPOINT
     _print(facts, options.json)
+    if options.finished_file:
+        sys.stdout.flush()
+        open(options.finished_file, "w").close()
     return status
 
 

@@ -75,6 +75,8 @@ def _refuse_foreign_layers(family: str, config: Mapping[str, Any]) -> None:
 
 
 def _activation(family: str, relative: Relative, config: Mapping[str, Any]) -> str:
+    if relative.gemma and config.get("hidden_activation"):  # what transformers reads of Gemma, whatever hidden_act says
+        config = {"hidden_activation": config["hidden_activation"]}
     name = activation(config, "gelu_tanh" if relative.gemma else "silu")
     if relative.gemma and name == "gelu" and config.get("hidden_activation") is None:
         return "gelu_tanh"  # Gemma's first configurations say `gelu` and mean the tanh GELU, as transformers has it

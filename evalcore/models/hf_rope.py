@@ -12,6 +12,10 @@ from typing import Any
 from evalcore.models.plan import CheckpointError, NeedsTransformers
 from evalcore.models.values import flag, number
 
+_LLAMA3 = {
+    "factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor",
+    "original": "original_max_position_embeddings",
+}  # fmt: skip
 _OTHER = "give it as a Hugging Face folder, or set model.factory"
 
 
@@ -20,9 +24,15 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
 
     theta: the family's default. kind: the layers whose entry of `rope_parameters` counts, where it has one for each.
     """
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    given, older = config.get("rope_parameters") or {}, config.get("rope_scaling") or {}
+    if given and older and given != older:
+        reason = "config.rope_parameters and config.rope_scaling differ"
+        raise NeedsTransformers("unsupported", reason, f"keep the one that was trained with; or {_OTHER}")
+    given = given or older
     if isinstance(given, Mapping) and kind is not None and isinstance(given.get(kind), Mapping):
         given = given[kind]
+    elif kind is not None and config.get("rope_parameters"):
+        raise NeedsTransformers("unsupported", f"config.rope_parameters has no entry for {kind}", _OTHER)
     if not isinstance(given, Mapping):
         raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
     scaling = given.get("rope_type", given.get("type", "default"))
@@ -32,12 +42,9 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
     if scaling == "linear":
         rope["factor"] = number(given, "factor", 1.0)
     elif scaling == "llama3":
-        rope |= {
-            "factor": number(given, "factor", 8.0),
-            "low": number(given, "low_freq_factor", 1.0),
-            "high": number(given, "high_freq_factor", 4.0),
-            "original": number(given, "original_max_position_embeddings", 8192),
-        }
+        if missing := [name for name in _LLAMA3.values() if given.get(name) is None]:
+            raise NeedsTransformers("unsupported", f"llama3 rotary scaling without {', '.join(missing)}", _OTHER)
+        rope |= {ours: number(given, name, 1.0) for ours, name in _LLAMA3.items()}
     elif scaling == "yarn":
         rope |= _yarn(config, given)
     elif scaling == "dynamic":  # changes nothing up to max_position_embeddings, and windows are no longer than that

@@ -101,7 +101,11 @@ def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def activation(config: Mapping[str, Any], default: str) -> str:
-    """The activation that the configuration names, by whatever field; `default` where it names none."""
+    """The activation that the configuration names, by whatever field; `default` where it names none.
+
+    Raises CheckpointError for one that is not known, and where two fields name different ones.
+    """
+    named: dict[str, str] = {}
     for name in ACTIVATION:
         value = config.get(name)
         if value is None or value is False or value == "":
@@ -111,8 +115,11 @@ def activation(config: Mapping[str, Any], default: str) -> str:
         if known is None:
             reason = f"config.{name} is {str(value)[:40]!r}; known are gelu, gelu_tanh, relu, relu2 and silu"
             raise CheckpointError("unsupported", reason, f"give one of those through [model] config, or {_FACTORY}")
-        return known
-    return default
+        named[name] = known
+    if len(set(named.values())) > 1:
+        reason = "the configuration names two activations: " + ", ".join(f"{k} = {config[k]!r:.40}" for k in named)
+        raise CheckpointError("unsupported", reason, f"keep the right one through [model] config, or {_FACTORY}")
+    return next(iter(named.values()), default)
 
 
 _FACTORY = "set model.factory to a function that builds the model"

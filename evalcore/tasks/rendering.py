@@ -82,7 +82,8 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        return int(value) if value.strip().isdigit() else None
+        text = value.strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
     return value if isinstance(value, int) else None
 
 

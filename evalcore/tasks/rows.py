@@ -107,9 +107,14 @@ def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
 
 def _parsed(where: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if "\\u" in text:  # half of a surrogate pair is no text
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RowError(f"{where} has text that is not Unicode ({error.reason})", "write the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise RowError(f"{where} is not JSON: {error}", "one JSON object a line") from None
+    return value
 
 
 def _parquet(path: str) -> Iterator[tuple[str, Any]]:

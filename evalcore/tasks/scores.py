@@ -46,8 +46,11 @@ def score_items(task: PreparedTask, region_nats: np.ndarray, whole_nats: np.ndar
     columns: dict[str, list[int]] = {name: [] for name in ("chosen", "chosen_norm", "correct", "correct_norm")}
     gold_nats, gold_tokens = np.zeros(len(task.items)), np.zeros(len(task.items), dtype=np.int64)
     first = empty = 0
+    region_nats, whole_nats = region_nats.copy(), whole_nats.copy()
     for at, item in enumerate(task.items):
         own = slice(first, first + len(item.requests))
+        alike = _first_alike(item)
+        region_nats[own], whole_nats[own] = region_nats[own][alike], whole_nats[own][alike]
         first = own.stop
         gold = item.requests[item.gold]
         gold_nats[at] = whole_nats[own][item.gold]
@@ -79,6 +82,13 @@ def score_items(task: PreparedTask, region_nats: np.ndarray, whole_nats: np.ndar
         choice_nats=array("d", nats),
     )
     return _aggregated(task, scores, gold_nats, gold_tokens, gold_bytes, empty)
+
+
+def _first_alike(item: EncodedItem) -> list[int]:
+    """For each choice the first one with the same tokens: rounding that differs by batch must not break such a tie."""
+    firsts: dict[tuple[bytes, int, int], int] = {}
+    keys = [(request.tokens.tobytes(), request.start, request.whole_start) for request in item.requests]
+    return [firsts.setdefault(key, at) for at, key in enumerate(keys)]
 
 
 def _chosen(task: PreparedTask, item: EncodedItem, nats: np.ndarray) -> tuple[int, int]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import tempfile
 from pathlib import Path
 
 import click
 
-from watcher.cli.options import Globals, examples, json_option
+from watcher.cli.options import Globals, examples, json_option, say
+from watcher.errors import CheckpointUnreadable
 
 
 @click.group("model", epilog="Example:  ckptwatch model try mymodel:build out/ckpt.pt --python-path src")
@@ -62,4 +65,22 @@ def try_(
     arguments += ["--model-state", model.state] if model.state else []
     python = os.fspath(settings.launch.python) if settings.launch.python else None
     more = ["--json"] if as_json else []
-    return run_core_module("evalcore.loading.factory_trial", [*arguments, *more], python, settings.launch.env)
+    with tempfile.TemporaryDirectory(prefix="ckptwatch-") as folder:
+        finished = os.path.join(folder, "finished")
+        arguments += [*more, "--finished-file", finished]
+        status = run_core_module("evalcore.loading.factory_trial", arguments, python, settings.launch.env)
+        if status == 0 and not os.path.exists(finished):
+            return _ended_early("it exited with status 0")
+    return _ended_early(f"it was ended by {_signal_name(-status)}") if status < 0 else status
+
+
+def _ended_early(how: str) -> int:
+    say(f"error: the process ended inside your code: {how}")
+    return CheckpointUnreadable.exit_code
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

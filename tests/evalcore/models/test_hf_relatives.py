@@ -10,6 +10,10 @@ import transformers
 from evalcore.archive import summarise
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
+from evalcore.models import hf_llama
+from evalcore.models.hf_rope import rope_of
+from evalcore.models.plan import NeedsTransformers
+from evalcore.models.values import activation
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
@@ -241,3 +245,29 @@ def test_an_unsharded_olmo_is_computed_from_its_config_yaml(tmp_path, generation
 def test_an_olmo_configuration_that_does_not_fit_is_refused(tmp_path, change, what):
     error = refusal(save_olmo(tmp_path, olmo_state(model_of("olmo", clip_qkv=1.5)), OLMO | change))
     assert what in error.reason and error.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "words"),
+    [
+        *[
+            ({"rope_scaling": {key: value for key, value in LLAMA3.items() if key != name}}, None, name)
+            for name in ("factor", "low_freq_factor", "original_max_position_embeddings")
+        ],
+        ({"rope_parameters": LLAMA3, "rope_scaling": {"type": "linear", "factor": 2.0}}, None, "differ"),
+        ({"rope_parameters": {"rope_type": "default"}}, "full_attention", "no entry for full_attention"),
+    ],
+)
+def test_rotary_fields_that_are_missing_or_contradict_each_other_are_not_guessed(config, kind, words):
+    with pytest.raises(NeedsTransformers) as caught:
+        rope_of(config, 1e4, kind)
+    assert words in caught.value.reason
+
+
+def test_two_activations_in_one_configuration_are_refused_and_gemma_reads_its_own_field():
+    with pytest.raises(CheckpointError, match="two activations"):
+        activation({"hidden_act": "silu", "activation_function": "gelu"}, "silu")
+    assert activation({"hidden_act": "silu", "activation_function": "silu"}, "gelu") == "silu"
+    gemma = {"hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh"}
+    relative = next(relative for relative in hf_llama.RELATIVES.values() if relative.gemma)
+    assert hf_llama._activation("hf-gemma2", relative, gemma) == "gelu_tanh"

@@ -50,6 +50,15 @@ def test_batch_size_and_layout_leave_the_scores_alone(name, prepared, model):
     assert others[-1].batch_size > 1
 
 
+def test_choices_of_the_same_tokens_have_the_very_same_nats_and_the_first_of_them_wins(model, tokenizer):
+    rows = [HELLASWAG[0] | {"endings": [f"ends {i}", "the same end", "the same end", "other"]} for i in range(20)]
+    for size in (1, 3, 16):
+        scores = evaluate_task(model, rows, tokenizer, task="hellaswag", batch_size=size).item_scores
+        for item in range(len(rows)):
+            nats = list(scores.choice_nats[4 * item : 4 * item + 4])
+            assert nats[1] == nats[2] and scores.chosen[item] != 2 and scores.chosen_norm[item] != 2
+
+
 def test_the_context_is_computed_once_for_all_choices(prepared, model, monkeypatch):
     seen = []
     hidden = model.hidden
@@ -156,6 +165,9 @@ HELLASWAG = rows_of("hellaswag", 3)
             "line 1 has no label in field 'label': it may be of a test split",
         ),
         ("hellaswag", [HELLASWAG[0] | {"label": "B"}], "line 1 has the label 'B', which is no number"),
+        ("hellaswag", [HELLASWAG[0] | {"label": "\u00b2"}], "line 1 has the label '\u00b2', which is no number"),
+        ("hellaswag", [HELLASWAG[0] | {"label": "1" * 5000}], "which is no number"),
+        ("hellaswag", [HELLASWAG[0] | {"ctx_a": "half \ud800"}], "line 1 has text that is not Unicode"),
         ("hellaswag", [HELLASWAG[0] | {"endings": ["a", "", "b", "c"]}], "line 1 has an empty choice"),
         ("hellaswag", [HELLASWAG[0] | {"endings": "abcd"}], "line 1 has no list of texts in field 'endings'"),
         ("hellaswag", [{"ctx": "a", "endings": ["a"], "label": 0}], "no text in field 'activity_label'"),

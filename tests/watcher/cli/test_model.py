@@ -40,6 +40,18 @@ def peeking(config, state):
 
 def broken(config, state):
     return Table(state["tabel.weight"])
+
+
+def leaves(config, state):
+    import os
+
+    os._exit(0)
+
+
+def crashes(config, state):
+    import os
+
+    os.kill(os.getpid(), 11)
 """
 
 
@@ -68,6 +80,15 @@ def test_a_factory_that_works_one_that_is_not_causal_and_one_that_fails(tmp_path
     ]
     assert "KeyError: 'tabel.weight'" in lines
     assert "model.factory trial_model:broken failed: KeyError" in lines[-1]
+
+
+def test_a_factory_that_ends_the_process_is_no_factory_that_works(tmp_path):
+    (tmp_path / "trial_model.py").write_text(MODEL)
+    torch.save({"model": {"table.weight": torch.randn(7, 7)}}, tmp_path / "a.pt")
+    left = tried(tmp_path, "trial_model:leaves", "a.pt")
+    assert left.returncode == 8 and "ended inside your code: it exited with status 0" in left.stderr
+    crashed = tried(tmp_path, "trial_model:crashes", "a.pt")
+    assert crashed.returncode == 8 and "it was ended by SIGSEGV" in crashed.stderr
 
 
 def test_a_checkpoint_that_is_not_there_is_status_4(tmp_path):
