@@ -76,7 +76,7 @@ def test_text_that_is_no_message_is_refused(text):
 
 
 #: Fields of an eval set that do not move the number, and those that a digest of content stands for.
-NOT_COUNTED = {"name", "paths", "stamps", "companions"}
+NOT_COUNTED = {"name", "paths", "stamps", "companions", "suite"}
 OTHER = {"str": "other", "int": 7, "tuple": ("other",), "TaskSpec": TaskSpec("hellaswag", "hellaswag")}
 
 

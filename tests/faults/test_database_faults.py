@@ -110,8 +110,16 @@ def test_row_68_a_database_folder_in_which_nothing_can_be_written_pauses_and_hea
     wait_until(
         lambda: not journal.exists() or not any(journal.read_bytes()[:28])
     )  # its head is wiped: nothing is under way
-    journal.unlink(missing_ok=True)
-    journal.mkdir()
+
+    def put_a_folder() -> bool:
+        journal.unlink(missing_ok=True)
+        try:
+            journal.mkdir()
+        except FileExistsError:  # the daemon wrote in between
+            return False
+        return True
+
+    wait_until(put_a_folder)
     write_tiny(here.folder / "step_2.pt", 2)
     wait_until(lambda: "paused" in here.log())
     journal.rmdir()

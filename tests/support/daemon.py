@@ -122,7 +122,7 @@ class Site:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 
-    def stop(self, process: subprocess.Popen | None = None, within_s: float = 20) -> int:
+    def stop(self, process: subprocess.Popen | None = None, within_s: float = 60) -> int:
         process = process or self.started[-1]
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
