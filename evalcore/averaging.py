@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(EXIT_USAGE, f"--ema {options.ema} is not between 0 and 1", "0.9 weighs the last ten")
     if os.path.lexists(options.out) and not options.force:
         return _fail(EXIT_USAGE, f"{options.out} exists", "give another --out, or --force to replace it")
+    folder = os.path.dirname(options.out) or "."
+    if not os.path.isdir(folder):
+        return _fail(EXIT_NOT_FOUND, f"there is no folder {folder} to write {options.out} in", f"mkdir -p {folder}")
     from evalcore.models.plan import CheckpointError
 
     try:

@@ -138,6 +138,7 @@ def test_two_ranks_give_the_value_of_one_where_the_windows_do_not_divide(world: 
     ("arguments", "status", "says"),
     [
         (("run", "--dir", "nowhere", "--data", "val.npy", "--once"), 3, "there is no folder"),
+        (("run", "--dir", "val.npy", "--data", "val.npy"), 2, "--dir val.npy is a file"),
         (("run", "--dir", "empty", "--data", "val.npy", "--once"), 4, "there is no checkpoint"),
         (("run", "--dir", "ck", "--data", "nowhere.npy", "--once"), 3, "there is no file"),
         (("run", "--dir", "ck"), 3, "no validation data"),

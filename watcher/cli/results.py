@@ -147,7 +147,8 @@ def show_best(store: Any, rows: list[dict], form: str, by: str | None = None) ->
     chosen = {best.row["id"] for best in bests}
     show_results([row for row in rows if row["id"] in chosen], form)
     for best in bests:
-        where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}"
+        mean = f" ({best.row['weights']})" if best.row.get("weights") else ""
+        where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}{mean}"
         what = f"{'highest' if best.metric.higher_is_better else 'lowest'} {best.metric.key}"
         if best.difference is None:
             say(f"{where}: step {best.row['step']} has the {what}; no earlier step equals it within noise")

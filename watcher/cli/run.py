@@ -107,6 +107,12 @@ def load(flags: Globals, given: dict[str, Any]):
             f"--run {run['name']} names one run, and there are {len(folders)} of --dir",
             hint="leave --run out: each run is named after its folder; or name them in [[run]] sections",
         )
+    for folder in folders:
+        if os.path.isfile(folder):
+            parent = os.path.dirname(folder) or "."
+            raise UsageError(
+                f"--dir {folder} is a file", hint=f"--dir {parent}, or `ckptwatch eval {folder}` for it alone"
+            )
     if folders:
         over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run} for folder in folders]
     each: dict[str, dict[str, Any]] = {"run": {} if folders else run, "eval": measure}

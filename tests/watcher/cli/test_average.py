@@ -31,7 +31,9 @@ def test_average_tells_programs_the_weights(tmp_path):
     assert json.loads(done.stdout) == {"out": "m.pt", "weights": {"b.pt": 2 / 3, "a.pt": 1 / 3}}
 
 
-def test_average_of_one_checkpoint_is_refused(tmp_path):
+def test_average_of_one_checkpoint_or_into_a_missing_folder_is_refused(tmp_path):
     make.save_nanogpt(tmp_path / "a.pt")
     done = average("a.pt", "--out", "m.pt", cwd=tmp_path)
     assert done.returncode == 2 and "at least two" in done.stderr and not (tmp_path / "m.pt").exists()
+    done = average("a.pt", "b.pt", "--out", "nodir/m.pt", cwd=tmp_path)
+    assert done.returncode == 4 and "there is no folder nodir to write nodir/m.pt in" in done.stderr
