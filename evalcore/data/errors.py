@@ -15,3 +15,7 @@ class DataError(Exception):
         self.reason = reason
         self.hint = hint
         self.kind = kind
+
+
+class TokenizerUnavailable(DataError):
+    """A good tokenizer that cannot be had on this machine now: no library, no ranks. Token files can do without it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalcore.data.errors import DataError
+from evalcore.data.errors import DataError, TokenizerUnavailable
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -34,7 +34,7 @@ class HuggingFaceTokenizer:
         try:
             import tokenizers
         except ImportError:
-            raise DataError(
+            raise TokenizerUnavailable(
                 f"{path} needs the tokenizers library, which is not installed",
                 "in a clone of ckptwatch: pip install '.[hf]'",
             ) from None

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from evalcore.data.data_file import DataFile
-from evalcore.data.errors import DataError
+from evalcore.data.errors import DataError, TokenizerUnavailable
 from evalcore.data.formats import recognise
 from evalcore.data.metapickle import Meta, read_meta
 from evalcore.data.stream import Report, TokenStream
@@ -128,7 +128,7 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
     if spec.tokenizer is not None:
         try:
             tokenizer = build_tokenizer(spec.tokenizer)
-        except DataError as error:  # the loss does not need it: a number without bits per byte beats none
+        except TokenizerUnavailable as error:  # the loss does not need it: a number without bits per byte beats none
             stream.notes.append(f"bits per byte unknown: {error.reason}")
             return stream
         stream.know_bytes(tokenizer.id_bytes(), tokenizer.name)

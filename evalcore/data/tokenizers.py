@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from evalcore.data.errors import DataError
+from evalcore.data.errors import DataError, TokenizerUnavailable
 
 #: GPT-2's pre-tokeniser, for ranks files without a pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -145,7 +145,7 @@ def _by_name(name: str) -> TiktokenTokenizer:
     try:
         encoding = tiktoken.get_encoding(name)
     except Exception as error:  # requests' own errors, OSError, ValueError by a damaged cache
-        raise DataError(
+        raise TokenizerUnavailable(
             f"the ranks of tokenizer {name!r} are not cached here and cannot be fetched ({type(error).__name__})",
             "set TIKTOKEN_CACHE_DIR to a folder that has them, or use the tokenizer `bytes` or a .tiktoken file",
         ) from error

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+import tiktoken
 
 from evalcore.data import DataError, open_stream, sniff
 from evalcore.messages import EvalSetSpec
@@ -153,3 +154,21 @@ def test_items_of_a_task_are_sniffed_as_that_task_and_counted(tmp_path):
     both = sniff(write_rows(tmp_path / "both.jsonl", [row | {"text": "t"} for row in rows_of("piqa", 2)]))
     assert "give --task NAME, or --format jsonl" in both.problems[0]
     assert sniff(tmp_path / "both.jsonl", format="jsonl").kind == "jsonl"
+
+
+def test_a_mistyped_tokenizer_of_a_token_file_is_refused_and_one_that_is_not_cached_costs_only_the_bits(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "val.npy"
+    np.save(path, np.arange(200, dtype=np.uint16))
+    with pytest.raises(DataError, match="tokenizer 'byte' is not known"):
+        open_stream(EvalSetSpec("val", (str(path),), tokenizer="byte"))
+    with pytest.raises(DataError, match="does not exist"):
+        open_stream(EvalSetSpec("val", (str(path),), tokenizer=str(tmp_path / "absent.tiktoken")))
+
+    def no_network(name):
+        raise OSError("no network")
+
+    monkeypatch.setattr(tiktoken, "get_encoding", no_network)
+    stream = open_stream(EvalSetSpec("val", (str(path),), tokenizer="cl100k_base"))
+    assert stream.n_tokens == 200 and any("are not cached here" in note for note in stream.notes)
