@@ -205,7 +205,6 @@ def test_row_192_an_unforeseen_error_of_one_run_stops_neither_the_other_run_nor_
     assert here.stop(daemon) == 0
 
 
-@pytest.mark.short
 def test_row_192_a_single_pass_ends_when_a_part_fails_again_and_again(site):
     here = site()
     code = (

@@ -34,7 +34,6 @@ def content_of(path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.short
 def test_row_65_a_database_locked_by_somebody_pauses_and_heals_and_no_number_is_lost(site):
     here = site(rules=[{"do": "answer", "pause_s": 1}])
     write_tiny(here.folder / "step_1.pt", 1)

@@ -283,7 +283,6 @@ def test_row_172_a_result_deleted_by_hand_stops_nothing(site):
     assert here.query("SELECT r.step FROM results r JOIN windows w ON w.result_id = r.id") == [(2,)]
 
 
-@pytest.mark.short
 def test_row_173_what_a_user_does_to_the_database_meanwhile_loses_nothing_and_stops_nothing(site):
     here = site()
     write_tiny(here.folder / "step_1.pt", 1)

@@ -139,7 +139,6 @@ TestPromisesHold = Folder.TestCase
 TestPromisesHold.__doc__ = "Rows 1, 2, 32, 35 to 38 and 61 in any order."
 
 
-@pytest.mark.short
 def test_row_61_killed_at_random_moments_nothing_is_lost_or_doubled():
     done = subprocess.run(
         [PYTHON, "-m", "tests.faults.chaos", "15", "3"], cwd=ROOT, capture_output=True, text=True, timeout=170
