@@ -81,7 +81,7 @@ def tensor_of(name: str, args: tuple[Any, ...]) -> TensorRef | InertTensor:
     dtype = storage.dtype if isinstance(storage, StorageRef) else None
     if third:
         module, _, attribute = args[6].text.rpartition(".") if isinstance(args[6], Name) else ("", "", "")
-        dtype = attribute if module == "torch" else None
+        dtype = attribute if module == "torch" and not attribute.endswith("Storage") else None
     if isinstance(storage, InertObject) and not isinstance(storage, InertTensor):  # a storage that is not read here
         return InertTensor(name, args)
     if not isinstance(storage, StorageRef) or dtype is None:
