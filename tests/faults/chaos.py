@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,9 @@ def fork_daemon(site: Site, failpoint: str) -> int:
         settings = load_settings(site.config)
         Daemon.boot(settings, str(site.database), StateFolder.beside(str(site.database)), Log()).run()
         status = 0
+    except BaseException:
+        traceback.print_exc()  # to the daemon's log, which is printed where the run fails
+        raise
     finally:
         os._exit(status)
 
