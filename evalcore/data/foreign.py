@@ -8,36 +8,35 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from evalcore.archive import signatures as known
 from evalcore.data.errors import DataError
 
 _TOKENISE = "export its token ids as a 1-D uint16 or uint32 .npy, or its text as .jsonl with the field `text`"
 
-#: first int32 of an llm.c file -> what it is and what to do
+_SHARD = "name a token shard such as fineweb_val_000000.bin"
+#: llm.c's files that are no token data -> what to do
 LLMC_FOREIGN = {
-    20240522: (
-        "an llm.c eval file (tokenised items of HellaSwag or MMLU)",
-        "give --task tokens, or name a token shard",
-    ),
-    20240326: ("llm.c GPT-2 weights", "name a token shard such as fineweb_val_000000.bin as data"),
-    20240803: ("llm.c Llama weights", "name a token shard such as fineweb_val_000000.bin as data"),
-    20240327: ("an llm.c debug state", "name a token shard such as fineweb_val_000000.bin"),
-    20240328: ("an llm.c tokenizer", "name a token shard such as fineweb_val_000000.bin"),
+    known.LLMC_ITEMS: "give --task tokens, or name a token shard",
+    known.LLMC_GPT2: f"{_SHARD} as data",
+    known.LLMC_LLAMA: f"{_SHARD} as data",
+    known.LLMC_STATE: _SHARD,
+    known.LLMC_TOKENIZER: _SHARD,
 }
 
 _HEADS = (
-    (b"PAR1", "a Parquet file under another name", "rename it to .parquet, or give --format parquet"),
-    (b"MMIDIDX\x00\x00", "the index of a Megatron data set", _TOKENISE),
+    (known.PARQUET, "a Parquet file under another name", "rename it to .parquet, or give --format parquet"),
+    (known.MEGATRON_INDEX, "the index of a Megatron data set", _TOKENISE),
     (b"ARROW1", "an Arrow file", _TOKENISE),
     (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
-    (b"\x28\xb5\x2f\xfd", "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
-    (b"\x1f\x8b\x08", "gzip-compressed", "decompress it with gunzip (only .jsonl.gz is read compressed)"),
-    (b"BZh", "bzip2-compressed", "decompress it first"),
-    (b"\xfd7zXZ\x00", "xz-compressed", "decompress it first"),
-    (b"\x89HDF", "an HDF5 file", _TOKENISE),
-    (b"SQLite format 3\x00", "an SQLite database", _TOKENISE),
+    (known.ZSTD, "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
+    (known.GZIP, "gzip-compressed", "decompress it with gunzip (only .jsonl.gz is read compressed)"),
+    (known.BZIP2, "bzip2-compressed", "decompress it first"),
+    (known.XZ, "xz-compressed", "decompress it first"),
+    (known.HDF5, "an HDF5 file", _TOKENISE),
+    (known.SQLITE, "an SQLite database", _TOKENISE),
     (b"%PDF-", "a PDF file", "save its text as UTF-8 .txt"),
     (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch file of the older format", "name a data file"),
-    (b"GGUF", "a GGUF model file", "name a data file"),
+    (known.GGUF, "a GGUF model file", "name a data file"),
     (b"\x89PNG\r\n", "a PNG image", "name a data file"),
     (b"\xff\xd8\xff", "a JPEG image", "name a data file"),
     (b"GIF8", "a GIF image", "name a data file"),
@@ -45,7 +44,7 @@ _HEADS = (
 )
 #: whole files that a failed download leaves, in lower case
 _ERROR_PAGES = (b"404: not found", b"not found", b"entry not found", b"access denied", b"forbidden")
-_COMPRESSED = {b"\x28\xb5\x2f\xfd": (".jsonl.zst", ".ndjson.zst"), b"\x1f\x8b\x08": (".jsonl.gz", ".ndjson.gz")}
+_COMPRESSED = {known.ZSTD: (".jsonl.zst", ".ndjson.zst"), known.GZIP: (".jsonl.gz", ".ndjson.gz")}
 
 
 def refuse_folder(path: Path) -> None:
@@ -61,7 +60,7 @@ def refuse_folder(path: Path) -> None:
 
 def refuse_download(path: Path, head: bytes) -> None:
     """Raise DataError for what stands in the place of a file that was never fetched, whatever its name."""
-    if head.startswith(b"version https://git-lfs"):
+    if head.startswith(known.GIT_LFS):
         raise DataError(f"{path} is a Git LFS pointer, not the file itself", "fetch the file with: git lfs pull")
     if head.startswith((b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")):
         raise DataError(f"{path} is a git-annex pointer, not the file itself", "fetch the file with: git annex get")
@@ -81,7 +80,7 @@ def refuse_foreign(path: Path, head: bytes) -> None:
         if head.startswith(magic) and not (magic in _COMPRESSED and path.name.lower().endswith(_COMPRESSED[magic])):
             raise DataError(f"{path} is {name}, which is not read as data", advice)
     index = path.with_suffix(".idx")
-    if path.suffix.lower() == ".bin" and index.is_file() and _first_bytes(index, 9) == b"MMIDIDX\x00\x00":
+    if path.suffix.lower() == ".bin" and index.is_file() and _first_bytes(index, 9) == known.MEGATRON_INDEX:
         raise DataError(f"{path} is a Megatron data set (its index is {index.name}), which is not read", _TOKENISE)
 
 

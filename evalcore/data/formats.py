@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from evalcore.archive.signatures import GIT_LFS, NUMPY
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.foreign import refuse_download, refuse_folder, refuse_foreign
@@ -27,14 +28,14 @@ def recognise(path: Path, declared: str = "auto", token_dtype: str | None = None
     size, head = _head(path)
     if size == 0:
         raise DataError(f"{path} is empty", "name a file with data in it")
-    if declared != "text" or head.startswith(b"version https://git-lfs"):
+    if declared != "text" or head.startswith(GIT_LFS):
         refuse_download(path, head)
     kind = kind_of_name(path.name, declared)
     if kind == "raw":
         return read_raw(path, size, token_dtype)
     if kind == "parquet":
         return read_parquet(path, head)
-    if head.startswith(b"\x93NUMPY") and kind in ("npy", "bin", "other"):
+    if head.startswith(NUMPY) and kind in ("npy", "bin", "other"):
         return read_npy(path, size)
     if kind not in ("npy", "bin") or token_dtype is None:  # ids of a named type may begin like any magic number
         refuse_foreign(path, head)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from evalcore.archive.signatures import PARQUET
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 
@@ -18,11 +19,11 @@ _ROWS = 1024
 
 def read_parquet(path: Path, head: bytes) -> DataFile:
     """A file named .parquet, or that begins as one. Raises DataError where it is none."""
-    if not head.startswith(b"PAR1"):
+    if not head.startswith(PARQUET):
         raise DataError(f"{path} is no Parquet file: it does not begin with PAR1", "download or write it again")
     with open(path, "rb") as file:
         file.seek(-4, os.SEEK_END)
-        if file.read() != b"PAR1":
+        if file.read() != PARQUET:
             raise DataError(f"{path} is a Parquet file that is cut off", "download or write it again")
     return DataFile(path, "parquet", "Parquet")
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from evalcore.archive.signatures import LLMC_KINDS, LLMC_UINT16, LLMC_UINT32
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.evidence import against_uint16
 from evalcore.data.foreign import LLMC_FOREIGN
 from evalcore.data_digest import TOKEN_DTYPES
 
-_LLMC = {20240520: ("uint16", 2), 20240801: ("uint32", 4)}
+_LLMC = {LLMC_UINT16: ("uint16", 2), LLMC_UINT32: ("uint32", 4)}
 _LLMC_HEADER_BYTES = 1024
 _SMALL_BYTES = 4096  # of a .bin: too little evidence of its own where train.bin has more
 
@@ -50,7 +51,7 @@ def read_bin(path: Path, size: int, head: bytes, token_dtype: str | None) -> Dat
     if len(head) >= 12:
         magic, version, n_tokens = struct.unpack("<iii", head[:12])
         if magic in LLMC_FOREIGN and token_dtype is None and size > _LLMC_HEADER_BYTES:
-            name, advice = LLMC_FOREIGN[magic]
+            name, advice = LLMC_KINDS[magic], LLMC_FOREIGN[magic]
             raise DataError(f"{path} is {name}, not a token stream", advice)
         if magic in _LLMC and (version in (1, 7) or size == _LLMC_HEADER_BYTES + _LLMC[magic][1] * n_tokens):
             return _llmc(path, size, magic, n_tokens)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-_MAGIC = b"PAR1"
+from evalcore.archive.signatures import PARQUET
+
 _FOOTER_BYTES = 64 << 20
 _I8, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 8, 9, 10, 11, 12
 
@@ -17,11 +18,11 @@ def parquet_columns(path: str) -> list[str] | None:
     """Top-level column names in order, or None where the file is no readable Parquet. Raises OSError."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size < 12 or file.read(4) != _MAGIC:
+        if size < 12 or file.read(4) != PARQUET:
             return None
         file.seek(size - 8)
         length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
-        if magic != _MAGIC or length > min(size - 12, _FOOTER_BYTES):
+        if magic != PARQUET or length > min(size - 12, _FOOTER_BYTES):
             return None
         file.seek(size - 8 - length)
         footer = file.read(length)

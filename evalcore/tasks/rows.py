@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-_PARQUET = b"PAR1"
+from evalcore.archive.signatures import PARQUET
+
 _ARRAY_BYTES = 512 << 20
 
 
@@ -45,7 +46,7 @@ def read_rows(path: str) -> Iterator[Row]:
 
 def is_parquet(path: str) -> bool:
     with open(path, "rb") as file:
-        return file.read(4) == _PARQUET
+        return file.read(4) == PARQUET
 
 
 def read_labels(path: str) -> list[str]:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalcore.archive.signatures import LLMC_ITEMS
 from evalcore.tasks.parquet_columns import parquet_columns
 from evalcore.tasks.rows import RowError, is_parquet, read_rows
 from evalcore.tasks.spec import TOKENS
 
 #: First number of llm.c's tokenised multiple-choice items.
-TOKENS_MAGIC = 20240522
 _LABELLED = ("piqa", "winogrande")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 #: task -> fields that its items have, and, where these are common names, the only others that they may have
@@ -74,7 +74,7 @@ def count_items(path: str) -> int:
             head = file.read(12)
     except OSError as error:
         raise RowError(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
-    if len(head) == 12 and struct.unpack_from("<i", head)[0] == TOKENS_MAGIC:
+    if len(head) == 12 and struct.unpack_from("<i", head)[0] == LLMC_ITEMS:
         return struct.unpack("<iii", head)[2]
     return sum(1 for _ in read_rows(path))
 
@@ -92,7 +92,7 @@ def label_files(path: str, rendering: str) -> tuple[str, ...]:
 def _is_tokens(path: str) -> bool:
     with open(path, "rb") as file:
         head = file.read(4)
-    return len(head) == 4 and struct.unpack("<i", head)[0] == TOKENS_MAGIC
+    return len(head) == 4 and struct.unpack("<i", head)[0] == LLMC_ITEMS
 
 
 def _evidence(path: str, fields: Mapping[str, Any]) -> TaskEvidence | None:

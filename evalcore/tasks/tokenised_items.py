@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from evalcore.archive.signatures import LLMC_ITEMS
 from evalcore.data.errors import DataError
 from evalcore.tasks.encoding import EncodedItem, Request
-from evalcore.tasks.sniffing import TOKENS_MAGIC
 
 _HEADER_NUMBERS, _START = 256, 65535
 _FIXED = 6  # numbers before the context's tokens: start, bytes, index, label, completions, length of the context
@@ -29,7 +29,7 @@ def read_tokenised(path: str, id_bytes: np.ndarray | None) -> Iterator[EncodedIt
         odd = os.path.getsize(path) % 2
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from None
-    if len(header) < _HEADER_NUMBERS or header[0] != TOKENS_MAGIC or header[1] != 1:
+    if len(header) < _HEADER_NUMBERS or header[0] != LLMC_ITEMS or header[1] != 1:
         raise DataError(f"{path} is no file of tokenised items of version 1", "name llm.c's file, or the .jsonl file")
     at = 0
     for number in range(int(header[2])):

@@ -149,6 +149,8 @@ def fork_daemon(site: Site, failpoint: str) -> int:
         settings = load_settings(site.config)
         Daemon.boot(settings, str(site.database), StateFolder.beside(str(site.database)), Log()).run()
         status = 0
+    except SystemExit as left:  # a signal while a tick looks at a large file: the process ends with this status
+        status = left.code if isinstance(left.code, int) else 1
     except BaseException:
         traceback.print_exc()  # to the daemon's log, which is printed where the run fails
         raise

@@ -13,15 +13,15 @@ from evalcore.archive.container.source import OpenFile
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.pickle.machine import Pickled
 from evalcore.archive.pickle.values import StorageRef, TensorRef
+from evalcore.archive.signatures import LLMC_GPT2
 
-MAGIC = 20240326
 _HEADER_BYTES = 1024
 _DTYPES = {3: ("float32", 4), 5: ("bfloat16", 2)}
 _SIZE_MAX = 1 << 28
 
 
 def is_llmc(head: bytes) -> bool:
-    return len(head) >= 8 and struct.unpack_from("<i", head)[0] == MAGIC
+    return len(head) >= 8 and struct.unpack_from("<i", head)[0] == LLMC_GPT2
 
 
 def read_llmc(file: OpenFile) -> Legacy:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import struct
 
+from evalcore.archive import signatures as known
 from evalcore.archive.container.directory import Directory
 from evalcore.archive.errors import ArchiveError
 
-_LLMC = {
-    20240803: ("llm.c Llama weights", "convert them to a Hugging Face folder with llm.c's export script"),
-    20240327: ("an llm.c debug state", "give the checkpoint itself"),
-    20240328: ("an llm.c tokenizer", "give the checkpoint itself"),
-    20240520: ("llm.c token data", "give it as --data, not as a checkpoint"),
-    20240801: ("llm.c token data", "give it as --data, not as a checkpoint"),
-    20240522: ("an llm.c evaluation set", "give the checkpoint itself"),
+_AS_DATA = "give it as --data, not as a checkpoint"
+_OTHER_FILE = "give the checkpoint itself"
+_LLMC_HINTS = {
+    known.LLMC_LLAMA: "convert them to a Hugging Face folder with llm.c's export script",
+    known.LLMC_STATE: _OTHER_FILE,
+    known.LLMC_TOKENIZER: _OTHER_FILE,
+    known.LLMC_UINT16: _AS_DATA,
+    known.LLMC_UINT32: _AS_DATA,
+    known.LLMC_ITEMS: _OTHER_FILE,
 }
 _MAGIC = (
-    (b"\x93NUMPY", "a numpy array", "give it as --data, not as a checkpoint"),
-    (b"\x89HDF", "an HDF5 file", "save the model's state_dict with torch.save"),
-    (b"PAR1", "a Parquet file", "give it as --data, not as a checkpoint"),
-    (b"GGUF", "a GGUF file", "give the training checkpoint it was made from"),
-    (b"\x1f\x8b", "a gzip file", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it first"),
-    (b"BZh", "a bzip2 file", "unpack it first"),
-    (b"\xfd7zXZ", "an xz file", "unpack it first"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch the file with `git lfs pull`"),
-    (b"SQLite format 3", "a SQLite database", "give the checkpoint itself"),
+    (known.NUMPY, "a numpy array", _AS_DATA),
+    (known.HDF5, "an HDF5 file", "save the model's state_dict with torch.save"),
+    (known.PARQUET, "a Parquet file", _AS_DATA),
+    (known.GGUF, "a GGUF file", "give the training checkpoint it was made from"),
+    (known.GZIP, "a gzip file", "unpack it first"),
+    (known.ZSTD, "a zstd file", "unpack it first"),
+    (known.BZIP2, "a bzip2 file", "unpack it first"),
+    (known.XZ, "an xz file", "unpack it first"),
+    (known.GIT_LFS, "a Git LFS pointer, not the file itself", "fetch the file with `git lfs pull`"),
+    (known.SQLITE, "a SQLite database", _OTHER_FILE),
 )
 
 
@@ -35,10 +38,10 @@ def refuse_by_first_bytes(head: bytes) -> None:
         if head.startswith(magic):
             raise ArchiveError("unsupported", f"the file is {what}", hint)
     if len(head) >= 8:
-        known = _LLMC.get(struct.unpack_from("<i", head)[0])
-        if known is not None:
-            what, hint = known
-            raise ArchiveError("unsupported", f"the file is {what}, not a PyTorch checkpoint", hint)
+        kind = struct.unpack_from("<i", head)[0]
+        if kind in _LLMC_HINTS:
+            reason = f"the file is {known.LLMC_KINDS[kind]}, not a PyTorch checkpoint"
+            raise ArchiveError("unsupported", reason, _LLMC_HINTS[kind])
 
 
 def refuse_zip_that_is_no_save(directory: Directory) -> None:

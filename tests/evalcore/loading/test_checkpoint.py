@@ -9,6 +9,7 @@ import torch
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, still_same
 from evalcore.messages import ModelSpec
 from tests.support import checkpoints as make
+from tests.support.factories import FACTORY
 
 TOKENS = torch.arange(24).reshape(2, 12)
 
@@ -213,20 +214,6 @@ def test_one_byte_written_in_place_is_noticed_though_size_and_directory_are_the_
         file.seek(at)
         file.write(b"\x01")
     assert not still_same(loaded)
-
-
-FACTORY = """
-import torch
-class Model(torch.nn.Module):
-    def __init__(self, config, state):
-        super().__init__()
-        self.table = torch.nn.Embedding(config["vocab_size"], config["vocab_size"])
-        self.table.load_state_dict({"weight": state["table.weight"]})
-    def forward(self, tokens):
-        return RETURN
-def build(config, state):
-    return Model(config, state)
-"""
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,7 @@ import tests.support.checkpoints as make
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from evalcore.models.user_code import UserCodeError
-
-FACTORY = """
-import torch
-class Model(torch.nn.Module):
-    def __init__(self, config, state):
-        super().__init__()
-        self.table = torch.nn.Embedding(config["vocab_size"], config["vocab_size"])
-        self.table.load_state_dict({"weight": state["table.weight"]})
-    def forward(self, tokens):
-        return RETURN
-def build(config, state):
-    return Model(config, state)
-"""
+from tests.support.factories import FACTORY
 
 
 def refusal(path, **options) -> UserCodeError:
