@@ -55,6 +55,10 @@ def refuse_folder(path: Path) -> None:
         raise DataError(f"{path} is a LitData folder, which is not read", _TOKENISE)
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists() or (path / "dataset_info.json").exists():
         raise DataError(f"{path} is a Hugging Face datasets folder, which is not read", _TOKENISE)
+    if (path / "core.yaml").is_file():
+        raise DataError(
+            f"{path} is a bundle of tasks, not a data file", f"--suite {path} (`[[suite]]` in the settings)"
+        )
     raise DataError(f"{path} is a folder, not a data file", f"name its files, for example '{path}/*val*.npy'")
 
 

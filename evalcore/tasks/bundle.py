@@ -38,11 +38,6 @@ class Bundle:
     files: tuple[str, str]
 
 
-def is_bundle(folder: str) -> bool:
-    """Whether the folder holds core.yaml and eval_meta_data.csv."""
-    return all(os.path.isfile(os.path.join(folder, name)) for name in (_TASKS, _META))
-
-
 def read_bundle(folder: str) -> Bundle:
     """The tasks of a bundle. Raises BundleError, also where a file of items is not there."""
     folder = os.path.abspath(folder)

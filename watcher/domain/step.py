@@ -97,9 +97,7 @@ def step_from_name(path: str) -> Step:
     ways = (
         lambda: _labelled(stem),
         lambda: _first(_of_folder(folder) for folder in folders),
-        lambda: _unlabelled(
-            _THOUSANDS.sub(_joined, _SHARD.sub(_progress, _NO_STEP.sub("~", _WEAK_DECIMAL.sub(_multiplied, stem))))
-        ),
+        lambda: _unlabelled(_without_other_numbers(stem)),
         lambda: _first(_found(_FOLDER_PART.findall(folder), NAME) for folder in folders),
         lambda: _first(_found([a or b for a, b in _EPOCH.findall(part)], EPOCH) for part in (stem, *folders)),
     )

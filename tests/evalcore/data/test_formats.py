@@ -172,3 +172,17 @@ def test_a_mistyped_tokenizer_of_a_token_file_is_refused_and_one_that_is_not_cac
     monkeypatch.setattr(tiktoken, "get_encoding", no_network)
     stream = open_stream(EvalSetSpec("val", (str(path),), tokenizer="cl100k_base"))
     assert stream.n_tokens == 200 and any("are not cached here" in note for note in stream.notes)
+
+
+def test_a_bundle_of_tasks_given_as_data_is_answered_with_the_flag_that_takes_it(tmp_path):
+    (tmp_path / "core.yaml").touch()
+    with pytest.raises(DataError) as caught:
+        open_stream(EvalSetSpec("val", (str(tmp_path),)))
+    assert "is a bundle of tasks" in caught.value.reason and f"--suite {tmp_path}" in caught.value.hint
+
+
+def test_a_headerless_file_that_begins_with_the_first_two_bytes_of_gzip_is_tokens(tmp_path):
+    ids = np.array([0x8B1F, 5, 9, *range(1, 200)], dtype="<u2")
+    ids.tofile(tmp_path / "val.bin")
+    stream = open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),), token_dtype="uint16"))
+    assert stream.read(0, 3).tolist() == [0x8B1F, 5, 9]

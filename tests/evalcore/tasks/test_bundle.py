@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evalcore.tasks.bundle import BundleError, is_bundle, read_bundle
+from evalcore.tasks.bundle import BundleError, read_bundle
 
 CORE = """\
 # the tasks of CORE
@@ -49,7 +49,7 @@ def folder(tmp_path):
 
 def test_a_bundle_gives_each_task_its_shots_delimiter_and_baseline(folder):
     bundle = read_bundle(folder())
-    assert bundle.name == "eval_bundle" and is_bundle(folder())
+    assert bundle.name == "eval_bundle"
     told = {
         t.spec.name: (t.spec.rendering, t.spec.shots, t.spec.delimiter, t.spec.random_baseline) for t in bundle.tasks
     }
@@ -84,6 +84,5 @@ def test_a_bundle_that_is_unclear_is_refused_with_its_line(folder, core, meta, w
 
 
 def test_a_folder_without_the_two_files_is_no_bundle(tmp_path):
-    assert not is_bundle(str(tmp_path))
     with pytest.raises(BundleError, match="is no bundle of tasks"):
         read_bundle(str(tmp_path))

@@ -104,12 +104,6 @@ def run_numbers(store: Store) -> dict[str, int]:
         return {row.name: row.id for row in tx.execute(select(runs.c.name, runs.c.id))}
 
 
-def known_steps(store: Store) -> list[int]:
-    with store.read() as tx:
-        query = select(results.c.step).where(results.c.step.is_not(None)).distinct().order_by(results.c.step)
-        return list(tx.execute(query).scalars())
-
-
 class KeptWindows:
     """Result id -> (nats as float64, targets as uint32), one entry per window; read when asked for.
 
