@@ -24,6 +24,7 @@ __all__ = [
     "Member",
     "ModelSpec",
     "Outcome",
+    "SampleText",
     "TaskSpec",
     "from_json",
     "to_json",
@@ -186,6 +187,18 @@ class Item:
     beside: str = ""
     members: tuple[Member, ...] = ()
     version: int = VERSION
+
+
+@dataclass(frozen=True)
+class SampleText:
+    """One generated text, without its prompt. tokens: its ids. ended: length | end_of_text | stopped (by the time
+    limit) | not_finite."""
+
+    prompt: str
+    text: str
+    tokens: tuple[int, ...]
+    ended: str
+    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ Owns what its ids stand for in bytes. Never downloads, never reads pickles.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evalcore.data.errors import DataError, TokenizerUnavailable
+from evalcore.data.pieces import unknown_id
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -58,6 +61,15 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return np.array(ids, dtype=np.uint32)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        parts: list[str] = []
+        for known, run in itertools.groupby(ids, lambda index: self._tokenizer.id_to_token(index) is not None):
+            listed = list(run)
+            parts.append(
+                self._tokenizer.decode(listed, skip_special_tokens=False) if known else "".join(map(unknown_id, listed))
+            )
+        return "".join(parts)
 
     @property
     def _byte_level(self) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from evalcore.data.errors import DataError, TokenizerUnavailable
+from evalcore.data.pieces import text_of_pieces
 
 #: GPT-2's pre-tokeniser, for ranks files without a pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -56,6 +58,10 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens written out; bytes that are not UTF-8 are U+FFFD. Ids that the vocabulary
+        does not have are written `<|id N|>`."""
+
     def id_bytes(self) -> np.ndarray | None:
         """int32 (vocab_size,): bytes of text per id, -1 for special tokens; None where ids have no fixed length."""
 
@@ -78,6 +84,12 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return text_of_pieces(ids, lambda index: bytes([index]) if index < 256 else self._special_text(index))
+
+    def _special_text(self, index: int) -> bytes | None:
+        return EOS_TEXTS[0].encode() if index == self.eos_id else None
 
     def id_bytes(self) -> np.ndarray:
         table = np.ones(self.vocab_size, dtype=np.int32)
@@ -109,6 +121,15 @@ class TiktokenTokenizer:
         if hasattr(self.encoding, "encode_to_numpy"):
             return self.encoding.encode_to_numpy(text, allowed_special="all", disallowed_special=())
         return np.array(self.encoding.encode(text, allowed_special="all", disallowed_special=()), dtype=np.uint32)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return text_of_pieces(ids, self._piece)
+
+    def _piece(self, index: int) -> bytes | None:
+        try:
+            return self.encoding.decode_single_token_bytes(index)
+        except KeyError:  # beyond the vocabulary, or one of its gaps
+            return None
 
     def id_bytes(self) -> np.ndarray:
         table = np.full(self.vocab_size, SPECIAL, dtype=np.int32)

@@ -32,6 +32,13 @@ class Head:
         bias = None if self.bias is None else self.bias.float()
         return Head(self.weight if self.weight.dtype == dtype else self.weight.to(dtype), bias, self.cap)
 
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden (N, D) in the head's dtype -> all logits (N, V), float32."""
+        logits = F.linear(hidden, self.weight).float()
+        if self.bias is not None:
+            logits = logits + self.bias
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
 
 def target_nats(
     hidden: torch.Tensor,

@@ -133,6 +133,21 @@ class Scorer:
         with torch.autocast(self.device.type, enabled=False):
             return nats_of_logits(logits, wanted, self.chunk_tokens), logits.argmax(-1) if best is not None else None
 
+    def last_logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """tokens (1, T) on the device -> the last position's logits (V,), float32."""
+        if self._head is not None:
+            hidden = self.model.hidden(tokens)[:, -1].to(self._head.weight.dtype)  # (1, D)
+            with torch.autocast(self.device.type, enabled=False):
+                return self._head.logits(hidden)[0]
+        answer = _as_logits(self._logits(tokens.contiguous()))  # nanoGPT's forward gives the last position only
+        if answer.dim() not in (2, 3) or answer.shape[0] != 1:
+            raise DataError(
+                f"{type(self.model).__name__} gives no logits of shape (batch, time, vocabulary)",
+                "give it a method logits(tokens), or hidden(tokens) and head()",
+                kind="unsupported",
+            )
+        return (answer[0, -1] if answer.dim() == 3 else answer[0]).float()
+
     def row_nats_of(self, batches: Sequence[RowBatch]) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         """`row_nats` of each batch; in parallel where threads pay."""
         if self._pool is not None and len(batches) > 1:

@@ -17,14 +17,25 @@ NOTE = "tokenized with the folder's own tokenizer.json"
 
 def folder_of(item: Item) -> str:
     """The checkpoint's folder: itself, or that of a safetensors file, which has its configuration beside it."""
-    is_weights = item.path.endswith(".safetensors") and not os.path.isdir(item.path)
-    return os.path.dirname(item.beside or item.path) if is_weights else item.path
+    return folder_beside(item.path, item.beside)
+
+
+def folder_beside(path: str, beside: str = "") -> str:
+    """The same of a path. beside: the trainer's own path, where `path` is a copy."""
+    is_weights = path.endswith(".safetensors") and not os.path.isdir(path)
+    return os.path.dirname(beside or path) if is_weights else path
+
+
+def own_tokenizer(checkpoint: str) -> str | None:
+    """The tokenizer.json in the checkpoint's folder; None where there is none."""
+    own = os.path.join(checkpoint, "tokenizer.json")
+    return own if os.path.isfile(own) else None
 
 
 def with_own_tokenizer(eval_set: EvalSetSpec, checkpoint: str) -> EvalSetSpec:
     """The eval set with the folder's tokenizer.json where it needs a tokenizer, names none, and there is one."""
-    own = os.path.join(checkpoint, "tokenizer.json")
-    if eval_set.tokenizer is not None or not _needs_tokenizer(eval_set) or not os.path.isfile(own):
+    own = own_tokenizer(checkpoint)
+    if eval_set.tokenizer is not None or not _needs_tokenizer(eval_set) or own is None:
         return eval_set
     digest = "sha256:" + hashlib.sha256(Path(own).read_bytes()).hexdigest()
     return replace(eval_set, tokenizer=own, tokenizer_digest=digest)

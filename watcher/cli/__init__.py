@@ -37,6 +37,7 @@ VERBS = {
     "db": "db",
     "export": "export",
     "prune": "prune",
+    "sample": "sample",
     "average": "average",
     "serve": "serve",
     "service": "service",

@@ -18,6 +18,7 @@ SUMMARIES = {
     "db": "The results database: path, check, migrate, backup, copy.",
     "export": "Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, ...",
     "prune": "Delete checkpoints not covered by --keep.",
+    "sample": "Print the texts that a checkpoint generates.",
     "average": "Write the mean of checkpoints as one checkpoint.",
     "serve": "Serve the dashboard: live curves, checkpoints, queue, failures. Read-only.",
     "service": "Print or install a systemd unit for the daemon.",
