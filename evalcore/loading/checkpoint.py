@@ -17,7 +17,7 @@ from evalcore.archive.meaning.dcp_folder import index_folder
 from evalcore.archive.meaning.folder_kinds import kind_at
 from evalcore.loading.checkpoint_file import open_file, open_folder_of_one_file
 from evalcore.loading.dcp import open_dcp
-from evalcore.loading.folders import load_folder
+from evalcore.loading.folders import open_hf_folder
 from evalcore.loading.mean import Member, mean_of
 from evalcore.loading.model import LoadedModel, still_same
 from evalcore.loading.reading import Opened, Report, load_opened
@@ -51,8 +51,6 @@ def load_checkpoint(
     """
     spec = spec or ModelSpec()
     with _as_checkpoint_errors(source if expect_digest is not None else None):
-        if is_hugging_face(source):
-            return load_folder(os.fsdecode(source), spec, device, reuse, verify, expect_digest)  # type: ignore[arg-type]
         opened = open_checkpoint(
             source,
             spec,
@@ -102,11 +100,11 @@ def open_checkpoint(
     path: str | None = None,
     report: Report | None = None,
 ) -> Opened:
-    """Understand a file, a DCP folder or a folder with the model in one file. Raises CheckpointError, OSError."""
+    """Understand a file or a folder of any kind. Raises CheckpointError, OSError."""
     with _as_checkpoint_errors(source if expect_digest is not None else None):
         if is_hugging_face(source):
-            hint = "average the files of torch.save, or DCP folders"
-            raise CheckpointError("unsupported", "the mean of Hugging Face folders is not computed", hint)
+            place = os.fsdecode(source)  # type: ignore[arg-type]  # no descriptor
+            return open_hf_folder(place, spec, expect_digest=expect_digest, report=report)
         if not isinstance(source, int) and os.path.isdir(source):
             place = os.fsdecode(source)
             if index_folder(place) is not None:

@@ -6,6 +6,7 @@ Runs no code from the folder (trust_remote_code stays off). Which files count is
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,17 +15,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from evalcore.archive.container.source import OpenFile
+from evalcore.archive.meaning.config import FoundConfig
 from evalcore.archive.meaning.folders import Folder, read_folder
-from evalcore.archive.meaning.state_dicts import is_derived
+from evalcore.archive.meaning.state_dicts import State, is_derived
+from evalcore.archive.payload import Payload
 from evalcore.archive.pickle.values import StorageRef
-from evalcore.loading.build import build_and_fill
+from evalcore.archive.summary import Reading, Summary
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import demand_known_family
-from evalcore.loading.weights import RangeRecords, Records, ZipRecords, read_tensors
+from evalcore.loading.reading import Opened, Report, bytes_needed, counted
+from evalcore.loading.weights import Passed, RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
-from evalcore.models import FAMILIES, factory, plan_model
-from evalcore.models.plan import CheckpointError, NeedsTransformers, Plan
+from evalcore.models import factory
+from evalcore.models.plan import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -52,80 +56,62 @@ def _wanted_in(prefix: str, wanted: Callable[[str], bool], key: str) -> bool:
     return wanted(prefix + key)
 
 
-def load_folder(
-    path: str, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str, expect_digest: str | None
-) -> LoadedModel:
-    """Load the model of a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
+def open_hf_folder(
+    path: str, spec: ModelSpec, *, expect_digest: str | None = None, report: Report | None = None
+) -> Opened:
+    """Understand a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
     demand_known_family(spec)
     folder = read_folder(path, spec.config, needs_config=spec.factory is None)
     try:
         if expect_digest is not None and folder.digest != expect_digest:
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
-        return _load(folder, spec, device, reuse, verify)
+        content = ContentDigest()
+        content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
+        passed = counted(report, bytes_needed(folder.state)) if report is not None else None
+        return Opened(
+            _reading(folder),
+            _summary(folder),
+            folder.state,
+            _records(folder, content, passed),
+            content,
+            lambda: folder.shards,
+            lambda: any(map(_rewritten, folder.shards)),
+            lambda: ["unverified: the weights carry no checksums"] if folder.unverified else [],
+            partial(_through_transformers, folder, spec),
+        )
     except BaseException:
         folder.close()
         raise
 
 
-def _load(folder: Folder, spec: ModelSpec, device: str, reuse: LoadedModel | None, verify: str) -> LoadedModel:
-    content = ContentDigest()
-    content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
-    records = _records(folder, content)
-    plan = None
-    model: Any
-    if spec.factory is not None:
-        tensors, read_bytes = read_tensors(records, folder.state.tensors)
-        family, model = "factory", factory.build(spec, folder.config, tensors, device)
-    elif (plan := _own_plan(folder)) is not None:
-        family = plan.family
-        model, read_bytes = build_and_fill(plan, folder.state.tensors, records, device, reuse, folder.size_bytes)
-    else:
-        family = folder.family
-        model, read_bytes = _through_transformers(folder, spec, records, device)
-    if verify == "all":
-        used = {ref.storage.key for ref in folder.state.tensors.values()}
-        read_bytes += records.check(lambda key: key not in used)
-    model.eval().requires_grad_(False)
-    notes = _notes(folder, spec, plan) + getattr(model, "notes", [])
-    return LoadedModel(
-        model=model, family=family, config=folder.config, context_length=getattr(model, "context_length", None),
-        vocab_size=model.vocab_size, parameters=folder.state.parameters, step=folder.step,
-        step_source="sidecar:trainer_state.json:global_step" if folder.step is not None else None,
-        logged_val_loss=None, tokens_seen=None,
-        notes=notes,
-        digest=folder.digest, content_digest=content.value(), read_bytes=read_bytes, size_bytes=folder.size_bytes,
-        plan=plan, files=folder.shards,
-        records=records,
-    )  # fmt: skip
+def _reading(folder: Folder) -> Reading:
+    payload = Payload("hf-folder", {}, (), len(folder.state.tensors), folder.digest, unverified=False)
+    config = FoundConfig(folder.config, "sidecar:config.json")
+    return Reading(payload, {"": folder.state}, folder.state, None, folder.family, config, [])
 
 
-def _own_plan(folder: Folder) -> Plan | None:
-    """The plan of a family of ours; None where transformers has to build the model."""
-    if folder.family not in FAMILIES:
-        return None
-    try:
-        return plan_model(folder.family, folder.config, folder.state.tensors)
-    except NeedsTransformers:
-        return None
+def _summary(folder: Folder) -> Summary:
+    source = "sidecar:trainer_state.json:global_step" if folder.step is not None else None
+    return Summary("hf-folder", folder.digest, folder.size_bytes, folder.step, source, folder.family)
 
 
-def _notes(folder: Folder, spec: ModelSpec, plan: Plan | None) -> list[str]:
-    notes = ["unverified: the weights carry no checksums"] if folder.unverified else []
-    if spec.config:
-        notes.append("configuration from [model] config")
-    return notes + (plan.notes if plan is not None else [])
+def _rewritten(file: OpenFile) -> bool:
+    now = os.fstat(file.fd)
+    return (now.st_size, now.st_mtime_ns) != (file.size, file.status.st_mtime_ns)
 
 
-def _records(folder: Folder, content: ContentDigest) -> Records:
+def _records(folder: Folder, content: ContentDigest, passed: Passed) -> Records:
     zips = {
-        prefix: ZipRecords(file, payload.directory)
+        prefix: ZipRecords(file, payload.directory, passed)
         for prefix, (file, payload) in folder.payloads.items()
         if payload.directory is not None
     }
-    return ShardRecords(RangeRecords(folder.ranges), zips, content)
+    return ShardRecords(RangeRecords(folder.ranges, passed), zips, content)
 
 
-def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, device: str) -> tuple[nn.Module, int]:
+def _through_transformers(
+    folder: Folder, spec: ModelSpec, records: Records, state: State, device: str
+) -> tuple[nn.Module, int]:
     """A model type without a family here: built by transformers from its configuration, filled by our reader."""
     model_type = str(folder.config.get("model_type"))[:40]
     try:
@@ -147,7 +133,7 @@ def _through_transformers(folder: Folder, spec: ModelSpec, records: Records, dev
     if described > 8 * folder.size_bytes + (64 << 20):
         reason = f"config.json describes a model of {described} bytes, and its weights have {folder.size_bytes}"
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
-    tensors, read_bytes = read_tensors(records, folder.state.tensors)
+    tensors, read_bytes = read_tensors(records, state.tensors)
     try:
         inner, report = type(meta_model).from_pretrained(
             None, config=config, state_dict=tensors, output_loading_info=True

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +21,15 @@ from evalcore.archive.meaning.fields import SIZES, architecture_in
 from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.archive.summary import Summary
-from evalcore.loading.planning import plan_of
-from evalcore.loading.reading import Opened
+from evalcore.loading.reading import Opened, own_plan
 from evalcore.loading.weights import bytes_of, view_of
 from evalcore.messages import ModelSpec
+from evalcore.models import FAMILIES
 from evalcore.models.plan import CheckpointError, Plan
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
+#: Fields of a Hugging Face configuration that describe the file or the library, never the forward pass.
+_ABOUT_THE_FILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
 _ALIKE = "average checkpoints of one run and one model only"
 
 
@@ -83,7 +86,7 @@ def mean_of(members: Sequence[Member], spec: ModelSpec, *, built: bool = True) -
     Raises CheckpointError `shape` where keys, shapes, dtypes or configurations differ, naming the member.
     """
     newest = members[0].opened
-    plan = plan_of(newest.reading, newest.state) if built and spec.factory is None else None
+    plan = own_plan(newest) if built and spec.factory is None else None
     for member in members[1:]:
         _demand_alike(members[0], member, plan)
     refs, tensors = _refs(tuple(members))
@@ -97,6 +100,7 @@ def mean_of(members: Sequence[Member], spec: ModelSpec, *, built: bool = True) -
         partial(_files, tuple(members)),
         lambda: any(member.opened.rewritten() for member in members),
         partial(_late_notes, tuple(members)),
+        newest.otherwise,
     )
 
 
@@ -151,9 +155,14 @@ def _demand_alike(newest: Member, member: Member, plan: Plan | None) -> None:
     if differing := _differing(left, right):
         raise CheckpointError("shape", f"{names} differ in their configuration: {', '.join(differing[:5])}", _ALIKE)
     if plan is not None:
-        other = plan_of(right.reading, right.state)
-        if getattr(plan.build, "args", None) != getattr(other.build, "args", None) or plan.weights != other.weights:
+        other = own_plan(right)
+        if other is None or _sizes(plan) != _sizes(other) or plan.weights != other.weights:
             raise CheckpointError("shape", f"{names} are built as different models", _ALIKE)
+
+
+def _sizes(plan: Plan) -> Any:
+    """The frozen sizes that the family's class is built with."""
+    return getattr(plan.build, "args", None)
 
 
 def _differing(left: Opened, right: Opened) -> list[str]:
@@ -162,7 +171,10 @@ def _differing(left: Opened, right: Opened) -> list[str]:
     theirs = right.reading.config.values if right.reading.config else {}
     sizes = {name for names in SIZES.values() for name in names}
     changed = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    about = architecture_in({name: ours.get(name, theirs.get(name)) for name in changed})
+    if left.otherwise is not None and left.reading.family not in FAMILIES:  # another library knows what its fields mean
+        about = set(changed) - _ABOUT_THE_FILE
+    else:
+        about = set(architecture_in({name: ours.get(name, theirs.get(name)) for name in changed}))
     return [f"{shown(name)} = {shown(ours.get(name))} and {shown(theirs.get(name))}"
             for name in changed if name in sizes or name in about]  # fmt: skip
 

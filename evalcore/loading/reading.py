@@ -21,8 +21,8 @@ from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import load_notes, plan_of, usable_state
 from evalcore.loading.weights import Records, read_tensors
 from evalcore.messages import ModelSpec
-from evalcore.models import factory
-from evalcore.models.plan import CheckpointError, Plan
+from evalcore.models import FAMILIES, factory
+from evalcore.models.plan import CheckpointError, NeedsTransformers, Plan
 
 Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
 
@@ -38,7 +38,8 @@ class Content(Protocol):
 class Opened:
     """A checkpoint of which nothing but its description was read. state: the tensors that its model needs.
 
-    late_notes: what only the reading of the records shows.
+    late_notes: what only the reading of the records shows. otherwise: builds and fills a model type that no family here
+    has, and returns it with the bytes read; None where there is no such way.
     """
 
     reading: Reading
@@ -49,6 +50,7 @@ class Opened:
     open_files: Callable[[], list[OpenFile]]
     rewritten: Callable[[], bool]
     late_notes: Callable[[], list[str]] = list
+    otherwise: Callable[[Records, State, str], tuple[nn.Module, int]] | None = None
 
     def close(self) -> None:
         for file in self.open_files():
@@ -66,6 +68,18 @@ def loadable_state(reading: Reading, spec: ModelSpec) -> State:
 def bytes_needed(state: State) -> int:
     """Bytes of the storages of a state dict, each counted once."""
     return sum({ref.storage.key: ref.storage.size_bytes for ref in state.tensors.values()}.values())
+
+
+def own_plan(opened: Opened) -> Plan | None:
+    """The plan of a family of ours; None where the model is built otherwise. Raises CheckpointError."""
+    if opened.otherwise is not None and opened.reading.family not in FAMILIES:
+        return None
+    try:
+        return plan_of(opened.reading, opened.state)
+    except NeedsTransformers:
+        if opened.otherwise is None:
+            raise
+        return None
 
 
 def load_opened(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None) -> LoadedModel:
@@ -99,8 +113,13 @@ def _load(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: Load
         model: nn.Module = wrapped
         notes += wrapped.notes
         family, vocab_size, context_length = "factory", wrapped.vocab_size, wrapped.context_length
+    elif (plan := own_plan(opened)) is None:
+        assert opened.otherwise is not None  # own_plan has looked
+        model, read_bytes = opened.otherwise(records, state, device)
+        family, vocab_size = reading.family, int(model.vocab_size)  # type: ignore[arg-type]  # factory.wrap sets it
+        context_length = getattr(model, "context_length", None)
+        notes += getattr(model, "notes", [])
     else:
-        plan = plan_of(reading, state)
         model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, size_bytes)
         notes += plan.notes
         family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length

@@ -1,5 +1,6 @@
 """A run with `[[average]]`: with every new checkpoint one more row, of the mean of the last ones."""
 
+import shutil
 import sqlite3
 import struct
 
@@ -63,3 +64,44 @@ def test_means_of_a_nanogpt_run_that_overwrites_its_file_are_those_computed_by_h
     assert [step for (step,) in rows(site, "SELECT step FROM curve ORDER BY step")] == [100, 200, 300, 400]
     wait_until(lambda: rows(site, "SELECT count(*) FROM averages WHERE state = 'final'") == [(5,)])
     assert site.stop() == 0
+
+
+def test_means_of_hugging_face_folders_outlive_the_rotation_of_their_members(tmp_path):
+    """save_total_limit = 2 and a mean of three: the member that the Trainer has deleted is the pinned copy."""
+    transformers = pytest.importorskip("transformers")
+    site = Site(tmp_path, fake=False)
+    site.config.write_text(site.config.read_text() + "\n[[average]]\nlast = 3\n")
+    config = transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=64, n_positions=32)
+    states = {}
+    try:
+        site.start()
+        for number, step in enumerate((10, 20, 30, 40), 1):
+            torch.manual_seed(step)
+            model = transformers.GPT2LMHeadModel(config).eval()
+            model.save_pretrained(site.folder / f".tmp-{step}")
+            (site.folder / f".tmp-{step}" / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
+            (site.folder / f".tmp-{step}").rename(site.folder / f"checkpoint-{step}")
+            shutil.rmtree(site.folder / f"checkpoint-{step - 20}", ignore_errors=True)
+            states[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            pinned = "SELECT id FROM checkpoints WHERE weights IS NULL AND spool_path IS NOT NULL"
+            wait_until(lambda n=number: len(rows(site, pinned)) >= min(n, 3))
+            wait_until(lambda n=number: len(rows(site, "SELECT id FROM checkpoints WHERE weights IS NULL")) == n)
+        wait_until(lambda: len(rows(site, "SELECT id FROM results WHERE weights = 'mean3'")) == 2, 90)
+        tokens = torch.tensor(struct.unpack(f"<{len(site.data.read_bytes()) // 2}H", site.data.read_bytes()))
+        done = dict(rows(site, "SELECT step, loss FROM results WHERE weights = 'mean3'"))
+        for step, loss in done.items():
+            members = [states[s] for s in (step, step - 10, step - 20)]
+            model.load_state_dict({name: sum(m[name].double() for m in members) / 3 for name in members[0]})
+            nats = 0.0
+            for start in range(0, len(tokens) - 1, SEQ_LEN):
+                inputs = tokens[start : min(start + SEQ_LEN, len(tokens) - 1)]
+                targets = tokens[start + 1 : start + 1 + len(inputs)]
+                with torch.no_grad():
+                    logits = model(inputs[None]).logits[0].double()
+                nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+            assert loss == pytest.approx(nats / (len(tokens) - 1), rel=1e-6)
+        assert sorted(done) == [30, 40]
+        wait_until(lambda: rows(site, "SELECT count(*) FROM averages WHERE state = 'final'") == [(2,)])
+        assert site.stop() == 0
+    finally:
+        site.end()
