@@ -12,8 +12,9 @@ from evalcore.models.facts import Facts
 _ABOUT = """
 Which checkpoints are evaluated without a factory, how each is recognised, and which original code the result was
 compared with. A family is accepted when the names, the shapes and every known value of the configuration fit. What a
-configuration says that its family does not have is refused by name; so are missing and additional tensors. Any other
-model needs `model.factory`, see [Evaluate your own model](../how-to/own-model.md).
+configuration says that its family does not have is refused by name; a field of unknown meaning beside training
+settings or fields of a library is named in the result's `note`. Missing and additional tensors are refused by name.
+Any other model needs `model.factory`, see [Evaluate your own model](../how-to/own-model.md).
 """
 _CONTAINERS = """
 A file may be torch's zip format (its records are checked by CRC), torch's format before 1.6, or safetensors (both

@@ -17,6 +17,7 @@ from torch import nn
 
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.meaning.config import FoundConfig
+from evalcore.archive.meaning.fields import unknown_fields
 from evalcore.archive.meaning.folders import Folder, read_folder
 from evalcore.archive.meaning.state_dicts import State, is_derived
 from evalcore.archive.payload import Payload
@@ -29,6 +30,7 @@ from evalcore.loading.weights import Passed, RangeRecords, Records, ZipRecords, 
 from evalcore.messages import ModelSpec
 from evalcore.models import factory
 from evalcore.models.plan import CheckpointError
+from evalcore.models.values import listed
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,20 @@ def _through_transformers(
         reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights") from error
     _demand_all(report)
-    return factory.wrap(inner.float().to(device), folder.config, device), read_bytes
+    wrapped = factory.wrap(inner.float().to(device), folder.config, device)
+    wrapped.notes.extend(_unread_notes(config, folder.config))
+    return wrapped, read_bytes
+
+
+def _unread_notes(config: Any, values: dict[str, Any]) -> list[str]:
+    """A note of the fields of config.json that are kept as they are by a configuration class that does not know them.
+
+    Fields of older versions are not among them: the class translates those and keeps them not.
+    """
+    cls = type(config)
+    fields = unknown_fields(values, {*cls().to_dict(), *cls.attribute_map}, open_ended=True)
+    names = [name for name in fields.refused + fields.noted if name in vars(config)]
+    return [f"unknown to transformers' {cls.__name__} and not used: {listed(values, names)}"] if names else []
 
 
 def _demand_all(report: dict[str, Any]) -> None:

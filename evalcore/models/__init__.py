@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from evalcore.archive.meaning.fields import SIZES
 from evalcore.models import (
     gpt2,
     hf_llama,
@@ -26,6 +27,7 @@ from evalcore.models.facts import Facts
 from evalcore.models.hf_relatives import FACTS as OF_LLAMA
 from evalcore.models.hf_relatives import RELATIVES
 from evalcore.models.plan import CheckpointError, Plan, Shaped
+from evalcore.models.values import refuse_two_values
 
 __all__ = ["FACTS", "FAMILIES", "CheckpointError", "Plan", "plan_model"]
 
@@ -72,4 +74,5 @@ def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shape
         if family.startswith("hf-"):
             hint = f"give the folder with its config.json, which transformers builds, or {hint}"
         raise CheckpointError("unsupported", reason, hint)
+    refuse_two_values(config, SIZES["heads"])
     return plan_family(config, state)

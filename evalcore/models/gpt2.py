@@ -10,16 +10,20 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.archive.meaning.fields import EPSILON
+from evalcore.archive.meaning.fields import ACTIVATION, EPSILON
 from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
 from evalcore.models.facts import Facts
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
-from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, number_of, refuse_unknown, whole
+from evalcore.models.values import activation, aliases, flag, number_of, unknown_notes, whole
 
-_KNOWN = COMMON | {
-    "n_inner", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "add_cross_attention",
+_SIZES = {
+    "layers": "n_layer", "width": "n_embd", "heads": "n_head", "vocabulary": "vocab_size", "context": "n_positions",
+    "inner": "n_inner",
+}  # fmt: skip
+_KNOWN = {*_SIZES.values(), *ACTIVATION, *EPSILON} | {
+    "n_ctx", "tie_word_embeddings", "model_type", "family",
+    "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "add_cross_attention",
     "reorder_and_upcast_attn", "is_encoder_decoder", "is_decoder", "use_bidirectional_attention",
     "cross_attention_hidden_size",
 }  # fmt: skip
@@ -38,7 +42,8 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """With or without the head, and with or without the prefix `transformer.`."""
-    refuse_unknown("hf-gpt2", config, _KNOWN, open_ended=True)
+    as_biased = {"bias"} if flag(config, "bias", True) else set()
+    notes = unknown_notes("hf-gpt2", config, _KNOWN | aliases(config, _SIZES) | as_biased, open_ended=True)
     prefix = "" if "wte.weight" in state else "transformer."
     width, heads = whole(config, "n_embd"), whole(config, "n_head")
     layers = whole(config, "n_layer", high=1 << 16)
@@ -63,4 +68,4 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         of_file["output.weight"] = "lm_head.weight"
     weights = {ours: From(theirs, ours.endswith(_TRANSPOSED)) for ours, theirs in of_file.items()}
-    return Plan("hf-gpt2", partial(Decoder, shape), weights, shape.positions, shape.vocab_size)
+    return Plan("hf-gpt2", partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)

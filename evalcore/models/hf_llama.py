@@ -9,17 +9,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, EPSILON
+from evalcore.archive.meaning.fields import ACTIVATION
 from evalcore.models.decoder import block_names
 from evalcore.models.hf_relatives import RELATIVES, Relative, unrotated_layers, windows_of
 from evalcore.models.hf_rope import rope_of
 from evalcore.models.llama import Llama, LlamaShape, NormShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, is_tied
-from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, number, refuse_unknown, whole
+from evalcore.models.values import activation, aliases, flag, number, unknown_notes, whole
 
 _FOLDER = "give it as a Hugging Face folder, or set model.factory"
-_KNOWN = COMMON | set(EPSILON) | {
+_SIZES = {
+    "layers": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "vocabulary": "vocab_size",
+    "context": "max_position_embeddings", "inner": "intermediate_size",
+}  # fmt: skip
+_KNOWN = {*_SIZES.values(), *ACTIVATION} | {
+    "model_type", "family", "rms_norm_eps", "tie_word_embeddings",
     "num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "is_decoder",
     "is_encoder_decoder", "cross_attention_hidden_size",
 }  # fmt: skip
@@ -29,7 +33,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
     """config: the fields of the model type's configuration class."""
     relative = RELATIVES[family]
     _refuse_foreign_layers(family, config)
-    refuse_unknown(family, config, _KNOWN | set(relative.known), open_ended=True)
+    known = _KNOWN | set(relative.known) | aliases(config, _SIZES)
+    notes = unknown_notes(family, config, known, open_ended=True)
     width, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
     layers = whole(config, "num_hidden_layers", high=1 << 16)
     kv_heads = whole(config, "num_key_value_heads", default=heads)
@@ -59,7 +64,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
         logit_cap=_cap(config, "final_logit_softcapping", relative.logit_cap, relative),
         embedding_scale=width**0.5 if relative.gemma else 1.0,
     )  # fmt: skip
-    return Plan(family, partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size)
+    return Plan(family, partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size, notes)
 
 
 def _refuse_foreign_layers(family: str, config: Mapping[str, Any]) -> None:

@@ -10,11 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalcore.models.plan import CheckpointError, NeedsTransformers
-from evalcore.models.values import flag, number
+from evalcore.models.values import flag, number, refuse_unknown_in
 
 _LLAMA3 = {
     "factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor",
     "original": "original_max_position_embeddings",
+}  # fmt: skip
+#: of every type; those of longrope lead to transformers
+_KNOWN = {
+    "rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow",
+    "original_max_position_embeddings", "truncate", "attention_factor", "mscale", "mscale_all_dim",
+    "partial_rotary_factor", "short_factor", "long_factor", "finetuned", "max_position_embeddings",
 }  # fmt: skip
 _OTHER = "give it as a Hugging Face folder, or set model.factory"
 
@@ -35,6 +41,7 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
         raise NeedsTransformers("unsupported", f"config.rope_parameters has no entry for {kind}", _OTHER)
     if not isinstance(given, Mapping):
         raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
+    refuse_unknown_in(config, "rope_parameters" if config.get("rope_parameters") else "rope_scaling", given, _KNOWN)
     scaling = given.get("rope_type", given.get("type", "default"))
     rope: dict[str, Any] = {"type": scaling, "theta": number({**config, **given}, "rope_theta", theta)}
     if number(given, "partial_rotary_factor", 1.0) != 1:

@@ -24,7 +24,7 @@ from evalcore.models.plan import (
     matrix_shape,
     padding_notes,
 )
-from evalcore.models.values import choice, flag, number, refuse_unknown, whole, whole_list
+from evalcore.models.values import choice, flag, number, unknown_notes, whole, whole_list
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
 _FACTORY = "set model.factory to a function that builds the model"
@@ -59,7 +59,7 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: the fields of litgpt's Config; what is absent has its default there."""
-    refuse_unknown("litgpt", config, _KNOWN, closed=True)
+    notes = unknown_notes("litgpt", config, _KNOWN, closed=True)
     layers, width = whole(config, "n_layer", high=1 << 16), whole(config, "n_embd")
     heads = whole(config, "n_head")
     kv_heads = whole(config, "n_query_groups", default=heads)
@@ -102,7 +102,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         embedding_scale=width**0.5 if flag(config, "scale_embeddings", False) else 1.0,
         output_bias=flag(config, "lm_head_bias", False),
     )  # fmt: skip
-    notes = padding_notes(vocab_size, rows)
+    notes += padding_notes(vocab_size, rows)
     return Plan("litgpt", partial(Llama, shape), _names(shape), shape.positions, rows, notes)
 
 

@@ -16,7 +16,7 @@ from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import activation, flag, number, number_of, refuse_unknown, whole
+from evalcore.models.values import activation, flag, number, number_of, refuse_unknown_in, unknown_notes, whole
 
 _EMBEDDING = "tok_embeddings.weight"
 #: llama2.c's name; torchtitan's; what lingua's tied head leaves in a state dict, which is the embedding again
@@ -26,6 +26,10 @@ _KNOWN = COMMON | {
     "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type", "head_dim", "rope_scaling",
     "rope_scaling_factor", "sliding_window",
 }  # fmt: skip
+_SCALING = (
+    "rope_type", "type", "factor", "scaling_factor", "low_freq_factor", "high_freq_factor",
+    "original_max_position_embeddings",
+)  # fmt: skip
 _CONTEXT = ("max_seq_len", "max_seqlen", "context_length", "block_size")
 _OTHER = "set model.factory to a function that builds the model"
 _BLOCK = {
@@ -47,7 +51,7 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: ModelArgs' fields. n_heads must be there; rows, width and inner are in the tensors."""
-    refuse_unknown("llama2c", config, _KNOWN)
+    notes = unknown_notes("llama2c", config, _KNOWN)
     if str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
         reason = "the configuration names another norm than RMSNorm"
         raise CheckpointError("unsupported", reason, "convert it to a Hugging Face folder, or set model.factory")
@@ -94,7 +98,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         names["output.weight"] = head
     weights = {ours: From(theirs) for ours, theirs in names.items()}
-    return Plan("llama2c", partial(Llama, shape), weights, context, rows, tied_head=head)
+    return Plan("llama2c", partial(Llama, shape), weights, context, rows, notes, tied_head=head)
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -107,6 +111,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     if kind in ("none", "default") or not (given or flag(config, "use_scaled_rope", False)):
         return ("type", "default"), theta
     values = given if isinstance(given, Mapping) else {}
+    refuse_unknown_in(config, "rope_scaling", values, _SCALING)
     places = ((values, "factor"), (values, "scaling_factor"), (config, "rope_scaling_factor"))
     place = next((place for place in places if place[1] in place[0]), None)
     if place is None:  # 8 in Llama 3.1, 32 in 3.2: not to be guessed

@@ -14,7 +14,7 @@ from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import From, Plan, Shaped, is_tied
 from evalcore.models.sizes import COMMON, as_here, sizes_of
-from evalcore.models.values import activation, flag, number_of, refuse_unknown
+from evalcore.models.values import activation, flag, number_of, unknown_notes
 
 _TOP = {
     "tokens.weight": "tok_emb.weight",
@@ -60,7 +60,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         config, state, embedding="tok_emb.weight", positions="pos_emb.weight", blocks=r"trf_blocks\.(\d+)\.",
         up="trf_blocks.0.ff.layers.0.weight", first_heads="n_heads",
     )  # fmt: skip
-    refuse_unknown("llms-from-scratch", config, {*COMMON, "qkv_bias", "drop_rate"} | as_here(config, sizes, True))
+    known = {*COMMON, "qkv_bias", "drop_rate"} | as_here(config, sizes, True)
+    notes = [*sizes.notes, *unknown_notes("llms-from-scratch", config, known)]
     qkv_bias = flag(config, "qkv_bias", "trf_blocks.0.att.W_query.bias" in state)
     shape = DecoderShape(
         vocab_size=sizes.vocab_size,
@@ -81,5 +82,5 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         of_file["output.weight"] = "out_head.weight"
     weights = {ours: From(theirs) for ours, theirs in of_file.items()}
-    build, notes = partial(Decoder, shape), list(sizes.notes)
+    build = partial(Decoder, shape)
     return Plan("llms-from-scratch", build, weights, shape.positions, shape.vocab_size, notes, "out_head.weight")

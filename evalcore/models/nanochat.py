@@ -30,7 +30,7 @@ from evalcore.models.plan import (
     matrix_shape,
 )
 from evalcore.models.rotary import rotary_tables, rotate_halves
-from evalcore.models.values import number, refuse_unknown, whole
+from evalcore.models.values import number, unknown_notes, whole
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
 _KNOWN = (
@@ -197,7 +197,7 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: `model_config` of meta_N.json; logit_cap where it was given."""
-    refuse_unknown("nanochat", config, _KNOWN, closed=True)
+    notes = unknown_notes("nanochat", config, _KNOWN, closed=True)
     version = version_of(state)
     rows, width = matrix_shape(state, _EMBEDDING)
     layers, heads = whole(config, "n_layer", high=1 << 16), whole(config, "n_head")
@@ -219,7 +219,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         lambdas="resid_lambdas" in state, smear="smear_lambda" in state,
         logit_cap=_logit_cap(config, version), version=version,
     )  # fmt: skip
-    notes = [f"nanochat as of {version.name}"]
+    notes.insert(0, f"nanochat as of {version.name}")
     weights = {ours: From(theirs) for ours, theirs in _names(shape).items()}
     return Plan("nanochat", partial(Nanochat, shape), weights, sequence, vocab_size, notes)
 

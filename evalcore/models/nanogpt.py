@@ -15,7 +15,7 @@ from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import From, Plan, Shaped, is_tied
 from evalcore.models.sizes import COMMON, as_here, sizes_of
-from evalcore.models.values import activation, flag, number_of, refuse_unknown
+from evalcore.models.values import activation, flag, number_of, unknown_notes
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
 _GELU = {"nanogpt": "gelu", "build-nanogpt": "gelu_tanh", "mingpt": "gelu_tanh"}
@@ -83,7 +83,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
         up="transformer.h.0.mlp.c_fc.weight",
     )  # fmt: skip
     bias = flag(config, "bias", "transformer.ln_f.bias" in state)
-    refuse_unknown(family, config, COMMON | as_here(config, sizes, bias))
+    notes = [*sizes.notes, *unknown_notes(family, config, COMMON | as_here(config, sizes, bias))]
     declared = all(flag(config, name, family != "mingpt") for name in TYING)
     shape = DecoderShape(
         vocab_size=sizes.vocab_size,
@@ -102,4 +102,4 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
     if not shape.tied:
         of_file["output.weight"] = _HEAD
     weights = {ours: From(theirs) for ours, theirs in of_file.items()}
-    return Plan(family, partial(Decoder, shape), weights, shape.positions, shape.vocab_size, list(sizes.notes))
+    return Plan(family, partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)

@@ -23,7 +23,7 @@ from evalcore.models.plan import (
     matrix_shape,
     padding_notes,
 )
-from evalcore.models.values import choice, flag, number, refuse_unknown, whole
+from evalcore.models.values import choice, flag, number, unknown_notes, whole
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "transformer.ff_out.weight"
 _FACTORY = "set model.factory to a function that builds the model"
@@ -54,7 +54,7 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: the fields of OLMo's ModelConfig; what is absent has its default there."""
-    refuse_unknown("olmo", config, _KNOWN, closed=True)
+    notes = unknown_notes("olmo", config, _KNOWN, closed=True)
     if not flag(config, "rope", False):
         positions = "ALiBi" if flag(config, "alibi", False) else "learned positions"
         raise CheckpointError("unsupported", f"an OLMo model with {positions}, not rotary ones (rope)", _FACTORY)
@@ -94,7 +94,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     )  # fmt: skip
     blocks = [f"{prefix}.{i}" if group == 1 else f"{prefix}.{i // group}.{i % group}" for i in range(layers)]
     weights = {ours: From(theirs) for ours, theirs in _names(shape, blocks).items()}
-    notes = padding_notes(vocab_size, rows)
+    notes += padding_notes(vocab_size, rows)
     return Plan("olmo", partial(Llama, shape), weights, shape.positions, rows, notes, tied_head=_HEAD)
 
 

@@ -11,7 +11,7 @@ from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
 from evalcore.models.sizes import COMMON
-from evalcore.models.values import flag, number_of, refuse_unknown, whole
+from evalcore.models.values import flag, number_of, unknown_notes, whole
 
 #: the values that rosellm's MLP tells apart; it computes any other as `gelu`
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh"}
@@ -48,7 +48,7 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: the 8 to 10 fields of GPTConfig. The state dict says whether the head is tied."""
-    refuse_unknown("rosellm", config, {*COMMON, "use_tensor_parallel", "use_activation_checkpoint"})
+    notes = unknown_notes("rosellm", config, {*COMMON, "use_tensor_parallel", "use_activation_checkpoint"})
     if not flag(config, "bias", True):
         raise CheckpointError(
             "unsupported", "the configuration says bias = False; rosellm has biases", "set model.factory"
@@ -74,7 +74,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         names["output.weight"] = "lm_head.weight"
     weights = {ours: From(theirs) for ours, theirs in names.items()}
-    return Plan("rosellm", partial(Decoder, shape), weights, shape.positions, shape.vocab_size)
+    return Plan("rosellm", partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)
 
 
 def _activation(config: Mapping[str, Any]) -> str:

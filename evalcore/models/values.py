@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, unknown_fields
+from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, SIZES, unknown_fields
 from evalcore.models.plan import CheckpointError
 
 _CORRECT = "correct it through [model] config or --model-config FILE"
@@ -84,7 +84,9 @@ def _is_below(value: float, low: float | None) -> bool:
 
 
 def number_of(config: Mapping[str, Any], names: Iterable[str], default: float) -> float:
-    """The number under the first of the names that the configuration has."""
+    """The number under the one of the names that the configuration has. Raises CheckpointError where two differ."""
+    names = tuple(names)
+    refuse_two_values(config, names)
     name = next((name for name in names if config.get(name) is not None), None)
     return default if name is None else number(config, name, default)
 
@@ -125,20 +127,50 @@ def activation(config: Mapping[str, Any], default: str) -> str:
 _FACTORY = "set model.factory to a function that builds the model"
 
 
-def refuse_unknown(
+def unknown_notes(
     family: str, config: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False, closed: bool = False
-) -> None:
-    """Raise CheckpointError naming the fields that may change the forward pass and that the family does not have.
+) -> list[str]:
+    """Notes of fields that the family does not have and that it does not refuse.
 
-    open_ended: whether a library adds fields of its own to the configuration. closed: it holds no other fields.
+    Raises CheckpointError naming those that may change the forward pass. open_ended: whether a library adds fields of
+    its own to the configuration. closed: it holds no other fields.
     """
     unknown = unknown_fields(config, known, open_ended=open_ended, closed=closed)
-    if unknown:
-        fields = ", ".join(f"{name} = {str(config[name])[:40]!r}" for name in unknown[:5])
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        reason = f"the configuration says {fields}{more}, which a {family} model does not have"
-        hint = f"{_FACTORY}; or, where it changes no forward pass, say {_neutral(unknown[0])} in [model] config"
+    if unknown.refused:
+        reason = f"the configuration says {listed(config, unknown.refused)}, which a {family} model does not have"
+        hint = f"{_FACTORY}; or, where it changes no forward pass, say {_neutral(unknown.refused[0])} in [model] config"
         raise CheckpointError("unsupported", reason, hint)
+    return [f"unknown to {family} and not used: {listed(config, unknown.noted)}"] if unknown.noted else []
+
+
+def listed(config: Mapping[str, Any], names: list[str]) -> str:
+    """`name = value` of the first five."""
+    fields = ", ".join(f"{name[:60]} = {str(config[name])[:40]!r}" for name in names[:5])
+    return fields + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def aliases(config: Mapping[str, Any], own: Mapping[str, str]) -> set[str]:
+    """Other names of sizes with the value that the family's own name has. own: size -> the family's name."""
+    given = {size: config.get(name) for size, name in own.items()}
+    return {name for size, value in given.items() for name in SIZES[size] if config.get(name) == value}
+
+
+def refuse_unknown_in(config: Mapping[str, Any], name: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise CheckpointError where the mapping under `name` has a value under a name that is not known."""
+    unknown = [f"{name}.{key}" for key, value in values.items() if key not in set(known) and value is not None]
+    if unknown:
+        inside = {f"{name}.{key}": value for key, value in values.items()}
+        reason = f"the configuration says {listed(inside, unknown)}, which is not known"
+        raise CheckpointError("unsupported", reason, f"{_FACTORY}; or give {name} without it in [model] config")
+
+
+def refuse_two_values(config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise CheckpointError where two names of one thing, which no tensor shows, have different values."""
+    given = {name: config[name] for name in names if config.get(name) is not None}
+    if len({str(value).strip().removesuffix(".0") for value in given.values()}) > 1:
+        reason = f"the configuration says {listed(given, list(given))}, which contradict each other"
+        same = " and ".join(f"{name} = the right value" for name in given)
+        raise CheckpointError("unsupported", reason, f"say {same} in [model] config")
 
 
 def _neutral(name: str) -> str:

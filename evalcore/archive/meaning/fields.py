@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from evalcore.archive.meaning.aside_fields import OF_TRANSFORMERS, is_aside
 
 #: size -> its names in the configurations of different trainers
 SIZES: dict[str, tuple[str, ...]] = {
@@ -28,22 +31,6 @@ ACTIVATION = (
 TYING = ("tie_word_embeddings", "tie_weights", "weight_tying", "tie_embeddings", "tied")
 EPSILON = ("layer_norm_epsilon", "layer_norm_eps", "norm_eps", "ln_eps", "rms_norm_eps")
 
-#: words of training, data and bookkeeping: a field with one of these does not change a forward pass in evaluation
-_ASIDE = re.compile(
-    r"^(lr|learning|optim|optimizers?|adamw?|beta1|beta2|betas|momentum|wd|warmup|schedulers?|schedule|epochs?|steps?|"
-    r"iters?|iterations?|batch|accum|accumulation|grad|gradient|eval|log|logging|wandb|save|saving|ckpt|checkpoint|"
-    r"checkpointing|resume|dir|directory|folder|path|file|data|datasets?|train|training|val|valid|validation|test|seed|"
-    r"workers|ddp|fsdp|dist|distributed|backend|world|gpus?|devices?|dtype|precision|amp|compiled?|profile|project|run|"
-    r"tag|exp|experiment|debug|verbose|timestamp|timeout|patience|ema|loss|labels?|id2label|label2id|tokenizer|tokens|"
-    r"bos|eos|pad|padding|unk|sep|cls|id|drop|dropouts?|pdrop|init|initializer|std|flash|sdpa|cache|architectures|"
-    r"comment|description|sample|generate|summary|torchscript|transformers|chunk|implementation|deterministic|"
-    r"bfloat16|fp16|bf16|recompute|library|framework|revision|hash|license|finetuning|task|family|cuda|cpu|pin|shuffle|"
-    r"deepspeed|trainer|hostname|user|git|command|argv|memory|url)$"
-)
-_ASIDE_NAMES = re.compile(
-    r"^(name|model_name|version|weight_decay|decay_lr|lr_decay\w*|model|problem_type|out|output|return_\w+|"
-    r"output_(hidden_states|attentions|scores)|decay|min_\w+|max_(norm|lr|examples|samples)|clip|grad_clip|freq|time)$"
-)
 _TRAINING = re.compile(r"^(lr|learning|batch|epochs?|iters|optim|optimizer|adam|warmup|seed|grad)$")
 _ARCHITECTURE = re.compile(
     r"^(act|activation|gelu|relu|swiglu|geglu|glu|norm|rms|rmsnorm|layernorm|ln|prenorm|postnorm|rope|rotary|alibi|pos|"
@@ -77,23 +64,36 @@ def architecture_in(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if isinstance(k, str) and k not in sizes and _is_architecture(k)}
 
 
+@dataclass(frozen=True)
+class UnknownFields:
+    """Fields that a family does not have: those that may change its forward pass, and those of unknown meaning."""
+
+    refused: list[str]
+    noted: list[str]
+
+
 def unknown_fields(
     values: Mapping[str, Any], known: Iterable[str], *, open_ended: bool = False, closed: bool = False
-) -> list[str]:
-    """Fields that may change the forward pass and that a family with the fields `known` does not have.
+) -> UnknownFields:
+    """The fields that a family with the fields `known` does not have, values that switch a thing off left out.
 
-    Beside training settings, or where a library adds fields of its own (open_ended), only those count whose names are
-    about architecture; in a configuration of the model alone (closed: it is known to be that) every field counts.
-    Values that switch a thing off never.
+    Beside training settings, or where a library adds fields of its own (open_ended), those are refused whose names are
+    about architecture; in a configuration of the model alone (closed: it is known to be that) every field is. The rest
+    is noted, but for names of training, data, bookkeeping and generation.
     """
-    known = set(known)
+    known = {*known, *(OF_TRANSFORMERS if open_ended else ())}
     alone = closed or (not open_ended and not any(_has(name, _TRAINING) for name in values))
-    return [
-        name
-        for name, value in values.items()
-        if name not in known and not _is_neutral(name, value) and not _is_aside(name)
-        if alone or _is_architecture(name)
-    ]
+    unknown = [
+        name for name, value in values.items() if name not in known and not _is_neutral(name, value)
+        if not is_aside(name, words(name), _has_architecture(name))
+    ]  # fmt: skip
+    refused = [name for name in unknown if _is_refused(name, alone)]
+    return UnknownFields(refused, [name for name in unknown if name not in refused])
+
+
+def _is_refused(name: str, alone: bool) -> bool:
+    """A private field, or one with a word of training beside one of architecture, is noted at most."""
+    return not name.startswith("_") and not is_aside(name, words(name), False) and (alone or _has_architecture(name))
 
 
 def words(name: str) -> set[str]:
@@ -101,12 +101,12 @@ def words(name: str) -> set[str]:
     return set(re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace("-", "_").replace(".", "_").split("_"))
 
 
-def _is_aside(name: str) -> bool:
-    return name.startswith("_") or bool(_ASIDE_NAMES.match(name)) or _has(name, _ASIDE)
-
-
 def _is_architecture(name: str) -> bool:
-    return not _is_aside(name) and (name in ACTIVATION or _has(name, _ARCHITECTURE))
+    return not name.startswith("_") and not is_aside(name, words(name), False) and _has_architecture(name)
+
+
+def _has_architecture(name: str) -> bool:
+    return name in ACTIVATION or _has(name, _ARCHITECTURE)
 
 
 def _has(name: str, word: re.Pattern[str]) -> bool:
