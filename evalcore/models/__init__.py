@@ -21,6 +21,7 @@ from evalcore.models import (
     nanochat,
     nanogpt,
     olmo,
+    olmo_core,
     rosellm,
 )
 from evalcore.models.facts import Facts
@@ -44,6 +45,7 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] =
     "hf-gpt2": gpt2.plan,
     "minimind": minimind.plan,
     "olmo": olmo.plan,
+    "olmo-core": olmo_core.plan,
     **{family: partial(hf_llama.plan, family=family) for family in RELATIVES if family.startswith("hf-")},
 }
 
@@ -59,6 +61,7 @@ FACTS: dict[str, Facts] = {
     "hf-gpt2": gpt2.FACTS,
     "minimind": minimind.FACTS,
     "olmo": olmo.FACTS,
+    "olmo-core": olmo_core.FACTS,
     **{family: OF_LLAMA for family in FAMILIES if family in RELATIVES and family != "minimind"},
 }
 

@@ -6,10 +6,11 @@ Owns the choice among several. A second file that differs in what tensors do not
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from evalcore.archive.errors import shown
 from evalcore.archive.meaning.config import FoundConfig, config_in, values_digest
-from evalcore.archive.meaning.fields import SIZES, architecture_in, size_values
+from evalcore.archive.meaning.fields import SIZES, architecture_in, size_values, sizes_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar
 
 _LISTED = 3
@@ -25,6 +26,7 @@ def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
     if not found:
         return None
     (sidecar, first), others = found[0], found[1:]
+    first = replace(first, values={**_training_length(sidecar.values, first.values), **first.values})
     own = sidecar.name not in OF_THE_MODEL
     notes: list[str] = []
     conflict: str | None = None
@@ -42,6 +44,17 @@ def config_beside(sidecars: list[Sidecar]) -> FoundConfig | None:
         first, source=f"sidecar:{sidecar.name}", sidecar=(sidecar.name, digest), notes=(*first.notes, *notes),
         conflict=first.conflict or conflict, decides=first.decides or decides,
     )  # fmt: skip
+
+
+def _training_length(whole: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """OLMo-core keeps the length of its training sequences outside the model, which has no bound of its own."""
+    if not {"block", "lm_head"} <= model.keys() or "context" in sizes_in(model):
+        return {}
+    for part, name in (("train_module", "max_sequence_length"), ("dataset", "sequence_length")):
+        values = whole.get(part)
+        if isinstance(values, dict) and type(values.get(name)) is int:
+            return {"max_sequence_length": values[name]}
+    return {}
 
 
 def _differences(a: FoundConfig, b: FoundConfig) -> tuple[dict[str, str], dict[str, str]]:

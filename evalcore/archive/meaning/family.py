@@ -17,8 +17,8 @@ from evalcore.archive.meaning.trainer import REFUSALS
 #: what is evaluated without a factory; evalcore.models has one plan for each
 FAMILIES = (
     "rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "llama2c", "nanochat", "litgpt",
-    "minimind", "olmo", "hf-gpt2", "hf-llama", "hf-mistral", "hf-qwen2", "hf-qwen3", "hf-smollm3", "hf-gemma",
-    "hf-gemma2", "hf-gemma3_text", "hf-olmo2",
+    "minimind", "olmo", "olmo-core", "hf-gpt2", "hf-llama", "hf-mistral", "hf-qwen2", "hf-qwen3", "hf-smollm3",
+    "hf-gemma", "hf-gemma2", "hf-gemma3_text", "hf-olmo2",
 )  # fmt: skip
 #: families whose shapes show all but constants that every file of theirs has
 SELF_DESCRIBING = ("minimind",)
@@ -70,6 +70,8 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return "nanochat"
     if any(re.match(r"transformer\.(blocks|block_groups\.\d+)\.\d+\.ff_proj\.weight$", key) for key in keys):
         return "olmo"
+    if "embeddings.weight" in keys and any(re.match(r"blocks\.\d+\.attention\.w_q\.", key) for key in keys):
+        return "olmo-core"
     if any(".attn.qkv." in key or ".attn.attn." in key for key in keys) and (
         "padded_vocab_size" in config or any(".norm_1." in key for key in keys)
     ):
