@@ -118,6 +118,9 @@ def _field(where: str, row: Any, text_field: str) -> str:
         )
     if not isinstance(row, dict):
         raise DataError(f"{where} is a JSON {type(row).__name__}, not a text", "one string or object for each document")
+    if text_field in row:
+        what = "null" if row[text_field] is None else f"a JSON {type(row[text_field]).__name__}"
+        raise DataError(f"{where}: its field {text_field!r} is {what}, not a text", "leave out or correct that line")
     texts = [name for name, value in row.items() if isinstance(value, str)]
     remedy = f"give --text-field {texts[0]}" if texts else "write its texts as .jsonl with the field `text`"
     raise DataError(

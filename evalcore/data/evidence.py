@@ -6,6 +6,7 @@ Owns the patterns. Reads the whole file up to 64 MiB, evenly spaced blocks of a 
 from __future__ import annotations
 
 import codecs
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,11 @@ _MIN_UINT8_BYTES = 64
 #: High halves below this are read as those of 32-bit ids: no vocabulary reaches 2**20.
 _HIGH_HALVES = 16
 _SPREAD = 256
+_FLOAT_BYTES = 1 << 16
+_MIN_FLOATS = 16
+_MIN_BIG_ENDIAN = 256
+_DISTINCT_FLOATS = 4
+_ID_MAX = 1 << 20
 _CONTROL = np.array([(byte < 32 and byte not in (9, 10, 12, 13, 27)) or byte == 127 for byte in range(256)])
 
 
@@ -41,12 +47,17 @@ def against_uint16(path: Path, size: int) -> Evidence | None:
         return counted
     if size % 2:
         return Evidence("uint8" if _is_bytes(blocks) else None, f"{size} bytes are an odd number")
+    floats = _floats(blocks[0][:_FLOAT_BYTES], size)
+    if floats is not None:
+        return floats
     halves = np.concatenate([block[: len(block) // 2 * 2].view("<u2") for block in blocks])
     wide = _wide(halves, size)
     if wide is not None:
         return wide
     if len(halves) >= 4 and not (halves & 0xFF).any():
         return Evidence(None, "every low byte is zero, as in big-endian uint16")
+    if len(halves) >= _MIN_BIG_ENDIAN and ((halves & 0xFF) == 0).mean() > 0.1 and (halves < 0x100).mean() < 0.02:
+        return Evidence(None, "many low bytes and hardly any high byte are zero, as in big-endian uint16")
     if _is_bytes(blocks):
         return Evidence("uint8", "low and high bytes hold the same few values, as in uint8")
     return None
@@ -85,6 +96,25 @@ def _counted_header(block: np.ndarray, size: int) -> Evidence | None:
             count = (size - header) // width
             if (size - header) % width == 0 and count in numbers.tolist():
                 return Evidence(None, f"its first {header} bytes count the {count} tokens after them, as a header does")
+    return None
+
+
+def _floats(block: np.ndarray, size: int) -> Evidence | None:
+    """Floating-point numbers: ids saved as floats are whole in their type; weights, logits and embeddings are small."""
+    for width, order in itertools.product((8, 4, 2), "<>"):
+        values = block[: len(block) // width * width].view(f"{order}f{width}")
+        if size % width or len(values) < _MIN_FLOATS or len(np.unique(values)) < _DISTINCT_FLOATS:
+            continue
+        name = f"{'big-endian ' * (order == '>')}float{8 * width}"
+        with np.errstate(invalid="ignore"):
+            is_whole = bool((values == np.floor(values)).all())
+            magnitude = np.abs(values)
+        if is_whole and 0 <= float(values.min()) < 1024 and float(values.max()) < _ID_MAX:
+            return Evidence(None, f"its bytes are whole numbers as {name}: ids saved as floating-point")
+        low, high = (1e-6, 1e4) if width > 2 else (1e-3, 100)
+        is_usual = float(((magnitude > low) & (magnitude < high)).mean()) > 0.98
+        if is_usual and (width > 2 or float(np.signbit(values).mean()) > 0.1):
+            return Evidence(None, f"its bytes are ordinary numbers as {name}, and no ids")
     return None
 
 

@@ -6,6 +6,7 @@ Owns the sentences. Never reads more than the first bytes of a file, never follo
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from evalcore.archive import signatures as known
@@ -41,9 +42,21 @@ _HEADS = (
     (b"\xff\xd8\xff", "a JPEG image", "name a data file"),
     (b"GIF8", "a GIF image", "name a data file"),
     (b"\x7fELF", "a program", "name a data file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
+    (b"\x04\x22\x4d\x18", "LZ4-compressed", "decompress it first"),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _TOKENISE),
+    (b"{\\rtf1", "an RTF document", "save its text as UTF-8 .txt"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Office document", "save its text as UTF-8 .txt"),
 )
+#: protocol and first opcode of a pickled list, dict, tuple, text or array; it ends with the opcode STOP, a full stop
+_PICKLES = [bytes((protocol, opcode)) for protocol in (2, 3, 4, 5) for opcode in b"]}(cX\x95"]
 #: whole files that a failed download leaves, in lower case
-_ERROR_PAGES = (b"404: not found", b"not found", b"entry not found", b"access denied", b"forbidden")
+_ERROR_PAGES = (
+    b"404: not found", b"404 not found", b"not found", b"entry not found", b"file not found", b"repository not found",
+    b"access denied", b"forbidden", b"403 forbidden", b"unauthorized", b"invalid username or password.",
+    b"too many requests", b"rate limit exceeded", b"internal server error", b"bad gateway", b"service unavailable",
+)  # fmt: skip
 _COMPRESSED = {known.ZSTD: (".jsonl.zst", ".ndjson.zst"), known.GZIP: (".jsonl.gz", ".ndjson.gz")}
 
 
@@ -68,6 +81,8 @@ def refuse_download(path: Path, head: bytes) -> None:
         raise DataError(f"{path} is a Git LFS pointer, not the file itself", "fetch the file with: git lfs pull")
     if head.startswith((b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")):
         raise DataError(f"{path} is a git-annex pointer, not the file itself", "fetch the file with: git annex get")
+    if head.startswith((b"outs:\n- md5:", b"outs:\r\n- md5:")):
+        raise DataError(f"{path} is a DVC pointer, not the file itself", "fetch the file with: dvc pull")
     if head.strip().lower() in _ERROR_PAGES:
         raise DataError(f"{path} holds the words of a failed download", "download the file again")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
@@ -83,6 +98,13 @@ def refuse_foreign(path: Path, head: bytes) -> None:
     for magic, name, advice in _HEADS:
         if head.startswith(magic) and not (magic in _COMPRESSED and path.name.lower().endswith(_COMPRESSED[magic])):
             raise DataError(f"{path} is {name}, which is not read as data", advice)
+    if head[257:262] == b"ustar":
+        raise DataError(f"{path} is a tar archive, which is not read as data", "unpack it first")
+    if head[:1] == b"\x80" and head[1:3] in _PICKLES and _last_byte(path) == b".":
+        raise DataError(
+            f"{path} is a Python pickle, which is not read as data",
+            "write its ids as one array: numpy.save('val.npy', numpy.array(ids, dtype='uint32'))",
+        )
     index = path.with_suffix(".idx")
     if path.suffix.lower() == ".bin" and index.is_file() and _first_bytes(index, 9) == known.MEGATRON_INDEX:
         raise DataError(f"{path} is a Megatron data set (its index is {index.name}), which is not read", _TOKENISE)
@@ -91,6 +113,12 @@ def refuse_foreign(path: Path, head: bytes) -> None:
 def _first_bytes(path: Path, count: int) -> bytes:
     with open(path, "rb") as file:
         return file.read(count)
+
+
+def _last_byte(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
 
 
 def _json_has(path: Path, key: str) -> bool:

@@ -147,9 +147,11 @@ def meta_of(file: DataFile) -> Meta | None:
 
 
 def _refuse_unfilled(stream: TokenStream, files: list[DataFile], report: Report | None) -> None:
-    """Raise DataError where the tokens, or a long tail of a file, are all zero: allocated, never written."""
-    if stream.measure_ids(report) == (0, 0):
-        raise DataError(f"every token of {stream.label} is zero: the file was probably never filled", "write it again")
+    """Raise DataError where all tokens, or a long tail of a file, are one id: allocated or padded, never written."""
+    low, high = stream.measure_ids(report)
+    if low == high and (low == 0 or stream.n_tokens >= _ZERO_TAIL_TOKENS):
+        reason = f"every token of {stream.label} is {_word(low)}: the file was probably never filled"
+        raise DataError(reason, "write it again")
     if stream.max_tokens is not None:
         return  # who gave the number has looked
     before = 0
@@ -158,20 +160,24 @@ def _refuse_unfilled(stream: TokenStream, files: list[DataFile], report: Report 
         if len(part) - filled >= _ZERO_TAIL_TOKENS:
             last = file is files[-1]
             raise DataError(
-                f"the last {len(part) - filled} of {len(part)} tokens of {file.path} are zero: it was probably not "
-                "filled to its end",
+                f"the last {len(part) - filled} of {len(part)} tokens of {file.path} are "
+                f"{_word(part[-1])}: it was probably not filled to its end",
                 f"give --max-tokens {before + filled} (or {before + len(part)}, all)" if last else "write it again",
             )
         before += len(part)
 
 
+def _word(token: int) -> str:
+    return "zero" if token == 0 else f"the id {token}"
+
+
 def _filled(part: np.ndarray) -> int:
-    """Number of tokens before the zeros at the end."""
+    """Number of tokens before the last ones, which are all the same."""
     stop = len(part)
     while stop:
         start = max(0, stop - (1 << 20))
-        if (nonzero := np.flatnonzero(part[start:stop])).size:
-            return start + int(nonzero[-1]) + 1
+        if (others := np.flatnonzero(part[start:stop] != part[-1])).size:
+            return start + int(others[-1]) + 1
         stop = start
     return 0
 

@@ -16,16 +16,22 @@ from evalcore.data.errors import DataError
 
 AS_TEXT = "--format text (`format` in the settings) measures it as it is"
 #: at least 16 whole numbers and nothing else
-_NUMBERS = re.compile(rb"\s*(?:\d+[\s,]+){15,}\d*\s*")
+_NUMBERS = re.compile(rb"[\s\[(]*(?:[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?[\s,;\[\]()]+){15,}[-+.e\d]*[\s\])]*")
 _LINE_BYTES = 16 << 20
 _WHOLE_BYTES = 16 << 20
 _TABLE_CHARS = 2000
 #: a name of a column: no sentence
+_COLUMNS = re.compile(
+    r"id|texts?|labels?|targets?|class|category|content|sentences?|story|title|body|input|output|prompt|completion|"
+    r"question|answer|source|document|doc|url|name|index|review|sentiment|summary|article"
+)
 _COLUMN = re.compile(r"[\w#$%()/.-]+(?: [\w#$%()/.-]+){0,3}")
 
 
 def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile:
     """A file whose content is text. head: its first bytes; kind: by its name, or as declared."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise DataError(f"{path} is UTF-32 text", f"convert it: iconv -f UTF-32 -t UTF-8 {path} > utf8.txt")
     is_compressed = path.name.lower().endswith((".gz", ".zst"))
     if not is_compressed and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or _alternates_with_zeros(head)):
         raise DataError(f"{path} is UTF-16 text", f"convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8.txt")
@@ -85,7 +91,7 @@ def _refuse_mark_and_table(path: Path, head: bytes) -> None:
 
 
 def _is_table(text: str, delimiter: str) -> bool:
-    """At least 4 whole lines of the same number (3 or more) of cells, the first of them short names."""
+    """At least 4 whole lines of the same number of cells, 3 or more under short names, or 2 under usual names."""
     lines = text.splitlines()
     if len(text) >= _TABLE_CHARS:
         lines = lines[:-1]  # cut off
@@ -93,8 +99,10 @@ def _is_table(text: str, delimiter: str) -> bool:
         rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
     except csv.Error:
         return False
-    if len(rows) < 4 or len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
+    if len(rows) < 4 or len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows):
         return False
+    if len(rows[0]) == 2:
+        return all(_COLUMNS.fullmatch(name.strip().lower()) for name in rows[0])
     return all(_COLUMN.fullmatch(name.strip()) for name in rows[0])
 
 

@@ -83,6 +83,8 @@ def _refuse_other_than_uint16(path: Path, size: int) -> None:
             remedy = "give --format text with --tokenizer, or name it .txt"
         elif "header" in evidence.reason:
             remedy = "write its ids without that header, best with numpy.save"
+        elif "saved as floating-point" in evidence.reason:
+            remedy = "write them again as whole numbers: ids.astype('uint16').tofile(...)"
         else:
             remedy = "write it again as little-endian uint16 or uint32"
         raise DataError(

@@ -39,7 +39,18 @@ def build_and_fill(
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()
     ]
-    return model, fill(records, targets)
+    read_bytes = fill(records, targets)
+    _demand_tied(plan, model)
+    return model, read_bytes
+
+
+def _demand_tied(plan: Plan, model: nn.Module) -> None:
+    """Raise CheckpointError where the configuration says that the head is the embedding, and the file's differs."""
+    if plan.says_tied is None or torch.equal(model.output.weight, model.tokens.weight):  # type: ignore[union-attr, arg-type]
+        return
+    reason = f"config.{plan.says_tied} is true, but {plan.tied_head} differs from the token embedding"
+    hint = f"say {plan.says_tied} = false in [model] config to evaluate with the file's head, or set model.factory"
+    raise CheckpointError("unsupported", reason, hint)
 
 
 def _refillable(reuse: LoadedModel | None, plan: Plan, device: str) -> TypeGuard[LoadedModel]:

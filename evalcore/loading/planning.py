@@ -5,11 +5,13 @@ Owns the words of these refusals and notes. Opens and reads nothing.
 
 from __future__ import annotations
 
-from evalcore.archive.errors import shown
+import shlex
+
+from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import nameless_config
 from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING, lacks_config_hint
 from evalcore.archive.meaning.prefixes import is_copy
-from evalcore.archive.meaning.state_dicts import State, choose_state
+from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
 from evalcore.archive.summary import Reading, notes_of
 from evalcore.messages import ModelSpec
@@ -25,6 +27,8 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
     if spec.factory is None:
         refuse_family(reading.family, reading.trainer, (*FAMILIES, *AMBIGUOUS))
         refuse_parts(reading.payload.root, reading.trainer)
+        if spec.state is None:
+            _refuse_twins(reading)
     if reading.payload.legacy is not None and reading.payload.custom_names:
         reason = f"the file, in the format without checksums, names {', '.join(reading.payload.custom_names[:5])}"
         raise CheckpointError("unsafe", reason, "save it in torch's zip format, with the state dict and plain values")
@@ -35,6 +39,26 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
         reason = f"the model's state dict holds something else than tensors: {shown_names}"
         raise CheckpointError("unsafe", reason, "save model.state_dict() alone")
     return state
+
+
+def _refuse_twins(reading: Reading) -> None:
+    """Raise CheckpointError where two models of the file have the same tensors, and no name says which one is meant."""
+    chosen = reading.state
+    if chosen is None or (chosen.name.rpartition(".")[2] in MODEL_KEYS and chosen.unseparated is None):
+        return
+    shapes = {name: tensor.shape for name, tensor in chosen.tensors.items()}
+    twins = [
+        name
+        for name, state in reading.states.items()
+        if is_copy(name) == is_copy(chosen.name) and {key: t.shape for key, t in state.tensors.items()} == shapes
+    ]
+    if len(twins) > 1:
+        names = ", ".join(shown(name) for name in twins[: LIMITS.listed])
+        reason = (
+            f"the file holds {len(twins)} models with the same tensors, and no name says which one to evaluate: {names}"
+        )
+        hint = f"give --model-state {shlex.quote(shown(twins[0]))} (or another of them), or model.state in the settings"
+        raise CheckpointError("unsupported", reason, hint)
 
 
 def demand_known_family(spec: ModelSpec) -> None:

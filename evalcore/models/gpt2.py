@@ -14,7 +14,7 @@ from evalcore.archive.meaning.fields import ACTIVATION, EPSILON
 from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
 from evalcore.models.facts import Facts
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied
+from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied, tying_field
 from evalcore.models.values import activation, aliases, flag, number_of, unknown_notes, whole
 
 _SIZES = {
@@ -68,4 +68,6 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         of_file["output.weight"] = "lm_head.weight"
     weights = {ours: From(theirs, ours.endswith(_TRANSPOSED)) for ours, theirs in of_file.items()}
-    return Plan("hf-gpt2", partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)
+    says_tied = tying_field(config, state, f"{prefix}wte.weight", "lm_head.weight", "tie_word_embeddings")
+    build = partial(Decoder, shape)
+    return Plan("hf-gpt2", build, weights, shape.positions, shape.vocab_size, notes, says_tied=says_tied)

@@ -14,7 +14,7 @@ from evalcore.models.decoder import block_names
 from evalcore.models.hf_relatives import RELATIVES, Relative, unrotated_layers, windows_of
 from evalcore.models.hf_rope import rope_of
 from evalcore.models.llama import Llama, LlamaShape, NormShape
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, is_tied
+from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, is_tied, tying_field
 from evalcore.models.values import activation, aliases, flag, number, unknown_notes, whole
 
 _FOLDER = "give it as a Hugging Face folder, or set model.factory"
@@ -64,11 +64,19 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
         logit_cap=_cap(config, "final_logit_softcapping", relative.logit_cap, relative),
         embedding_scale=width**0.5 if relative.gemma else 1.0,
     )  # fmt: skip
-    return Plan(family, partial(Llama, shape), _names(shape, prefix), shape.positions, shape.vocab_size, notes)
+    field = "tie_word_embeddings" if relative.tied else None
+    says_tied = tying_field(config, state, f"{prefix}embed_tokens.weight", "lm_head.weight", field)
+    weights, build = _names(shape, prefix), partial(Llama, shape)
+    return Plan(family, build, weights, shape.positions, shape.vocab_size, notes, says_tied=says_tied)
 
 
 def _refuse_foreign_layers(family: str, config: Mapping[str, Any]) -> None:
-    """Whatever a class ignores and a fork may not: sliding windows where the model type has none."""
+    """Whatever a class ignores and a fork may not: sliding windows where the model type has none, code of its own."""
+    own = config.get("auto_map")
+    if isinstance(own, Mapping) and any(name in ("AutoModel", "AutoModelForCausalLM") for name in own):
+        reason = f"config.auto_map names code of its own for this {family} model, which is not run: {str(own)[:80]}"
+        hint = "set model.factory; or, where it computes what transformers does, say auto_map = false in [model] config"
+        raise CheckpointError("unsupported", reason, hint)
     known = RELATIVES[family].known
     if "sliding_window" not in known and config.get("sliding_window") is not None:
         raise CheckpointError("unsupported", f"sliding-window attention in a {family} model", _FOLDER)

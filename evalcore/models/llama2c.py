@@ -14,7 +14,17 @@ from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import block_names
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, is_tied, matrix_shape
+from evalcore.models.plan import (
+    CheckpointError,
+    From,
+    Plan,
+    Shaped,
+    demand_layers,
+    demand_shape,
+    is_tied,
+    matrix_shape,
+    tying_field,
+)
 from evalcore.models.sizes import COMMON
 from evalcore.models.values import activation, flag, number, number_of, refuse_unknown_in, unknown_notes, whole
 
@@ -98,7 +108,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     if not shape.tied:
         names["output.weight"] = head
     weights = {ours: From(theirs) for ours, theirs in names.items()}
-    return Plan("llama2c", partial(Llama, shape), weights, context, rows, notes, tied_head=head)
+    says_tied = tying_field(config, state, _EMBEDDING, head)
+    return Plan("llama2c", partial(Llama, shape), weights, context, rows, notes, tied_head=head, says_tied=says_tied)
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

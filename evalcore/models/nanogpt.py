@@ -13,7 +13,7 @@ from typing import Any
 from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.facts import Facts, Proof
-from evalcore.models.plan import From, Plan, Shaped, is_tied
+from evalcore.models.plan import From, Plan, Shaped, is_tied, tying_field
 from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, unknown_notes
 
@@ -102,4 +102,6 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
     if not shape.tied:
         of_file["output.weight"] = _HEAD
     weights = {ours: From(theirs) for ours, theirs in of_file.items()}
-    return Plan(family, partial(Decoder, shape), weights, shape.positions, shape.vocab_size, notes)
+    says_tied = tying_field(config, state, _EMBEDDING, _HEAD)
+    build = partial(Decoder, shape)
+    return Plan(family, build, weights, shape.positions, shape.vocab_size, notes, says_tied=says_tied)

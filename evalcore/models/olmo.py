@@ -95,7 +95,9 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     blocks = [f"{prefix}.{i}" if group == 1 else f"{prefix}.{i // group}.{i % group}" for i in range(layers)]
     weights = {ours: From(theirs) for ours, theirs in _names(shape, blocks).items()}
     notes += padding_notes(vocab_size, rows)
-    return Plan("olmo", partial(Llama, shape), weights, shape.positions, rows, notes, tied_head=_HEAD)
+    # a tensor of its own beside weight_tying contradicts it: it is refused as unknown
+    head = _HEAD if _HEAD not in state or state[_HEAD] == state[_EMBEDDING] else ""
+    return Plan("olmo", partial(Llama, shape), weights, shape.positions, rows, notes, tied_head=head)
 
 
 def _blocks(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> tuple[str, int]:

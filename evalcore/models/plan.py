@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from evalcore.archive.errors import LIMITS, shown
+from evalcore.archive.meaning.fields import TYING
 
 
 class CheckpointError(Exception):
@@ -48,7 +49,8 @@ class Plan:
     """How to make one model. build is called on the meta device; weights maps each parameter to its tensor in the file.
 
     context_length: the most positions the model can take, None where there is no bound. tied_head: the head's name in
-    the file, which may be there although its values are the embedding's.
+    the file, which may be there although its values are the embedding's. says_tied: the field of the configuration by
+    which it shares them, where the file has a head of its own: its values must then be equal.
     """
 
     family: str
@@ -58,6 +60,7 @@ class Plan:
     vocab_size: int
     notes: list[str] = field(default_factory=list)
     tied_head: str = "lm_head.weight"
+    says_tied: str | None = None
 
 
 def demand_layers(config_name: str, layers: int, state: Mapping[str, Shaped], pattern: str) -> None:
@@ -99,6 +102,20 @@ def heads_of(width: int, heads: int, width_name: str, heads_name: str) -> int:
         reason = f"config.{heads_name} = {heads} does not divide config.{width_name} = {width}"
         raise CheckpointError("shape", reason, f"correct {heads_name} through [model] config or --model-config FILE")
     return width // heads
+
+
+def tying_field(
+    config: Mapping[str, Any], state: Mapping[str, Any], embedding: str, head: str, default: str | None = None
+) -> str | None:
+    """The field by which the head shares the embedding's weights, where the file has a tensor of its own for it.
+
+    default: the field that is true for this family where the configuration has none.
+    """
+    if head not in state or state[head] == state.get(embedding):
+        return None
+    said = [name for name in TYING if config.get(name) is not None]
+    true = [name for name in said if str(config[name]).lower() in ("true", "1")]
+    return next(iter(true), None) if said else default
 
 
 def is_tied(state: Mapping[str, Any], embedding: str, head: str, declared: bool = True) -> bool:

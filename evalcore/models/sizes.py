@@ -12,7 +12,7 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, EPSILON, SIZES, TYING
 from evalcore.models.plan import CheckpointError, Shaped, demand_layers, demand_shape, heads_of, matrix_shape
-from evalcore.models.values import flag, number_of, whole
+from evalcore.models.values import flag, number_of, refuse_two_values, whole
 
 #: fields that every GPT-2 shaped family understands here, by any of their names
 COMMON = frozenset(name for names in SIZES.values() for name in names) | {
@@ -21,6 +21,8 @@ COMMON = frozenset(name for names in SIZES.values() for name in names) | {
 _PADDED_MAX = 512
 _BIASES = ("use_bias", "qkv_bias", "attention_bias", "attn_bias", "mlp_bias", "linear_bias")
 _KV_HEADS = ("n_kv_head", "n_kv_heads", "num_kv_heads", "num_key_value_heads")
+#: switches of the learned positions that every GPT-2 shaped family adds
+_POSITIONS = ("use_wpe", "use_pos_emb", "use_abs_pos", "learned_pos", "abs_pos_emb", "absolute_pos_emb")
 #: values that describe what every GPT-2 shaped family does
 _WORDS = {
     ("norm", "norm_type", "norm_layer", "normalization"): ("layernorm", "layer_norm", "ln"),
@@ -28,6 +30,7 @@ _WORDS = {
      "position_embedding_type"): ("learned", "learnable", "absolute", "learned_absolute"),
     ("attn_type", "attention_type"): ("causal", "full", "mha", "softmax"),
     ("mlp_type", "ffn_type"): ("mlp", "standard", "gelu"),
+    ("mask", "mask_type", "attn_mask", "attention_mask"): ("causal", "true"),
 }  # fmt: skip
 
 
@@ -52,10 +55,15 @@ def sizes_of(
 
     Raises CheckpointError where the configuration differs from the tensors, or lacks the number of heads.
     """
+    for name in _POSITIONS:
+        if not flag(config, name, True):
+            reason = f"the configuration says {name} = false; the model adds {positions} to its input"
+            raise CheckpointError("unsupported", reason, f"say {name} = true in [model] config, or set model.factory")
     rows, width = matrix_shape(state, embedding)
     shown = {int(match[1]) for key in state if (match := re.match(blocks, key)) and len(match[1]) < 8}
     layers = whole(config, *_names("layers", "n_layer"), high=1 << 16, default=len(shown))
     demand_layers(_said(config, "layers", "n_layer"), layers, state, blocks)
+    refuse_two_values(config, _names("heads", first_heads))
     heads = whole(config, *_names("heads", first_heads))
     heads_of(width, heads, _said(config, "width", "n_embd"), _said(config, "heads", first_heads))
     said_width = whole(config, *_names("width", "n_embd"), default=width)
@@ -82,6 +90,7 @@ def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[s
     known = {name for name in _BIASES if config.get(name) is bias}
     known |= {name for name in _KV_HEADS if config.get(name) == sizes.heads}
     known |= {name for name in ALWAYS if flag(config, name, True)}
+    known |= {name for name in _POSITIONS if flag(config, name, True)}
     known |= {name for name in ("head_dim", "head_size") if config.get(name) == sizes.width // sizes.heads}
     return known | {
         name for names, values in _WORDS.items() for name in names if str(config.get(name)).lower() in values

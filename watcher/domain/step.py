@@ -23,7 +23,8 @@ class Step:
 UNKNOWN = Step(None, "")
 NAME, LAST_NUMBER, EPOCH = "name", "name:last number", "name:epoch"
 
-_NUMBER = r"(\d+(?:_000)+(?!\d)|\d+(?:\.\d+(?=[km]))?)([km])?(?![a-z\d]|\.\d)"  # 5000, 10_000, 10k, 1.5M
+#: 5000, 10_000, 10k, 1.5M, 1e5
+_NUMBER = r"(\d+(?:_000)+(?!\d)|\d+(?:\.\d+(?=[km]))?)([km]|e\d{1,2})?(?![a-z\d]|\.\d)"
 #: a label before its number; of a training's whole length where one of _WHOLE stands before it
 _LABELLED = re.compile(
     r"(?:step|steps|iter|iters|iteration|iterations|updates?|(?<![a-z])it|(?<![a-z])ba|(?<![a-z\d])s(?=\d{3}))"
@@ -52,6 +53,8 @@ _NO_STEP = re.compile(
     r"|\d+(?:\.\d+)?e[-+]?\d+"  # 3e-4
     r"|\d+\.\d+[a-z]*"  # 3.4512, 1.5b; model.1000 is none
     r"|[-_ ]?\(\d+\)$"  # a browser's copy
+    r"|(?<=[=_ ])-\d+"  # step_-1
+    r"|\d+ ?(?:%|pct|percent)"
 )
 _EXTENSION = re.compile(r"(?:\.(?:pt|pth|ckpt|bin|safetensors|tar|pkl|model|npz|torch))+$")
 #: 5_000 or 1_000_000: one number with separators
@@ -151,6 +154,8 @@ def _progress(match: re.Match[str]) -> str:
 
 
 def _without_other_numbers(stem: str) -> str:
+    for match in [m for m in _LABELLED.finditer(stem) if _WHOLE.search(stem, 0, m.start())]:  # max_iter_1000
+        stem = stem[: match.start()] + "~" * len(match.group()) + stem[match.end() :]
     stem = _NO_STEP.sub("~", _WEAK_DECIMAL.sub(_multiplied, stem))
     return _THOUSANDS.sub(_joined, _SHARD.sub(_progress, stem))
 
@@ -223,5 +228,6 @@ def _word_before(tokens: list[str], i: int) -> str:
 
 def _bounded(digits: str, multiple: str, source: str) -> Step:
     number = float(digits) if "." in digits else int(digits.replace("_", "")[:20])
-    value = int(number * {"k": 1000, "m": 1_000_000}.get(multiple, 1))
+    factor = 10 ** int(multiple[1:]) if multiple[:1] == "e" else {"k": 1000, "m": 1_000_000}.get(multiple, 1)
+    value = int(number * factor)
     return Step(value, source) if value <= STEP_MAX else UNKNOWN

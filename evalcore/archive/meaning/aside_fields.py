@@ -23,6 +23,11 @@ _ASIDE = re.compile(
     r"project|run|tag|exp|experiment|debug|timeout|tokens|bos|eos|pad|padding|unk|sep|cls|id|std|cache|sample|generate|"
     r"chunk|task|family|pin|shuffle|memory)$"
 )
+#: Of both, what may also count a part of a forward pass, and the words that show that it does: `recurrent_steps`.
+_COUNTS = re.compile(r"^(steps?|iters?|iterations?|tokens|schedule)$")
+_COUNTED = re.compile(
+    r"^(recurrent|recurrence|recursion|unroll|unrolled|loops?|looped|ponder|thinking|window|sliding|sinks?|shift)$"
+)
 _ASIDE_NAMES = re.compile(
     r"^(name|model_name|version|weight_decay|decay_lr|lr_decay\w*|model|problem_type|out|output|return_\w+|"
     r"output_(hidden_states|attentions|scores)|decay|min_\w+|max_(norm|lr|examples|samples)|clip|grad_clip|freq|time)$"
@@ -46,6 +51,7 @@ OF_TRANSFORMERS = frozenset({
 
 def is_aside(name: str, words: set[str], of_architecture: bool) -> bool:
     """Whether the field changes no forward pass. words: of the name; of_architecture: whether one is architecture's."""
-    if _ASIDE_NAMES.match(name) or any(map(_ALWAYS_ASIDE.match, words)):
+    if _ASIDE_NAMES.match(name):
         return True
-    return not of_architecture and any(map(_ASIDE.match, words))
+    aside = [word for word in words if _ALWAYS_ASIDE.match(word) or (not of_architecture and _ASIDE.match(word))]
+    return bool(aside) and not (all(map(_COUNTS.match, aside)) and any(map(_COUNTED.match, words)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,12 @@ _DEPTH = 4
 _MAPPINGS_MAX = 200
 #: a mapping with this number of sizes is a model's configuration, whatever its name
 _ENOUGH = 3
+#: any other name of a configuration or a trainer's arguments: its fields about architecture count
+_CONFIG_NAME = re.compile(
+    r"(?:^|_)(?:config|configs|configuration|conf|cfg|args|arguments|hparams?|hps?|settings|options|opts|flags)$", re.I
+)
+_SCALARS = (bool, int, float, str, type(None))
+_LIST_MAX = 1000
 
 
 @dataclass(frozen=True)
@@ -173,8 +180,13 @@ def _is_candidate(mapping: _Mapping) -> bool:
     return len(mapping.sizes) >= (1 if known else _ENOUGH)
 
 
-def _scalars(values: dict[Any, Any]) -> dict[Any, Any]:
-    return {key: item for key, item in values.items() if type(item) in (bool, int, float, str, type(None))}
+def _scalars(values: dict[Any, Any], lists: bool = False) -> dict[Any, Any]:
+    def kept(item: Any) -> bool:
+        if lists and isinstance(item, (list, tuple)):  # window_sizes of each layer
+            return 0 < len(item) <= _LIST_MAX and all(type(part) in _SCALARS for part in item)
+        return type(item) in _SCALARS
+
+    return {key: item for key, item in values.items() if kept(item)}
 
 
 def _missing(values: dict[str, Any], best: _Mapping, other: _Mapping) -> dict[str, Any]:
@@ -183,6 +195,6 @@ def _missing(values: dict[str, Any], best: _Mapping, other: _Mapping) -> dict[st
     if not other.path or other.path[:1] == best.path[:1]:
         more = {name: other.values.get(name) for size in other.sizes - sizes_in(values) for name in SIZES[size]}
     inside = other.path[: len(best.path)] == best.path  # nested in `best`, so it has its meaning there
-    if any(name in _KEYS for name in other.path) and not inside:
-        more |= architecture_in(_scalars(other.values))
+    if any(name in _KEYS or _CONFIG_NAME.search(name) for name in other.path) and not inside:
+        more |= architecture_in(_scalars(other.values, lists=True))
     return {name: plain(item) for name, item in more.items() if item is not None and name not in values}

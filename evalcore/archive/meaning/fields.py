@@ -29,7 +29,10 @@ ACTIVATION = (
     "activation_type", "hidden_activation", "nonlinearity",
 )  # fmt: skip
 TYING = ("tie_word_embeddings", "tie_weights", "weight_tying", "tie_embeddings", "tied")
-EPSILON = ("layer_norm_epsilon", "layer_norm_eps", "norm_eps", "ln_eps", "rms_norm_eps")
+EPSILON = (
+    "layer_norm_epsilon", "layer_norm_eps", "norm_eps", "ln_eps", "rms_norm_eps", "layernorm_eps", "layernorm_epsilon",
+    "norm_epsilon", "ln_epsilon", "rms_eps",
+)  # fmt: skip
 
 _TRAINING = re.compile(r"^(lr|learning|batch|epochs?|iters|optim|optimizer|adam|warmup|seed|grad)$")
 _ARCHITECTURE = re.compile(
@@ -38,13 +41,21 @@ _ARCHITECTURE = re.compile(
     r"scaling|tie|tied|tying|share|shared|parallel|residual|resid|bias|biases|attn|attention|mlp|ffn|ff|hidden|inner|"
     r"multiple|embd|emb|embed|embedding|embeddings|mup|layer|layers|logit|logits|qk|qkv|causal|mask|latent|mla|mtp|"
     r"conv|conv1d|ssm|mamba|loop|loops|recurrent|recurrence|block|blocks|dim|width|depth|expansion|ratio|factor|gate|"
-    r"gated|gating|skip|unet|squared|multiplier|nonlinearity|mixer|canon)\d*$"
+    r"gated|gating|skip|unet|squared|multiplier|nonlinearity|mixer|canon|qknorm|softmax|softmax1|nope|mqa|gqa|deepnorm|"
+    r"layerscale|rezero|ngpt|bitnet|bitlinear|quant|quantized?|quantization|ternary|qat|universal|recursion|looped|"
+    r"unroll|unrolled|ponder|thinking|shift|sinks?|registers?|dilated|dilation|router|bidirectional|connections)\d*$"
 )
 _NEUTRAL_ONE = re.compile(r"^(scale|scaling|factor|multiplier|parallel|experts|groups|size|repeat|loops)$")
+#: with one of these a 1 is no neutral value: a switch (parallel_residual), or another scale than 1 / sqrt(head width)
+_NOT_NEUTRAL = re.compile(r"^(use|residual|block|blocks|mlp|ffn|attn|attention|softmax|qk|query)$")
 
-
-#: what every GPT-2 shaped model does: these change it where they are false
-ALWAYS = ("pre_norm", "prenorm", "norm_first", "causal", "is_causal")
+#: what every model here does, each GPT-2 shaped one in any case: these change it where they are false
+ALWAYS = (
+    "pre_norm", "prenorm", "norm_first", "pre_ln", "causal", "is_causal", "causal_mask", "use_causal_mask",
+    "scale_attn", "scale_attention", "scale_attn_weights",
+)  # fmt: skip
+#: a mask that is switched off by any of these values
+_MASKS = ("mask", "use_mask", "mask_type", "attn_mask", "attention_mask")
 
 
 def sizes_in(values: Mapping[Any, Any]) -> set[str]:
@@ -115,12 +126,20 @@ def _has(name: str, word: re.Pattern[str]) -> bool:
 
 def _is_neutral(name: str, value: Any) -> bool:
     if name in ALWAYS:
+        return value is None or value is True or value == "true"
+    if name in _MASKS:
         return value is None
     if value is None or value is False or value in ("", "none", "None", "false", "False", [], {}, ()):
         return True
     if type(value) in (int, float):
-        return value == 0 or (value == 1 and _has(name, _NEUTRAL_ONE))
+        return value == 0 or (value == 1 and _has(name, _NEUTRAL_ONE) and not _is_switch_or_scores(name))
     return False
+
+
+def _is_switch_or_scores(name: str) -> bool:
+    """Whether a 1 under this name changes a forward pass: parallel_residual, attention_scale; not residual_scale."""
+    found = {word for word in words(name) if _NOT_NEUTRAL.match(word)}
+    return bool(found - {"residual", "block", "blocks", "mlp", "ffn"}) or (bool(found) and "parallel" in words(name))
 
 
 def _number_text(value: Any) -> str:

@@ -75,7 +75,8 @@ def _separated(name: str, state: State) -> dict[str, State]:
     out: dict[str, State] = {}
     for prefix in ordered:
         first = prefix == ordered[0]
-        label = name if first else ".".join(filter(None, (name, prefix.rstrip("."))))
+        is_usual = first and not _COPY.search(prefix)
+        label = name if is_usual else ".".join(filter(None, (name, prefix.rstrip("."))))
         tensors = {**parts[prefix], **kept} if first else parts[prefix]
         whole = state.tensors if first and len(tensors) < len(state.tensors) else None
         out[label] = State(label, tensors, state.others, aside if first else (), whole)

@@ -80,6 +80,8 @@ def _at(values: Any, dotted: str) -> Any:
 
 
 def _whole(value: Any) -> int | None:
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
+        value = int(value)
     if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
         value = int(value)
     return value if type(value) is int and 0 <= value < 1 << 63 else None

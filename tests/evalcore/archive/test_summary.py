@@ -109,9 +109,13 @@ def test_a_key_that_may_hold_a_planned_total_comes_after_every_other(tmp_path):
     assert (summarise(tmp_path / "b.pt").step, summarise(tmp_path / "b.pt").step_source) == (8, "sidecar:b.json:step")
 
 
-@pytest.mark.parametrize("value", [True, -1, 1 << 64, "5", float("nan"), 2.5, [1], None])
+@pytest.mark.parametrize("value", [True, -1, 1 << 64, "-5", "5.0", "1e3", float("nan"), 2.5, [1], None])
 def test_a_step_that_is_no_whole_number_is_no_step(tmp_path, value):
     assert summarise(make.save_rosellm(tmp_path / "a.pt", step=value)).step is None
+
+
+def test_a_step_written_as_text_is_one(tmp_path):
+    assert summarise(make.save_rosellm(tmp_path / "a.pt", step="500")).step == 500
 
 
 def test_digest_is_that_of_the_content_not_of_the_name(tmp_path):

@@ -52,7 +52,7 @@ def test_a_headerless_bin_of_another_type_is_refused_with_the_type_that_reads_it
     assert any(f"--token-dtype {remedy}" in problem for problem in sniff(path).problems)
 
 
-@pytest.mark.parametrize("vocabulary", [2, 4, 65, 256, 1000, 50257, 65536])
+@pytest.mark.parametrize("vocabulary", [3, 4, 65, 256, 1000, 50257, 65536])
 @pytest.mark.parametrize("count", [4, 100, 5001])
 def test_real_uint16_tokens_of_any_vocabulary_are_read_without_a_flag(tmp_path, vocabulary, count):
     ids = 1 + np.random.default_rng(count).integers(0, vocabulary, count) % (vocabulary - 1)
@@ -285,3 +285,30 @@ def test_a_ranks_file_without_its_pattern_says_what_was_assumed(tmp_path, monkey
     monkeypatch.setitem(tokenizers._OTHER_PATTERN, digest, "cl100k_base")
     with pytest.raises(DataError, match="give --tokenizer cl100k_base, or write pattern and special_tokens"):
         tokenizers.build_tokenizer(str(ranks))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", ">f4", ">f8"])
+def test_ids_saved_as_floating_point_numbers_are_refused(tmp_path, dtype):
+    CHARACTERS.astype(dtype).tofile(tmp_path / "val.bin")
+    assert "ids saved as floating-point" in refusal(tmp_path / "val.bin")
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2"])
+def test_weights_and_logits_are_no_tokens(tmp_path, dtype):
+    np.random.default_rng(0).normal(0, 0.5, 3000).astype(dtype).tofile(tmp_path / "val.bin")
+    assert "ordinary numbers as float" in refusal(tmp_path / "val.bin")
+
+
+def test_big_endian_tokens_of_a_large_vocabulary_are_refused(tmp_path):
+    words = np.minimum(np.random.default_rng(0).zipf(1.3, 5000), 50256)
+    words.astype(">u2").tofile(tmp_path / "val.bin")
+    assert "big-endian" in refusal(tmp_path / "val.bin")
+    words.astype("<u2").tofile(tmp_path / "val.bin")
+    assert read(tmp_path / "val.bin") == words.tolist()
+
+
+def test_one_id_throughout_or_to_the_end_is_refused(tmp_path):
+    np.full(3000, 50256).astype("<u2").tofile(tmp_path / "val.bin")
+    assert "every token of" in refusal(tmp_path / "val.bin") and "50256" in refusal(tmp_path / "val.bin")
+    np.concatenate([CHARACTERS, np.full(2000, 7)]).astype("<u2").tofile(tmp_path / "val.bin")
+    assert f"give --max-tokens {len(CHARACTERS)}" in refusal(tmp_path / "val.bin")

@@ -82,3 +82,42 @@ def test_meta_pkl_tells_its_characters_in_each_form_that_trainers_write(tmp_path
     np.array([0, 1, 2, 2] * 100, "<u2").tofile(tmp_path / "val.bin")
     stream = open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),)), cache_dir=tmp_path / "c")
     assert stream.target_bytes(np.array([0, 1, 2])).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_of_ids_is_no_token_file(tmp_path, protocol):
+    (tmp_path / "val.bin").write_bytes(pickle.dumps(IDS.tolist(), protocol))
+    assert "a Python pickle" in refusal(tmp_path / "val.bin")
+
+
+def test_ids_that_begin_as_a_pickle_does_are_read(tmp_path):
+    ids = np.array([0x0480, 0x5D, *range(100, 200)], "<u2")
+    ids.tofile(tmp_path / "val.bin")
+    assert read(tmp_path / "val.bin") == ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"Repository not found\n", "the words of a failed download"),
+        (b"outs:\n- md5: 0123\n  size: 5\n  path: val.bin\n", "a DVC pointer"),
+        (("[" + ", ".join(map(str, IDS)) + "]").encode(), "numbers alone"),
+        (b"\n".join(b"%.18e" % number for number in IDS), "numbers alone"),
+        (b"text,label\nhello there,1\nwhat is it,0\nno,1\n", "a table of columns"),
+        ("hello\n".encode("utf-32") * 9, "iconv -f UTF-32"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(90), "7z"),
+    ],
+)
+def test_what_stands_under_the_name_of_a_text_is_named(tmp_path, content, words):
+    (tmp_path / "val.txt").write_bytes(content)
+    assert words in refusal(tmp_path / "val.txt", tokenizer="bytes")
+
+
+def test_a_poem_with_a_comma_in_each_line_is_text(tmp_path):
+    (tmp_path / "val.txt").write_bytes(b"O wind, blow\nO sea, rise\nO sky, fall\nO sun, shine\n")
+    assert len(read(tmp_path / "val.txt", tokenizer="bytes")) > 40
+
+
+def test_a_field_that_is_no_text_is_named_with_its_line(tmp_path):
+    (tmp_path / "val.jsonl").write_text('{"text": "a b"}\n{"text": null}\n')
+    assert "line 2: its field 'text' is null" in refusal(tmp_path / "val.jsonl", tokenizer="bytes")

@@ -14,6 +14,7 @@ from tests.faults.rows import (
     reading,
     reports_and_sinks,
     tasks,
+    unclear_inputs,
 )
 
 Row = tuple[str, str, tuple[str, ...] | str]
@@ -29,4 +30,5 @@ FOUND_BY_OUTSIDERS: dict[int, Row] = {
     **command_line.ROWS,
     **tasks.ROWS,
     **families.ROWS,
+    **unclear_inputs.ROWS,
 }

@@ -9,6 +9,10 @@ from watcher.domain.step import STEP_MAX, Step, choose_step, step_from_name
 #: nanoGPT, build-nanogpt, modded-nanogpt, nanochat, litgpt, TinyLlama, Lightning, Hugging Face, torchtune, torchtitan,
 #: lingua, OLMo, Megatron, DeepSpeed, Composer, fairseq, and what people name by hand
 NAMES: dict[str, int | None] = {
+    "step_1e5.pt": 100_000, "step=1e3.ckpt": 1000, "ckpt_1e5.pt": None, "step_-1.pt": None, "max_iter_1000.pt": None,
+    "warmup_steps_100_model_500.pt": 500, "ckpt_50%.pt": None, "ckpt-000010-of-000100.pt": None, "ckpt_10pct.pt": None,
+    "step=100-loss=2.31.ckpt": 100, "resume_from_5000_step_100.pt": 100, 
+    "ckpt_19560_val3.29.pt": 19_560, "gpt_L12_H12_D768_2000.pt": 2000, "10.5B.pt": None, "d12_001000.pt": 1000,
     # labelled
     "ckpt_iter_002000.pt": 2000, "epoch=3-step=1200.ckpt": 1200, "epoch=3-step=1200-v1.ckpt": 1200,
     "model_step_5000_loss_3.21.pt": 5000, "state_step005100.pt": 5100, "iter-160000-ckpt.pth": 160000,

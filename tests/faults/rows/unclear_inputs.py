@@ -1,0 +1,16 @@
+"""Rows 361 to 380: unclear inputs. row -> (promise, what is done, names of the tests that prove it)."""
+
+from __future__ import annotations
+
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    361: ("P15", "counts and switches of a forward pass under words of training: recurrent_steps, parallel_residual = 1, use_wpe = false", ("test_a_count_or_a_switch_that_changes_the_forward_pass_is_refused_by_name", "test_words_of_architecture_count_beside_training_fields_too", "test_fields_of_training_with_the_same_words_are_no_obstacle")),
+    362: ("P15", "architecture in a list, or in a configuration of another name", ("test_architecture_in_a_configuration_of_another_name_counts",)),
+    363: ("P15", "two names of one size or epsilon with different numbers", ("test_two_names_that_give_different_numbers_are_asked_about",)),
+    364: ("P15", "a head that differs from the embedding although the configuration ties them", ("test_a_head_that_differs_although_the_configuration_ties_it_is_asked_about",)),
+    365: ("P15", "two models of the same shapes in one file, under names that do not tell them apart", ("test_two_models_under_names_that_say_nothing_are_asked_about", "test_two_models_in_one_state_dict_are_asked_about_and_an_average_is_not_one_of_them")),
+    366: ("P15", "a Llama configuration with code of its own, or a remedy for causality that has to work", ("test_a_llama_with_code_of_its_own_or_another_head_than_its_configuration_says_is_refused",)),
+    367: ("P15", "ids saved as floats, weights or logits as data", ("test_ids_saved_as_floating_point_numbers_are_refused", "test_weights_and_logits_are_no_tokens")),
+    368: ("P15", "big-endian ids of a large vocabulary; one id throughout or to the end", ("test_big_endian_tokens_of_a_large_vocabulary_are_refused", "test_one_id_throughout_or_to_the_end_is_refused")),
+    369: ("P15", "pickles, archives, pointers, arrays written as text, tables of two columns, UTF-32 as data", ("test_a_pickle_of_ids_is_no_token_file", "test_ids_that_begin_as_a_pickle_does_are_read", "test_what_stands_under_the_name_of_a_text_is_named", "test_a_poem_with_a_comma_in_each_line_is_text", "test_a_field_that_is_no_text_is_named_with_its_line")),
+    370: ("P15", "a step written as text, as 1e5 or as a percentage", ("test_a_step_written_as_text_is_one", "test_a_name_tells_the_step_and_nothing_else_for_it")),
+}  # fmt: skip
