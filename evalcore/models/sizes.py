@@ -12,7 +12,7 @@ from typing import Any
 
 from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, EPSILON, SIZES, TYING
 from evalcore.models.plan import CheckpointError, Shaped, demand_layers, demand_shape, heads_of, matrix_shape
-from evalcore.models.values import flag, number_of, refuse_two_values, whole
+from evalcore.models.values import flag, number_of, whole
 
 #: fields that every GPT-2 shaped family understands here, by any of their names
 COMMON = frozenset(name for names in SIZES.values() for name in names) | {
@@ -63,7 +63,6 @@ def sizes_of(
     shown = {int(match[1]) for key in state if (match := re.match(blocks, key)) and len(match[1]) < 8}
     layers = whole(config, *_names("layers", "n_layer"), high=1 << 16, default=len(shown))
     demand_layers(_said(config, "layers", "n_layer"), layers, state, blocks)
-    refuse_two_values(config, _names("heads", first_heads))
     heads = whole(config, *_names("heads", first_heads))
     heads_of(width, heads, _said(config, "width", "n_embd"), _said(config, "heads", first_heads))
     said_width = whole(config, *_names("width", "n_embd"), default=width)

@@ -26,7 +26,7 @@ _ASIDE = re.compile(
 #: Of both, what may also count a part of a forward pass, and the words that show that it does: `recurrent_steps`.
 _COUNTS = re.compile(r"^(steps?|iters?|iterations?|tokens|schedule)$")
 _COUNTED = re.compile(
-    r"^(recurrent|recurrence|recursion|unroll|unrolled|loops?|looped|ponder|thinking|window|sliding|sinks?|shift)$"
+    r"^(recurrent|recurrence|recursion|unroll|unrolled|loops?|looped|ponder|thinking|window|sliding|shift)$"
 )
 _ASIDE_NAMES = re.compile(
     r"^(name|model_name|version|weight_decay|decay_lr|lr_decay\w*|model|problem_type|out|output|return_\w+|"
