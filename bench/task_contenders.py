@@ -1,6 +1,6 @@
 """One contender of `bench tasks`: scores HellaSwag items with a saved GPT-2; prints time, memory and choices as JSON.
 
-usage: python bench/task_contenders.py make|ours|nanogpt-loop|lm-eval FOLDER LAYERS-OR-BATCH
+usage: python bench/task_contenders.py make|ours|ours-bf16|nanogpt-loop|lm-eval FOLDER LAYERS-OR-BATCH
 The items are rendered the same way for all. CPU-seconds are those of scoring, tokenising included, not of loading.
 """
 
@@ -12,6 +12,7 @@ import re
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,24 @@ def rendered(folder: Path) -> Rendered:
     ]
 
 
-def ours(folder: Path, batch: int) -> Any:
+def ours(folder: Path, batch: int, dtype: str = "float32") -> Any:
     from evalcore import evaluate_task
     from evalcore.data.tokenizers import build_tokenizer
     from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.worker.process_setup import keep_freed_memory
 
+    keep_freed_memory()  # as every worker does
     loaded, tokenizer = load_checkpoint(str(folder / "model")), build_tokenizer(str(folder / "model"))
 
     def score(count: int | None) -> list[int]:
         result = evaluate_task(
-            loaded.model, folder / "hellaswag.jsonl", tokenizer, task="hellaswag", max_items=count, context_length=1024
+            loaded.model,
+            folder / "hellaswag.jsonl",
+            tokenizer,
+            task="hellaswag",
+            max_items=count,
+            context_length=1024,
+            dtype=dtype,
         )
         return list(result.item_scores.chosen)
 
@@ -130,7 +139,13 @@ def main() -> None:
     if who == "make":
         make(folder, number)
         return
-    score = {"ours": ours, "nanogpt-loop": nanogpt_loop, "lm-eval": lm_eval}[who](folder, number)
+    contenders = {
+        "ours": ours,
+        "ours-bf16": partial(ours, dtype="bfloat16"),
+        "nanogpt-loop": nanogpt_loop,
+        "lm-eval": lm_eval,
+    }
+    score = contenders[who](folder, number)
     score(1)  # what a library loads at its first call is not what is compared
     before = time.process_time()
     chosen = score(None)

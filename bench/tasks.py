@@ -26,6 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--layers", type=int, default=12, help="12 layers of 768 are GPT-2 small")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 16], help="batch sizes of lm-evaluation-harness")
+    # one thread by default: threads that wait for each other in a loop would count as work
+    parser.add_argument("--threads", type=int, default=1, help="threads of each contender")
 
 
 def run(said: argparse.Namespace) -> None:
@@ -37,15 +39,16 @@ def run(said: argparse.Namespace) -> None:
         folder = Path(name)
         rows = _made_up(said.items) if said.file is None else _read(said.file, said.items)
         (folder / "hellaswag.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        contenders = [("ours", "0"), ("nanogpt-loop", "0"), *(("lm-eval", str(size)) for size in said.batches)]
+        contenders = [("ours", "0"), ("ours-bf16", "0"), ("nanogpt-loop", "0")]
+        contenders += [("lm-eval", str(size)) for size in said.batches]
         python("bench/task_contenders.py", "make", str(folder), str(said.layers))
         ours = None
         for who, batch in contenders:
             if who == "lm-eval" and importlib.util.find_spec("lm_eval") is None:
                 print("lm-eval         not installed: in a clone of ckptwatch: pip install '.[bench]'")
                 break
-            # one thread: threads that wait for each other in a loop would count as work
-            answer = python("bench/task_contenders.py", who, str(folder), batch, env={"OMP_NUM_THREADS": "1"}).said
+            threads = {"OMP_NUM_THREADS": str(said.threads)}
+            answer = python("bench/task_contenders.py", who, str(folder), batch, env=threads).said
             rate = len(rows) / answer["cpu_s"]
             ours = ours or (rate, answer)
             differ = sum(a != b for a, b in zip(answer["chosen"], ours[1]["chosen"], strict=True))

@@ -5,13 +5,54 @@ Owns arithmetic only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class Branches:
+    """Tokens that are not one causal text: a shared beginning, then continuations that do not see each other.
+
+    positions (B, T) int64: place of each token in its own text, below T. mask (B, 1, T, T) bool: the keys it sees.
+    """
+
+    positions: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, positions: Tensor | None, mask: Tensor | None) -> Branches | None:
+        """None for one causal text, which has neither."""
+        return None if positions is None or mask is None else cls(positions, mask)
+
+    def visible(self, window: int | None) -> Tensor:
+        """The mask with the newest `window` keys of each text alone."""
+        if window is None:
+            return self.mask
+        behind = self.positions[:, :, None] - self.positions[:, None, :]  # (B, T, T)
+        return self.mask & (behind < window)[:, None]
+
+    def previous(self) -> Tensor:
+        """(B, T) int64: where the token before each one in its own text stands; any place for the first of a text."""
+        behind = self.positions[:, :, None] - self.positions[:, None, :]
+        return (self.mask[:, 0] & (behind == 1)).int().argmax(-1)
+
+    def turned(self, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Rotary tables (T, width) at each token's position: (B, 1, T, width)."""
+        return tables[0][self.positions][:, None], tables[1][self.positions][:, None]
+
+
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None, window: int | None = None, cap: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float | None = None,
+    window: int | None = None,
+    cap: float | None = None,
+    branches: Branches | None = None,
 ) -> Tensor:
     """q (B, H, T, Dh), k and v (B, Hk, T, Dh) -> (B, H, T, Dh).
 
@@ -22,11 +63,14 @@ def attend(
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
     length = q.shape[-2]
     windowed = window is not None and window < length
-    if cap is None and not windowed:
+    if branches is not None:
+        visible = branches.visible(window if windowed else None)
+    elif cap is None and not windowed:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    visible = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-    if windowed and window is not None:
-        visible = visible.triu(1 - window)
+    else:
+        visible = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+        if windowed and window is not None:
+            visible = visible.triu(1 - window)
     if cap is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
     scores = (q @ k.mT).float() * (q.shape[-1] ** -0.5 if scale is None else scale)

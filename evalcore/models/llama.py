@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalcore.models.attention import LayerNorm, RMSNorm, attend
+from evalcore.models.attention import Branches, LayerNorm, RMSNorm, attend
 from evalcore.models.decoder import ACTIVATIONS, Table
 from evalcore.models.rotary import rotary_tables, rotate
 
@@ -123,10 +123,10 @@ class LlamaBlock(nn.Module):
         self.down = nn.Linear(shape.inner, shape.width, bias=shape.mlp_bias)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, x: Tensor, tables: Tables) -> Tensor:
+    def forward(self, x: Tensor, tables: Tables, branches: Branches | None = None) -> Tensor:
         shape = self.shape
         normed = x if shape.norms == "after" else self.norm1(x)
-        mixed = self.attention(normed, tables)
+        mixed = self.attention(normed, tables, branches)
         mixed = mixed if shape.norms == "before" else self.post1(mixed)
         if shape.residual == "sequential":
             x = x + mixed
@@ -136,7 +136,7 @@ class LlamaBlock(nn.Module):
             x = x + mixed
         return x + (inner if shape.norms == "before" else self.post2(inner))
 
-    def attention(self, x: Tensor, tables: Tables) -> Tensor:
+    def attention(self, x: Tensor, tables: Tables, branches: Branches | None) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
         shape = self.shape
         q, k, v = self._queries_keys_values(x)  # (B, T, H, Dh), (B, T, Hk, Dh) twice
@@ -148,7 +148,7 @@ class LlamaBlock(nn.Module):
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         if self.rotates:
             q, k = rotate(q, tables, shape.adjacent), rotate(k, tables, shape.adjacent)
-        mixed = attend(q, k, v, scale=shape.scale, window=self.window, cap=shape.score_cap)
+        mixed = attend(q, k, v, scale=shape.scale, window=self.window, cap=shape.score_cap, branches=branches)
         return self.out(mixed.transpose(1, 2).flatten(-2))
 
     def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -184,6 +184,7 @@ class Llama(nn.Module):
     """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart."""
 
     stateless = True
+    takes_branches = True
 
     def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
@@ -198,20 +199,22 @@ class Llama(nn.Module):
         self.norm = shape.norm.build(shape.width, shape.epsilon)
         self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=shape.output_bias)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final normed hidden states (B, T, D) of tokens (B, T)."""
-        shape = self.shape
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
+        shape, branches = self.shape, Branches.of(positions, mask)
         width = shape.head_width if shape.rotary_width is None else shape.rotary_width
         tables = local = rotary_tables(dict(shape.rope), width, tokens.shape[1], tokens.device, shape.adjacent)
         if shape.local_rope is not None:
             local = rotary_tables(dict(shape.local_rope), width, tokens.shape[1], tokens.device, shape.adjacent)
+        if branches is not None:
+            tables, local = branches.turned(tables), branches.turned(local)
         x = self.tokens(tokens)
         if shape.embedding_scale != 1.0:
             x = x * torch.tensor(shape.embedding_scale, dtype=x.dtype, device=x.device)
         if shape.embedding_norm:
             x = self.embedding_norm(x)
         for block in self.blocks:
-            x = block(x, tables if block.window is None else local)
+            x = block(x, tables if block.window is None else local, branches)
         x = self.norm(x)
         return x if shape.output_scale == 1.0 else x * shape.output_scale
 

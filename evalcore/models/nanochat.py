@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalcore.models.attention import attend
+from evalcore.models.attention import Branches, attend
 from evalcore.models.decoder import Table, block_names, squared_relu
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import capped
@@ -105,11 +105,13 @@ class NanochatBlock(nn.Module):
             self.values = Table(shape.rows, keys)
             self.gate = nn.Linear(shape.gate_channels, shape.kv_heads, bias=False)
 
-    def forward(self, x: Tensor, tokens: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.attention(normed(x), tokens, tables)
+    def forward(
+        self, x: Tensor, tokens: Tensor, tables: tuple[Tensor, Tensor], branches: Branches | None = None
+    ) -> Tensor:
+        x = x + self.attention(normed(x), tokens, tables, branches)
         return x + self.down(squared_relu(self.up(normed(x))))
 
-    def attention(self, x: Tensor, tokens: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    def attention(self, x: Tensor, tokens: Tensor, tables: tuple[Tensor, Tensor], branches: Branches | None) -> Tensor:
         """x (B, T, D), its tokens (B, T) -> (B, T, D)."""
         version = self.shape.version
         q, k, v = (f(x).unflatten(-1, (-1, self.head_width)) for f in (self.q, self.k, self.v))  # (B, T, H, Dh)
@@ -119,13 +121,14 @@ class NanochatBlock(nn.Module):
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         # it turns by the negative angle
         q, k = (normed(rotate_halves(t, tables[0], -tables[1])) * version.sharpness for t in (q, k))
-        return self.out(attend(q, k, v, window=self.window).transpose(1, 2).flatten(-2))
+        return self.out(attend(q, k, v, window=self.window, branches=branches).transpose(1, 2).flatten(-2))
 
 
 class Nanochat(nn.Module):
     """tokens (B, T) -> hidden states (B, T, D); the head's weight stands apart, its logits bounded by `logit_cap`."""
 
     stateless = True
+    takes_branches = True
 
     def __init__(self, shape: NanochatShape) -> None:
         super().__init__()
@@ -140,26 +143,34 @@ class Nanochat(nn.Module):
             self.smear_gate = nn.Linear(24, 1, bias=False)
             self.smear, self.backout = (nn.Parameter(torch.empty(1)) for _ in range(2))
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final normed hidden states (B, T, D) of tokens (B, T)."""
-        shape = self.shape
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
+        shape, branches = self.shape, Branches.of(positions, mask)
         rope = {"type": "default", "theta": shape.version.theta}
         width = shape.width // shape.heads
         cos, sin = rotary_tables(rope, width, tokens.shape[1], tokens.device, adjacent=False)
         if shape.version.rough_tables:
             cos, sin = cos.bfloat16().float(), sin.bfloat16().float()
+        tables = (cos, sin) if branches is None else branches.turned((cos, sin))
         x = normed(self.tokens(tokens))
-        if shape.smear and tokens.shape[1] > 1:
-            gate = self.smear * torch.sigmoid(self.smear_gate(x[:, 1:, :24]))
-            x = torch.cat((x[:, :1], x[:, 1:] + gate * x[:, :-1]), dim=1)
+        if shape.smear:
+            x = self._smeared(x, branches)
         first = middle = x
         for layer, block in enumerate(self.blocks):
             if shape.lambdas:
                 x = self.resid[layer] * x + self.first[layer] * first
-            x = block(x, tokens, (cos, sin))
+            x = block(x, tokens, tables, branches)
             if layer == shape.layers // 2:
                 middle = x
         return normed(x - self.backout * middle if shape.smear else x)
+
+    def _smeared(self, x: Tensor, branches: Branches | None) -> Tensor:
+        """x (B, T, D), a gated share of the token before added to each but the first."""
+        gate = self.smear * torch.sigmoid(self.smear_gate(x[..., :24]))  # (B, T, 1)
+        if branches is None:
+            return torch.cat((x[:, :1], x[:, 1:] + gate[:, 1:] * x[:, :-1]), dim=1)
+        before = x.gather(1, branches.previous()[..., None].expand_as(x))
+        return torch.where((branches.positions > 0)[..., None], x + gate * before, x)
 
     def head(self) -> tuple[Tensor, None]:
         """(weight (V, D), None): the rows that pad the vocabulary are no part of it."""
