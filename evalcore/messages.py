@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalcore.message_json import ContractError, from_json, to_json
+from evalcore.sampling.spec import SampleSpec
 from evalcore.tasks.spec import TaskSpec
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Member",
     "ModelSpec",
     "Outcome",
+    "SampleSpec",
     "SampleText",
     "TaskSpec",
     "from_json",
@@ -40,6 +42,7 @@ TRANSIENT_KINDS = frozenset({"oom", "timeout", "crash", "protocol"})
 FAILURE_KINDS = DETERMINISTIC_KINDS | TRANSIENT_KINDS
 #: The kind of a superseded outcome that is about the data, not the checkpoint: evaluate it again on the new data.
 DATA_CHANGED = "data_changed"
+OUTCOMES = ("succeeded", "known", "superseded", "released", "failed")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class EvalSetSpec:
     nanoGPT's meta.pkl, where the bytes of ids come from there. companions: the files of these digests, absent ones
     too. stamps: `stamp` of each path and companion when it was hashed. task: how the items are scored, where the files
     hold items of a task; then seq_len limits a request (None: the model's context), and stride and max_tokens are None.
-    suite: the suite of tasks that the set is a member of; not in the digest.
+    suite: the suite of tasks that the set is a member of; not in the digest. sample: prompts to generate from, where
+    nothing is measured; then there are no paths, and seq_len, stride and max_tokens are None.
     """
 
     name: str
@@ -92,6 +96,12 @@ class EvalSetSpec:
     companions: tuple[str, ...] = ()
     task: TaskSpec | None = None
     suite: str | None = None
+    sample: SampleSpec | None = None
+
+    @property
+    def kind(self) -> str:
+        """loss | task | sample."""
+        return "sample" if self.sample is not None else "loss" if self.task is None else "task"
 
     @property
     def hashed_paths(self) -> tuple[str, ...]:
@@ -105,7 +115,9 @@ class EvalSetSpec:
         """
         declared = dataclasses.asdict(self)
         del declared["name"], declared["paths"], declared["stamps"], declared["companions"], declared["task"]
-        del declared["suite"]
+        del declared["suite"], declared["sample"]
+        if self.sample is not None:
+            declared["sample"] = self.sample.declared()
         if self.task is not None:
             declared["task"] = self.task.declared()
         if not self.meta_digest:
@@ -254,10 +266,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt: a measurement, `known`, `superseded`, or a failure with its kind and reason.
+    """What became of one attempt: a measurement or samples, `known`, `superseded`, or a failure with kind and reason.
 
-    status: succeeded | known | superseded | failed. known: the bytes were read, and the value of content_digest is
-    known already. kind: one of FAILURE_KINDS where status is failed; None or DATA_CHANGED where it is superseded.
+    status: one of OUTCOMES. known: the bytes were read, and the value of content_digest is known already. released: put
+    off, so that other work goes first. kind: one of FAILURE_KINDS where status is failed; None or DATA_CHANGED where it
+    is superseded. content_digest: with `known` and samples, what was read.
     """
 
     attempt: int
@@ -268,12 +281,13 @@ class Outcome:
     hint: str | None = None
     measurement: Measurement | None = None
     content_digest: str = ""
+    samples: tuple[SampleText, ...] = ()
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.status not in ("succeeded", "known", "superseded", "failed"):
-            raise ContractError(f"outcome.status is {self.status!r}, not succeeded, known, superseded or failed")
+        if self.status not in OUTCOMES:
+            raise ContractError(f"outcome.status is {self.status!r}, not one of {', '.join(OUTCOMES)}")
         if self.status == "failed" and self.kind not in FAILURE_KINDS:
             raise ContractError(f"outcome.kind is {self.kind!r}, not one of {', '.join(sorted(FAILURE_KINDS))}")
-        if self.status == "succeeded" and self.measurement is None:
-            raise ContractError("outcome.measurement is missing in a succeeded outcome")
+        if self.status == "succeeded" and self.measurement is None and not self.samples:
+            raise ContractError("a succeeded outcome has neither measurement nor samples")

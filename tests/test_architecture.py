@@ -50,6 +50,7 @@ FROM_EVALCORE = (
         "evalcore.logged_loss",  # the worker's note and the daemon's alert judge alike
         # a task is part of an eval set: settings name it, `compare` decodes the scores of its items
         "evalcore.tasks.spec",
+        "evalcore.sampling.spec",
         "evalcore.tasks.item_scores",
         "evalcore.tasks.sniffing",
         "evalcore.tasks.bundle",

@@ -55,6 +55,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         "accuracy {accuracy}  {path}  step {step} on {eval_set}: {items} items, loss {loss}, in {seconds:.1f} s"
         "{progress}",
     ),
+    "sampled": (1, "samples     {path}  step {step}: {texts} text(s) of {eval_set}{progress}"),
     "contradicts_log": (
         0,
         "WARNING     {path} on {eval_set}: loss {loss:.4f}, but the trainer logged {logged:.4f}: it is other data, or "

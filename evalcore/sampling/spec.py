@@ -12,6 +12,7 @@ PROMPTS_MAX = 100
 PROMPT_MAX_CHARACTERS = 100_000
 NEW_TOKENS_MAX = 100_000
 DEFAULT_NEW_TOKENS = 64
+TIMEOUT_MAX_S = 1800.0  # the other ranks of a launch wait meanwhile, in a collective of one hour at most
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,6 @@ def problem_of(spec: SampleSpec) -> str | None:
         return f"top_p is {spec.top_p}; it must be above 0 and at most 1"
     if spec.seed is not None and not 0 <= spec.seed < 1 << 63:
         return f"seed is {spec.seed}; it must be a whole number from 0, below 2^63"
-    if not (math.isfinite(spec.timeout_s) and spec.timeout_s > 0):
-        return f"timeout_s is {spec.timeout_s}; it must be above 0"
+    if not 0 < spec.timeout_s <= TIMEOUT_MAX_S:
+        return f"timeout_s is {spec.timeout_s}; it must be above 0 and at most {TIMEOUT_MAX_S:g}"
     return None

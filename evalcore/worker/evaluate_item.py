@@ -16,12 +16,20 @@ import torch
 
 import evalcore
 from evalcore.data import Report, TokenStream, open_stream
-from evalcore.data_digest import stamp
 from evalcore.loading.checkpoint import LoadedModel, still_same
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.selfcheck import selfcheck
-from evalcore.messages import DATA_CHANGED, AttemptRequest, EvalSetSpec, Item, LaunchSpec, Measurement, Outcome
+from evalcore.messages import (
+    DATA_CHANGED,
+    AttemptRequest,
+    EvalSetSpec,
+    Item,
+    LaunchSpec,
+    Measurement,
+    Outcome,
+    SampleText,
+)
 from evalcore.progress import ProgressReporter
 from evalcore.tasks.evaluate_task import TaskResult, evaluate_task
 from evalcore.tasks.item_scores import to_text
@@ -32,6 +40,7 @@ from evalcore.worker.failures import Failure, failure_of, first_failure
 from evalcore.worker.launch_io import LaunchFolderIO
 from evalcore.worker.load_item import load_item
 from evalcore.worker.own_tokenizer import NOTE, folder_of, with_own_tokenizer
+from evalcore.worker.samplers import PUT_OFF, Samplers, is_as_hashed, is_still
 
 
 class ItemEvaluator:
@@ -44,11 +53,17 @@ class ItemEvaluator:
         self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
         self._opened: dict[tuple[str, str], TokenStream | PreparedTask] = {}  # by name and digest of the tokenizer
         self._last: LoadedModel | None = None
+        self._last_item: Item | None = None
+        self._samplers = Samplers(spec.eval_sets, group, launch_io, reporter)
 
     def evaluate_item(self, item: Item) -> None:
         """Answer every attempt of the item; whatever is wrong with it costs this item alone."""
         group = self._group
         if not item.attempts:
+            return
+        if self._samplers.is_put_off(item):
+            for request in item.attempts:
+                self._answer(request, PUT_OFF)
             return
         self._start(item.attempts[0])
         started = time.perf_counter()
@@ -63,9 +78,11 @@ class ItemEvaluator:
             return
         if group.is_main:
             _read_ahead(self._launch_io.peek())
-        for request in item.attempts:
+        for request in sorted(item.attempts, key=self._samplers.is_sample):  # losses and tasks first
             self._start(request)
-            if self._is_known(request, loaded):
+            if self._samplers.is_sample(request):
+                self._answer(request, *self._samplers.texts(request, loaded, folder_of(item)), loaded.content_digest)
+            elif self._is_known(request, loaded):
                 self._answer(request, None, None, loaded.content_digest)
             else:
                 self._answer(request, *self._measure(request, loaded, load_seconds, folder_of(item)))
@@ -75,6 +92,9 @@ class ItemEvaluator:
             self._last.close()
 
     def _load(self, item: Item) -> tuple[LoadedModel | None, Failure | None]:
+        last, last_item = self._last, self._last_item
+        if last and last_item and self._samplers.are_all(item) and is_still(item, last_item, last):
+            return last, None
         reuse, self._last = self._last, None
         first = item.attempts[0]
 
@@ -89,7 +109,7 @@ class ItemEvaluator:
         finally:
             if reuse is not None:
                 reuse.close()
-        self._last = loaded
+        self._last, self._last_item = loaded, item
         return loaded, None
 
     def _is_known(self, request: AttemptRequest, loaded: LoadedModel) -> bool:
@@ -104,7 +124,7 @@ class ItemEvaluator:
         group, eval_set = self._group, self._sets.get(request.eval_set)
         if eval_set is None:
             return ("protocol", f"the launch has no eval set {request.eval_set!r}", None), None
-        if not all(group.gather(_as_hashed(eval_set))):
+        if not all(group.gather(is_as_hashed(eval_set))):
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
         declared, eval_set = eval_set, with_own_tokenizer(eval_set, folder)
         data, failure = self._open(request, eval_set)
@@ -119,7 +139,7 @@ class ItemEvaluator:
             return failure_of(error, eval_set.name), None
         if not all(group.gather(still_same(loaded))):
             return ("superseded", "the file changed while it was evaluated", None), None
-        if not all(group.gather(_as_hashed(eval_set))):
+        if not all(group.gather(is_as_hashed(eval_set))):
             return (DATA_CHANGED, "the data files changed after they were hashed", None), None
         return None, measurement
 
@@ -175,15 +195,25 @@ class ItemEvaluator:
             failpoint("after_started", self._group.rank)
 
     def _answer(
-        self, request: AttemptRequest, failure: Failure | None, measurement: Measurement | None = None, known: str = ""
+        self,
+        request: AttemptRequest,
+        failure: Failure | None,
+        found: Measurement | tuple[SampleText, ...] | None = None,
+        content: str = "",
     ) -> None:
+        """content: the digest of what was read, where no measurement has it."""
         if not self._group.is_main:
             return
         failpoint("before_outcome", self._group.rank)
-        if failure is None and known:
-            outcome = Outcome(request.attempt, request.token, "known", content_digest=known)
+        if failure is None and isinstance(found, tuple):
+            outcome = Outcome(request.attempt, request.token, "succeeded", content_digest=content, samples=found)
+        elif failure is None and content:
+            outcome = Outcome(request.attempt, request.token, "known", content_digest=content)
         elif failure is None:
-            outcome = Outcome(request.attempt, request.token, "succeeded", measurement=measurement)
+            assert isinstance(found, Measurement)
+            outcome = Outcome(request.attempt, request.token, "succeeded", measurement=found)
+        elif failure[0] == PUT_OFF[0]:
+            outcome = Outcome(request.attempt, request.token, "released", reason=failure[1])
         elif failure[0] in ("superseded", DATA_CHANGED):
             kind = DATA_CHANGED if failure[0] == DATA_CHANGED else None
             outcome = Outcome(request.attempt, request.token, "superseded", kind, failure[1], failure[2])
@@ -238,11 +268,6 @@ def measurement_of(result: EvalResult | TaskResult, loaded: LoadedModel, load_se
         evalcore_version=evalcore.__version__,
         torch_version=torch.__version__,
     )
-
-
-def _as_hashed(eval_set: EvalSetSpec) -> bool:
-    """Whether the data files have the stamps that they had when their digest was taken."""
-    return not eval_set.stamps or tuple(map(stamp, eval_set.hashed_paths)) == eval_set.stamps
 
 
 def _read_ahead(item: Item | None) -> None:

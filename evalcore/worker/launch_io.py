@@ -61,6 +61,10 @@ class LaunchFolderIO:
             return self._read(path)
         return None
 
+    def peek_all(self) -> list[Item]:
+        """Every item that waits; they stay in the queue."""
+        return [item for path in self.waiting() if (item := self._read(path)) is not None]
+
     def start(self, attempt: int) -> None:
         """The mark that charges the attempt."""
         write_atomically(self.folder.started(attempt), f"{os.getpid()} {time.time():.3f}\n")

@@ -42,6 +42,8 @@ def with_own_tokenizer(eval_set: EvalSetSpec, checkpoint: str) -> EvalSetSpec:
 
 
 def _needs_tokenizer(eval_set: EvalSetSpec) -> bool:
+    if eval_set.sample is not None:
+        return True
     if eval_set.task is not None:
         return eval_set.task.rendering != TOKENS
     return eval_set.format in TEXT_KINDS or bool(TEXT_KINDS & set(eval_set.kinds))

@@ -15,6 +15,7 @@ from evalcore.messages import (
     Measurement,
     ModelSpec,
     Outcome,
+    SampleSpec,
     TaskSpec,
     from_json,
     to_json,
@@ -56,9 +57,9 @@ def test_numbers_that_are_not_finite_pass_through_strict_json():
         ({"colour": 1}, "unknown fields: colour"),
         ({"attempt": "1"}, "Outcome.attempt is '1', expected int"),
         ({"attempt": True}, "Outcome.attempt is 'True', expected int"),
-        ({"status": "fine"}, "outcome.status is 'fine', not succeeded"),
+        ({"status": "fine"}, "outcome.status is 'fine', not one of succeeded"),
         ({"kind": "bad luck"}, "outcome.kind is 'bad luck'"),
-        ({"status": "succeeded"}, "measurement is missing"),
+        ({"status": "succeeded"}, "neither measurement nor samples"),
         ({"measurement": [1]}, "Measurement is a list, not an object"),
         ({"measurement": {"loss": 1.0}}, "Measurement: "),
     ],
@@ -77,7 +78,8 @@ def test_text_that_is_no_message_is_refused(text):
 
 #: Fields of an eval set that do not move the number, and those that a digest of content stands for.
 NOT_COUNTED = {"name", "paths", "stamps", "companions", "suite"}
-OTHER = {"str": "other", "int": 7, "tuple": ("other",), "TaskSpec": TaskSpec("hellaswag", "hellaswag")}
+OTHER = {"str": "other", "int": 7, "tuple": ("other",), "TaskSpec": TaskSpec("hellaswag", "hellaswag"),
+         "SampleSpec": SampleSpec(("a",))}  # fmt: skip
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EvalSetSpec)])
@@ -94,6 +96,14 @@ def test_every_value_of_a_task_moves_the_digest_and_its_name_does_not(field):
     value = {"bos": True, "random_baseline": 0.5, "shots": 3, "max_items": 9}.get(field, "other")
     before, after = (dataclasses.replace(SPEC, task=t) for t in (task, dataclasses.replace(task, **{field: value})))
     assert (before.digest() == after.digest()) == (field == "name")
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(SampleSpec)])
+def test_every_setting_of_samples_moves_the_digest_and_the_time_limit_does_not(field):
+    sample = SampleSpec(("a",))
+    changed = dataclasses.replace(sample, **{field: ("b",) if field == "prompts" else 3})
+    before, after = (dataclasses.replace(SPEC, sample=spec) for spec in (sample, changed))
+    assert (before.digest() == after.digest()) == (field == "timeout_s")
 
 
 def test_an_eval_set_without_a_task_keeps_the_digest_that_it_had_before_tasks():

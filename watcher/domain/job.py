@@ -22,6 +22,8 @@ ORPHANED_MAX = 20
 BACKOFF_FACTOR = 4
 BACKOFF_MAX_S = 1800.0
 JITTER = 0.2
+#: Of the jobs of samples, so that they are claimed after every loss; others begin with 0.
+SAMPLE_PRIORITY = -1
 
 
 class State(StrEnum):
@@ -118,6 +120,8 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: f
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
     if outcome.status in ("succeeded", "known"):
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
+    if outcome.status == "released":
+        return Transition(State.QUEUED, "released", reason=outcome.reason)
     if outcome.status == "superseded" and outcome.kind == DATA_CHANGED:
         return _after_orphaning(job, outcome.reason or "the data files changed")
     if outcome.status == "superseded":

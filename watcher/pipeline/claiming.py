@@ -28,10 +28,13 @@ class Claimer:
         now: str,
         only: Collection[int] | None = None,
         launch_row: dict | None = None,
+        *,
+        samples: bool = True,
     ) -> ClaimedCheckpoint | None:
         """The next checkpoint for this launch; None when nothing is due.
 
-        orders: run -> newest|oldest|fill. only: nothing but these checkpoints. launch_row: of a new launch.
+        orders: run -> newest|oldest|fill. only: nothing but the losses of these checkpoints. launch_row: of a new
+        launch. samples: those of a checkpoint where nothing else is due.
         """
         if not orders:
             return None
@@ -39,19 +42,20 @@ class Claimer:
             return queue.claim_next(self.store, dict.fromkeys(orders, "oldest"), launch, now, list(only), launch_row)
         waiting = round_robin.runs_waiting(self.store, list(orders), now) if len(orders) > 1 else list(orders)
         for run in sorted(waiting, key=lambda run: self._turns.get(run, 0)):
-            if claimed := self._claim_of_run(run, orders[run], launch, now, launch_row):
+            if claimed := self._claim_of_run(run, orders[run], launch, now, launch_row, samples):
                 self._turns[run] = max(self._turns.values(), default=0) + 1
                 return claimed
         return None
 
     def _claim_of_run(
-        self, run: str, order: str, launch: str, now: str, launch_row: dict | None
+        self, run: str, order: str, launch: str, now: str, launch_row: dict | None, samples: bool
     ) -> ClaimedCheckpoint | None:
         if order == "fill" and (waiting := round_robin.waiting_steps(self.store, run, now)):
             step = next_to_fill(waiting, round_robin.finished_steps(self.store, run))
-            if claimed := queue.claim_next(self.store, {run: order}, launch, now, [waiting[step]], launch_row):
+            these = [waiting[step]]
+            if claimed := queue.claim_next(self.store, {run: order}, launch, now, these, launch_row, samples=samples):
                 return claimed
-        return queue.claim_next(self.store, {run: order}, launch, now, None, launch_row)
+        return queue.claim_next(self.store, {run: order}, launch, now, None, launch_row, samples=samples)
 
 
 Unavailable = Callable[[str], str | None]  # run -> why its files cannot be trusted to be gone, or be read, now

@@ -24,7 +24,11 @@ class DataWatch:
         return self._changed is not None
 
     def check(self, specs: Sequence[EvalSetSpec], now_s: float) -> Paused | None:
-        """Why nothing may be claimed now; None while all is as it was hashed. now_s: monotonic."""
+        """Why nothing may be claimed now; None while all is as it was hashed. now_s: monotonic.
+
+        Samples stop nothing: their worker looks at the tokenizer itself.
+        """
+        specs = [spec for spec in specs if spec.kind != "sample"]
         if missing := [path for spec in specs for path in missing_files(spec)]:
             return Paused(Pause.DATA_MISSING, tuple(dict.fromkeys(missing)))
         changed = list(dict.fromkeys(path for spec in specs for path in changed_files(spec)))

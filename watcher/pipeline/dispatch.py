@@ -229,15 +229,17 @@ class Dispatch:
             "started_at": iso(time.time()),
         }
 
-    def _claim(self, launch: str, launch_row: dict | None = None) -> ClaimedCheckpoint | None:
+    def _claim(self, launch: str, launch_row: dict | None = None, samples: bool = True) -> ClaimedCheckpoint | None:
         settings = self.settings
         orders = {name: run.order for name, run in settings.runs.items() if not settings.unavailable(name)}
-        return self._claimer.claim(launch, orders, iso(time.time()), settings.only, launch_row)
+        return self._claimer.claim(launch, orders, iso(time.time()), settings.only, launch_row, samples=samples)
 
     def _feed(self, launch: OpenLaunch) -> None:
         """Give a running launch the next checkpoints, as long as it takes any."""
         while launch.fed and launch.stopped is None and not launch.folder.closed.exists():
-            if launch.unstarted_checkpoints() >= AHEAD or (claimed := self._claim(launch.id)) is None:
+            ahead = launch.unstarted_checkpoints()
+            # samples only for a launch that would wait: a loss that comes is claimed at once
+            if ahead >= AHEAD or (claimed := self._claim(launch.id, samples=ahead == 0)) is None:
                 return
             launch.hold(claimed)
             try:

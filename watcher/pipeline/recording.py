@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from evalcore.logged_loss import contradicts_log
+from evalcore.messages import Outcome
 from watcher.domain.job import AttemptEnd, RetryPolicy, State, Transition, after_attempt
 from watcher.domain.timestamps import iso
 from watcher.failpoints import failpoint
@@ -18,7 +19,7 @@ from watcher.pipeline.claiming import Unavailable
 from watcher.pipeline.drain import Drain
 from watcher.store.engine import Store
 from watcher.store.read.queue import count_unfinished
-from watcher.store.write import attempts, results
+from watcher.store.write import attempts, results, samples
 from watcher.store.write.attempts import Held
 
 
@@ -66,6 +67,9 @@ class Recorder:
             if logged is not None and contradicts_log(measured.loss, logged, measured.loss_stderr, windows):
                 self.log.event("contradicts_log", loss=measured.loss, logged=logged, **facts)
             return
+        if move.records and end.outcome is not None and end.outcome.samples:
+            self._write_samples(held, move, end.outcome, now)
+            return
         if move.records and end.outcome is not None:
             content = end.outcome.content_digest
             if results.record_known(self.store, attempt, move, content, now, run=checkpoint.run) is None:
@@ -84,6 +88,18 @@ class Recorder:
             self.log.event("cancelled", reason=move.reason or "", **facts)
         elif move.charge:
             self.log.event("retry", pause_s=move.pause_s, kind=move.kind, reason=move.reason or "", **facts)
+
+    def _write_samples(self, held: Held, move: Transition, outcome: Outcome, now: str) -> None:
+        checkpoint = held.checkpoint
+        facts = {"run": checkpoint.run, "path": checkpoint.shown_path, "eval_set": held.eval_set}
+        failpoint("before_record")
+        texts, content = outcome.samples, outcome.content_digest
+        kept = samples.record_samples(self.store, held.attempt, move, texts, content, now, run=checkpoint.run)
+        failpoint("after_record")
+        if kept is None:
+            self.log.event("rejected", **facts)
+        else:
+            self.log.event("sampled", step=checkpoint.step, texts=kept, progress=self._progress(), **facts)
 
     def _progress(self) -> str:
         shown = self.drain.after_one(count_unfinished(self.store))

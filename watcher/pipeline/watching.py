@@ -25,6 +25,7 @@ from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.refused import revive_refused
 from watcher.pipeline.run_folder import with_free_names
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
+from watcher.settings.samples import resolve_samples
 from watcher.settings.schema import Settings
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.state.folder import StateFolder
@@ -66,7 +67,8 @@ def resolve_launches(
 ) -> tuple[tuple[EvalSetSpec, ...], list[tuple[EvalSetSpec, str]], DispatchSettings]:
     """The eval sets, each with its digest, and what launches need. Raises ConfigError."""
     state = tools.state
-    specs = tuple(resolve_sets(settings.eval, state.data_digests, tools.report, settings.suite))
+    sets = resolve_sets(settings.eval, state.data_digests, tools.report, settings.suite)
+    specs = (*sets, *resolve_samples(settings.sample, state.data_digests, [spec.name for spec in sets]))
     model = resolve_model(settings.model)
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     runs = {run.name: run for run in settings.run}

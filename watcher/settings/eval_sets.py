@@ -9,7 +9,6 @@ import dataclasses
 import glob
 import json
 import os
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.archive.model_digest import factory_digest
-from evalcore.data_digest import digest_files, kind_of_name
+from evalcore.data_digest import kind_of_name
 from evalcore.data_digest import stamp as data_stamp
-from evalcore.launch_folder import write_atomically
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
 from evalcore.tasks.sniffing import label_files
 from evalcore.tasks.spec import TaskSpec
 from watcher.errors import ConfigError
+from watcher.settings.content import cached_digests, digest_of, existing, keep_digests, tokenizer_files
 from watcher.settings.evaluation import config_problem
 from watcher.settings.schema import EvalSettings, LaunchSettings, ModelSettings, SuiteSettings
 from watcher.settings.tasks import suite_members, task_of
@@ -50,14 +49,14 @@ def resolve_sets(
 
     report: called with the progress for every few megabytes that are read. Raises ConfigError.
     """
-    known = _cached_digests(digests)
+    known = cached_digests(digests)
     specs = [_resolve(section, known, report) for section in sections]
     for suite in suites:
         members = [_resolve(section, known, report, task) for section, task in suite_members(suite)]
         specs += [dataclasses.replace(spec, suite=suite.name) for spec in members]
     if twice := [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]:
         raise ConfigError(f"two eval sets are named {', '.join(twice)}", hint="give the [[eval]] or [[suite]] a `name`")
-    write_atomically(digests, json.dumps(known))
+    keep_digests(digests, known)
     return specs
 
 
@@ -112,9 +111,10 @@ def _resolve(
     task: TaskSpec | None = None,
 ) -> EvalSetSpec:
     """task: of a suite's member; by default what the section says or its files are recognised as."""
+    where = f"[[eval]] {section.name}"
     paths = data_files(section)
     task = task or task_of(section, paths)
-    tokenizer, tokenizer_files = _tokenizer_files(section)
+    tokenizer, own_files = tokenizer_files(where, section.tokenizer)
     kinds: tuple[str, ...] = ()
     meta: list[str] = []
     labels: list[str] = []
@@ -125,11 +125,11 @@ def _resolve(
         kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
     else:
         labels = [path for item in paths for path in label_files(item, task.rendering)]
-    companions = [*tokenizer_files, *meta, *labels]
+    companions = [*own_files, *meta, *labels]
     # before the digests: a file that changes while it is hashed must not count as hashed
     stamps = tuple(data_stamp(path) for path in (*paths, *companions))
     if task is not None:
-        task = dataclasses.replace(task, labels_digest=_digest(section.name, _existing(labels), known))
+        task = dataclasses.replace(task, labels_digest=digest_of(where, existing(labels), known))
     return EvalSetSpec(
         name=section.name,
         paths=tuple(paths),
@@ -142,67 +142,13 @@ def _resolve(
         text_field=section.text_field,
         token_dtype=section.token_dtype,
         stamps=stamps,
-        data_digest=_digest(section.name, paths, known, report),
+        data_digest=digest_of(where, paths, known, report, section.name),
         kinds=kinds,
-        tokenizer_digest=_digest(section.name, _existing(tokenizer_files), known),
-        meta_digest=_digest(section.name, _existing(meta), known),
+        tokenizer_digest=digest_of(where, existing(own_files), known),
+        meta_digest=digest_of(where, existing(meta), known),
         companions=tuple(companions),
         task=task,
     )
-
-
-def _tokenizer_files(section: EvalSettings) -> tuple[str | None, list[str]]:
-    """(tokenizer with an absolute path where it is a file, every file that can change its ids, absent ones too)."""
-    tokenizer = section.tokenizer
-    if tokenizer in (None, "auto"):  # the checkpoint folder's own, else gpt2
-        return None, []
-    path = os.path.abspath(tokenizer)
-    is_folder = os.path.isfile(os.path.join(path, "tokenizer.json"))
-    if not is_folder and os.sep not in tokenizer and not tokenizer.endswith((".json", ".tiktoken", ".model")):
-        return tokenizer, []  # a name, also where a file or folder of that name is in the working directory
-    if not is_folder and not os.path.isfile(path):
-        raise ConfigError(f"[[eval]] {section.name}: there is no tokenizer file {tokenizer}", hint="check its path")
-    main = os.path.join(path, "tokenizer.json") if is_folder else path
-    if main.endswith(".json"):
-        return path, [main, os.path.join(os.path.dirname(main), "tokenizer_config.json")]
-    return path, [main, f"{main}.json"]
-
-
-def _existing(paths: list[str]) -> list[str]:
-    return [path for path in paths if os.path.isfile(path)]
-
-
-def _digest(
-    name: str, paths: list[str], known: dict[str, str], report: Callable[[Progress], None] | None = None
-) -> str:
-    """Digest of the files in order; empty for no files. known: digests by stat, added to."""
-    began_s = time.time()
-
-    def report_bytes(done: int) -> None:
-        if report is not None:
-            total = sum(status.st_size for status in stats)
-            report(Progress("hashing", done, total, "bytes", name, since=began_s, at=time.time()))
-
-    if not paths:
-        return ""
-    try:
-        stats = [os.stat(path) for path in paths]
-        key = json.dumps(
-            [(p, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for p, s in zip(paths, stats, strict=True)]
-        )
-        if key not in known:
-            known[key] = digest_files(paths, report_bytes)
-        return known[key]
-    except OSError as error:
-        raise ConfigError(f"[[eval]] {name}: {error.filename} cannot be read: {error.strerror}") from None
-
-
-def _cached_digests(file: Path) -> dict[str, str]:
-    try:
-        known = json.loads(file.read_text())
-        return dict(list(known.items())[-1000:])
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def _read_table(path: Path) -> dict[str, Any]:

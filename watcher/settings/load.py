@@ -107,6 +107,7 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
         ("run", ("dir",)),
         ("eval", ("data",)),
         ("suite", ("data",)),
+        ("sample", ("prompts_file",)),
         ("sink", ("path",)),
         ("alert", ("best_link", "best_copy")),
         ("model", ("config", "python_path")),
@@ -117,7 +118,7 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
             for key in keys:
                 if key in entry:
                     entry[key] = anchored(entry[key])
-    for entry in (*_entries(data, "eval"), *_entries(data, "suite")):
+    for entry in (*_entries(data, "eval"), *_entries(data, "suite"), *_entries(data, "sample")):
         if isinstance(name := entry.get("tokenizer"), str) and "." in name:
             entry["tokenizer"] = anchored(name)
 

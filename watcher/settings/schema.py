@@ -17,6 +17,7 @@ from watcher.settings.launch import LaunchSettings, SlurmSettings
 from watcher.settings.names import DEFAULT_FILE
 from watcher.settings.outputs import AlertSettings, SinkSettings, StoreSettings, WebSettings
 from watcher.settings.run import RunSettings
+from watcher.settings.samples import SampleSettings
 from watcher.settings.section import Section
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "LaunchSettings",
     "ModelSettings",
     "RunSettings",
+    "SampleSettings",
     "Settings",
     "SinkSettings",
     "SlurmSettings",
@@ -50,6 +52,7 @@ class Settings(Section):
     sink: tuple[SinkSettings, ...] = Field((), description="Trackers and files.")
     alert: tuple[AlertSettings, ...] = Field((), description="Alerts.")
     average: tuple[AverageSettings, ...] = Field((), description="Means of checkpoints.")
+    sample: tuple[SampleSettings, ...] = Field((), description="Prompts to generate texts from.")
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ class Settings(Section):
             "run": [section.name for section in self.run],
             "eval": [section.name for section in self.eval],
             "suite": [section.name for section in self.suite],
+            "sample": [section.name for section in self.sample],
             "sink": [section.name or section.kind for section in self.sink],
         }
         means = [section.spec.name for section in self.average]

@@ -53,6 +53,13 @@ _EXAMPLES = {
     ("suite", "data"): "eval_bundle",
     ("suite", "tokenizer"): "tokenizer.json",
     ("suite", "max_items"): 500,
+    ("sample", "prompts"): ["Once upon a time"],
+    ("sample", "prompts_file"): "prompts.txt",
+    ("sample", "temperature"): 0.8,
+    ("sample", "top_k"): 200,
+    ("sample", "top_p"): 0.95,
+    ("sample", "seed"): 1,
+    ("sample", "tokenizer"): "gpt2",
     ("model", "factory"): "mymodel:build",
     ("model", "config"): "model.json",
     ("model", "state"): "ema",
@@ -76,7 +83,7 @@ _EXAMPLES = {
     ("sink", "entity"): "my-team",
 }
 #: Sections that do something as soon as they are there: shown, but commented out.
-_OPTIONAL = ("sink", "alert", "suite", "average")
+_OPTIONAL = ("sink", "alert", "suite", "average", "sample")
 
 
 def full_toml() -> str:

@@ -80,6 +80,19 @@ FROM (
     GROUP BY s.run, e.suite, s.checkpoint, s.step, s.weights
 ) AS means
 """,
+    "sample_texts": """
+SELECT s.run, c.path AS checkpoint, c.step, s.name, s.position, s.prompt, s.text, s.tokens, s.ended, s.note, s.mode,
+       s.temperature, s.top_k, s.top_p, s.seed, s.max_new_tokens, s.tokenizer, c.weights, s.checkpoint_id, s.at
+FROM samples s
+JOIN checkpoints c ON c.id = s.checkpoint_id AND c.model_digest = s.model_digest AND c.undone = 0
+     AND (c.content_digest IS NULL OR s.content_digest IS NULL OR c.content_digest = s.content_digest)
+JOIN eval_sets e ON e.run = s.run AND e.name = s.name AND e.digest = s.digest AND e.current = 1
+WHERE NOT EXISTS (
+    SELECT 1 FROM checkpoints o WHERE o.run = c.run AND o.path = c.path AND o.id <> c.id
+    AND (o.step = c.step OR (o.step IS NULL AND c.step IS NULL))
+    AND (o.observed_at > c.observed_at OR (o.observed_at = c.observed_at AND o.id > c.id))
+)
+""",
     "queue": """
 SELECT j.id AS job, j.run, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.priority,
        j.charged AS attempts, j.not_before, j.reason, j.enqueued_at, j.claimed_at, j.launch_id AS launch
@@ -90,7 +103,7 @@ WHERE j.state IN ('queued', 'running')
 SELECT j.run, c.path AS checkpoint, c.step, e.name AS eval_set, j.kind, j.reason, j.charged AS attempts,
        j.finished_at AS at
 FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id JOIN eval_sets e ON e.id = j.eval_set_id
-WHERE j.state = 'failed'
+WHERE j.state = 'failed' AND e.kind <> 'sample'
 UNION ALL
 SELECT k.run, k.path AS checkpoint, NULL AS step, NULL AS eval_set, k.kind, k.reason, 0 AS attempts, k.at
 FROM candidates k WHERE k.final = 1
@@ -107,6 +120,9 @@ MEANINGS: dict[str, str] = {
     "step; means of checkpoints have `weights`.",
     "suites": "The aggregate of each suite: the mean of its members' `accuracy_centered`. NULL until all `expected` "
     "members have a result.",
+    "sample_texts": "Generated texts of the versions that stand, one row for each prompt, for the prompts and settings "
+    "that the run's `[[sample]]` sections have now.",
     "queue": "Jobs that wait or run.",
-    "failures": "Failed jobs and irregular files alike, with the reason.",
+    "failures": "Failed losses and tasks and irregular files alike, with the reason. Failed samples are not in it: "
+    "`ckptwatch queue list --failed` shows them.",
 }

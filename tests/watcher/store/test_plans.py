@@ -12,9 +12,9 @@ from watcher.store.write import checkpoints, copies, queue, versions
 EVERY_TIME = {
     "claim the jobs of a checkpoint": (queue._CLAIM, "jobs", "(checkpoint_id=? AND state=?)"),
     "the next jobs that are due": (
-        queue._next_due(False, False).params(runs=["run"], at=""),
+        queue._next_due(False, False).params(runs=["run"], at="", least=0),
         "jobs",
-        "(run=? AND state=?)",
+        "(run=? AND state=? AND priority>?)",
     ),
     "is this content being evaluated": (queue._CONTENT_RUNS, "jobs", "(state=?)"),  # few run at any time
     "the job of a cell": (checkpoints._JOB, "jobs", "(checkpoint_id=? AND eval_set_id=? AND model_digest=?)"),

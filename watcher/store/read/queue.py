@@ -20,9 +20,13 @@ from watcher.store.views import VIEWS
 Row = dict[str, Any]
 
 
+_NO_SAMPLE = jobs.c.eval_set_id.not_in(select(eval_sets.c.id).where(eval_sets.c.kind == "sample"))
+
+
 def waiting_among(store: Store, checkpoint_ids: Sequence[int]) -> int:
-    """How many jobs of these checkpoints are not over."""
-    where = (jobs.c.checkpoint_id.in_(checkpoint_ids), jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    """How many losses and tasks of these checkpoints are not over."""
+    unfinished = jobs.c.state.in_((State.QUEUED, State.RUNNING))
+    where = (jobs.c.checkpoint_id.in_(checkpoint_ids), unfinished, _NO_SAMPLE)
     with store.read() as tx:
         return tx.execute(select(func.count()).select_from(jobs).where(*where)).scalar_one()
 
@@ -41,8 +45,11 @@ def count_unfinished(store: Store) -> int:
 
 
 def oldest_waiting_at(store: Store, runs: Collection[str] | None = None) -> str | None:
-    """When the job that has waited longest was queued; of these runs only, where they are given."""
-    query = select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == State.QUEUED)
+    """When the job that has waited longest was queued; of these runs only, where they are given.
+
+    Samples wait until nothing else does: they do not count.
+    """
+    query = select(func.min(jobs.c.enqueued_at)).where(jobs.c.state == State.QUEUED, _NO_SAMPLE)
     if runs is not None:
         query = query.where(jobs.c.run.in_(list(runs)))
     with store.read() as tx:
@@ -84,9 +91,10 @@ def running_jobs(store: Store) -> list[Row]:
 
 
 def failure_count(store: Store) -> int:
-    """Failed jobs and files with a final verdict: the rows of the view `failures`."""
+    """Failed losses and tasks, and files with a final verdict: the rows of the view `failures`."""
+    failures = select(func.count()).select_from(jobs).where(jobs.c.state == "failed", _NO_SAMPLE)
     with store.read() as tx:
-        failed = tx.execute(select(func.count()).select_from(jobs).where(jobs.c.state == "failed")).scalar_one()
+        failed = tx.execute(failures).scalar_one()
         irregular = select(func.count()).select_from(candidates).where(candidates.c.final == 1)
         return failed + tx.execute(irregular).scalar_one()
 

@@ -131,6 +131,7 @@ def _make(
     for eval_set in sets:
         job = {"checkpoint_id": checkpoint_id, "eval_set_id": eval_set.id, "run": run, "enqueued_at": now}
         job |= {"order_key": newest.mtime_ns - 1, "model_digest": newest.model_digest, "state": State.QUEUED}
+        job["priority"] = eval_set.priority
         tx.execute(insert(jobs).values(job))  # after its newest member, where the newest is first
     return path
 

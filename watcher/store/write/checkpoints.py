@@ -233,6 +233,7 @@ def _enqueue(
         if job is None:
             values = {"checkpoint_id": checkpoint_id, "eval_set_id": eval_set.id, "run": run, "enqueued_at": now}
             values |= {"order_key": new.fingerprint.mtime_ns, "model_digest": new.model_digest}
+            values["priority"] = eval_set.priority
             if new.skipped:
                 over = {"state": State.CANCELLED, "kind": "skipped", "reason": new.skipped, "finished_at": now}
                 tx.execute(insert(jobs).values(**values, **over))

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, insert, select, update
 
 from evalcore.messages import EvalSetSpec, from_json, to_json
-from watcher.domain.job import State
+from watcher.domain.job import SAMPLE_PRIORITY, State
 from watcher.store.engine import Store
 from watcher.store.schema import average_members, averages, checkpoints, eval_sets, jobs, results, runs
 from watcher.store.write.runs import run_lock
@@ -19,9 +19,12 @@ SET_CHANGED = "the set was changed or is no longer asked for"
 
 @dataclass(frozen=True)
 class EvalSetRow:
+    """priority: that its jobs begin with."""
+
     id: int
     name: str
     digest: str
+    priority: int = 0
 
 
 def adopt_eval_sets(
@@ -93,11 +96,11 @@ def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str, w
         known = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
     else:  # the same content may lie elsewhere now
         tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=current, **_described(spec)))
-    return EvalSetRow(known, spec.name, digest)
+    return EvalSetRow(known, spec.name, digest, SAMPLE_PRIORITY if spec.kind == "sample" else 0)
 
 
 def _described(spec: EvalSetSpec) -> dict[str, Any]:
-    return {"spec": to_json(spec), "kind": "loss" if spec.task is None else "task", "suite": spec.suite}
+    return {"spec": to_json(spec), "kind": spec.kind, "suite": spec.suite}
 
 
 def _leave_suites(tx: Connection, run: str, kept: Sequence[int], suites: set[str | None], whole: bool) -> None:
@@ -137,6 +140,7 @@ def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow],
         ).all()
         if missing:
             same = {"eval_set_id": row.id, "run": run, "state": State.QUEUED, "enqueued_at": now}
+            same |= {"priority": row.priority}
             values = [
                 {"checkpoint_id": m.id, "order_key": m.mtime_ns, "model_digest": m.model_digest, **same}
                 for m in missing

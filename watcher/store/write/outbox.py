@@ -20,9 +20,11 @@ from watcher.store.schema import exports, results
 Row = dict[str, Any]
 #: How far below the newest id a transaction can still be open. A larger number only costs time.
 OPEN_IDS_MAX = 10_000
+#: A sample that fails raises no alert.
+NO_SAMPLE = "eval_set_id NOT IN (SELECT id FROM eval_sets WHERE kind = 'sample')"
 #: The tables behind each kind of failure.
 _FAILURES = {
-    "failure": ("jobs", "state = 'failed'", "finished_at"),
+    "failure": ("jobs", f"state = 'failed' AND {NO_SAMPLE}", "finished_at"),
     "file": ("candidates", "final = 1", "at"),
 }
 _INSERT = """
@@ -211,8 +213,9 @@ def last_saves(tx: Connection, run: str, limit: int = 20) -> list[Row]:
 
 def oldest_waiting(tx: Connection, runs: Sequence[str]) -> Row | None:
     """The job of these runs that has waited longest; jobs of a run that is no longer watched do not count."""
-    query = """SELECT j.id, j.run, c.path AS checkpoint, j.enqueued_at FROM jobs j
+    query = f"""SELECT j.id, j.run, c.path AS checkpoint, j.enqueued_at FROM jobs j
                JOIN checkpoints c ON c.id = j.checkpoint_id WHERE j.state = 'queued' AND j.run IN :runs
+               AND {NO_SAMPLE}
                ORDER BY j.enqueued_at LIMIT 1"""
     of_runs = text(query).bindparams(bindparam("runs", expanding=True))
     job = tx.execute(of_runs, {"runs": list(runs)}).mappings().first()

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, and_, bindparam, cast, func, insert, or_, select, update
+from sqlalchemy import Connection, Integer, Select, Text, and_, bindparam, cast, func, insert, or_, select, update
 
-from watcher.domain.job import JobFacts, State
+from watcher.domain.job import SAMPLE_PRIORITY, JobFacts, State
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs
 from watcher.store.schema import launches as launches_table
@@ -35,9 +35,12 @@ _CONTENT_RUNS = (
 DUE = and_(
     jobs.c.state == State.QUEUED, or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("at", type_=Text))
 )
+_LEAST = bindparam("least", type_=Integer)  # priority: SAMPLE_PRIORITY lets samples in
 _CLAIM = (
     update(jobs)
-    .where(jobs.c.checkpoint_id == bindparam("of"), DUE)
+    .where(
+        jobs.c.checkpoint_id == bindparam("of"), DUE, jobs.c.priority + 0 >= _LEAST
+    )  # + 0: by its checkpoint, not the index of priorities
     .values(state=State.RUNNING, launch_id=bindparam("launch"), claimed_at=bindparam("at"))
     .values(token=bindparam("secret", type_=Text) + cast(jobs.c.id, Text))
     .returning(jobs.c.id, jobs.c.eval_set_id, jobs.c.charged, jobs.c.orphaned, jobs.c.token, jobs.c.again)
@@ -53,7 +56,9 @@ CLAIM_LOOKS_AT = 32  # queued jobs, in order: more than can be in other hands or
 @cache
 def _next_due(oldest_first: bool, among: bool) -> Select[tuple[int]]:
     """Checkpoints of due jobs in order. Built once: to put it together takes longer than to run it."""
-    query = select(jobs.c.checkpoint_id).where(DUE, jobs.c.run.in_(bindparam("runs", expanding=True)))
+    query = select(jobs.c.checkpoint_id).where(
+        DUE, jobs.c.priority >= _LEAST, jobs.c.run.in_(bindparam("runs", expanding=True))
+    )
     if among:
         query = query.where(jobs.c.checkpoint_id.in_(bindparam("among", expanding=True)))
     order = (jobs.c.order_key, jobs.c.id)
@@ -68,25 +73,30 @@ def claim_next(
     now: str,
     only: Sequence[int] | None = None,
     opens: Mapping[str, Any] | None = None,
+    *,
+    samples: bool = False,
 ) -> ClaimedCheckpoint | None:
     """Claim every due job of the next checkpoint. runs_order: run -> newest|oldest. only: these checkpoints first.
 
-    opens: the row of a launch that begins with this claim. None when nothing is due. A checkpoint whose content is
+    opens: the row of a launch that begins with this claim. samples: where nothing else is due, the samples of a
+    checkpoint; without it none, but those that a user bumped. None when nothing is due. A checkpoint whose content is
     being evaluated under another path waits for its copy. Daemons that share a server never wait for one another.
     """
     oldest_first = all(order == "oldest" for order in runs_order.values())
     wanted = {"runs": list(runs_order), "at": now} | ({"among": list(only)} if only else {})
     with store.write() as tx:
-        for checkpoint_id in dict.fromkeys(tx.execute(_next_due(oldest_first, bool(only)), wanted).scalars()):
-            row = tx.execute(_LOCKED_CHECKPOINT, {"wanted": checkpoint_id}).first()
-            if row is None or tx.execute(_CONTENT_RUNS, {"wanted": checkpoint_id}).first() is not None:
-                continue
-            claimed = _claim(tx, row, launch_id, now)
-            if claimed.jobs:
-                if opens is not None:
-                    lease = launches.first_lease(store)  # an expression: the server's own clock
-                    tx.execute(_OPEN_LAUNCH.values(lease) if lease else _OPEN_LAUNCH, dict(opens))
-                return claimed
+        for least in (0, SAMPLE_PRIORITY) if samples else (0,):
+            due = tx.execute(_next_due(oldest_first, bool(only)), {**wanted, "least": least}).scalars().all()
+            for checkpoint_id in dict.fromkeys(due):
+                row = tx.execute(_LOCKED_CHECKPOINT, {"wanted": checkpoint_id}).first()
+                if row is None or tx.execute(_CONTENT_RUNS, {"wanted": checkpoint_id}).first() is not None:
+                    continue
+                claimed = _claim(tx, row, launch_id, now, least)
+                if claimed.jobs:
+                    if opens is not None:
+                        lease = launches.first_lease(store)  # an expression: the server's own clock
+                        tx.execute(_OPEN_LAUNCH.values(lease) if lease else _OPEN_LAUNCH, dict(opens))
+                    return claimed
         return None
 
 
@@ -106,9 +116,9 @@ def largest_waiting(store: Store, runs: Collection[str]) -> int | None:
         return tx.execute(waiting.where(jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)))).scalar()
 
 
-def _claim(tx: Connection, row, launch_id: str, now: str) -> ClaimedCheckpoint:
+def _claim(tx: Connection, row, launch_id: str, now: str, least: int) -> ClaimedCheckpoint:
     """Three statements, however many sets there are: a job's token is one secret with its own number behind it."""
-    values = {"of": row.id, "launch": launch_id, "at": now, "secret": secrets.token_hex(16) + "-"}
+    values = {"of": row.id, "launch": launch_id, "at": now, "secret": secrets.token_hex(16) + "-", "least": least}
     rows = tx.execute(_CLAIM, values).all()
     if not rows:
         return claimed_checkpoint(row, ())

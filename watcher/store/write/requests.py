@@ -30,7 +30,7 @@ def changeable(store: Store, action: str) -> list[int]:
 def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
     """What a user orders: retry, cancel or bump these jobs, in chunks. Returns how many changed."""
     with store.read() as tx:
-        top = tx.execute(select(func.coalesce(func.max(jobs.c.priority), 0))).scalar_one()
+        top = max(tx.execute(select(func.coalesce(func.max(jobs.c.priority), 0))).scalar_one(), 0)
     current = select(eval_sets.c.id).where(eval_sets.c.current == 1)
     values_of: dict[str, dict[str, Any]] = {
         "retry": {"state": State.QUEUED, "finished_at": None, "kind": None, "reason": None, **NO_ATTEMPTS},
@@ -51,7 +51,9 @@ def change(store: Store, action: str, job_ids: Sequence[int], now: str) -> int:
 
 def measure_again(store: Store, run: str, checkpoint_ids: Sequence[int] | None = None) -> int:
     """Queue every ended job of the run's standing versions on its current sets, to be evaluated although known."""
-    current = select(eval_sets.c.id).where(eval_sets.c.run == run, eval_sets.c.current == 1)
+    current = select(eval_sets.c.id).where(
+        eval_sets.c.run == run, eval_sets.c.current == 1, eval_sets.c.kind != "sample"
+    )
     standing = select(checkpoints.c.id).where(checkpoints.c.run == run, checkpoints.c.superseded == 0)
     ended = jobs.c.state.in_((State.SUCCEEDED, State.FAILED))
     where = [jobs.c.run == run, ended, jobs.c.eval_set_id.in_(current), jobs.c.checkpoint_id.in_(standing)]

@@ -30,7 +30,7 @@ def record(
     with store.write(alone=run_lock(run)) as tx:
         if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
             return None
-        row = _version_of(tx, attempt.job.id)
+        row = version_of(tx, attempt.job.id)
         items = item_values(measured)
         values = _values(row, measured, attempt.job.charged + attempt.job.orphaned + 1, now)
         if measured.task is not None and items is None:
@@ -43,7 +43,7 @@ def record(
                 _replace(tx, there, values)
             result_id = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
             _keep_parts(tx, result_id, measured, items)
-        _stand(tx, row, measured.content_digest or None, now)
+        stand(tx, row, measured.content_digest or None, now)
         return result_id
 
 
@@ -57,19 +57,21 @@ def record_known(
     with store.write(alone=run_lock(run)) as tx:
         if not end_attempt(tx, attempt.id, attempt.token, attempt.job.id, move, None, now):
             return None
-        row = _version_of(tx, attempt.job.id)
+        row = version_of(tx, attempt.job.id)
         result_id = copies.copy_value(tx, row, content_digest)
         if result_id is None:
             _queue_again(tx, row.job_id, again=1)
             return None
-        _stand(tx, row, content_digest, now)
+        stand(tx, row, content_digest, now)
         return result_id
 
 
-def _version_of(tx: Connection, job_id: int) -> Any:
+def version_of(tx: Connection, job_id: int) -> Any:
+    """The job's version of a checkpoint, with its eval set."""
     return tx.execute(
         select(checkpoints)
         .add_columns(eval_sets.c.name.label("eval_set"), eval_sets.c.digest.label("eval_digest"))
+        .add_columns(eval_sets.c.spec.label("eval_spec"))
         .add_columns(jobs.c.id.label("job_id"), jobs.c.again, jobs.c.claimed_at)
         .add_columns(jobs.c.model_digest.label("evaluated_as"))
         .select_from(jobs.join(checkpoints).join(eval_sets))
@@ -77,7 +79,7 @@ def _version_of(tx: Connection, job_id: int) -> Any:
     ).one()
 
 
-def _stand(tx: Connection, row: Any, content_digest: str | None, now: str) -> None:
+def stand(tx: Connection, row: Any, content_digest: str | None, now: str) -> None:
     """Set what stands at the path; where the file changed while this was evaluated, its bytes are read again."""
     if row.changed_at is not None and row.claimed_at is not None and row.changed_at > row.claimed_at:
         _queue_again(tx, row.job_id, again=0)
