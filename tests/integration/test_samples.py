@@ -55,6 +55,8 @@ def test_losses_come_first_and_a_killed_daemon_leaves_one_row_for_each_checkpoin
                 texts = [(t.prompt, t.text.replace("\0", "\u2400"), len(t.tokens)) for t in run.texts(spec)]
                 expected += [(step, *text, "sampled", 5, 20, 1.0) for text in texts]
         assert found == expected
+        stored = json.loads(site.cli("samples", "--prompt", "SHIP", "--step", "200:", "--json").stdout)
+        assert [(row["step"], row["text"]) for row in stored] == [(expected[i][0], expected[i][2]) for i in (2, 4)]
         assert site.query("SELECT count(*) FROM results") == [(3,)]
         # no tokenizer is known for a nanoGPT file: refused with the remedy, and exit status 0 all the same
         failed = site.query(f"SELECT e.name, j.kind, reason, hint {JOBS} WHERE state <> 'succeeded'")

@@ -38,6 +38,7 @@ VERBS = {
     "export": "export",
     "prune": "prune",
     "sample": "sample",
+    "samples": "samples",
     "average": "average",
     "serve": "serve",
     "service": "service",

@@ -19,6 +19,7 @@ SUMMARIES = {
     "export": "Send results to SINK: a [[sink]] of the settings by name, or jsonl, csv, parquet, ...",
     "prune": "Delete checkpoints not covered by --keep.",
     "sample": "Print the texts that a checkpoint generates.",
+    "samples": "Print the texts that checkpoints generated from the prompts of [[sample]].",
     "average": "Write the mean of checkpoints as one checkpoint.",
     "serve": "Serve the dashboard: live curves, checkpoints, queue, failures. Read-only.",
     "service": "Print or install a systemd unit for the daemon.",

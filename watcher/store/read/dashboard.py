@@ -85,7 +85,7 @@ class Pages:
         return self._all("SELECT id, name, ignored FROM runs ORDER BY id")
 
     def set_names(self) -> list[Row]:
-        return self._all("SELECT DISTINCT name FROM eval_sets ORDER BY name")
+        return self._all("SELECT DISTINCT name FROM eval_sets WHERE kind <> 'sample' ORDER BY name")
 
     def curves(
         self, runs: Sequence[int] = (), eval_set: str | None = None, wanted: Sequence[str] = CHART_COLUMNS
@@ -158,7 +158,7 @@ class Pages:
     def _cells(self, kind: str | None = None) -> list[Row]:
         cells = self._all(
             """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, e.kind FROM eval_sets e
-               JOIN runs u ON u.name = e.run WHERE e.current = 1 ORDER BY u.id, e.name"""
+               JOIN runs u ON u.name = e.run WHERE e.current = 1 AND e.kind <> 'sample' ORDER BY u.id, e.name"""
         )
         return [cell for cell in cells if kind is None or cell["kind"] == kind]
 
@@ -202,7 +202,8 @@ class Pages:
             id=checkpoint_id,
         )
         row["jobs"] = self._all(f"{_JOB} WHERE j.checkpoint_id = :id ORDER BY j.id", id=checkpoint_id)
-        sets = "SELECT name, digest, spec, current FROM eval_sets WHERE run = :run ORDER BY current DESC, id"
+        sets = """SELECT name, digest, spec, current FROM eval_sets WHERE run = :run AND kind <> 'sample'
+                  ORDER BY current DESC, id"""
         row["sets"] = self._all(sets, run=row["run"])
         return row
 

@@ -112,7 +112,7 @@ LISTINGS: dict[str, Listing] = {
     "sets": Listing(
         """SELECT e.id, e.run, u.id AS run_id, e.name, e.kind, e.suite, e.digest, e.current, e.created_at, e.spec,
            (SELECT count(*) FROM results r WHERE r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest)
-           AS results FROM eval_sets e LEFT JOIN runs u ON u.name = e.run""",
+           AS results FROM eval_sets e LEFT JOIN runs u ON u.name = e.run WHERE e.kind <> 'sample'""",
         ("name", "run", "kind", "suite", "current", "results", "created_at"),
         ("name", "run", "suite", "spec"),
         "name",

@@ -51,7 +51,8 @@ class Panels:
                  ORDER BY c.observed_at DESC, r.step DESC, r.id DESC LIMIT 1) AS observed,
                 (SELECT r.id FROM results r WHERE {_STANDING} AND r.weights IS NULL
                  ORDER BY r.saved_at DESC, r.id DESC LIMIT 1) AS saved
-                FROM eval_sets e JOIN runs u ON u.name = e.run WHERE e.current = 1 ORDER BY u.id, e.name"""
+                FROM eval_sets e JOIN runs u ON u.name = e.run WHERE e.current = 1 AND e.kind <> 'sample'
+                ORDER BY u.id, e.name"""
         )
 
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]:
@@ -69,7 +70,7 @@ class Panels:
         return self._all(
             """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, a.weights
                FROM (SELECT DISTINCT run, weights FROM averages) a
-               JOIN eval_sets e ON e.run = a.run AND e.current = 1 JOIN runs u ON u.name = e.run
+               JOIN eval_sets e ON e.run = a.run AND e.current = 1 AND e.kind <> 'sample' JOIN runs u ON u.name = e.run
                ORDER BY u.id, e.name, a.weights"""
         )
 
