@@ -127,11 +127,17 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[LoadedModel | None, Any]:
     """The checkpoint, or any rank's failure, on every rank."""
     from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.measure.scorer import linear_dtype
     from evalcore.worker.failures import failure_of, first_failure
 
     loaded, failure, unexpected = None, None, None
     try:
-        loaded = load_checkpoint(options.checkpoint_path, spec=_model_spec(options), device=str(group.device))
+        loaded = load_checkpoint(
+            options.checkpoint_path,
+            spec=_model_spec(options),
+            device=str(group.device),
+            linear_dtype=linear_dtype([options.dtype], group.device),
+        )
     except Exception as error:
         failure = failure_of(error, options.checkpoint_path)
         unexpected = error if failure[0] == "crash" else None

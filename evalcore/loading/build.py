@@ -14,6 +14,7 @@ from evalcore.archive.pickle.values import TensorRef
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.weights import Records, Target, fill
 from evalcore.models.decoder import allocated, on_meta
+from evalcore.models.linear import linear_layers
 from evalcore.models.plan import CheckpointError, Plan
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
@@ -26,15 +27,20 @@ def build_and_fill(
     device: str,
     reuse: LoadedModel | None,
     file_bytes: int,
+    linear_dtype: torch.dtype = torch.float32,
 ) -> tuple[nn.Module, int]:
-    """Check every shape against a model on meta, then allocate (or take over `reuse`) and fill; bytes read."""
+    """Check every shape against a model on meta, then allocate (or take over `reuse`) and fill; bytes read.
+
+    linear_dtype: of the weights of linear layers but the head's; all else is float32.
+    """
     meta_model = on_meta(plan.build)
     expected = dict(meta_model.named_parameters())
     check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state)
     needed = {source.key: state[source.key] for source in plan.weights.values()}
     _demand_floats(needed)
     demand_size(needed, file_bytes)
-    model = reuse.model if _refillable(reuse, plan, device) else allocated(meta_model, device)
+    lower(meta_model, linear_dtype)
+    model = reuse.model if _refillable(reuse, plan, device, meta_model) else allocated(meta_model, device)
     targets = [
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()
@@ -53,12 +59,23 @@ def _demand_tied(plan: Plan, model: nn.Module) -> None:
     raise CheckpointError("unsupported", reason, hint)
 
 
-def _refillable(reuse: LoadedModel | None, plan: Plan, device: str) -> TypeGuard[LoadedModel]:
+def lower(meta_model: nn.Module, dtype: torch.dtype) -> None:
+    """Give the weights of linear layers the dtype, a weight that several layers share once."""
+    lowered: dict[int, nn.Parameter] = {}
+    for layer in linear_layers(meta_model) if dtype != torch.float32 else ():
+        weight = layer.weight
+        if id(weight) not in lowered:
+            lowered[id(weight)] = nn.Parameter(torch.empty(weight.shape, dtype=dtype, device="meta"))
+        layer.weight = lowered[id(weight)]
+
+
+def _refillable(reuse: LoadedModel | None, plan: Plan, device: str, meta_model: nn.Module) -> TypeGuard[LoadedModel]:
     """Builds are partials of a class and its frozen sizes: equal ones make interchangeable models."""
     before = reuse.plan.build if reuse is not None and reuse.plan is not None else None
     if reuse is None or not isinstance(before, partial) or not isinstance(plan.build, partial):
         return False
     same = (before.func, before.args) == (plan.build.func, plan.build.args)
+    same = same and [p.dtype for p in reuse.model.parameters()] == [p.dtype for p in meta_model.parameters()]
     return same and next(reuse.model.parameters()).device.type == torch.device(device).type
 
 

@@ -40,13 +40,15 @@ def load_checkpoint(
     expect_size_bytes: int | None = None,
     path: str | None = None,
     report: Callable[[int, int], None] | None = None,
+    linear_dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """Load the model of one checkpoint file or folder.
 
     verify: "model" checks the CRC of what the model needs, "all" of every record. reuse: an earlier model; where the
     file has the same family and sizes its tensors are refilled instead of built again, and `reuse` is then spent, also
     when this fails. path: where sidecar files are looked for when `source` is a descriptor. report(bytes read, bytes
-    that the model needs): as a file is read.
+    that the model needs): as a file is read. linear_dtype: of the weights of linear layers in built-in families;
+    lower than float32 only for a model that is measured in that dtype alone.
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
@@ -61,12 +63,17 @@ def load_checkpoint(
             path=path,
             report=report,
         )
-        return load_opened(opened, spec, device, verify, reuse)
+        return load_opened(opened, spec, device, verify, reuse, linear_dtype)
 
 
 @torch.inference_mode(False)
 def load_mean(
-    members: Sequence[tuple[str, Opened, float]], spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None
+    members: Sequence[tuple[str, Opened, float]],
+    spec: ModelSpec,
+    device: str,
+    verify: str,
+    reuse: LoadedModel | None,
+    linear_dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """Load the weighted mean of opened checkpoints, the newest first: (name, opened, weight).
 
@@ -74,7 +81,8 @@ def load_mean(
     """
     try:
         with _as_checkpoint_errors():
-            return load_opened(mean_of([Member(*member) for member in members], spec), spec, device, verify, reuse)
+            mean = mean_of([Member(*member) for member in members], spec)
+            return load_opened(mean, spec, device, verify, reuse, linear_dtype)
     except BaseException:
         for _, opened, _ in members:
             opened.close()

@@ -23,7 +23,8 @@ from evalcore.models.plan import Plan
 
 @dataclass
 class LoadedModel:
-    """A model ready to evaluate: eval mode, float32 weights, no gradients. It keeps its file open until `close`.
+    """A model ready to evaluate: eval mode, no gradients. Weights are float32, but for those of
+    linear layers where `linear_dtype` said otherwise. It keeps its file open until `close`.
 
     context_length: the most positions, None where there is no bound. content_digest: of the bytes that were
     read. read_bytes: bytes of records read and verified.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from evalcore.archive.container.source import OpenFile
@@ -82,14 +83,21 @@ def own_plan(opened: Opened) -> Plan | None:
         return None
 
 
-def load_opened(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None) -> LoadedModel:
+def load_opened(
+    opened: Opened,
+    spec: ModelSpec,
+    device: str,
+    verify: str,
+    reuse: LoadedModel | None,
+    linear_dtype: torch.dtype = torch.float32,
+) -> LoadedModel:
     """The model, filled from the records; the checkpoint is closed where that fails.
 
     Raises CheckpointError, ArchiveError; `superseded` where the checkpoint was rewritten meanwhile.
     """
     loaded: LoadedModel | None = None
     try:
-        loaded = _load(opened, spec, device, verify, reuse)
+        loaded = _load(opened, spec, device, verify, reuse, linear_dtype)
         return loaded
     except (ArchiveError, CheckpointError) as error:
         if error.kind != "superseded" and opened.rewritten():
@@ -100,7 +108,9 @@ def load_opened(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse
             opened.close()
 
 
-def _load(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None) -> LoadedModel:
+def _load(
+    opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None, linear_dtype: torch.dtype
+) -> LoadedModel:
     reading, summary, state, records = opened.reading, opened.summary, opened.state, opened.records
     config = reading.config.values if reading.config else None
     notes = load_notes(reading, state, spec)
@@ -120,7 +130,7 @@ def _load(opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: Load
         context_length = getattr(model, "context_length", None)
         notes += getattr(model, "notes", [])
     else:
-        model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, size_bytes)
+        model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, size_bytes, linear_dtype)
         notes += plan.notes
         family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length
     storages = {ref.storage.key: ref.storage for ref in state.tensors.values()}

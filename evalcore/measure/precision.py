@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from evalcore.models.linear import linear_layers
+
 
 def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> contextlib.AbstractContextManager[Any]:
     """torch.autocast where dtype is not float32. It holds for one thread."""
@@ -20,16 +22,13 @@ def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> co
 
 
 @contextlib.contextmanager
-def cast_once(model: nn.Module, dtype: torch.dtype, keep: torch.Tensor | None) -> Iterator[None]:
-    """The weights of linear layers in dtype until the block ends; autocast would cast them in every pass and thread.
-
-    keep: a weight that stays as it is (the head's).
-    """
+def cast_once(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """The weights of linear layers in dtype until the block ends; autocast would cast them in every pass and thread."""
     originals: list[tuple[nn.Linear, torch.Tensor]] = []
     copies: dict[int, nn.Parameter] = {}
     try:
-        for module in model.modules():
-            if isinstance(module, nn.Linear) and module.weight is not keep and module.weight.dtype != dtype:
+        for module in linear_layers(model):
+            if module.weight.dtype != dtype:
                 weight = module.weight
                 if id(weight) not in copies:
                     copies[id(weight)] = nn.Parameter(weight.detach().to(dtype), requires_grad=False)

@@ -87,7 +87,7 @@ class Scorer:
         head_dtype = torch.float32 if is_bfloat16_on_cpu else self.dtype
         self._head = None if weight is None else Head(weight, bias, cap).cast(head_dtype)
         products = precision.float32_products_from_bfloat16() if is_bfloat16_on_cpu else contextlib.nullcontext()
-        with precision.cast_once(self.model, self.dtype, keep=weight), products:
+        with precision.cast_once(self.model, self.dtype), products:
             yield
 
     def _thread_pool(self) -> contextlib.AbstractContextManager[BatchThreadPool | None]:
@@ -209,6 +209,16 @@ def _as_logits(answer: Any) -> torch.Tensor:
     if not tensors:
         raise DataError(f"the model returned {type(answer).__name__}, which holds no logits", kind="unsupported")
     return wide[0] if wide else tensors[0]
+
+
+def linear_dtype(declared: Sequence[str | None], device: torch.device) -> torch.dtype:
+    """The dtype for weights of linear layers of a model that is measured in each declared dtype; float32 for None."""
+    try:
+        resolved = {None if name is None else resolve_dtype(name, device) for name in declared}
+    except DataError:  # a name that is not known: the measurement reports it
+        return torch.float32
+    name = resolved.pop() if len(resolved) == 1 else None
+    return torch.float32 if name is None else DTYPES[name]
 
 
 def resolve_dtype(declared: str, device: torch.device) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from evalcore.models.attention import Branches, LayerNorm, RMSNorm, attend
 from evalcore.models.decoder import ACTIVATIONS, Table
-from evalcore.models.rotary import rotary_tables, rotate
+from evalcore.models.rotary import Rotary, rotate
 
 Rope = tuple[tuple[str, Any], ...]
 Tables = tuple[Tensor, Tensor]
@@ -198,19 +198,22 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(LlamaBlock(shape, layer) for layer in range(shape.layers))
         self.norm = shape.norm.build(shape.width, shape.epsilon)
         self.output = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=shape.output_bias)
+        width = shape.head_width if shape.rotary_width is None else shape.rotary_width
+        local = shape.local_rope
+        self._rotary = Rotary(dict(shape.rope), width, shape.adjacent)
+        self._local_rotary = None if local is None else Rotary(dict(local), width, shape.adjacent)
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
         shape, branches = self.shape, Branches.of(positions, mask)
-        width = shape.head_width if shape.rotary_width is None else shape.rotary_width
-        tables = local = rotary_tables(dict(shape.rope), width, tokens.shape[1], tokens.device, shape.adjacent)
-        if shape.local_rope is not None:
-            local = rotary_tables(dict(shape.local_rope), width, tokens.shape[1], tokens.device, shape.adjacent)
+        tables = local = self._rotary.tables(tokens.shape[1], tokens.device)
+        if self._local_rotary is not None:
+            local = self._local_rotary.tables(tokens.shape[1], tokens.device)
         if branches is not None:
             tables, local = branches.turned(tables), branches.turned(local)
         x = self.tokens(tokens)
         if shape.embedding_scale != 1.0:
-            x = x * torch.tensor(shape.embedding_scale, dtype=x.dtype, device=x.device)
+            x = x * torch.tensor(shape.embedding_scale, dtype=x.dtype)  # on the host: a copy would wait for the device
         if shape.embedding_norm:
             x = self.embedding_norm(x)
         for block in self.blocks:

@@ -29,7 +29,7 @@ from evalcore.models.plan import (
     heads_of,
     matrix_shape,
 )
-from evalcore.models.rotary import rotary_tables, rotate_halves
+from evalcore.models.rotary import Rotary, rotate_halves
 from evalcore.models.values import number, unknown_notes, whole
 
 _EMBEDDING, _HEAD = "transformer.wte.weight", "lm_head.weight"
@@ -137,6 +137,7 @@ class Nanochat(nn.Module):
         self.tokens = Table(shape.rows, shape.width)
         self.blocks = nn.ModuleList(NanochatBlock(shape, layer) for layer in range(shape.layers))
         self.output = nn.Linear(shape.width, shape.rows, bias=False)
+        self._rotary = Rotary({"type": "default", "theta": shape.version.theta}, shape.width // shape.heads)
         if shape.lambdas:
             self.resid, self.first = (nn.Parameter(torch.empty(shape.layers)) for _ in range(2))
         if shape.smear:
@@ -146,9 +147,7 @@ class Nanochat(nn.Module):
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
         shape, branches = self.shape, Branches.of(positions, mask)
-        rope = {"type": "default", "theta": shape.version.theta}
-        width = shape.width // shape.heads
-        cos, sin = rotary_tables(rope, width, tokens.shape[1], tokens.device, adjacent=False)
+        cos, sin = self._rotary.tables(tokens.shape[1], tokens.device)
         if shape.version.rough_tables:
             cos, sin = cos.bfloat16().float(), sin.bfloat16().float()
         tables = (cos, sin) if branches is None else branches.turned((cos, sin))

@@ -16,15 +16,25 @@ from torch import Tensor
 SCALINGS = ("default", "linear", "llama3", "yarn")
 
 
-def rotary_tables(
-    rope: Mapping[str, Any], width: int, length: int, device: Any, adjacent: bool
-) -> tuple[Tensor, Tensor]:
-    """(cos, sin), each (T, width), float32. adjacent: pairs are neighbours, else halves apart."""
-    frequencies = rotary_frequencies(rope, width).to(device)
-    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
-    angles = angles.repeat_interleave(2, -1) if adjacent else torch.cat((angles, angles), dim=-1)
-    factor = rope.get("attention_factor", 1.0)
-    return angles.cos() * factor, angles.sin() * factor
+class Rotary:
+    """One kind of rotary positions. adjacent: pairs are neighbours, else halves apart.
+
+    Its frequencies are copied to a device once: a copy in each forward pass would wait for the device each time.
+    """
+
+    def __init__(self, rope: Mapping[str, Any], width: int, adjacent: bool = False) -> None:
+        self._rope, self._width, self._adjacent = rope, width, adjacent
+        self._frequencies: dict[torch.device, Tensor] = {}
+
+    def tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(cos, sin), each (T, width), float32."""
+        frequencies = self._frequencies.get(device)
+        if frequencies is None:
+            frequencies = self._frequencies[device] = rotary_frequencies(self._rope, self._width).to(device)
+        angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
+        angles = angles.repeat_interleave(2, -1) if self._adjacent else torch.cat((angles, angles), dim=-1)
+        factor = self._rope.get("attention_factor", 1.0)
+        return angles.cos() * factor, angles.sin() * factor
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor], adjacent: bool) -> Tensor:

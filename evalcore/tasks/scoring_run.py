@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from evalcore.measure import memory
+from evalcore.measure import accelerator, memory
 from evalcore.measure.agreement import OutOfMemory
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.scorer import RowBatch, Scorer
@@ -100,8 +100,8 @@ class ScoringRun:
             if not fits:  # outside the except block: the traceback would keep the tensors alive
                 size = max(1, size // 2)
                 self.batch_size = min(self.batch_size, size)
-                if self.group.device.type == "cuda":
-                    torch.cuda.empty_cache()
+                if accelerator.is_accelerator(self.group.device):
+                    accelerator.empty_cache(self.group.device)
                 continue
             yield part, first + start
             start += len(part)
@@ -110,21 +110,23 @@ class ScoringRun:
         parallel = min(self.scorer.n_parallel, len(part))
         cuts = [len(part) * at // parallel for at in range(parallel + 1)]
         pieces = [part[a:b] for a, b in itertools.pairwise(cuts)]
-        answers = self.scorer.row_nats_of([self._row_batch(piece) for piece in pieces])
+        batches = [self._row_batch(piece) for piece in pieces]
         # read before anything is added: a part that fails must leave nothing behind
-        read = [(nats.cpu(), None if likeliest is None else likeliest.cpu()) for nats, likeliest in answers]
-        for piece, (nats, likeliest) in zip(pieces, read, strict=True):
-            self._add(piece, nats.double().numpy(), None if likeliest is None else likeliest.numpy())
+        read = [
+            _on_host(*answer, batch) for answer, batch in zip(self.scorer.row_nats_of(batches), batches, strict=True)
+        ]
+        for piece, (nats, missed) in zip(pieces, read, strict=True):
+            self._add(piece, nats, missed)
 
-    def _add(self, piece: Sequence[PackedSequence], nats: np.ndarray, likeliest: np.ndarray | None) -> None:
-        owner, targets, in_region, in_whole = (
+    def _add(self, piece: Sequence[PackedSequence], nats: np.ndarray, missed: np.ndarray | None) -> None:
+        owner, in_region, in_whole = (
             np.concatenate([getattr(sequence, name) for sequence in piece])
-            for name in ("owner", "targets", "in_region", "in_whole")
+            for name in ("owner", "in_region", "in_whole")
         )
         np.add.at(self.region_nats, owner[in_region], nats[in_region])
         np.add.at(self.whole_nats, owner[in_whole], nats[in_whole])
-        if likeliest is not None:
-            np.add.at(self.misses, owner, likeliest != targets)
+        if missed is not None:
+            np.add.at(self.misses, owner, missed)
 
     def _row_batch(self, piece: Sequence[PackedSequence]) -> RowBatch:
         """Padded on the right, where no causal position sees it."""
@@ -148,4 +150,14 @@ class ScoringRun:
         return replace(batch, positions=self._tensor(positions), mask=mask[:, None])
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array.astype(np.int64, copy=False)).to(self.group.device)
+        return accelerator.upload(torch.from_numpy(array.astype(np.int64, copy=False)), self.group.device)
+
+
+def _on_host(
+    nats: torch.Tensor, likeliest: torch.Tensor | None, batch: RowBatch
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(nats float64 (R,), whether the likeliest id is another than the target (R,)): one copy, for each waits."""
+    if likeliest is None:
+        return nats.cpu().double().numpy(), None
+    both = torch.stack((nats, (likeliest != batch.targets).to(nats.dtype))).cpu()
+    return both[0].double().numpy(), both[1].numpy()

@@ -19,6 +19,7 @@ from evalcore.data import Report, TokenStream, open_stream
 from evalcore.loading.checkpoint import LoadedModel, still_same
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
+from evalcore.measure.scorer import linear_dtype
 from evalcore.measure.selfcheck import selfcheck
 from evalcore.messages import (
     DATA_CHANGED,
@@ -103,7 +104,7 @@ class ItemEvaluator:
 
         try:
             with self._reporter.while_working("loading", first.attempt):
-                loaded = load_item(item, self._spec, str(self._group.device), reuse, report)
+                loaded = load_item(item, self._spec, str(self._group.device), reuse, report, self._linear_dtype(item))
         except Exception as error:  # every file costs itself only
             return None, failure_of(error, item.shown_path or item.path)
         finally:
@@ -111,6 +112,11 @@ class ItemEvaluator:
                 reuse.close()
         self._last, self._last_item = loaded, item
         return loaded, None
+
+    def _linear_dtype(self, item: Item) -> torch.dtype:
+        """The dtype that every attempt computes in; float32 where they differ, or where one of them is no eval set."""
+        sets = [self._sets.get(request.eval_set) for request in item.attempts]
+        return linear_dtype([None if eval_set is None else eval_set.dtype for eval_set in sets], self._group.device)
 
     def _is_known(self, request: AttemptRequest, loaded: LoadedModel) -> bool:
         """The bytes that were read, by every rank, have a value already."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import torch
+
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
 from evalcore.loading.reading import Opened
 from evalcore.messages import Item, LaunchSpec, Member
@@ -15,10 +17,17 @@ from evalcore.messages import Item, LaunchSpec, Member
 Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
 
 
-def load_item(item: Item, spec: LaunchSpec, device: str, reuse: LoadedModel | None, report: Report) -> LoadedModel:
+def load_item(
+    item: Item,
+    spec: LaunchSpec,
+    device: str,
+    reuse: LoadedModel | None,
+    report: Report,
+    linear_dtype: torch.dtype = torch.float32,
+) -> LoadedModel:
     """Raises CheckpointError, OSError."""
     if item.members:
-        return _mean(item.members, spec, device, reuse, report)
+        return _mean(item.members, spec, device, reuse, report, linear_dtype)
     return load_checkpoint(
         os.fsencode(item.path),
         spec=spec.model,
@@ -30,11 +39,17 @@ def load_item(item: Item, spec: LaunchSpec, device: str, reuse: LoadedModel | No
         expect_size_bytes=item.size_bytes if item.digest else None,
         path=item.beside or None,
         report=report,
+        linear_dtype=linear_dtype,
     )
 
 
 def _mean(
-    members: tuple[Member, ...], spec: LaunchSpec, device: str, reuse: LoadedModel | None, report: Report
+    members: tuple[Member, ...],
+    spec: LaunchSpec,
+    device: str,
+    reuse: LoadedModel | None,
+    report: Report,
+    linear_dtype: torch.dtype,
 ) -> LoadedModel:
     opened: list[tuple[str, Opened, float]] = []
     done: dict[int, int] = {}
@@ -50,7 +65,7 @@ def _mean(
         for _, checkpoint, _ in opened:
             checkpoint.close()
         raise
-    return load_mean(opened, spec.model, device, spec.verify, reuse)
+    return load_mean(opened, spec.model, device, spec.verify, reuse, linear_dtype)
 
 
 def _open(member: Member, spec: LaunchSpec, report: Report) -> Opened:

@@ -213,8 +213,11 @@ def _copied(now: Simulation, func: Any, args: Any, kwargs: dict[str, Any], targe
     later = kwargs.pop("non_blocking", False)
     value = func(*args, **kwargs)
     if target is not None and target.type not in ("cpu", "meta"):
-        if later and not isinstance(source, DeviceTensor) and getattr(source, "is_pinned_here", False):
-            now.sources.append((source, source.clone()))
+        if not isinstance(source, DeviceTensor):
+            if later and getattr(source, "is_pinned_here", False):
+                now.sources.append((source, source.clone()))
+            else:
+                now.sync("copy to the device from memory that is not pinned, or blocking")
         return _device(value, target if target.index is not None else torch.device(target.type, 0))
     if isinstance(source, DeviceTensor) and not later:
         now.sync("copy to the host")
@@ -268,17 +271,27 @@ def _pinned(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
     return copy
 
 
+_torch_tensor = torch.tensor
+
+
+def _tensor(data: Any, *, device: Any = None, **more: Any) -> torch.Tensor:
+    """torch.tensor allocates where no dispatch mode sees it: made on the host, then copied, as CUDA does too."""
+    made = _torch_tensor(data, **more)
+    return made if device is None else made.to(device)
+
+
 @contextlib.contextmanager
 def simulated(capacity: int = 1 << 40) -> Iterator[Simulation]:
     """The device is there, with this much memory, until the block ends."""
     global _now
-    before = torch.Tensor.pin_memory, torch.inference_mode
+    before = torch.Tensor.pin_memory, torch.inference_mode, torch.tensor
     _now = Simulation(capacity)
     torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign,assignment]
+    torch.tensor = _tensor  # type: ignore[assignment]
     torch.inference_mode = torch.no_grad  # type: ignore[misc,assignment]  # a wrapped tensor cannot be an inference one
     try:
         with _Mode():
             yield _now
     finally:
-        torch.Tensor.pin_memory, torch.inference_mode = before  # type: ignore[method-assign,misc]
+        torch.Tensor.pin_memory, torch.inference_mode, torch.tensor = before  # type: ignore[method-assign,misc]
         _now = None

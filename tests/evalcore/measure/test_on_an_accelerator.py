@@ -46,13 +46,16 @@ def test_bfloat16_is_what_an_accelerator_computes_in_and_the_sums_stay_exact():
 
 
 def test_the_host_waits_once_a_batch_and_not_once_a_window():
-    with simulated() as small_batches:
-        evaluate(SmallModel().to("sim"), TOKENS, seq_len=64, dtype="float32", batch_size=1)
-    with simulated() as large_batches:
-        evaluate(SmallModel().to("sim"), TOKENS, seq_len=64, dtype="float32", batch_size=8)
+    def waits_with(batch_size):
+        with simulated() as device:
+            model = SmallModel().to("sim")
+            device.syncs.clear()
+            evaluate(model, TOKENS, seq_len=64, dtype="float32", batch_size=batch_size)
+            del model
+        return sum(device.syncs.values())
+
     windows, batches = 32, 5  # 31 of 64 targets in batches of 8, and a short one
-    assert sum(small_batches.syncs.values()) == windows
-    assert sum(large_batches.syncs.values()) == batches
+    assert (waits_with(1), waits_with(8)) == (windows, batches)
 
 
 def test_where_memory_is_short_the_batch_is_halved_and_the_loss_stays():

@@ -76,4 +76,14 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_a_flag_without_a_set_that_it_means_anything_for_is_refused",
         ),
     ),
+    231: (
+        "P10",
+        "on an accelerator: a tensor left on the host, a copy or a wait in every window, weights held in two precisions",
+        (
+            "test_every_family_gives_the_value_of_the_cpu_and_the_host_waits_once_a_batch",
+            "test_tasks_give_the_scores_of_the_cpu_and_the_host_waits_once_a_batch",
+            "test_linear_weights_loaded_in_bfloat16_measure_what_casting_them_would",
+            "test_weights_are_loaded_lower_only_where_every_measurement_is_in_that_dtype",
+        ),
+    ),
 }
