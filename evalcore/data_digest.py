@@ -6,11 +6,12 @@ Standard library only.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable
 
 #: What a file can be declared to be (`format`), and the types of ids in a token file without a header.
-FORMATS = ("auto", "text", "jsonl", "json", "parquet", "npy", "bin", "raw")
+FORMATS = ("auto", "text", "jsonl", "json", "parquet", "arrow", "npy", "bin", "raw")
 TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
 #: Stamp of a file that is not there or cannot be looked at.
 ABSENT = "absent"
@@ -18,7 +19,7 @@ _KINDS = (
     *((suffix, "text") for suffix in (".txt", ".text", ".md", ".rst")),
     *((suffix, "jsonl") for suffix in (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")),
     *((suffix, "table") for suffix in (".csv", ".tsv")),
-    *((f".{kind}", kind) for kind in ("json", "parquet", "npy", "bin")),
+    *((f".{kind}", kind) for kind in ("json", "parquet", "arrow", "npy", "bin")),
 )
 
 
@@ -34,6 +35,23 @@ def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = No
                 if report is not None:
                     report(done)
     return "sha256:" + whole.hexdigest()
+
+
+def files_of_dataset(folder: str) -> list[str] | None:
+    """The Arrow files of a folder that `save_to_disk` of Hugging Face datasets wrote, in order; None for any other."""
+    try:
+        with open(os.path.join(folder, "state.json"), "rb") as file:
+            names = [entry["filename"] for entry in json.load(file)["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    plain = all(isinstance(name, str) and name and name == os.path.basename(name) for name in names)
+    return [os.path.join(folder, name) for name in names] if names and plain else None
+
+
+def index_beside(path: str) -> str | None:
+    """The index of a Megatron data set beside its `.bin`, which says the type and the documents; None without one."""
+    index = f"{path[:-4]}.idx"
+    return index if path.lower().endswith(".bin") and os.path.isfile(index) else None
 
 
 def stamp(path: str) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-TEXT_KINDS = ("text", "jsonl", "json", "parquet")
+TEXT_KINDS = ("text", "jsonl", "json", "parquet", "arrow")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """kind: text | jsonl | json | parquet | npy | bin | raw; the last three, of tokens, have dtype, offset_bytes and
-    n_tokens. row_tokens: tokens of each row, where the array has two dimensions.
+    """kind: text | jsonl | json | parquet | arrow | npy | bin | raw | megatron | arrow_ids; those of tokens have dtype.
+
+    n_tokens: None where the file has to be read for it. row_tokens: tokens of each row, where the array has two
+    dimensions. index: Megatron's, beside the file. column: of ids. notes: doubts about the file, for a result's note.
     """
 
     path: Path
@@ -23,6 +25,9 @@ class DataFile:
     offset_bytes: int = 0
     n_tokens: int | None = None
     row_tokens: int | None = None
+    index: Path | None = None
+    column: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:

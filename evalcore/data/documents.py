@@ -1,4 +1,4 @@
-"""Documents of text, JSON-lines, JSON-array and Parquet files, read in blocks.
+"""Documents of text, JSON-lines, JSON-array, Parquet and Arrow files, read in blocks.
 
 Owns decoding. A document is a whole text file, a JSON string, or the text field of a JSON object; blank ones are left
 out. Never tokenises.
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from evalcore.data.arrow import arrow_texts
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.parquet import parquet_texts
@@ -51,7 +52,7 @@ def documents(file: DataFile, text_field: str, meter: Meter) -> Iterator[Iterato
         if not _is_blank(file.path):
             yield _blocks(file.path, meter)
         return
-    texts = {"json": _array, "parquet": _table}.get(file.kind, _lines)
+    texts = {"json": _array, "parquet": _table, "arrow": _arrow}.get(file.kind, _lines)
     for text in texts(file.path, text_field, meter):
         if text.strip():
             yield iter((text,))
@@ -90,6 +91,11 @@ def _lines(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
 def _table(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
     with meter.over(path) as raw:
         yield from parquet_texts(path, raw, text_field)
+
+
+def _arrow(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
+    with meter.over(path):
+        yield from arrow_texts(path, text_field)
 
 
 def _array(path: Path, text_field: str, meter: Meter) -> Iterator[str]:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from evalcore.archive import signatures as known
+from evalcore.data.arrow import dataset_files
 from evalcore.data.errors import DataError
 
 _TOKENISE = "export its token ids as a 1-D uint16 or uint32 .npy, or its text as .jsonl with the field `text`"
@@ -26,8 +27,8 @@ LLMC_FOREIGN = {
 
 _HEADS = (
     (known.PARQUET, "a Parquet file under another name", "rename it to .parquet, or give --format parquet"),
-    (known.MEGATRON_INDEX, "the index of a Megatron data set", _TOKENISE),
-    (b"ARROW1", "an Arrow file", _TOKENISE),
+    (known.MEGATRON_INDEX, "the index of a Megatron data set", "name the .bin beside it"),
+    (b"ARROW1", "an Arrow file under another name", "rename it to .arrow, or give --format arrow"),
     (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
     (known.ZSTD, "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
     (known.GZIP, "gzip-compressed", "decompress it with gunzip (only .jsonl.gz is read compressed)"),
@@ -67,7 +68,8 @@ def refuse_folder(path: Path) -> None:
     if _json_has(path / "index.json", "chunks"):
         raise DataError(f"{path} is a LitData folder, which is not read", _TOKENISE)
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists() or (path / "dataset_info.json").exists():
-        raise DataError(f"{path} is a Hugging Face datasets folder, which is not read", _TOKENISE)
+        files = dataset_files(path)
+        raise DataError(f"{path} is a Hugging Face datasets folder, not a file", f"name {files[0]}")
     if (path / "core.yaml").is_file():
         raise DataError(
             f"{path} is a bundle of tasks, not a data file", f"--suite {path} (`[[suite]]` in the settings)"
@@ -105,14 +107,6 @@ def refuse_foreign(path: Path, head: bytes) -> None:
             f"{path} is a Python pickle, which is not read as data",
             "write its ids as one array: numpy.save('val.npy', numpy.array(ids, dtype='uint32'))",
         )
-    index = path.with_suffix(".idx")
-    if path.suffix.lower() == ".bin" and index.is_file() and _first_bytes(index, 9) == known.MEGATRON_INDEX:
-        raise DataError(f"{path} is a Megatron data set (its index is {index.name}), which is not read", _TOKENISE)
-
-
-def _first_bytes(path: Path, count: int) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(count)
 
 
 def _last_byte(path: Path) -> bytes:

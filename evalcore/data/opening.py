@@ -14,14 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from evalcore.data.arrow import arrow_ids
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError, TokenizerUnavailable
 from evalcore.data.formats import recognise
+from evalcore.data.megatron import document_starts
 from evalcore.data.metapickle import Meta, read_meta
+from evalcore.data.padding import padding_notes
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
-from evalcore.data_digest import digest_files
+from evalcore.data_digest import digest_files, files_of_dataset
 from evalcore.messages import EvalSetSpec
 
 DEFAULT_TOKENIZER = "gpt2"
@@ -55,11 +58,15 @@ def open_stream(
 
 
 def expand_paths(paths: Iterable[str]) -> list[str]:
-    """Each path as it is or, where nothing has that name, its glob sorted; a pattern without a match stays itself."""
+    """Each path as it is or, where nothing has that name, its glob sorted; a pattern without a match stays itself.
+
+    A folder of Hugging Face datasets stands for its Arrow files.
+    """
     files: list[str] = []
     for path in paths:
         matches = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
-        files.extend(matches or [path])
+        for match in matches or [path]:
+            files.extend(files_of_dataset(match) or [match])
     return files
 
 
@@ -120,11 +127,17 @@ def _hashed(report: Report, total: int, done: int) -> None:
 
 
 def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None) -> TokenStream:
-    stream = TokenStream([map_tokens(file) for file in files], max_tokens=spec.max_tokens, label=_label(files))
+    read = [read_tokens(file) for file in files]
+    stream = TokenStream([ids for ids, _ in read], max_tokens=spec.max_tokens, label=_label(files))
+    stream.notes.extend(note for file in files for note in file.notes)
     _refuse_unfilled(stream, files, report)
-    if all(file.row_tokens for file in files):
-        stream.document_starts = _row_starts(stream, files)
-        stream.notes.append("rows of a two-dimensional array are joined in order; each counts as a document")
+    if all(starts is not None for _, starts in read):
+        stream.document_starts = _joined(stream, [starts for _, starts in read if starts is not None])
+        if any(file.row_tokens or file.column for file in files):
+            stream.notes.append("rows are joined in order; each counts as a document")
+            for file, (ids, starts) in zip(files, read, strict=True):
+                if starts is not None:
+                    stream.notes.extend(padding_notes(file.path, ids, starts, allowed=spec.max_tokens is not None))
     if spec.tokenizer is not None:
         try:
             tokenizer = build_tokenizer(spec.tokenizer)
@@ -182,6 +195,16 @@ def _filled(part: np.ndarray) -> int:
     return 0
 
 
+def read_tokens(file: DataFile) -> tuple[np.ndarray, np.ndarray | None]:
+    """(ids, where a row or document begins; None where the file does not say it)."""
+    if file.column is not None:
+        return arrow_ids(file.path, file.column)
+    ids = map_tokens(file)
+    if file.index is not None:
+        return ids, document_starts(file.index)
+    return ids, np.arange(0, len(ids), file.row_tokens, dtype=np.int64) if file.row_tokens else None
+
+
 def map_tokens(file: DataFile) -> np.ndarray:
     """The token ids of one file as a read-only map; nothing is read until it is used."""
     if file.n_tokens == 0:
@@ -203,14 +226,10 @@ def _starts_after(stream: TokenStream, eos_id: int) -> np.ndarray:
     return starts[starts < stream.n_tokens]
 
 
-def _row_starts(stream: TokenStream, files: list[DataFile]) -> np.ndarray:
-    """Positions where a row begins."""
-    starts, before = [], 0
-    for file in files:
-        assert file.n_tokens is not None and file.row_tokens is not None  # asked by the caller
-        starts.append(np.arange(before, before + file.n_tokens, file.row_tokens, dtype=np.int64))
-        before += file.n_tokens
-    joined = np.concatenate(starts)
+def _joined(stream: TokenStream, starts: list[np.ndarray]) -> np.ndarray:
+    """Positions in the stream where a row or document of each file begins."""
+    before = np.cumsum([0, *(len(part) for part in stream.parts)])
+    joined = np.concatenate([own + at for own, at in zip(starts, before, strict=False)])
     return joined[joined < stream.n_tokens]
 
 

@@ -16,6 +16,7 @@ from evalcore.data.errors import DataError
 from evalcore.data.formats import recognise
 from evalcore.data.opening import meta_of, open_stream
 from evalcore.data.stream import Report, TokenStream
+from evalcore.data_digest import files_of_dataset
 from evalcore.messages import EvalSetSpec
 from evalcore.tasks.rows import RowError
 from evalcore.tasks.sniffing import TaskEvidence, count_items, sniff_task
@@ -70,16 +71,19 @@ def sniff(
     file = Path(path)
     if not file.exists() and not file.is_symlink():
         raise DataError(f"{file} does not exist", "check the path")
-    size = file.stat().st_size if file.exists() else 0
+    members = files_of_dataset(str(file)) or [str(file)]
+    size = sum(os.stat(member).st_size for member in members if os.path.exists(member))
     if format == "auto" and token_dtype is None and (evidence := sniff_task(str(file))) is not None:
         return _sniffed_task(str(file), size, evidence)
     try:
-        recognised = recognise(file, format, token_dtype)
+        recognised = recognise(Path(members[0]), format, token_dtype)
     except DataError as error:
         return Sniffed(str(file), "foreign", error.reason, size, problems=[str(error)])
     dtype = str(recognised.dtype) if recognised.dtype is not None else None
     sniffed = Sniffed(str(file), recognised.kind, recognised.label, size, dtype)
-    spec = EvalSetSpec("data", (str(file),), format, tokenizer, None, None, max_tokens, "auto", text_field, token_dtype)
+    spec = EvalSetSpec(
+        "data", tuple(members), format, tokenizer, None, None, max_tokens, "auto", text_field, token_dtype
+    )
     try:
         if recognised.is_text and tokenizer is None:
             _try_first_document(recognised, text_field)

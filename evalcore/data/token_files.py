@@ -120,4 +120,13 @@ def read_raw(path: Path, size: int, token_dtype: str | None) -> DataFile:
     if size % numpy_dtype.itemsize:
         raise DataError(f"{path} has {size} bytes, no whole number of {token_dtype} tokens", "check --token-dtype")
     label = f"token ids without header, {token_dtype}"
-    return DataFile(path, "raw", label, numpy_dtype, 0, size // numpy_dtype.itemsize)
+    notes = _doubts(path, size) if token_dtype in ("uint16", "int16") else ()
+    return DataFile(path, "raw", label, numpy_dtype, 0, size // numpy_dtype.itemsize, notes=notes)
+
+
+def _doubts(path: Path, size: int) -> tuple[str, ...]:
+    """Where the ids are read as 16 bits, as somebody has said, and the bytes look like wider ones."""
+    evidence = against_uint16(path, size)
+    if evidence is None or evidence.token_dtype not in ("uint32", "int64"):
+        return ()
+    return (f"read as 16-bit ids as given, but {evidence.reason}: probably --token-dtype {evidence.token_dtype}",)

@@ -1,4 +1,4 @@
-"""Tokenizers by name or file: tiktoken encodings, a `.tiktoken` ranks file, bytes, a Hugging Face tokenizer.json.
+"""Tokenizers by name or file: tiktoken encodings, ranks files, pickled encodings, bytes, Hugging Face tokenizer.json.
 
 Each one encodes text to ids and knows how many bytes of text each id stands for. Never trains, never sends anything;
 only tiktoken itself may fetch the ranks of an encoding that is not in its cache.
@@ -21,6 +21,7 @@ import numpy as np
 
 from evalcore.data.errors import DataError, TokenizerUnavailable
 from evalcore.data.pieces import text_of_pieces
+from evalcore.data.tiktoken_pickle import read_encoding
 
 #: GPT-2's pre-tokeniser, for ranks files without a pattern of their own.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -99,7 +100,10 @@ class ByteTokenizer:
 
 @dataclass
 class TiktokenTokenizer:
-    """A tiktoken Encoding; literal special tokens in a text count as those tokens."""
+    """A tiktoken Encoding; literal special tokens in a text count as those tokens.
+
+    A vocabulary without an end-of-text token, such as nanochat's, has `<|bos|>` between documents.
+    """
 
     name: str
     encoding: Any
@@ -111,7 +115,7 @@ class TiktokenTokenizer:
 
     def __post_init__(self) -> None:
         self.vocab_size = self.encoding.n_vocab
-        self.eos_id, self.bos_id = self._special(EOS_TEXTS), self._special(BOS_TEXTS)
+        self.eos_id, self.bos_id = self._special((*EOS_TEXTS, "<|bos|>")), self._special(BOS_TEXTS)
 
     def _special(self, texts: tuple[str, ...]) -> int | None:
         found = next((text for text in texts if text in self.encoding.special_tokens_set), None)
@@ -142,13 +146,15 @@ class TiktokenTokenizer:
 
 
 def build_tokenizer(name: str) -> Tokenizer:
-    """A tokenizer by tiktoken name, `bytes`, `bytes+eos`, or the path of a ranks file or tokenizer.json."""
+    """A tokenizer by tiktoken name, `bytes`, `bytes+eos`, or the path of a ranks file, a .json or a .pkl."""
     if name in BYTES_NAMES:
         return ByteTokenizer(name, BYTES_NAMES[name])
     if name.endswith(".json") or (Path(name) / "tokenizer.json").is_file():
         from evalcore.data.huggingface import HuggingFaceTokenizer
 
         return HuggingFaceTokenizer(name)
+    if name.endswith(".pkl") or (Path(name) / "tokenizer.pkl").is_file():
+        return _from_pickle(name)
     if name.endswith((".tiktoken", ".model")) or os.sep in name:
         return _from_ranks(Path(name))
     return _by_name(name)
@@ -171,6 +177,20 @@ def _by_name(name: str) -> TiktokenTokenizer:
             "set TIKTOKEN_CACHE_DIR to a folder that has them, or use the tokenizer `bytes` or a .tiktoken file",
         ) from error
     return TiktokenTokenizer(name, encoding, identity=f"tiktoken:{name}:{encoding.n_vocab}")
+
+
+def _from_pickle(name: str) -> TiktokenTokenizer:
+    """nanochat's tokenizer.pkl, or the folder that holds it."""
+    import tiktoken
+
+    path = Path(name) / "tokenizer.pkl" if os.path.isdir(name) else Path(name)
+    found = read_encoding(path)
+    if found.registered is not None:
+        return _by_name(found.registered)
+    encoding = tiktoken.Encoding(
+        path.stem, pat_str=found.pattern, mergeable_ranks=found.ranks or {}, special_tokens=found.special_tokens or {}
+    )
+    return TiktokenTokenizer(name, encoding, identity="pickled:" + hashlib.sha256(found.content).hexdigest())
 
 
 def _from_ranks(path: Path) -> TiktokenTokenizer:

@@ -11,7 +11,7 @@ from evalcore.messages import EvalSetSpec, Item
 from evalcore.tasks.spec import TOKENS
 
 #: Reading these needs a tokenizer; token files have ids already.
-TEXT_KINDS = {"text", "jsonl", "json", "table"}
+TEXT_KINDS = {"text", "jsonl", "json", "table", "parquet", "arrow"}
 NOTE = "tokenized with the folder's own tokenizer.json"
 
 

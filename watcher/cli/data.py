@@ -93,10 +93,10 @@ def _show(files: list[dict[str, Any]], as_json: bool) -> None:
         facts: dict[str, Any] = {"what": file["label"], "size": size(file["bytes"])}
         if file["tokens"] is not None:
             facts["tokens"] = f"{file['tokens']:,}" + (
-                f" by {file['tokenizer']}" if file["kind"] in ("text", "jsonl", "json", "parquet") else ""
+                f" by {file['tokenizer']}" if file["kind"] in ("text", "jsonl", "json", "parquet", "arrow") else ""
             )
             facts["ids"] = f"{file['smallest_id']} to {file['largest_id']}"
-        elif file["kind"] in ("text", "jsonl", "json", "parquet"):
+        elif file["kind"] in ("text", "jsonl", "json", "parquet", "arrow"):
             facts["tokens"] = "not counted: give --tokenizer, or run `ckptwatch data stats`"
         for key, name in (("windows", "windows"), ("documents", "documents"), ("vocab_size", "vocabulary")):
             if file.get(key) is not None:

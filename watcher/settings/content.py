@@ -22,12 +22,13 @@ def tokenizer_files(where: str, tokenizer: str | None) -> tuple[str | None, list
     if tokenizer in (None, "auto"):  # the checkpoint folder's own, else gpt2
         return None, []
     path = os.path.abspath(tokenizer)
-    is_folder = os.path.isfile(os.path.join(path, "tokenizer.json"))
-    if not is_folder and os.sep not in tokenizer and not tokenizer.endswith((".json", ".tiktoken", ".model")):
+    inside = next((n for n in ("tokenizer.json", "tokenizer.pkl") if os.path.isfile(os.path.join(path, n))), None)
+    is_folder = inside is not None
+    if not is_folder and os.sep not in tokenizer and not tokenizer.endswith((".json", ".tiktoken", ".model", ".pkl")):
         return tokenizer, []  # a name, also where a file or folder of that name is in the working directory
     if not is_folder and not os.path.isfile(path):
         raise ConfigError(f"{where}: there is no tokenizer file {tokenizer}", hint="check its path")
-    main = os.path.join(path, "tokenizer.json") if is_folder else path
+    main = os.path.join(path, inside) if inside is not None else path
     if main.endswith(".json"):
         return path, [main, os.path.join(os.path.dirname(main), "tokenizer_config.json")]
     return path, [main, f"{main}.json"]

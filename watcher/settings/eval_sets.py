@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.archive.model_digest import factory_digest
-from evalcore.data_digest import kind_of_name
+from evalcore.data_digest import files_of_dataset, index_beside, kind_of_name
 from evalcore.data_digest import stamp as data_stamp
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
@@ -94,7 +94,13 @@ def data_files(section: EvalSettings) -> list[str]:
     for given in section.data:
         is_pattern = glob.has_magic(given) and not os.path.exists(given)
         matches = sorted(glob.glob(given, recursive=True)) if is_pattern else [given]
-        readable = [os.path.abspath(path) for path in matches if os.path.isfile(path)]
+        members = [member for path in matches for member in files_of_dataset(path) or [path]]
+        readable = [os.path.abspath(path) for path in members if os.path.isfile(path)]
+        if not readable and os.path.isfile(os.path.join(given, "dataset_dict.json")):
+            raise ConfigError(
+                f"[[eval]] {section.name}: {given} is a Hugging Face DatasetDict of several splits",
+                hint=f"name one of them, for example {os.path.join(given, 'validation')}",
+            )
         if not readable:
             raise ConfigError(
                 f"[[eval]] {section.name}: there is no file {given}",
@@ -118,14 +124,16 @@ def _resolve(
     kinds: tuple[str, ...] = ()
     meta: list[str] = []
     labels: list[str] = []
+    indices: list[str] = []
     if task is None:
         kinds = tuple(kind_of_name(path, section.format) for path in paths)
         beside = os.path.join(os.path.dirname(paths[0]), "meta.pkl")
         meta = [beside] if kinds[0] in ("bin", "raw") and not tokenizer else []
+        indices = [index for path in paths if (index := index_beside(path)) is not None]
         kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
     else:
         labels = [path for item in paths for path in label_files(item, task.rendering)]
-    companions = [*own_files, *meta, *labels]
+    companions = [*own_files, *meta, *labels, *indices]
     # before the digests: a file that changes while it is hashed must not count as hashed
     stamps = tuple(data_stamp(path) for path in (*paths, *companions))
     if task is not None:
@@ -142,7 +150,7 @@ def _resolve(
         text_field=section.text_field,
         token_dtype=section.token_dtype,
         stamps=stamps,
-        data_digest=digest_of(where, paths, known, report, section.name),
+        data_digest=digest_of(where, [*paths, *indices], known, report, section.name),
         kinds=kinds,
         tokenizer_digest=digest_of(where, existing(own_files), known),
         meta_digest=digest_of(where, existing(meta), known),

@@ -50,7 +50,7 @@ class EvalSettings(Section):
     data: tuple[str, ...] = Field(
         description="Files or globs: .txt, .jsonl, .parquet, .npy, .bin; joined in this order."
     )
-    format: Literal["auto", "text", "jsonl", "json", "parquet", "npy", "bin", "raw"] = Field(
+    format: Literal["auto", "text", "jsonl", "json", "parquet", "arrow", "npy", "bin", "raw"] = Field(
         "auto", description="Format of the files."
     )
     tokenizer: str | None = Field(
