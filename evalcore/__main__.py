@@ -12,15 +12,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from evalcore.data_digest import FORMATS, TOKEN_DTYPES
-from evalcore.tasks.spec import SCORINGS
+from evalcore.command_flags import eval_sets, model_spec, parser
 from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
     from evalcore.loading.checkpoint import LoadedModel
     from evalcore.measure.evaluate import EvalResult
     from evalcore.measure.process_group import ProcessGroup
-    from evalcore.messages import EvalSetSpec, ModelSpec
     from evalcore.tasks.evaluate_task import TaskResult
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_ENVIRONMENT, EXIT_CHECKPOINT = 2, 4, 5, 7, 8
@@ -33,71 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     if "RANK" in os.environ:
         die_with_parent()
     options = parser().parse_args(arguments)
-    if not options.data:
+    if not options.data and options.suite is None:
         missing = "--val-data" if options.data_mode == "text" else "--val-npy"
         return _fail(EXIT_USAGE, f"{missing} names no file", f"give {missing} FILE, or --data FILE")
+    if options.suite is not None and not os.path.isdir(options.suite):
+        return _fail(EXIT_NOT_FOUND, f"there is no folder {options.suite}", "give --suite a folder with core.yaml")
     try:
         return _evaluate(options)
     except KeyboardInterrupt:
         return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags; those of rosellm's eval.py keep their names, defaults and meaning."""
-    out = _Parser(prog="python -m evalcore", description="Exact loss and perplexity of one checkpoint on one stream.")
-    out.add_argument("--checkpoint-path", required=True, help="the .pt file")
-    out.add_argument(
-        "--data-mode", choices=["text", "fineweb_npy"], default="text", help="which of the two below to read"
-    )
-    out.add_argument("--val-data", nargs="*", default=[], help="text files (data mode text)")
-    out.add_argument("--val-npy", nargs="*", default=[], help="token shards (data mode fineweb_npy)")
-    out.add_argument("--data", nargs="*", default=None, help="files of any known format, instead of the three above")
-    out.add_argument(
-        "--tokenizer-name",
-        "--tokenizer",
-        help="tiktoken name, bytes, or a tokenizer file (default: gpt2 for text; token files have no default, and "
-        "their bits per byte are null without one)",
-    )
-    out.add_argument("--token-dtype", choices=TOKEN_DTYPES, help="type of ids in token files without a header")
-    out.add_argument("--format", choices=FORMATS, help="what the files are (default: by name and content)")
-    out.add_argument("--text-field", default="text", help="field of JSON documents that holds the text")
-    out.add_argument(
-        "--task", metavar="NAME", help="the files hold items of this task: hellaswag, lambada, arc_easy, ..."
-    )
-    out.add_argument("--scoring", choices=SCORINGS, help="how a task is encoded and scored (default: as its files are)")
-    out.add_argument("--shots", type=int, help="examples before each item of a task (scoring core)")
-    out.add_argument("--max-items", type=int, help="score only N items of a task")
-    out.add_argument("--max-tokens", type=int, help="keep only the first N tokens")
-    out.add_argument("--seq-len", type=_auto_or_number, help="window in tokens (default: the context, 1024 at most)")
-    out.add_argument("--batch-size", type=_auto_or_number, help="windows per pass and rank (default: found by memory)")
-    out.add_argument("--no-amp", action="store_true", help="float32 on CUDA too")
-    out.add_argument("--bf16", action="store_true", help="bfloat16 (on CUDA it is the default)")
-    out.add_argument("--seed", type=int, default=42, help="accepted and without effect: nothing is drawn at random")
-    out.add_argument("--stride", type=int, help="tokens between windows (default: seq-len)")
-    out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    out.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
-    out.add_argument("--cache-dir", help="where tokenised text is kept")
-    out.add_argument("--join-s", type=float, help="seconds to wait for other ranks (default: 300 in torchrun, else 60)")
-    out.add_argument("--model-config", metavar="FILE", help="JSON: corrects the checkpoint's configuration")
-    out.add_argument("--model-state", metavar="NAME", help="which state dict of the file: model, ema, ...")
-    out.add_argument("--model-factory", metavar="PKG.MOD:FUNC", help="your own model: factory(config, state)")
-    out.add_argument("--python-path", action="append", default=[], metavar="DIR", help="folder with the factory's code")
-    out.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    out.add_argument("--selfcheck", action="store_true", help="evaluate again another way and compare")
-    return out
-
-
-class _Parser(argparse.ArgumentParser):
-    def parse_args(self, *arguments: Any, **more: Any) -> Any:  # type: ignore[override]
-        options = super().parse_args(*arguments, **more)
-        if options.data is None:
-            options.data = options.val_data if options.data_mode == "text" else options.val_npy
-            options.format = options.format or ("text" if options.data_mode == "text" else "auto")
-        if options.no_amp:
-            options.dtype = "float32"
-        elif options.bf16 and options.dtype == "auto":
-            options.dtype = "bfloat16"
-        return options
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -134,7 +76,7 @@ def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[Lo
     try:
         loaded = load_checkpoint(
             options.checkpoint_path,
-            spec=_model_spec(options),
+            spec=model_spec(options),
             device=str(group.device),
             linear_dtype=linear_dtype([options.dtype], group.device),
         )
@@ -154,15 +96,19 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
     from evalcore.tasks.prepare import PreparedTask
     from evalcore.tasks.selfcheck import task_selfcheck
     from evalcore.worker.evaluate_item import open_together
+    from evalcore.worker.own_tokenizer import folder_beside, with_own_tokenizer
 
     try:
-        eval_set = _eval_set(options)
+        described = [with_own_tokenizer(one, folder_beside(options.checkpoint_path)) for one in eval_sets(options)]
     except ValueError as error:
         return _fail(EXIT_USAGE, str(error), None) if group.is_main else EXIT_USAGE
-    data, failure = open_together(group, eval_set, options.cache_dir)
-    if failure is not None or data is None:
-        missing = not any(os.path.lexists(path) for path in options.data)
-        return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
+    opened = []
+    for eval_set in described:
+        data, failure = open_together(group, eval_set, options.cache_dir)
+        if failure is not None or data is None:
+            missing = not any(os.path.lexists(path) for path in eval_set.paths)
+            return _report(failure, group, EXIT_NOT_FOUND if missing else EXIT_FAILED)
+        opened.append(data)
     loaded, failure = _load_together(options, group)
     if failure is not None or loaded is None:
         return _report(failure, group)
@@ -173,72 +119,28 @@ def _measure(options: argparse.Namespace, group: ProcessGroup) -> int:
         "vocab_size": loaded.vocab_size,
         "group": group,
     }
-    result: EvalResult | TaskResult
-    if isinstance(data, PreparedTask):
-        result = evaluate_task(loaded.model, data, batch_size=options.batch_size, **settings)
-        check = task_selfcheck(loaded.model, data, result, **settings) if options.selfcheck else None
-    else:
-        settings["stride"] = options.stride
-        result = evaluate(loaded.model, data, batch_size=options.batch_size, **settings)
-        check = selfcheck(loaded.model, data, result, **settings) if options.selfcheck else None
+    results, is_right = [], True
+    for data in opened:
+        result: EvalResult | TaskResult
+        if isinstance(data, PreparedTask):
+            result = evaluate_task(loaded.model, data, batch_size=options.batch_size, **settings)
+            check = task_selfcheck(loaded.model, data, result, **settings) if options.selfcheck else None
+        else:
+            stream = {**settings, "stride": options.stride}
+            result = evaluate(loaded.model, data, batch_size=options.batch_size, **stream)
+            check = selfcheck(loaded.model, data, result, **stream) if options.selfcheck else None
+        is_right = is_right and (check is None or check.ok)
+        if group.is_main:
+            results.append(_print(options, loaded, result, check.sentence if check else None))
     if group.is_main:
-        _print(options, loaded, result, check.sentence if check else None)
-    return EXIT_FAILED if check is not None and not check.ok else 0
-
-
-def _eval_set(options: argparse.Namespace) -> EvalSetSpec:
-    """The eval set that the flags describe. Raises ValueError for a task that cannot be measured."""
-    from evalcore.messages import EvalSetSpec
-    from evalcore.tasks.sniffing import sniff_task
-    from evalcore.tasks.spec import task_spec
-
-    name = options.task
-    if name is None and options.format in (None, "auto"):
-        evidence = sniff_task(options.data[0])
-        if evidence is not None and (evidence.task is None or evidence.also_text):
-            kinds = " or ".join((*evidence.candidates, *(["text"] if evidence.also_text else [])))
-            raise ValueError(
-                f"{options.data[0]} may hold items of {kinds}; give --task NAME, or --format jsonl for text"
-            )
-        name = None if evidence is None else evidence.task
-    if name is None:
-        return EvalSetSpec(
-            "data",
-            tuple(options.data),
-            options.format or "auto",
-            options.tokenizer_name,
-            max_tokens=options.max_tokens,
-            text_field=options.text_field,
-            token_dtype=options.token_dtype,
-        )
-    if options.stride is not None or options.max_tokens is not None:
-        raise ValueError("--stride and --max-tokens are for a stream of tokens; a task has --max-items")
-    fields = {"scoring": options.scoring, "shots": options.shots, "max_items": options.max_items}
-    return EvalSetSpec("data", tuple(options.data), tokenizer=options.tokenizer_name, task=task_spec(name, **fields))
-
-
-def _model_spec(options: argparse.Namespace) -> ModelSpec:
-    """The model's settings. Raises CheckpointError where --model-config is no JSON object."""
-    from evalcore.messages import ModelSpec
-    from evalcore.models.plan import CheckpointError
-
-    config = None
-    if options.model_config is not None:
-        try:
-            with open(options.model_config, encoding="utf-8") as file:
-                config = json.load(file)
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(
-                "unsupported", f"--model-config {options.model_config} cannot be read: {error}"
-            ) from None
-        if not isinstance(config, dict):
-            raise CheckpointError("unsupported", f"--model-config {options.model_config} holds no JSON object")
-    return ModelSpec(options.model_factory, config, options.model_state, tuple(options.python_path))
+        _print_json(options, results)
+    return 0 if is_right else EXIT_FAILED
 
 
 def _print(
     options: argparse.Namespace, loaded: LoadedModel, result: EvalResult | TaskResult, check: str | None
-) -> None:
+) -> dict[str, Any]:
+    """Print one result in lines; its fields."""
     fields = vars(result) | {"step": loaded.step, "checkpoint": options.checkpoint_path}
     windows = len(fields.get("window_nats", ()))
     logged = loaded.contradiction(result.loss, result.loss_stderr, windows) if "task" not in fields else None
@@ -260,9 +162,24 @@ def _print(
     print(f"avg_loss: {result.loss}")
     if "task" not in fields:
         print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
+    kept = {key: value for key, value in fields.items() if not key.startswith("window_") and key != "item_scores"}
+    return {key: _plain(value) for key, value in kept.items()}
+
+
+def _print_json(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+    """The mean of a suite, and one JSON object where it is asked for."""
+    if options.suite is None:
+        answer = results[0]
+    else:
+        above = [(row["accuracy"] - row["random_baseline"]) / (1 - row["random_baseline"]) for row in results]
+        for row, value in zip(results, above, strict=True):
+            row["accuracy_centered"] = value
+        mean = math.fsum(above) / len(above)
+        suite = os.path.basename(os.path.abspath(options.suite))
+        answer = {"suite": suite, "value": mean, "members": len(results), "tasks": results}
+        print(f"suite: {suite}\naccuracy_centered: {mean}")
     if options.json:
-        kept = {key: value for key, value in fields.items() if not key.startswith("window_") and key != "item_scores"}
-        print(json.dumps({key: _plain(value) for key, value in kept.items()}, allow_nan=False))
+        print(json.dumps(answer, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
@@ -285,10 +202,6 @@ def _report(failure: Any, group: ProcessGroup, status: int | None = None) -> int
 def _fail(status: int, reason: str, hint: str | None) -> int:
     print(f"evalcore: {reason}" + (f"\n  hint: {hint}" if hint else ""), file=sys.stderr)
     return status
-
-
-def _auto_or_number(text: str) -> int | None:
-    return None if text == "auto" else int(text)
 
 
 if __name__ == "__main__":

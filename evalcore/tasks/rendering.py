@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from evalcore.tasks.contradictions import problem_of_choices, problem_of_row
 from evalcore.tasks.rows import Row, RowError
-from evalcore.tasks.spec import TaskSpec
+from evalcore.tasks.spec import LANGUAGE_MODELING, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,21 @@ class Item:
 
 def render(spec: TaskSpec, row: Row, label: str | None = None) -> Item:
     """The item of a row. label: from the file of labels, where there is one. Raises RowError with file and line."""
-    contexts, continuations, gold = _RENDER[spec.rendering](spec, _Fields(row, label))
-    if any(not text for text in continuations) or (len(contexts) > 1 and any(not text for text in contexts)):
-        raise RowError(f"{row.where} has an empty choice: there is no token to score", "correct or remove the item")
+    fields = _Fields(row, label)
+    contexts, continuations, gold = _RENDER[spec.rendering](spec, fields)
     item = Item(row.where, row.index, tuple(contexts), tuple(continuations), gold)
+    choices = item.contexts if len(contexts) > 1 else item.continuations
+    if any(not text.strip() for text in (*choices, *continuations)):
+        raise RowError(f"{row.where} has an empty choice: there is no token to score", "correct or remove the item")
     if not 0 <= gold < item.n_choices:
-        raise RowError(f"{row.where}: label {gold} is not one of its {item.n_choices} choices", "correct the label")
+        hint = (
+            "correct the label; -1 stands in test splits, which have no answers" if gold == -1 else "correct the label"
+        )
+        raise RowError(f"{row.where}: label {gold} is not one of its {item.n_choices} choices", hint)
+    problem = problem_of_choices(choices, gold) if spec.kind != LANGUAGE_MODELING else None
+    problem = problem or problem_of_row(row.fields, spec.kind, fields.used, choices, gold, fields.labels)
+    if problem is not None:
+        raise RowError(f"{row.where} {problem}", "correct or remove the item")
     return item
 
 
@@ -48,14 +58,18 @@ class _Fields:
     def __init__(self, row: Row, label: str | None) -> None:
         self._row, self._label = row, label
         self.values = row.fields
+        self.used: str | None = None  # the field that the answer was taken from
+        self.labels: list[Any] = []  # what the row calls its choices
 
     def error(self, problem: str) -> RowError:
         return RowError(f"{self._row.where} {problem}", f"its fields are: {', '.join(self.values)}"[:300])
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, *, may_be_empty: bool = False) -> str:
         value = self.values.get(name)
         if not isinstance(value, str):
             raise self.error(f"has no text in field {name!r}")
+        if not may_be_empty and not value.strip():
+            raise self.error(f"has nothing in field {name!r}: the item has no question")
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -64,13 +78,14 @@ class _Fields:
             raise self.error(f"has no list of texts in field {name!r}")
         return value
 
-    def number(self, *names: str) -> int:
+    def number(self, *names: str, yes_or_no: bool = False) -> int:
         """The label in the first of these fields that is there, else that of the file of labels; a whole number."""
-        own = next((self.values[name] for name in names if self.values.get(name) not in (None, "")), None)
+        self.used = next((name for name in names if self.values.get(name) not in (None, "")), None)
+        own = None if self.used is None else self.values[self.used]
         given = [value for value in (own, self._label) if value is not None]
         if not given:
             raise self.error(f"has no label in field {names[0]!r}: it may be of a test split without answers")
-        numbers = [_whole(value) for value in given]
+        numbers = [None if isinstance(value, bool) and not yes_or_no else _whole(value) for value in given]
         if None in numbers:
             raise self.error(f"has the label {given[numbers.index(None)]!r}, which is no number")
         if len(set(numbers)) > 1:
@@ -94,8 +109,10 @@ def _hellaswag(spec: TaskSpec, fields: _Fields) -> _Rendered:
     endings, gold = fields.texts("endings"), fields.number("label")
     if spec.scoring == "nanogpt":
         return [fields.text("ctx")], endings, gold
-    context = f"{fields.text('activity_label')}: {fields.text('ctx_a')} {fields.text('ctx_b').capitalize()}"
-    return [_cleaned(context)], [_cleaned(ending) for ending in endings], gold
+    label, before, after = (fields.text(name, may_be_empty=True) for name in ("activity_label", "ctx_a", "ctx_b"))
+    if not (before + after).strip():
+        raise fields.error("has nothing in fields 'ctx_a' and 'ctx_b': the item has no question")
+    return [_cleaned(f"{label}: {before} {after.capitalize()}")], [_cleaned(ending) for ending in endings], gold
 
 
 def _cleaned(text: str) -> str:
@@ -123,9 +140,9 @@ def _labelled_choices(fields: _Fields, name: str) -> tuple[str, list[str], int]:
     nested = fields.values.get("question")
     inner = nested if isinstance(nested, dict) else fields.values
     question = inner.get("stem") if isinstance(nested, dict) else fields.text(name)
-    choices, key = inner.get("choices"), fields.values.get("answerKey")
-    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
-        choices = {part: [choice.get(part) for choice in choices] for part in ("text", "label")}
+    choices, key = _by_part(inner.get("choices")), fields.values.get("answerKey")
+    if fields.values.get("choices") is not None and _by_part(fields.values["choices"]) != choices:
+        raise fields.error("has other choices in 'choices' than in 'question'")
     texts, labels = (choices.get("text"), choices.get("label")) if isinstance(choices, dict) else (None, None)
     paired = isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels) > 0
     if not paired or not all(isinstance(text, str) for text in texts or ()) or not isinstance(question, str):
@@ -136,20 +153,35 @@ def _labelled_choices(fields: _Fields, name: str) -> tuple[str, list[str], int]:
         raise fields.error("has no `answerKey`: it may be of a test split without answers")
     if key not in labels:
         raise fields.error(f"has the answerKey {key!r}, which is none of its labels {', '.join(map(str, labels))}")
+    if labels.count(key) > 1:
+        raise fields.error(f"has the label {key!r} of its answerKey more than once")
+    if not question.strip():
+        raise fields.error("has nothing in its question")
+    fields.used, fields.labels = "answerKey", labels
     return question, texts, labels.index(key)
 
 
+def _by_part(choices: Any) -> Any:
+    """{text: [...], label: [...]} of a list of {text, label}; anything else as it is."""
+    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
+        return {part: [choice.get(part) for choice in choices] for part in ("text", "label")}
+    return choices
+
+
 def _piqa(spec: TaskSpec, fields: _Fields) -> _Rendered:
-    choices = [fields.text("sol1"), fields.text("sol2")]
+    choices = [fields.text(name, may_be_empty=True) for name in ("sol1", "sol2")]
     return [f"Question: {fields.text('goal')}\nAnswer:"], choices, fields.number("label")
 
 
 def _winogrande(spec: TaskSpec, fields: _Fields) -> _Rendered:
     before, blank, after = fields.text("sentence").partition("_")
-    if not blank:
-        raise fields.error("has no `_` in its sentence")
+    if not blank or "_" in after:
+        raise fields.error("has no `_` in its sentence" if not blank else "has more than one `_` in its sentence")
     contexts = [before + fields.text(option) for option in ("option1", "option2")]
-    return contexts, [after.strip()], fields.number("answer") - 1
+    answer = fields.number("answer")
+    if answer not in (1, 2):
+        raise fields.error(f"has the answer {answer}, which is neither 1 nor 2")
+    return contexts, [after.strip()], answer - 1
 
 
 def _sciq(spec: TaskSpec, fields: _Fields) -> _Rendered:
@@ -158,12 +190,13 @@ def _sciq(spec: TaskSpec, fields: _Fields) -> _Rendered:
     if not isinstance(support, str):
         raise fields.error("has no text in field 'support'")
     context = f"{support.lstrip()}\nQuestion: {fields.text('question')}\nAnswer:"
-    return [context], [fields.text(name) for name in names], 3
+    fields.used = "correct_answer"
+    return [context], [fields.text(name, may_be_empty=True) for name in names], 3
 
 
 def _boolq(spec: TaskSpec, fields: _Fields) -> _Rendered:
     context = f"{fields.text('passage')}\nQuestion: {fields.text('question')}?\nAnswer:"
-    return [context], ["no", "yes"], fields.number("label", "answer")
+    return [context], ["no", "yes"], fields.number("label", "answer", yes_or_no=True)
 
 
 def _multiple_choice(spec: TaskSpec, fields: _Fields) -> _Rendered:
@@ -174,11 +207,11 @@ def _schema(spec: TaskSpec, fields: _Fields) -> _Rendered:
     contexts = fields.texts("context_options")
     if len(contexts) < 2:
         raise fields.error("has fewer than two `context_options`")
-    return contexts, [fields.text("continuation")], fields.number("gold")
+    return contexts, [fields.text("continuation", may_be_empty=True)], fields.number("gold")
 
 
 def _language_modeling(spec: TaskSpec, fields: _Fields) -> _Rendered:
-    return [fields.text("context")], [fields.text("continuation")], 0
+    return [fields.text("context")], [fields.text("continuation", may_be_empty=True)], 0
 
 
 _RENDER: dict[str, Callable[[TaskSpec, _Fields], _Rendered]] = {

@@ -108,7 +108,7 @@ def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
 
 def _parsed(where: str, text: str) -> Any:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_once)
         if "\\u" in text:  # half of a surrogate pair is no text
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -116,6 +116,16 @@ def _parsed(where: str, text: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise RowError(f"{where} is not JSON: {error}", "one JSON object a line") from None
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError where it has a key twice with two values: either could be meant."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        for key, value in pairs:
+            if fields[key] != value:
+                raise ValueError(f"the key {key[:60]!r} is there twice, with two values")
+    return fields
 
 
 def _parquet(path: str) -> Iterator[tuple[str, Any]]:

@@ -80,7 +80,24 @@ def rows_of(task: str, n: int = 24, seed: int = 0) -> list[dict[str, Any]]:
         assert task == "language_modeling"
         return {"context": text(4, 9) + draw.choice(["", " ", "\n"]), "continuation": text(1, 2)}
 
-    return [row(index) for index in range(n)]
+    def with_distinct_choices(index: int) -> dict[str, Any]:
+        while _has_a_choice_twice(made := row(index)):
+            pass
+        return made
+
+    return [with_distinct_choices(index) for index in range(n)]
+
+
+def _has_a_choice_twice(row: dict[str, Any]) -> bool:
+    """The right choice among others of the same text makes no item."""
+    single = [
+        row[key]
+        for key in ("sol1", "sol2", "correct_answer", "distractor1", "distractor2", "distractor3")
+        if key in row
+    ]
+    lists = [row[key] for key in ("choices", "endings", "context_options") if key in row]
+    texts = single + [text for part in lists for text in (part["text"] if isinstance(part, dict) else part)]
+    return len(set(texts)) < len(texts)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:

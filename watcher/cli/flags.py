@@ -15,7 +15,7 @@ from watcher.settings.tasks import evidence_of_task
 
 _COMMON_FLAGS = ("seq_len", "tokenizer", "dtype")
 _STREAM_FLAGS = ("stride", "max_tokens", "token_dtype", "format", "text_field")
-_TASK_FLAGS = ("task", "scoring", "shots", "max_items")
+_TASK_FLAGS = ("task", "scoring", "shots", "delimiter", "bos", "max_items")
 #: Files that --task leaves alone where there are several: they hold tokens or plain text.
 _NO_ITEMS = (".bin", ".npy", ".txt")
 _FOLDER = click.Path(exists=True, file_okay=False)
@@ -38,6 +38,14 @@ _FLAGS = (
     ),
     click.option("--scoring", type=click.Choice(SCORINGS), help="Rules of the tasks.  [default: the task's own]"),
     click.option("--shots", type=click.IntRange(0), metavar="N", help="Solved items before each item of a task."),
+    click.option(
+        "--delimiter", metavar="TEXT", help="Text between context and continuation of a task.  [default: a space]"
+    ),
+    click.option(
+        "--bos/--no-bos",
+        default=None,
+        help="Beginning-of-text token first in each item of a task.  [default: as the scoring does]",
+    ),
     click.option("--max-items", type=click.IntRange(1), metavar="N", help="Score only N items of each task."),
     click.option("--seq-len", type=click.IntRange(1), metavar="N", help="Tokens per window, or of the longest item."),
     click.option("--stride", type=click.IntRange(1), metavar="N", help="Tokens between windows.  [default: seq-len]"),

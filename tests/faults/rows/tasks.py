@@ -55,4 +55,31 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a bad task among good ones in a launch of two ranks",
         ("test_two_ranks_answer_loss_sets_and_tasks_of_one_checkpoint_with_the_scores_of_one",),
     ),
+    310: (
+        "P15",
+        "two fields of an item that name different answers or choices, the right choice twice, a key twice, no question",
+        (
+            "test_a_row_that_contradicts_itself_is_refused_with_its_line",
+            "test_a_key_that_stands_twice_with_two_values_is_refused_with_its_line",
+            "test_fields_that_say_the_same_or_nothing_are_no_contradiction",
+        ),
+    ),
+    311: (
+        "P15",
+        "choices that share the forward pass of their context: rotary positions, windows, capped scores, smeared inputs",
+        (
+            "test_rotary_families_of_transformers_share_the_context",
+            "test_neighbouring_rotary_pairs_share_the_context",
+            "test_models_of_litgpt_share_the_context",
+            "test_versions_of_nanochat_share_the_context",
+        ),
+    ),
+    312: (
+        "P15",
+        "the 22 tasks of CORE by the stand-alone command on one rank and on three; flags that mean nothing for a suite",
+        (
+            "test_core_is_the_same_on_one_and_three_ranks_and_the_mean_of_a_plain_loop",
+            "test_flags_of_a_task_reach_it_and_those_without_a_meaning_are_refused",
+        ),
+    ),
 }

@@ -40,10 +40,11 @@ def test_a_flag_goes_to_the_sets_that_it_has_a_meaning_for(tmp_path):
     items = tmp_path / "hellaswag_val.jsonl"
     items.write_text('{"ctx": "A man", "endings": ["a", "b", "c", "d"], "label": 1}\n')
     given = {"data": ("val.bin", str(items)), "max_tokens": 100, "max_items": 5, "tokenizer": "bytes"}
+    given |= {"delimiter": "\nAnswer: ", "bos": False}
     settings = as_settings({**NOTHING, **given, "suite": (str(tmp_path),)})
     assert settings["eval"] == [
         {"data": ["val.bin"], "tokenizer": "bytes", "max_tokens": 100},
-        {"data": [str(items)], "tokenizer": "bytes", "max_items": 5},
+        {"data": [str(items)], "tokenizer": "bytes", "max_items": 5, "delimiter": "\nAnswer: ", "bos": False},
     ]
     assert settings["suite"] == [{"data": str(tmp_path), "tokenizer": "bytes", "max_items": 5}]
 
