@@ -16,6 +16,7 @@ from watcher.store.read.behind import Behind
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.panels import Panels
 from watcher.store.read.run_pages import RunPages
+from watcher.store.read.samples import SamplePages
 from watcher.web import metrics
 from watcher.web.source import Source
 
@@ -62,6 +63,7 @@ def families() -> list[Family]:
             lambda path: "",
             RunPages(store),
             Behind(store),
+            SamplePages(store),
         )
         try:
             return metrics.families(source, SAVED_S + 60)

@@ -26,6 +26,7 @@ from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 from watcher.store.read.run_pages import RunPages
+from watcher.store.read.samples import SamplePages
 from watcher.store.read.tasks import KeptItems
 
 LOG_TAIL = 16_384  # characters
@@ -61,6 +62,7 @@ def make_server(settings: WebSettings, url: str, state: StateFolder, log: Log, m
         read_log,
         runs,
         Behind(store),
+        SamplePages(store),
         flags,
         windows,
         KeptItems(store),

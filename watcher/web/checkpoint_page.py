@@ -35,6 +35,7 @@ def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
     row["same_model"] = same_model
     row["config"] = _object(row["config"])
     row["edit"] = source.editable
+    row["samples"] = source.samples.of_checkpoint(checkpoint_id)
     return row | annotations_of(source, row["run"], checkpoint_id)
 
 

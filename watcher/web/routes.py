@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from watcher.errors import CkptwatchError
 from watcher.report import format, palette
-from watcher.web import checkpoint_page, comparing, editing, metrics, overview, runs, views
+from watcher.web import checkpoint_page, comparing, editing, metrics, overview, runs, samples, views
 from watcher.web.guard import Guard
 from watcher.web.live import Live, in_long_thread, in_thread
 from watcher.web.missing import NoSuchThing
@@ -38,12 +38,13 @@ PAGES: dict[str, tuple[str, str, Callable]] = {
     "results": ("/results", "Results", views.all_results),
     "checkpoint": ("/checkpoints/{id:int}", "Checkpoint", checkpoint_page.checkpoint),
     "items": ("/results/{id:int}/items", "Items", checkpoint_page.items),
+    "samples": ("/samples", "Samples", samples.samples),
     "queue": ("/queue", "Queue", views.queue),
     "job": ("/jobs/{id:int}", "Job", views.job),
     "data": ("/data", "Data sets", views.data),
     "system": ("/system", "System", views.system),
 }
-MENU = ("overview", "runs", "compare", "checkpoints", "results", "queue", "data", "system")
+MENU = ("overview", "runs", "compare", "checkpoints", "results", "samples", "queue", "data", "system")
 _MENU_OF = {
     "checkpoint": "checkpoints",
     "job": "queue",
@@ -245,7 +246,11 @@ class _Site:
         return template.render(
             current=_MENU_OF.get(name, name),
             title=title or PAGES[name][1],
-            menu=[(each, PAGES[each][0], PAGES[each][1]) for each in MENU],
+            menu=[
+                (each, PAGES[each][0], PAGES[each][1])
+                for each in MENU
+                if each != "samples" or name == each or self.source.samples.exist()
+            ],
             health=self.source.health(),
             twin=str(request.url.include_query_params(format="json").replace(scheme="", netloc="")),
             **content,

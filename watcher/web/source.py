@@ -20,6 +20,7 @@ from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
 from watcher.state.status_file import read_object
 from watcher.store.read.listing import Wanted
+from watcher.store.read.samples import WantedTexts
 from watcher.store.read.tasks import SuiteScore
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
@@ -71,6 +72,16 @@ class BehindReadings(Protocol):
     def items(self, result_id: int) -> ItemScores | None: ...
 
 
+class SampleReadings(Protocol):
+    """The queries of watcher.store.read.samples."""
+
+    def exist(self) -> bool: ...
+    def sections(self) -> list[Row]: ...
+    def checkpoints(self, run: str, name: str) -> list[Row]: ...
+    def texts(self, wanted: WantedTexts) -> list[Row]: ...
+    def of_checkpoint(self, checkpoint_id: int) -> list[Row]: ...
+
+
 @dataclass
 class Source:
     """listing: rows of one table and their number. windows, items: by result, for paired differences.
@@ -86,6 +97,7 @@ class Source:
     read_log: Callable[[Path], str]
     runs: RunReadings
     behind: BehindReadings
+    samples: SampleReadings
     model: ModelFlags = field(default_factory=ModelFlags)
     windows: Windows = field(default_factory=dict[int, Any])
     items: Items = field(default_factory=dict[int, Any])
