@@ -5,8 +5,6 @@ Owns what becomes an outcome and of which kind. All ranks run it in step; only r
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -41,6 +39,7 @@ from evalcore.worker.failures import Failure, failure_of, first_failure
 from evalcore.worker.launch_io import LaunchFolderIO
 from evalcore.worker.load_item import load_item
 from evalcore.worker.own_tokenizer import NOTE, folder_of, with_own_tokenizer
+from evalcore.worker.read_ahead import ReadAhead
 from evalcore.worker.samplers import PUT_OFF, Samplers, is_as_hashed, is_still
 
 
@@ -54,6 +53,7 @@ class ItemEvaluator:
         self._sets = {eval_set.name: eval_set for eval_set in spec.eval_sets}
         self._opened: dict[tuple[str, str], TokenStream | PreparedTask] = {}  # by name and digest of the tokenizer
         self._last: LoadedModel | None = None
+        self._read_ahead = ReadAhead(spec.model)
         self._last_item: Item | None = None
         self._samplers = Samplers(spec.eval_sets, group, launch_io, reporter)
 
@@ -78,7 +78,7 @@ class ItemEvaluator:
                 self._answer(request, failure or ("crash", "the checkpoint was not loaded", None))
             return
         if group.is_main:
-            _read_ahead(self._launch_io.peek())
+            self._read_ahead.begin(self._launch_io.peek())
         for request in sorted(item.attempts, key=self._samplers.is_sample):  # losses and tasks first
             self._start(request)
             if self._samplers.is_sample(request):
@@ -274,21 +274,3 @@ def measurement_of(result: EvalResult | TaskResult, loaded: LoadedModel, load_se
         evalcore_version=evalcore.__version__,
         torch_version=torch.__version__,
     )
-
-
-def _read_ahead(item: Item | None) -> None:
-    """Ask the kernel to read the next file into its cache while this one computes."""
-
-    def advise(path: bytes) -> None:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(fd)
-        except OSError:
-            pass  # only advice: the load itself reports what is wrong with the file
-
-    if item is not None:
-        # in a thread: on some file systems the advice waits for the read
-        threading.Thread(target=advise, args=(os.fsencode(item.path),), daemon=True).start()

@@ -1,8 +1,8 @@
 """Named places where a fault test may stop a worker: CKPTWATCH_WORKER_FAILPOINT=name:action, several with commas.
 
-names: after_started, after_load, mid_eval, mid_sample, before_outcome, after_outcome. actions: kill9, hang, exit1,
-raise, oom, sleepN (seconds). `name@R:action` is for rank R alone; without it, rank 0. Does nothing without the
-variable.
+names: after_started, after_load, read_ahead, mid_eval, mid_sample, before_outcome, after_outcome. actions: kill9,
+hang, exit1, raise, oom, sleepN (seconds). `name@R:action` is for rank R alone; without it, rank 0. Does nothing
+without the variable.
 """
 
 from __future__ import annotations

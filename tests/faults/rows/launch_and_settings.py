@@ -86,4 +86,13 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_weights_are_loaded_lower_only_where_every_measurement_is_in_that_dtype",
         ),
     ),
+    232: (
+        "P2",
+        "kill -9 while the next file is read ahead; a file ahead that is broken, gone or larger than the spare memory",
+        (
+            "test_killed_while_the_next_file_is_read_ahead_nothing_is_lost_and_only_the_first_attempt_is_charged",
+            "test_what_cannot_be_read_ahead_is_left_to_its_load",
+            "test_where_memory_is_not_spare_nothing_is_read_ahead",
+        ),
+    ),
 }
