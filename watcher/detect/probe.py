@@ -20,8 +20,9 @@ from watcher.detect.observation import Irregular, look, version_key
 from watcher.detect.scan import ScanReport
 from watcher.detect.settle import Candidate, Settler, same_file
 from watcher.detect.writer import is_open_for_writing
-from watcher.domain.checkpoint import Fingerprint, NamePattern, Step, choose_step, printable, step_from_name
+from watcher.domain.checkpoint import Fingerprint, NamePattern, printable
 from watcher.domain.ready_marker import ReadyMarker
+from watcher.domain.step import Step, choose_step, step_from_name
 
 DONE_MAX = 20_000  # versions handed on: late hints, and scans that were under way, are no news about them
 UNSETTLED = "before it was complete and quiet"

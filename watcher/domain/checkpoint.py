@@ -7,12 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from watcher.domain.step import STEP_MAX, Step, choose_step, step_from_name
-
-__all__ = [
-    "STEP_MAX", "Fingerprint", "NamePattern", "Step", "choose_step", "printable", "step_from_name", "stored",
-]  # fmt: skip
-
 #: What a run takes by default: the names under which checkpoints are usually kept, and recognised folders.
 DEFAULT_INCLUDE = ("*.pt", "*.pth", "*.ckpt", "*.safetensors", "*/")
 #: Endings of files that may be checkpoints: those that `include` does not match are counted.

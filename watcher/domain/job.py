@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from evalcore.messages import DATA_CHANGED, DETERMINISTIC_KINDS, Outcome
+if TYPE_CHECKING:
+    from evalcore.messages import Outcome
 
 ORPHANED_MAX = 20
 BACKOFF_FACTOR = 4
@@ -118,6 +120,8 @@ def after_attempt(job: JobFacts, end: AttemptEnd, policy: RetryPolicy, jitter: f
 
 
 def _after_outcome(job: JobFacts, outcome: Outcome, policy: RetryPolicy, jitter: float) -> Transition:
+    from evalcore.messages import DATA_CHANGED, DETERMINISTIC_KINDS  # listing verbs need the states alone
+
     if outcome.status in ("succeeded", "known"):
         return Transition(State.SUCCEEDED, "succeeded", charge=1, records=True)
     if outcome.status == "released":

@@ -38,6 +38,7 @@ AHEAD = 2  # checkpoints that a launch holds besides the current one: it reads t
 LAUNCH_PAUSE_S = (2.0, 10.0, 60.0, 300.0)
 DEVICE_POLL_S = 10.0
 WAIT_LOG_FIRST_S, WAIT_LOG_MAX_S = 60.0, 3600.0  # "waiting for a device" is logged at doubling intervals
+LINGER_GIVEN_S = 0.25  # `eval` feeds a launch twenty times a second, and nothing comes after the given files
 LINGER_MIN_S = 1.0  # small checkpoints end between two ticks: without it, launches would be too many
 
 
@@ -187,7 +188,7 @@ class Dispatch:
             if "TMPDIR" in plan.env:
                 os.mkdir(plan.env["TMPDIR"], 0o700)
             spec = {**settings.spec.__dict__, "launch": plan.launch, "device": plan.device, "threads": plan.threads}
-            spec["linger_s"] = max(settings.spec.linger_s, LINGER_MIN_S)
+            spec["linger_s"] = max(settings.spec.linger_s, LINGER_MIN_S if settings.only is None else LINGER_GIVEN_S)
             write_atomically(plan.folder.spec, to_json(LaunchSpec(**spec)))
             launch.write_item(claimed, settings.runs[claimed.run].dir, self.state.spool)
             launch.running = settings.launcher.start(plan)

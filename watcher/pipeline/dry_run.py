@@ -11,8 +11,9 @@ from typing import Any
 from evalcore.progress import Progress
 from watcher.detect.events import FolderWatch
 from watcher.detect.observation import Irregular
-from watcher.domain.checkpoint import NamePattern, step_from_name
+from watcher.domain.checkpoint import NamePattern
 from watcher.domain.passed_by import ignored_words
+from watcher.domain.step import step_from_name
 from watcher.errors import ConfigError, NothingFound
 from watcher.pipeline.run_folder import demand_own_name, with_free_names
 from watcher.settings.schema import Settings

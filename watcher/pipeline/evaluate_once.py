@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalcore.archive import ArchiveError, summarise
@@ -93,7 +93,7 @@ def evaluate_files(
     processes.become_subreaper()
     specs = resolve_sets(settings.eval, state.data_digests, report, settings.suite)
     model = resolve_model(settings.model)
-    spec = launch_spec(settings.launch, specs, model, state.token_cache)
+    spec = replace(launch_spec(settings.launch, specs, model, state.token_cache), linger_s=0.0)
     now = iso(time.time())
     run_folder.adopt(store, run_name, os.fspath(folder), now)
     digests = [(spec, spec.digest(model)) for spec in specs]

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evalcore.launch_folder import LaunchFolder
 from watcher.domain.health import EXIT_DEGRADED, judge_from_outside
 from watcher.errors import EnvironmentProblem, NothingFound
 from watcher.launch.driver import ask_driver
@@ -81,6 +80,8 @@ def _rows(url: str, now_s: float) -> Row:
 
 def _with_progress(job: Row, now_s: float) -> Row:
     """The job with its progress, from the files of its launch."""
+    from evalcore.launch_folder import LaunchFolder  # with the messages, which only a running job needs
+
     if job["folder"] is None:
         return with_progress(job, None, now_s)
     return with_progress(job, read_object(LaunchFolder(Path(job["folder"])).progress), now_s)

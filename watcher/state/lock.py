@@ -8,12 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from watcher.domain.health import LockFacts, LockState
 from watcher.errors import LockHeld
+
+if TYPE_CHECKING:
+    from watcher.domain.health import LockFacts
 
 DAEMON = "run"
 #: The byte of the database file that is locked: far beyond SQLite's own lock bytes (at 1 GiB) and any data.
@@ -118,6 +120,8 @@ def _is_named(fd: int, path: Path) -> bool:
 
 def lock_facts(path: Path, now_s: float) -> LockFacts:
     """The lock as another process sees it; looking changes nothing. now_s: seconds since the epoch."""
+    from watcher.domain.health import LockFacts, LockState  # `results` asks is_held alone, and need not load it
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
@@ -125,18 +129,34 @@ def lock_facts(path: Path, now_s: float) -> LockFacts:
     except OSError:
         return LockFacts(LockState.FREE, os.fspath(path))
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        age_s = max(0.0, now_s - os.fstat(fd).st_mtime)
-        who = holder(path)
-        return LockFacts(LockState.HELD, os.fspath(path), who.pid, age_s, None if who.verb == DAEMON else who.verb)
+        if _is_locked(fd):
+            age_s = max(0.0, now_s - os.fstat(fd).st_mtime)
+            who = holder(path)
+            return LockFacts(LockState.HELD, os.fspath(path), who.pid, age_s, None if who.verb == DAEMON else who.verb)
     finally:
         os.close(fd)
     return LockFacts(LockState.FREE, os.fspath(path))
 
 
 def is_held(path: Path) -> bool:
-    return lock_facts(path, time.time()).state is LockState.HELD
+    """Whether a process holds the lock. One that may not be looked at counts as free."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Ask for a shared lock, which the file's closing gives back."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def holder(path: Path) -> Holder:

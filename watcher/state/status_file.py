@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalcore.launch_folder import write_atomically
 from evalcore.progress import Progress
 
 OBJECT_MAX_BYTES = 1 << 20
@@ -46,6 +45,8 @@ def read_object(file: Path) -> dict[str, Any] | None:
 
 def write_status(file: Path, report: StatusReport) -> None:
     """Replace the file. A full disk is not an error here: the log and systemd's status line report it."""
+    from evalcore.launch_folder import write_atomically  # readers, such as `status`, do without the messages
+
     try:
         write_atomically(file, json.dumps(asdict(report), indent=1), durable=False)
     except OSError:
