@@ -24,7 +24,7 @@ from evalcore.data.padding import padding_notes
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
-from evalcore.data_digest import digest_files, files_of_dataset
+from evalcore.data_digest import digest_files, files_of_dataset, kind_of_name
 from evalcore.messages import EvalSetSpec
 
 DEFAULT_TOKENIZER = "gpt2"
@@ -117,6 +117,11 @@ def _open_text(
         label=_label(files),
     )
     stream.notes.extend(tokenizer.notes)
+    if spec.format == "auto" and (unusual := [file for file in files if kind_of_name(str(file.path)) == "other"]):
+        what = unusual[0].path.name + (f" and {len(unusual) - 1} more" if len(unusual) > 1 else "")
+        stream.notes.append(
+            f"{what}: read as plain text, {total:,} bytes, {stream.n_tokens:,} tokens by {tokenizer.name}"
+        )
     if stream.id_bytes is None:
         stream.notes.append(f"bits per byte unknown: tokenizer {tokenizer.name} has no fixed number of bytes per id")
     return stream

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,11 @@ from watcher.cli.showing import ProgressLine
 from watcher.domain.checkpoint import printable
 from watcher.domain.metrics import headline
 from watcher.domain.run_name import default_run_name
-from watcher.errors import CheckpointUnreadable, CkptwatchError, ConfigError, LockHeld, SomeFailed
+from watcher.errors import CheckpointUnreadable, CkptwatchError, ConfigError, LockHeld, NothingFound, SomeFailed
 from watcher.store.engine import shown_url
+
+if TYPE_CHECKING:
+    from watcher.settings.schema import Settings
 
 UNREADABLE_KINDS = {"corrupt", "unsafe", "unsupported", "shape"}
 
@@ -56,6 +59,7 @@ def command(
     settings = load(flags, given)
     if not settings.measures:
         raise ConfigError("no validation data", hint="ckptwatch eval CKPT --data FILE")
+    _refuse_missing_data(settings)
     if selfcheck:
         settings = settings.model_copy(update={"launch": settings.launch.model_copy(update={"selfcheck": True})})
     folder = Path(os.path.commonpath([os.path.dirname(item.path) for item in files]))
@@ -88,6 +92,17 @@ def command(
     _raise_for(failed, rows, unreadable)
 
 
+def _refuse_missing_data(settings: Settings) -> None:
+    """A path of the command line that does not exist is `nothing found`, as for the checkpoint itself."""
+    from watcher.settings.eval_sets import data_files
+
+    for section in settings.eval:
+        try:
+            data_files(section)
+        except ConfigError as error:
+            raise NothingFound(error.cause, hint=error.hint) from None
+
+
 def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str, began_at: str) -> None:
     """began_at: a result from before is not of this call."""
     from watcher.report.format import ago
@@ -103,7 +118,8 @@ def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None],
         bits = f"{row['bits_per_byte']:.4f}" if row["bits_per_byte"] is not None else "-"
         if row["task"] is None:
             click.echo(f"  loss {loss} nats per token    ppl {ppl}    bits per byte {bits}")
-            amount = f"{row['tokens']} tokens in windows of {row['seq_len']}"
+            text = f" ({row['bytes']:,} bytes of text)" if row["bytes"] is not None else ""
+            amount = f"{row['tokens']} tokens{text} in windows of {row['seq_len']}"
         else:
             click.echo(f"  gold answers: loss {loss} nats per token    bits per byte {bits}")
             amount = f"{row['items']} items of {row['task']}, at most {row['seq_len']} tokens each"

@@ -99,7 +99,7 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
     """Print result rows in one of the formats; notes go to stderr. current: the definitions of the sets."""
     from watcher.cli.showing import print_table
     from watcher.report import curves
-    from watcher.report.columns import result_columns
+    from watcher.report.columns import footnotes, result_columns
     from watcher.report.tables import as_csv, as_jsonl, as_markdown
     from watcher.store.read.results import RESULT_COLUMNS
 
@@ -117,6 +117,8 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
         click.echo(as_markdown(result_columns(table), table))
     else:
         print_table(result_columns(table), table)
+    if form in ("table", "md") and (below := footnotes(table)):
+        click.echo("\n" + "\n".join(below))
     for words in curves.mixtures(rows):
         say(f"note: {words}")
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalcore.archive import ArchiveError, summarise
+from evalcore.archive import ArchiveError, kind_at, summarise
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, from_json
 from evalcore.progress import Progress
 from watcher.detect.observation import fingerprint_at
 from watcher.detect.probe import SettledFile, settled_file
-from watcher.domain.checkpoint import printable
+from watcher.domain.checkpoint import DEFAULT_INCLUDE, NamePattern, printable
 from watcher.domain.health import Pause, Paused
 from watcher.domain.timestamps import iso
 from watcher.errors import CheckpointUnreadable, CkptwatchError, NothingFound
@@ -65,9 +66,23 @@ def _read_one(path: str) -> SettledFile:
         return settled_file(os.path.abspath(path), version, summarise(path))
     except ArchiveError as error:
         hint = error.hint or "copy the file again from where it was saved, or wait for its save to end"
+        hint = (os.path.isdir(path) and _glob_of(path)) or hint
         raise CheckpointUnreadable(f"{printable(path)}: {error.reason}", hint=hint) from None
     except OSError as error:
         raise CheckpointUnreadable(f"{printable(path)} cannot be read: {error.strerror}") from None
+
+
+def _glob_of(folder: str) -> str | None:
+    """The command that evaluates the checkpoints in a folder that is none itself; None where there are none."""
+    pattern, names = NamePattern(DEFAULT_INCLUDE), sorted(os.listdir(folder))
+    given = shlex.quote(printable(folder.rstrip("/")))
+    files = [name for name in names if os.path.isfile(os.path.join(folder, name)) and pattern.matches(name)]
+    if files:
+        ending = os.path.splitext(files[-1])[1]
+        count = sum(name.endswith(ending) for name in files)
+        return f"ckptwatch eval {given}/*{ending} --data FILE evaluates its {count} {ending} file{'s' * (count > 1)}"
+    count = sum(kind_at(os.path.join(folder, name)) is not None for name in names)
+    return f"ckptwatch eval {given}/*/ --data FILE evaluates the {count} checkpoint folders in it" if count else None
 
 
 def evaluate_files(

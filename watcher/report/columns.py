@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from watcher.report.format import decimal, integer, text
 
 Row = dict[str, Any]
+NOTE_MIN = 16  # characters: a shorter part is written out in each row
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,25 @@ def result_columns(rows: Sequence[Row]) -> list[Column]:
     columns.append(Column("seconds", lambda row: decimal(row["eval_seconds"], 1), True, optional=True))
     columns.append(text_column("checkpoint"))
     if any(remarks(row) for row in rows):
-        columns.append(Column("note", remarks, sentence=True))
+        marks = repeated_notes(rows)
+        columns.append(Column("note", lambda row: remarks(row, marks), sentence=True))
     return columns
+
+
+def repeated_notes(rows: Sequence[Row]) -> dict[str, str]:
+    """Long parts of notes that several rows have -> the mark that stands for each in the table: `[1]`."""
+    parts = [part for row in rows for part in dict.fromkeys(_parts(row["note"]))]
+    repeated = [part for part in dict.fromkeys(parts) if len(part) > NOTE_MIN and parts.count(part) > 1]
+    return {part: f"[{number}]" for number, part in enumerate(repeated, 1)}
+
+
+def footnotes(rows: Sequence[Row]) -> list[str]:
+    """The lines below a table: each repeated part of the notes once, behind its mark."""
+    return [f"{mark} {text(part)}" for part, mark in repeated_notes(rows).items()]
+
+
+def _parts(note: str | None) -> list[str]:
+    return (note or "").split("; ")
 
 
 def _logged(row: Row) -> str:
@@ -79,11 +97,14 @@ def accuracy(row: Row) -> str:
     return decimal(row["accuracy"]) + (f" ±{decimal(error)}" if error is not None else "")
 
 
-def remarks(row: Row) -> str:
-    """What is unusual about a row: an older version, another definition of the set, its note."""
+def remarks(row: Row, marks: Mapping[str, str] | None = None) -> str:
+    """What is unusual about a row: an older version, another definition of the set, its note.
+
+    marks: what stands in the place of parts of notes that are written below the table.
+    """
     parts = ["older version"] if row["superseded"] else []
     if row.get("redefined"):
         parts.append(f"another definition of {text(row['eval_set'])}")
     if row["note"]:
-        parts.append(text(row["note"]))
+        parts.append(text("; ".join((marks or {}).get(part, part) for part in _parts(row["note"]))))
     return "; ".join(parts)

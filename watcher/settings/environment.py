@@ -70,7 +70,22 @@ def _parsed(value: str, annotation: Any, is_path: bool) -> Any:
     parts = [part.strip() for part in value.split(",")] if many else [value]
     if is_path or Path in get_args(annotation):
         parts = [os.path.expanduser(part) for part in parts]
-    return parts if many else parts[0]
+    return parts if many else _number(parts[0], annotation)
+
+
+def _number(text: str, annotation: Any) -> Any:
+    """The text as the key's type; as it is where it is none, which validation answers."""
+    kinds = {annotation, *get_args(annotation)}
+    if bool in kinds:
+        return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False,
+                "off": False}.get(text.lower(), text)  # fmt: skip
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
 
 
 def _is_kubernetes(name: str, value: str) -> bool:

@@ -1,17 +1,21 @@
-"""What every section of the settings refuses: unknown keys, empty and unprintable text, truth values as numbers.
+"""What every section of the settings refuses: unknown keys, empty and unprintable text, values of another type.
 
 Knows no section.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, get_args
+import re
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 INT64_MAX = (1 << 63) - 1
 SECONDS_MAX = 1e9  # thirty years
 NAME_MAX = 200
+_PLAIN = re.compile(r"true|false|[-+]?[\d_]+(\.\d*)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
 class Section(BaseModel):
@@ -24,8 +28,8 @@ class Section(BaseModel):
     @classmethod
     def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.field_name or ""
-        if isinstance(value, bool) and not _accepts(bool, cls.model_fields[name].annotation):
-            raise ValueError("is true or false where another kind of value belongs")
+        if (problem := _type_problem(value, cls.model_fields[name].annotation)) is not None:
+            raise ValueError(problem)
         for text in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(text, str):
                 _check_text(text, name, is_path=name in cls.PATHS)
@@ -43,5 +47,30 @@ def _check_text(text: str, key: str, *, is_path: bool) -> None:
         raise ValueError(f"must be printable text of at most {NAME_MAX} characters")
 
 
-def _accepts(kind: type, annotation: Any) -> bool:
-    return annotation is kind or any(_accepts(kind, inner) for inner in get_args(annotation))
+def _type_problem(value: Any, annotation: Any) -> str | None:
+    """Why a value would have to be converted to be of the key's type: pydantic would do it without a word."""
+    kinds = _kinds(annotation)
+    if isinstance(value, bool):
+        return None if bool in kinds else "is true or false where another kind of value belongs"
+    if isinstance(value, str) and not {str, Path} & kinds and value not in _choices(annotation):
+        if not {bool, int, float} & kinds:
+            return None
+        advice = ": write it without quotes" if _PLAIN.fullmatch(value.strip()) else ""
+        return f"is text where {'true or false' if bool in kinds else 'a number'} belongs{advice}"
+    if isinstance(value, (int, float)) and bool in kinds and not {int, float} & kinds:
+        return "is a number where true or false belongs"
+    return None
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types of a key's own value, not those of a list's items."""
+    if get_origin(annotation) in (Union, UnionType):
+        return set[Any]().union(*map(_kinds, get_args(annotation)))
+    return {annotation}
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of the annotation's Literals."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(choice for inner in get_args(annotation) for choice in _choices(inner))

@@ -249,3 +249,11 @@ def test_a_sentencepiece_like_tokenizer_counts_every_byte_of_the_text(tmp_path, 
     result = evaluate(SmallModel(vocab_size=400), stream, seq_len=5, stride=3)
     assert result.bytes == sum(len(text.encode()) for text in texts) - first
     assert result.bits_per_byte is not None and result.note is None
+
+
+def test_a_file_without_a_known_ending_says_how_it_was_read_and_others_do_not(tmp_path):
+    for name in ("train.log", "val.txt"):
+        (tmp_path / name).write_text("hello world\n" * 3)
+    stream = open_stream(tmp_path / "train.log", tokenizer="bytes")
+    assert "train.log: read as plain text, 36 bytes, 36 tokens by bytes" in stream.notes
+    assert not any("read as plain text" in note for note in open_stream(tmp_path / "val.txt", tokenizer="bytes").notes)

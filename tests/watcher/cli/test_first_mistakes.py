@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from tests.support.checkpoints import save_nanogpt
 from tests.support.database import small_run
 from watcher.domain.health import LockFacts, LockState, judge_from_outside
 from watcher.domain.timestamps import iso
@@ -64,3 +65,33 @@ def test_status_gives_no_time_after_saving_for_a_value_that_is_older_than_the_fi
 def test_data_stats_names_the_window_length_that_it_counted_with(ckptwatch, tmp_path):
     np.arange(1000, dtype=np.uint16).tofile(tmp_path / "val.bin")
     assert "windows  4 of 256 tokens (--seq-len)" in ckptwatch("data", "stats", "val.bin", "--seq-len", "256").out
+
+
+def test_eval_without_its_data_file_is_status_4_as_without_its_checkpoint(ckptwatch, tmp_path):
+    save_nanogpt(tmp_path / "ckpt.pt")
+    for call in (("eval", "ckpt.pt", "--data", "missing.bin"), ("eval", "missing.pt", "--data", "ckpt.pt")):
+        refused = ckptwatch(*call)
+        assert (refused.status, "missing." in refused.err) == (4, True)
+    assert os.listdir(tmp_path) == ["ckpt.pt"]
+
+
+def test_eval_of_a_folder_of_checkpoints_names_the_command_that_evaluates_them(ckptwatch, tmp_path):
+    (tmp_path / "out").mkdir()
+    for step in (1, 2):
+        save_nanogpt(tmp_path / f"out/ckpt_{step}.pt", step=step)
+    (tmp_path / "out/optimizer.pt").touch()
+    refused = ckptwatch("eval", "out", "--data", "val.bin")
+    assert refused.status == 8
+    assert "ckptwatch eval out/*.pt --data FILE evaluates its 2 .pt files" in refused.err
+    for step in (1, 2):
+        save_hf_folder(tmp_path / f"trainer/checkpoint-{step}")
+    refused = ckptwatch("eval", "trainer", "--data", "val.bin")
+    assert "ckptwatch eval trainer/*/ --data FILE evaluates the 2 checkpoint folders in it" in refused.err
+
+
+def save_hf_folder(folder):
+    """The names that make a folder of the Hugging Face Trainer; nothing reads into them here."""
+    folder.mkdir(parents=True)
+    for name in ("config.json", "trainer_state.json"):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")

@@ -247,3 +247,18 @@ def test_sort_and_limit_give_the_first_rows_of_an_order_and_say_how_many_there_a
     said = ckptwatch("results", "--sort", "loss", "--json", "--db", tmp_path / "r.db")
     assert [row["step"] for row in said.json] == [300, 200, 100, 400]  # NULL is last in either direction
     assert ckptwatch("results", "--best", "--limit", 2, "--db", tmp_path / "r.db").status == 2
+
+
+def test_a_long_note_of_several_rows_stands_once_below_the_table(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    long = "vocabulary of 50257 padded to 50304 rows: the loss is over all rows"
+    for step, note in ((400, f"state dict ema; {long}"), (500, long), (600, "ppl is above the float range")):
+        database.result(step, 2.0, note=note)
+    for form in ("table", "md"):
+        out = ckptwatch("results", "--db", tmp_path / "r.db", "--format", form).out
+        assert out.count(long) == 1 and out.rstrip().endswith(f"[1] {long}")
+        assert out.count("[1]") == 3 and "state dict ema; [1]" in out and "ppl is above the float range" in out
+    only = ckptwatch("results", "--db", tmp_path / "r.db", "--step", "500").out
+    assert long in only and "[1]" not in only
+    rows = ckptwatch("results", "--db", tmp_path / "r.db", "--json").json
+    assert [row["note"] for row in rows][-2:] == [long, "ppl is above the float range"]

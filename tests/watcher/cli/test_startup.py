@@ -16,20 +16,20 @@ import json, sys
 from watcher.cli import main
 for call in json.loads(sys.argv[1]):
     main(call)
-print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 SLOW = {"sqlalchemy", "alembic", "pydantic", "rich", "numpy", "torch", "watchdog", "tomlkit", "starlette"}
 
 
-def loaded(folder: Path, *calls: list[str]) -> set[str]:
-    """The slow packages that a process has imported after these command lines, without settings."""
+def loaded(folder: Path, *calls: list[str], among: set[str] = SLOW) -> set[str]:
+    """The modules of `among` that a process has imported after these command lines, without settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CKPTWATCH_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(calls)], cwd=folder, capture_output=True, text=True, timeout=60,
         env=environment | {"PYTHONPATH": os.fspath(ROOT)}, check=True,
     )  # fmt: skip
     assert done.stdout
-    return SLOW & set(json.loads(done.stderr.splitlines()[-1]))
+    return among & set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_help_and_version_import_no_library_but_click(tmp_path):
@@ -55,3 +55,10 @@ def test_without_settings_the_same_database_and_state_folder_are_used_as_with_an
     assert database_url(without, None) == database_url(given, None)
     assert state_folder(without, None) == state_folder(given, None)
     assert LaunchSettings().device == DEFAULT_DEVICE
+
+
+def test_lists_load_neither_the_messages_of_jobs_nor_the_rules_of_health(tmp_path):
+    small_run(tmp_path / "ckptwatch.db").close()
+    unneeded = {"evalcore.messages", "watcher.domain.health"}
+    assert loaded(tmp_path, ["results"], ["queue", "list"], among=unneeded) == set()
+    assert loaded(tmp_path, ["status"], among={"evalcore.messages"}) == set()

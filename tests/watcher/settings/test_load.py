@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from watcher.errors import ConfigError
 from watcher.settings.load import load_settings
+from watcher.settings.problems import problem_lines
 from watcher.settings.schema import Settings
 
 MINIMAL = '[[run]]\ndir = "ck"\n{run}\n[[eval]]\ndata = "v.txt"\n{eval}\n{more}\n'
@@ -207,6 +211,63 @@ def test_a_home_is_expanded_in_variables_and_an_unknown_variable_is_refused(tmp_
             other.setenv(name, value)
             load_settings(None)
         assert words in caught.value.cause
+
+
+def every_key(section: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, annotation) of every key of every section."""
+    for key, field in section.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is not None:
+            yield from every_key(inner, (*path, key))
+        else:
+            yield (*path, key), field.annotation
+
+
+@pytest.mark.parametrize("given", ["3", "true", 1, 0, True, 2.5], ids=repr)
+def test_a_value_of_another_type_is_refused_by_every_key_that_it_does_not_fit(given: Any) -> None:
+    """pydantic alone would take "3" for 3, "yes" and 1 for true, and true for 1."""
+    taken = []
+    for (section, *between, key), annotation in every_key():
+        kinds = {annotation, *get_args(annotation)}
+        many = get_origin(annotation) is tuple
+        fits = not many and (type(given) in kinds or (isinstance(given, str) and Path in kinds))
+        fits = fits or (type(given) is int and float in kinds) or (key == "data" and isinstance(given, str))
+        table: dict[str, Any] = {key: given}
+        for name in reversed(between):
+            table = {name: table}
+        several = section in ("run", "eval", "suite", "sink", "alert", "average")
+        try:
+            Settings.model_validate({section: [table] if several else table})
+            lines = []
+        except ValidationError as error:
+            lines = problem_lines(error)
+        where = ".".join([section, *(["0"] if several else []), *between, key])
+        if not fits and not any(line.startswith(f"{where}: ") for line in lines):
+            taken.append(f"{where} = {given!r}")
+    assert taken == []
+
+
+def test_numbers_and_truth_values_in_quotes_are_refused_in_files_and_read_from_variables(
+    tmp_path: Path, monkeypatch
+) -> None:
+    file = tmp_path / "ckptwatch.toml"
+    for text, words in (
+        ('[[average]]\nlast = "3"', "average.0.last: is text where a number belongs: write it without quotes"),
+        ('[web]\nenabled = "yes"', "web.enabled: is text where true or false belongs (given: 'yes')"),
+        ('[launch]\nbatch_size = "8"', "launch.batch_size: is text where a number belongs"),
+        ("[web]\nenabled = 1", "web.enabled: is a number where true or false belongs"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_settings(file)
+        assert words in caught.value.cause
+    monkeypatch.setenv("CKPTWATCH_LAUNCH_NPROC", "2")
+    monkeypatch.setenv("CKPTWATCH_LAUNCH_STALL_S", "1.5")
+    monkeypatch.setenv("CKPTWATCH_LAUNCH_BATCH_SIZE", "auto")
+    monkeypatch.setenv("CKPTWATCH_LAUNCH_SELFCHECK", "true")
+    launch = load_settings(None).launch
+    assert (launch.nproc, launch.stall_s, launch.batch_size, launch.selfcheck) == (2, 1.5, "auto", True)
 
 
 def test_the_variables_of_a_kubernetes_service_named_ckptwatch_are_no_settings(monkeypatch) -> None:
