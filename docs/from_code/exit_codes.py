@@ -30,9 +30,9 @@ def page() -> str:
             generated("Exit codes", "watcher/errors.py", _ABOUT),
             "## Every verb\n",
             table(["status", "error", "meaning"], _every()),
-            "A path that does not exist, `--data` too, is 4 for `eval`, `inspect` and `data`; for `run` a missing data\n"
-            "file is 3, as any other problem of its settings. `run --once` ends with 3 where the folder is missing, 4\n"
-            "where it has no checkpoint, and 5 where a job or file failed.\n",
+            "A path that does not exist, `--data` too, is 4 for `eval`, `inspect` and `data`; for `run` a missing\n"
+            "data file is 3, as any other problem of its settings. `run --once` ends with 3 where the folder is\n"
+            "missing, 4 where it has no checkpoint, and 5 where a job or file failed.\n",
             "## `ckptwatch status`\n",
             "Its exit status is the short answer, for health checks:\n",
             table(["status", "meaning"], own),

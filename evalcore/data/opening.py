@@ -117,7 +117,8 @@ def _open_text(
         label=_label(files),
     )
     stream.notes.extend(tokenizer.notes)
-    if spec.format == "auto" and (unusual := [file for file in files if kind_of_name(str(file.path)) == "other"]):
+    unusual = [file for file in files if file.kind == "text" and kind_of_name(str(file.path), spec.format) == "other"]
+    if unusual:
         what = unusual[0].path.name + (f" and {len(unusual) - 1} more" if len(unusual) > 1 else "")
         stream.notes.append(
             f"{what}: read as plain text, {total:,} bytes, {stream.n_tokens:,} tokens by {tokenizer.name}"
