@@ -19,12 +19,10 @@ from watcher.domain.checkpoint import (
     DEFAULT_INCLUDE,
     NOT_INCLUDED,
     NamePattern,
-    Step,
-    choose_step,
     looks_like_a_checkpoint,
-    step_from_name,
 )
 from watcher.domain.run_name import default_run_name
+from watcher.domain.step import Step, choose_step, step_from_name
 from watcher.settings.template import path_from, toml_value
 
 WALK_MAX = 20_000
