@@ -81,7 +81,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "paused": (0, "paused: {reason}"),
     "healed": (0, "resumed: {reason}"),
-    "passed_by": (0, "{run}: {words}  (--include GLOB, or `include` in [[run]])"),
+    "passed_by": (0, "{run}: {words}"),
     "revived": (0, "queued      {path}  from its pinned copy: it was refused under other [model] settings"),
     "overflow": (0, "{run}: the kernel dropped file events; scanning the folder"),
     "dashboard_failed": (0, "no dashboard: {reason}"),

@@ -6,10 +6,17 @@ Standard library only; the daemon imports this package, so it must never import 
 from evalcore.archive.container.records import read_records
 from evalcore.archive.container.source import Report
 from evalcore.archive.errors import LIMITS, ArchiveError, Limits
-from evalcore.archive.meaning.folder_kinds import FolderKind, kind_at, recognise, version_from, version_of
+from evalcore.archive.meaning.folder_kinds import (
+    FolderKind,
+    holds_state_alone,
+    kind_at,
+    recognise,
+    version_from,
+    version_of,
+)
 from evalcore.archive.summary import Probe, Summary, probe, summarise
 
 __all__ = [
-    "LIMITS", "ArchiveError", "FolderKind", "Limits", "Probe", "Report", "Summary", "kind_at", "probe", "read_records",
-    "recognise", "summarise", "version_from", "version_of",
+    "LIMITS", "ArchiveError", "FolderKind", "Limits", "Probe", "Report", "Summary", "holds_state_alone", "kind_at",
+    "probe", "read_records", "recognise", "summarise", "version_from", "version_of",
 ]  # fmt: skip

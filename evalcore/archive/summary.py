@@ -207,7 +207,7 @@ def _summary_of_folder(path: str, state: str | None, report: Report) -> Summary:
         config=folder.config or None, config_source="sidecar:config.json" if known else None,
         parameters=folder.state.parameters, tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
         sidecars=(("config.json", values_digest(folder.config)),) if known else (),
-        note=None if known else "the folder holds weights without a config.json",
+        note="; ".join([*folder.notes, *([] if known else ["the folder holds weights without a config.json"])]) or None,
     )  # fmt: skip
 
 

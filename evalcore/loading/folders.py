@@ -78,7 +78,7 @@ def open_hf_folder(
             content,
             lambda: folder.shards,
             lambda: any(map(_rewritten, folder.shards)),
-            lambda: ["unverified: the weights carry no checksums"] if folder.unverified else [],
+            lambda: [*folder.notes, *(["unverified: the weights carry no checksums"] * folder.unverified)],
             partial(_through_transformers, folder, spec),
         )
     except BaseException:

@@ -90,6 +90,9 @@ def windows_of(family: str, config: Mapping[str, Any], layers: int) -> tuple[int
         return (whole(config, "sliding_window", high=1 << 28),) * layers
     if "layer_types" not in relative.known or not _slides(relative, config):
         return ()
+    if config.get("sliding_window", 0) is None:  # transformers fails at it
+        reason = "config.sliding_window is null, and layers with a window are configured"
+        raise CheckpointError("unsupported", reason, "give its size through [model] config, or set model.factory")
     size = whole(config, "sliding_window", high=1 << 28, default=4096)
     return tuple(size if kind == _SLIDING else None for kind in _layer_types(family, config, layers))
 

@@ -16,6 +16,7 @@ from watcher.cli.options import Globals, db_option, examples, json_option, print
         "ckptwatch compare 1000 2000",
         "ckptwatch compare run-a run-b",
         "ckptwatch compare run-a@1000 run-b@2000 --eval-set val",
+        "ckptwatch compare 2000 2000#mean5",
     ),
 )
 @click.argument("a")
@@ -30,7 +31,8 @@ def command(
 ) -> None:
     """Compare two checkpoints or two runs: the difference, its interval, its significance.
 
-    A and B are two steps, two runs (compared at equal steps), or RUN@STEP and RUN@STEP.
+    A and B are two steps, two runs (compared at equal steps), or RUN@STEP and RUN@STEP. #MEAN after any of them names
+    the mean that ends there: 2000#mean5, run-a#mean5, run-a@2000#ema0.9.
 
     The difference is loss(B) - loss(A) in nats per token, taken window by window over the same targets, with its
     95 % interval and two-sided p. The interval accounts for correlation between neighbouring windows.
@@ -66,7 +68,7 @@ def command(
 def _plain(pair: Any) -> dict[str, Any]:
     from watcher.report.comparison import Difference
 
-    keys = ("run", "step", "checkpoint", "loss", "loss_stderr")
+    keys = ("run", "step", "checkpoint", "weights", "loss", "loss_stderr")
     row: dict[str, Any] = {"eval_set": pair.eval_set, "metric": pair.metric.key}
     for side, of in (("a", pair.a), ("b", pair.b)):
         row[side] = {key: of[key] for key in keys} | {"value": pair.metric.value_of(of)}
@@ -87,10 +89,13 @@ def _names(pair: Any) -> tuple[str, str]:
     from watcher.domain.checkpoint import printable
 
     if pair.a["run"] == pair.b["run"]:
-        return f"step {pair.a['step']}", f"step {pair.b['step']}"
-    if pair.a["step"] == pair.b["step"]:
-        return printable(pair.a["run"]), printable(pair.b["run"])
-    return tuple(f"{printable(row['run'])} at step {row['step']}" for row in (pair.a, pair.b))  # type: ignore[return-value]
+        names = [f"step {row['step']}" for row in (pair.a, pair.b)]
+    elif pair.a["step"] == pair.b["step"]:
+        names = [printable(row["run"]) for row in (pair.a, pair.b)]
+    else:
+        names = [f"{printable(row['run'])} at step {row['step']}" for row in (pair.a, pair.b)]
+    means = [f" ({row['weights']})" if row.get("weights") else "" for row in (pair.a, pair.b)]
+    return names[0] + means[0], names[1] + means[1]
 
 
 def _show(compared: list[Any], a: str, b: str) -> None:

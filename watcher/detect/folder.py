@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from evalcore.archive import FolderKind, recognise, version_from
+from evalcore.archive import FolderKind, holds_state_alone, recognise, version_from
 from watcher.domain.checkpoint import Fingerprint
 
 _INT64 = (1 << 63) - 1
@@ -54,6 +54,22 @@ def folder_in(fd: int, name: str, names: Collection[str], *, chosen: bool = Fals
         with suppress(FileNotFoundError):  # deleted since the listing: another version already
             stats.append(os.stat(member, dir_fd=fd))
     return SeenFolder(kind, fingerprint_of(os.fstat(fd), stats))
+
+
+def is_link_to_checkpoint(entry: os.DirEntry[str], path: str) -> bool:
+    """Whether an entry is a link to a folder that is a checkpoint. path: of the entry."""
+    try:
+        return entry.is_symlink() and entry.is_dir() and folder_at(path) is not None
+    except OSError:
+        return False  # it goes, or cannot be read
+
+
+def lacks_weights(path: str) -> bool:
+    """Whether the folder is named after a step and holds an optimizer's state alone."""
+    try:
+        return folder_at(path) is None and holds_state_alone(os.path.basename(path), os.listdir(path))
+    except OSError:
+        return False
 
 
 def fingerprint_of(folder: os.stat_result, members: Sequence[os.stat_result]) -> Fingerprint:

@@ -14,9 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from watcher.detect.folder import folder_in
+from evalcore.archive import holds_state_alone
+from watcher.detect.folder import folder_in, is_link_to_checkpoint
 from watcher.detect.observation import A_FOLDER, Irregular, observation_of, version_key
-from watcher.domain.checkpoint import NOT_INCLUDED, Fingerprint, NamePattern, looks_like_a_checkpoint, stored
+from watcher.domain.checkpoint import (
+    NOT_INCLUDED,
+    WITHOUT_WEIGHTS,
+    Fingerprint,
+    NamePattern,
+    looks_like_a_checkpoint,
+    stored,
+)
 
 RACY_NS = 2_000_000_000  # a listing this fresh may lack a file of the same time
 EMIT_MAX = 2_000  # new observations of one scan; the rest follow in the next, which then comes at once
@@ -134,14 +142,18 @@ class FolderScan:
 
     def _pass_by(self, folder: str, fd: int, entries: list[os.DirEntry[str]], current: _Pass) -> None:
         """A folder that is no checkpoint: its files are candidates where globs reach them, else they are counted."""
+        without_weights = holds_state_alone(folder.rpartition("/")[2], [entry.name for entry in entries])
         if self.pattern.recursive:
+            current.ignored.update([WITHOUT_WEIGHTS] * without_weights)
             self._sift(entries, f"{folder}/", current)
             return
         if looks_like_a_checkpoint(folder) and self.pattern.included(folder):
             self._sort_in(folder, A_FOLDER, current)
             return
-        endings = map(looks_like_a_checkpoint, (entry.name for entry in entries))
+        names = [] if without_weights else [entry.name for entry in entries]
+        endings = map(looks_like_a_checkpoint, names)
         found = Counter(f"{ending} file in subfolders, {NOT_INCLUDED}" for ending in endings if ending)
+        found.update([WITHOUT_WEIGHTS] * without_weights)
         current.ignored.update(found)
         status = os.fstat(fd)
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
@@ -193,6 +205,9 @@ class FolderScan:
             if entry.is_dir(follow_symlinks=False):
                 self._enter(path, entry, current)
                 continue
+            if entry.is_symlink() and is_link_to_checkpoint(entry, os.path.join(self.root, path)):
+                self._sort_in_link(path, entry, current)
+                continue
             if not included(path):
                 if (ending := looks_like_a_checkpoint(entry.name)) is not None:
                     current.ignored[self.pattern.why_ignored(path) or f"{ending} file, {NOT_INCLUDED}"] += 1
@@ -213,6 +228,16 @@ class FolderScan:
             else:
                 self._sort_in(path, self._observe(path, s), current)
         current.entries = count
+
+    def _sort_in_link(self, path: str, entry: os.DirEntry[str], current: _Pass) -> None:
+        """A link to a folder that is a checkpoint: never evaluated itself, and never passed over in silence."""
+        if (why := self.pattern.why_folder_ignored(path)) is not None:
+            current.ignored[f"link to a folder, {why}" if why == NOT_INCLUDED else why] += 1
+            return
+        try:
+            self._sort_in(path, self._observe(path, entry.stat(follow_symlinks=False)), current)
+        except FileNotFoundError:
+            pass  # gone between listing and stat
 
     def _observe(self, path: str, status: os.stat_result) -> Fingerprint | Irregular:
         try:

@@ -55,6 +55,8 @@ class Fingerprint(NamedTuple):
 
 #: ends the reason why something is not watched that the settings could take
 NOT_INCLUDED = "not taken by `include`"
+#: a folder such as `checkpoint-500` that is no checkpoint
+WITHOUT_WEIGHTS = "folder of a step without weights: an optimizer's or trainer's state alone"
 
 
 def looks_like_a_checkpoint(name: str) -> str | None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from watcher.domain.checkpoint import NOT_INCLUDED
+from watcher.domain.checkpoint import NOT_INCLUDED, WITHOUT_WEIGHTS
+
+
+def is_told(reason: str) -> bool:
+    """Whether the user is told of it without asking."""
+    return NOT_INCLUDED in reason or reason == WITHOUT_WEIGHTS
 
 
 def passed_by(ignored: Mapping[str, int]) -> list[str]:
-    """`5 .bin files here; `include` takes none of them` for each kind that the settings could take.
+    """`5 .bin files here; `include` takes none of them` for each kind that the settings could take or a user misses.
 
     ignored: reason -> number, as a scan counts.
     """
     sentences = []
     for reason, number in ignored.items():
+        if reason == WITHOUT_WEIGHTS:
+            sentences.append(f"{number} {reason if number == 1 else reason.replace('folder', 'folders', 1)}")
         noun, told, _ = reason.partition(f", {NOT_INCLUDED}")
         if told:
             nouns = noun if number == 1 else re.sub(r"\b(file|folder)\b", r"\1s", noun)
@@ -26,5 +33,5 @@ def passed_by(ignored: Mapping[str, int]) -> list[str]:
 
 def ignored_words(ignored: Mapping[str, int]) -> list[str]:
     """A line for each reason; those that the settings could change come first."""
-    others = [f"{number} ignored: {reason}" for reason, number in ignored.items() if NOT_INCLUDED not in reason]
+    others = [f"{number} ignored: {reason}" for reason, number in ignored.items() if not is_told(reason)]
     return passed_by(ignored) + others

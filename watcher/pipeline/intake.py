@@ -23,7 +23,7 @@ from watcher.detect.settle import Settler
 from watcher.detect.spool import Spool
 from watcher.domain.checkpoint import NOT_INCLUDED, NamePattern, stored
 from watcher.domain.order import wanted
-from watcher.domain.passed_by import passed_by
+from watcher.domain.passed_by import is_told, passed_by
 from watcher.domain.timestamps import iso
 from watcher.errors import CkptwatchError
 from watcher.failpoints import failpoint
@@ -214,9 +214,10 @@ class Intake:
     def _log_passed_by(self, report: ScanReport) -> None:
         """Say once what is there and is not watched, and again when there is another kind of it."""
         sentences = passed_by(report.ignored)
-        kinds = tuple(sorted(reason for reason in report.ignored if NOT_INCLUDED in reason))
+        kinds = tuple(sorted(filter(is_told, report.ignored)))
         if sentences and kinds != self._passed_by:
-            self.log.event("passed_by", run=self.run.name, words="; ".join(sentences))
+            hint = "  (--include GLOB, or `include` in [[run]])" if any(NOT_INCLUDED in kind for kind in kinds) else ""
+            self.log.event("passed_by", run=self.run.name, words="; ".join(sentences) + hint)
         self._passed_by = kinds
 
     def _mark_rotating(self) -> None:

@@ -1,9 +1,9 @@
-"""Which pairs of results `compare A B` compares: two steps of a run, two runs at equal steps, or RUN@STEP. Pure."""
+"""Which pairs of results `compare A B` compares: steps, runs at equal steps, RUN@STEP, and means of either. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from watcher.domain.checkpoint import printable
@@ -19,15 +19,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """What A or B names: a run, a step, or both. None: not given."""
+    """What A or B names: a run, a step, or both; weights: the kind of mean, as in `1000#mean5`. None: not given."""
 
     run: str | None
     step: int | None
+    weights: str | None = None
 
     def __str__(self) -> str:
+        mean = f" ({self.weights})" if self.weights is not None else ""
         if self.step is None:
-            return str(self.run)
-        return f"step {self.step}" if self.run is None else f"{self.run} at step {self.step}"
+            return f"{self.run}{mean}"
+        return (f"step {self.step}" if self.run is None else f"{self.run} at step {self.step}") + mean
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,15 @@ class ComparedPair:
 
 
 def parse_selection(text: str, runs: Sequence[str]) -> Selection:
-    """A run's name, a step, or RUN@STEP. A run whose name is a number goes before a step. Raises NothingFound."""
+    """A run's name, a step, or RUN@STEP, each with #MEAN for the mean that ends there. Raises NothingFound.
+
+    A run whose name is a number goes before a step.
+    """
     if text in runs:
         return Selection(text, None)
+    rest, mark, weights = text.rpartition("#")
+    if mark and rest and weights:
+        return replace(parse_selection(rest, runs), weights=weights)
     if text.isdigit():
         return Selection(None, int(text))
     run, at, step = text.rpartition("@")
@@ -62,6 +70,7 @@ def matching_pairs(
 
     earlier: results on other definitions of the sets, which are not compared; an error says where one is meant.
     Two runs without steps are paired at every step that both have; a step without a run means the only run there is.
+    Where one of the two is a mean, the other is the single checkpoint, or the mean that it names.
     """
     if (a.step is None) != (b.step is None):
         raise UsageError(
@@ -70,7 +79,7 @@ def matching_pairs(
     pairs = []
     for left in curves:
         for right in curves:
-            if left.eval_set != right.eval_set or left.weights != right.weights:
+            if left.eval_set != right.eval_set or not _fit(left, right, a, b):
                 continue
             if not (_selects(left, a) and _selects(right, b)):
                 continue
@@ -93,8 +102,16 @@ def compare_pairs(
     ]
 
 
+def _fit(left: Curve, right: Curve, a: Selection, b: Selection) -> bool:
+    """Whether the two are of the kinds of means that are named; of one kind where none is."""
+    if a.weights is None and b.weights is None:
+        return left.weights == right.weights
+    return (left.weights, right.weights) == (a.weights, b.weights)
+
+
 def _selects(curve: Curve, selection: Selection) -> bool:
-    return selection.run is None or curve.run == selection.run
+    kind = selection.weights is None or curve.weights == selection.weights
+    return kind and (selection.run is None or curve.run == selection.run)
 
 
 def _rows(left: Curve, right: Curve, a: Selection, b: Selection) -> list[tuple[Row, Row]]:
@@ -108,8 +125,18 @@ def _steps(curves: Sequence[Curve], selection: Selection) -> list[int]:
     return sorted({row["step"] for curve in curves if _selects(curve, selection) for row in curve.rows})
 
 
+def _demand_mean(selection: Selection, curves: Sequence[Curve]) -> None:
+    kinds = sorted({curve.weights for curve in curves if curve.weights is not None})
+    if selection.weights is not None and selection.weights not in kinds:
+        raise NothingFound(
+            f"there is no mean {selection.weights}" + (f"; there are {', '.join(kinds)}" if kinds else ""),
+            hint="`[[average]]` in the settings makes means; `results` shows them in the column weights",
+        )
+
+
 def _raise_what_is_missing(a: Selection, b: Selection, curves: Sequence[Curve], earlier: Sequence[Curve]) -> None:
     for selection in (a, b):
+        _demand_mean(selection, curves)
         steps, before = _steps(curves, selection), _steps(earlier, selection)
         redefined = selection.step not in steps and selection.step in before
         if redefined or (selection.step is None and before and not steps):

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.tasks.sniffing import sniff_task
-from watcher.detect.folder import SeenFolder, folder_at
+from watcher.detect.folder import SeenFolder, folder_at, is_link_to_checkpoint, lacks_weights
 from watcher.domain.checkpoint import (
     DEFAULT_INCLUDE,
     NOT_INCLUDED,
+    WITHOUT_WEIGHTS,
     NamePattern,
     looks_like_a_checkpoint,
 )
@@ -181,6 +182,12 @@ def _candidates(folder: Path, pattern: NamePattern, discovery: Discovery) -> lis
         if seen is not None:
             why = pattern.why_folder_ignored(path)
             why = f"{seen.kind.label} folder, {why}" if why == NOT_INCLUDED else why
+        elif is_link_to_checkpoint(entry, entry.path):
+            why = "a link to a checkpoint folder, which is not followed; `ckptwatch eval LINK` evaluates it"
+        elif entry.is_dir(follow_symlinks=False):
+            why = WITHOUT_WEIGHTS if lacks_weights(entry.path) else None
+            if why is None:
+                continue
         elif not entry.is_file() or (looks_like_a_checkpoint(entry.name) is None and not pattern.included(path)):
             continue
         else:

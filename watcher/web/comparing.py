@@ -18,7 +18,10 @@ PAIRS_SHOWN = 200  # of each against the first, newest steps first
 
 
 def compare(source: Source, query: Any) -> Row:
-    """`of`: a run, a step or RUN@STEP, twice or more; `set`: only this set. The first is the baseline."""
+    """`of`: a run, a step or RUN@STEP, or a mean of one (#MEAN), twice or more; `set`: only this set.
+
+    The first is the baseline.
+    """
     names = [run["name"] for run in source.pages.run_names()]
     given = list(dict.fromkeys(text for text in query.getlist("of") if text))[:COMPARED_MAX]
     wanted = query.get("set") or None
@@ -37,6 +40,8 @@ def compare(source: Source, query: Any) -> Row:
         return content
     try:
         selections = [parse_selection(text, names) for text in given]
+        if any(each.weights is not None for each in selections):
+            cells = [*cells, *source.panels.means()]
         curves = _curves(source, cells, selections, wanted)
         for selection, words in zip(selections[1:], given[1:], strict=True):
             content["compared"].append(_against(source, selections[0], selection, curves, (given[0], words)))
@@ -91,7 +96,7 @@ def _curves(source: Source, cells: list[Row], selections: Sequence[Selection], w
         columns = source.panels.points(cell, COMPARED)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         points = tuple({**row, "run": cell["run"]} for row in rows if row["step"] is not None)
-        curves.append(Curve(cell["run"], cell["eval_set"], points))
+        curves.append(Curve(cell["run"], cell["eval_set"], points, weights=cell.get("weights")))
     return curves
 
 

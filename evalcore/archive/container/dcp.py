@@ -57,12 +57,13 @@ class ShardedTensor:
 class DcpIndex:
     """tensors, objects: by the full name in the folder. places: full name -> its path in the dictionary saved.
 
-    places is empty where the folder does not say it.
+    places is empty where the folder does not say it. saved_as: the path under which it was saved, or "".
     """
 
     tensors: dict[str, ShardedTensor]
     objects: dict[str, Slice]
     places: dict[str, tuple[str | int, ...]]
+    saved_as: str = ""
 
     def slices(self) -> list[Slice]:
         parts = [part.slice for tensor in self.tensors.values() for part in tensor.parts]
@@ -107,7 +108,8 @@ def _index(fields: dict[Any, Any]) -> DcpIndex:
             objects[name] = _found(slices, name, None)
         else:
             raise _unsupported(f"{shown(name)} is described by a {shown(kind)}")
-    return DcpIndex(tensors, objects, _places(fields.get("planner_data"), described))
+    places = _places(fields.get("planner_data"), described)
+    return DcpIndex(tensors, objects, places, _saved_as(fields.get("storage_meta")))
 
 
 def _slice(key: Any, value: Any) -> tuple[tuple[str, tuple[int, ...] | None], Slice]:
@@ -189,6 +191,14 @@ def _overlap(boxes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
                 return True
         open_boxes.append((start, end))
     return False
+
+
+def _saved_as(meta: Any) -> str:
+    """The path in StorageMeta, which is a text or a pickled Path; "" where there is none."""
+    path = meta.fields().get("checkpoint_id") if isinstance(meta, InertObject) else None
+    if isinstance(path, InertObject) and all(isinstance(part, str) for part in path.args):
+        return "/".join(path.args)
+    return path if isinstance(path, str) else ""
 
 
 def _places(planner: Any, described: dict[Any, Any]) -> dict[str, tuple[str | int, ...]]:

@@ -61,6 +61,7 @@ class DcpFolder:
         self.path = path
         self._folder = place
         self.index: DcpIndex = read_index(os.path.join(place, METADATA))
+        _demand_of_this_folder(self.index.saved_as, path)
         self._files: dict[str, OpenFile] = {}
         self.metadata = OpenFile(os.path.join(place, METADATA))
         try:
@@ -126,6 +127,9 @@ class DcpFolder:
             if size < end:
                 reason = f"{shown(name)} is cut off: it has {size} bytes, and its slices end at byte {end}"
                 raise ArchiveError("corrupt", reason, _AGAIN, incomplete=True)
+            if size > end:
+                reason = f"{shown(name)} has {size} bytes, and by {METADATA} its slices end at byte {end}"
+                raise ArchiveError("corrupt", f"{reason}: the two are not of one checkpoint", _AGAIN, incomplete=True)
             total += size
         return total
 
@@ -177,6 +181,20 @@ class DcpFolder:
             if sidecar.name in OF_THE_MODEL:
                 state.update(json.dumps([sidecar.name, sidecar.values], sort_keys=True, default=str).encode())
         return "sha256:" + state.hexdigest()
+
+
+def _demand_of_this_folder(saved_as: str, path: str) -> None:
+    """Raise ArchiveError where the index was written for another step: equal names but for their numbers."""
+    names = [name for name in saved_as.split("/") if name and name not in _INSIDE]
+    own = os.path.basename(os.path.abspath(path))
+    if names and names[-1] != own and re.search(r"\d", own) and _unnumbered(names[-1]) == _unnumbered(own):
+        reason = f"{METADATA} was written for {shown(names[-1])}, and the folder is {shown(own)}"
+        hint = f"put the {METADATA} of this step back; if the folder was renamed, give it its name back"
+        raise ArchiveError("corrupt", reason, hint)
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 _SIDECARS = (*OF_THE_MODEL, *_OF_THE_STEP)

@@ -23,6 +23,10 @@ _HF_WEIGHTS = (
 _SHARD = re.compile(r"(?:model|pytorch_model)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)")
 #: Written by the Trainer of transformers after the weights; it writes trainer_state.json last.
 _TRAINER = re.compile(r"training_args\.bin|optimizer\.(?:pt|bin)|scheduler\.pt|rng_state(?:_\d+)?\.pth|scaler\.pt")
+#: A trainer's own state, of which no model can be made.
+_STATE = re.compile(
+    r"(?:optimizer|scheduler|optim|scaler|train|distrib_optim|recipe_state)\.(?:pt|pth|bin)|.*optim_states\.pt"
+)
 #: Folders in a checkpoint's folder that hold a DCP checkpoint: OLMo-core's and Accelerate's.
 _DCP_INSIDE = ("model_and_optim", "pytorch_model_fsdp_0")
 _OF_ONE_STEP = re.compile(
@@ -73,6 +77,11 @@ def recognise(
         return None
     describing = tuple(name for name in _DESCRIBING if name in names)
     return replace(kind, members=tuple(dict.fromkeys((*kind.weights, *kind.members, *describing))))
+
+
+def holds_state_alone(folder: str, names: Collection[str]) -> bool:
+    """Whether a folder that is no checkpoint is named after a step and holds an optimizer's state."""
+    return _OF_ONE_STEP.fullmatch(folder.lower()) is not None and any(map(_STATE.fullmatch, names))
 
 
 def kind_at(path: str) -> FolderKind | None:

@@ -23,6 +23,8 @@ from evalcore.archive.meaning.step import step_in
 from evalcore.archive.payload import Payload, read_payload
 from evalcore.archive.pickle.values import TensorRef
 
+ADAPTER = "the folder holds an adapter too, which is not applied: the value is that of the whole weights alone"
+_ADAPTER = re.compile(r"adapter_config\.json|adapter_model\.(?:safetensors|bin|pt)")
 _TO_HF = "export it to a Hugging Face folder, and give that"
 _MARKERS: tuple[tuple[str, str, str], ...] = (
     (r"model_and_optim$", "an OLMo-core step whose model_and_optim/.metadata is missing",
@@ -44,7 +46,10 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass
 class Folder:
-    """A Hugging Face folder. ranges, payloads: where each storage's bytes are; shards: the open weight files."""
+    """A Hugging Face folder. ranges, payloads: where each storage's bytes are; shards: the open weight files.
+
+    adapter: whether an adapter (peft) is beside the whole weights.
+    """
 
     path: str
     config: dict[str, Any]
@@ -57,6 +62,12 @@ class Folder:
     ranges: dict[str, tuple[OpenFile, int, int]] = field(default_factory=dict)
     payloads: dict[str, tuple[OpenFile, Payload]] = field(default_factory=dict)
     unverified: bool = True
+    adapter: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the folder, for a result's note."""
+        return [ADAPTER] if self.adapter else []
 
     def close(self) -> None:
         for file in self.shards:
@@ -88,6 +99,7 @@ def read_folder(
     trainer = read_values(os.path.join(path, "trainer_state.json")) or {}
     step = step_in(trainer, "lightning", lambda value: value)
     folder = Folder(path, config, State("", {}, {}), "", "", 0, step[0] if step else None)
+    folder.adapter = any(_ADAPTER.fullmatch(name) for name in names)
     try:
         _read_shards(folder, weights, report)
     except BaseException:

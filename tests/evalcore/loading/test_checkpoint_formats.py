@@ -301,3 +301,24 @@ def test_a_factory_s_context_is_read_from_nested_yaml_and_its_windows_are_contig
     with_yaml = load_checkpoint(tmp_path / "model.pt", spec=spec)
     assert (with_yaml.context_length, with_yaml.notes) == (64, [])
     sys.path.remove(str(tmp_path))
+
+
+def test_an_adapter_beside_whole_weights_is_noted(tmp_path):
+    from safetensors.torch import save_file
+
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 4, "vocab_size": 8, "n_positions": 8}
+    wide = {"c_attn": 12, "c_proj": 4}
+    state = {"wte.weight": torch.ones(8, 4), "wpe.weight": torch.ones(8, 4)}
+    state |= {f"h.0.{n}.{p}": torch.ones(4) for n in ("ln_1", "ln_2") for p in ("weight", "bias")}
+    state |= {f"h.0.attn.{n}.weight": torch.ones(4, w) for n, w in wide.items()}
+    state |= {f"h.0.attn.{n}.bias": torch.ones(w) for n, w in wide.items()}
+    state |= {"h.0.mlp.c_fc.weight": torch.ones(4, 16), "h.0.mlp.c_fc.bias": torch.ones(16)}
+    state |= {"h.0.mlp.c_proj.weight": torch.ones(16, 4), "h.0.mlp.c_proj.bias": torch.ones(4)}
+    state |= {"ln_f.weight": torch.ones(4), "ln_f.bias": torch.ones(4)}
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert summarise(tmp_path).note is None
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    assert "adapter too, which is not applied" in summarise(tmp_path).note
+    with load_checkpoint(tmp_path) as loaded:
+        assert any("adapter too, which is not applied" in note for note in loaded.notes)

@@ -5,10 +5,12 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import filesystem
 
 from evalcore.archive import ArchiveError, summarise
@@ -192,3 +194,22 @@ def test_no_class_of_the_index_is_made(copied):
     (copied / ".metadata").write_bytes(pickle.dumps(index))
     load_checkpoint(copied, spec=ModelSpec(config={"family": "nanogpt", "n_head": 2, "bias": True}))
     assert not marker.exists()
+
+
+def test_an_index_of_another_step_is_refused_by_name_or_by_the_sizes_of_its_files(tmp_path):
+    """Two saves of one model have the same layout, so nothing but the path saved in the index tells them apart."""
+    for step in (10, 20):
+        state = {"model": make.nanogpt_state(seed=step), "model_args": make.NANOGPT, "iter_num": step}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dcp.save(state, checkpoint_id=tmp_path / f"step-{step}", no_dist=True)
+    assert load_checkpoint(tmp_path / "step-20").step == 20
+    shutil.copytree(tmp_path / "step-20", tmp_path / "best")
+    assert load_checkpoint(tmp_path / "best").step == 20  # copied under another name
+    shutil.copy(tmp_path / "step-10" / ".metadata", tmp_path / "step-20" / ".metadata")
+    error = refusal(tmp_path / "step-20")
+    assert error.kind == "corrupt" and ".metadata was written for step-10, and the folder is step-20" in error.reason
+    with open(tmp_path / "best" / "__0_0.distcp", "ab") as file:
+        file.write(b"more")
+    error = refusal(tmp_path / "best")
+    assert error.kind == "corrupt" and "are not of one checkpoint" in error.reason

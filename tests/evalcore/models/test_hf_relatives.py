@@ -11,6 +11,7 @@ from evalcore.archive import summarise
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from evalcore.models import hf_llama
+from evalcore.models.hf_relatives import windows_of
 from evalcore.models.hf_rope import rope_of
 from evalcore.models.plan import NeedsTransformers
 from evalcore.models.values import activation
@@ -271,3 +272,10 @@ def test_two_activations_in_one_configuration_are_refused_and_gemma_reads_its_ow
     gemma = {"hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh"}
     relative = next(relative for relative in hf_llama.RELATIVES.values() if relative.gemma)
     assert hf_llama._activation("hf-gemma2", relative, gemma) == "gelu_tanh"
+
+
+@pytest.mark.parametrize("family", ["hf-gemma2", "hf-gemma3_text"])
+def test_a_window_that_is_null_is_refused_and_never_taken_as_the_default(family):
+    with pytest.raises(CheckpointError, match="sliding_window is null"):
+        windows_of(family, {"sliding_window": None}, 2)
+    assert windows_of(family, {}, 2) == (4096, None if family == "hf-gemma2" else 4096)

@@ -96,3 +96,23 @@ def test_the_verdict_is_whole_on_a_narrow_terminal(ckptwatch, tmp_path, monkeypa
     monkeypatch.setattr(showing, "terminal_width", lambda: 80)
     assert "<0.001" in ckptwatch("compare", 1000, 2000, "--run", "gpt-small-wide", "--db", tmp_path / "r.db").out
     assert "e-" not in table
+
+
+def test_a_checkpoint_is_compared_with_the_mean_that_ends_there(ckptwatch, tmp_path):
+    database = trained(tmp_path / "r.db", {"gpt": {100: 0.3, 200: 0.2, 300: 0.1}})
+    nats = [n * 2.0 for n in TARGETS]
+    for step in (200, 300):
+        mean = {"weights": "mean2", "checkpoint": f"step_{step}.pt#mean2", "checkpoint_digest": f"sha256:mean-{step}"}
+        database.result(step, None, windows=nats, targets=TARGETS, loss_stderr=0.2, **mean)
+    (one,) = ckptwatch("compare", 300, "300#mean2", "--json", "--db", tmp_path / "r.db").json
+    assert (one["a"]["checkpoint"], one["b"]["checkpoint"]) == ("step_300.pt", "step_300.pt#mean2")
+    assert abs(one["difference"] - (2.0 - one["a"]["loss"])) < 1e-9 and one["method"] == "paired"
+    assert one["verdict"] == "step 300 (mean2) is better"
+    found = ckptwatch("compare", "gpt", "gpt#mean2", "--json", "--db", tmp_path / "r.db").json
+    assert [(pair["a"]["step"], pair["b"]["weights"]) for pair in found] == [(200, "mean2"), (300, "mean2")]
+    both = ckptwatch("compare", 200, 300, "--json", "--db", tmp_path / "r.db").json
+    assert sorted(str(pair["a"]["weights"]) for pair in both) == ["None", "mean2"]  # each with its own kind
+    said = ckptwatch("compare", 300, "300#mean5", "--db", tmp_path / "r.db")
+    assert said.status == 4 and "there is no mean mean5; there are mean2" in said.err
+    said = ckptwatch("compare", 100, "100#mean2", "--db", tmp_path / "r.db")
+    assert said.status == 4 and "no result at step 100" in said.err

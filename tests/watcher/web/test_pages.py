@@ -243,3 +243,20 @@ def test_a_reason_of_megabytes_costs_the_page_a_line(small):
             assert status in (200, 404) and len(page) < 100_000, path
             assert len(get(f"{address}{path}?format=json")[2]) < 250_000, path
         assert "more characters" in get(address + "/queue")[2]
+
+
+def test_a_checkpoint_is_compared_with_the_mean_that_ends_there_and_never_by_itself(url, made):
+    for weights, nats in ((None, 200.0), ("mean3", 199.0)):
+        more = {"weights": weights, "checkpoint": f"m{weights}.pt", "checkpoint_digest": f"sha256:{weights}"}
+        made.database.result(8888, None, "gpt-124m", "fineweb", windows=[nats] * 8, targets=[64] * 8, **more)
+    mean = {"run": "gpt-124m", "spec": "mean3", "weights": "mean3", "newest_id": 1, "path": "m#mean3", "digest": "d"}
+    with made.database.store.write() as tx:
+        tx.execute(
+            schema.averages.insert().values(**mean, checkpoint_id=1, state="final", at="2026-01-01T00:00:00.000Z")
+        )
+    address = "/compare?of=gpt-124m@8888&of=gpt-124m@8888%23mean3&set=fineweb"
+    ((row,),) = [each["rows"] for each in json.loads(get(url + "/api" + address)[2])["compared"]]
+    assert row["method"] == "paired" and row["difference"] == pytest.approx(-1 / 64)
+    assert "gpt-124m@8888#mean3 is better" in get(url + address)[2]
+    single = json.loads(get(url + "/api/compare?of=gpt-124m@8888&of=gpt-124m@1000&set=fineweb")[2])["compared"]
+    assert len(single[0]["rows"]) == 1
