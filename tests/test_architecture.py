@@ -52,6 +52,9 @@ FROM_EVALCORE = (
         "evalcore.tasks.spec",
         "evalcore.sampling.spec",
         "evalcore.tasks.item_scores",
+        "evalcore.tasks.items",  # `results --items` shows the text of an item
+        "evalcore.tasks.rendering",
+        "evalcore.tasks.rows",
         "evalcore.tasks.sniffing",
         "evalcore.tasks.bundle",
     ),

@@ -18,9 +18,9 @@ from evalcore.data.errors import DataError
 from evalcore.data.opening import DEFAULT_TOKENIZER
 from evalcore.data.tokenizers import Tokenizer, build_tokenizer
 from evalcore.tasks.encoding import EncodedItem, Encoder
-from evalcore.tasks.rendering import Item, render
-from evalcore.tasks.rows import Row, RowError, read_labels, read_rows
-from evalcore.tasks.sniffing import label_files
+from evalcore.tasks.items import rendered_items
+from evalcore.tasks.rendering import Item
+from evalcore.tasks.rows import RowError
 from evalcore.tasks.spec import LANGUAGE_MODELING, TOKENS, TaskSpec, problem_of
 from evalcore.tasks.tokenised_items import read_tokenised
 
@@ -75,7 +75,7 @@ def prepare(
             encoded = list(itertools.islice(read, spec.max_items))
         else:
             assert built is not None  # only tokenised items go without
-            encoded, notes = _encoded(spec, _rendered(spec, items), built, report)
+            encoded, notes = _encoded(spec, rendered_items(spec, items), built, report)
     except RowError as error:
         raise DataError(error.reason, error.hint) from None
     if not encoded:
@@ -92,29 +92,6 @@ def _tokenizer(spec: TaskSpec, tokenizer: str | Tokenizer | None) -> Tokenizer |
     if tokenizer is None:
         return None if spec.rendering == TOKENS else build_tokenizer(DEFAULT_TOKENIZER)
     return build_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
-
-
-def _rendered(spec: TaskSpec, items: Iterable[object]) -> Iterator[Item]:
-    """The items of every file; an index counts over all of them."""
-    count = 0
-    for number, source in enumerate(items, 1):
-        if isinstance(source, dict):
-            rows, labels = iter([Row(f"item {number}", 0, source)]), None
-        else:
-            path = os.fspath(source)  # type: ignore[call-overload]
-            rows, labels = read_rows(path), _labels(path, spec)
-        seen = 0
-        for row in rows:
-            label = labels[row.index] if labels is not None and row.index < len(labels) else None
-            item = render(spec, row, label)
-            yield Item(item.where, count, item.contexts, item.continuations, item.gold)
-            count, seen = count + 1, seen + 1
-        if labels is not None and seen != len(labels):
-            raise RowError(f"{path} has {seen} items, and its file of labels has {len(labels)}", "copy both again")
-
-
-def _labels(path: str, spec: TaskSpec) -> list[str] | None:
-    return next((read_labels(file) for file in label_files(path, spec.rendering) if os.path.isfile(file)), None)
 
 
 def _encoded(

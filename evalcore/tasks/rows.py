@@ -10,6 +10,8 @@ import gzip
 import io
 import json
 import os
+import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -70,7 +72,7 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
         raise RowError(f"{path} does not exist", "check the path") from None
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text ({error.reason})", "write the file as UTF-8") from None
-    except (OSError, EOFError) as error:
+    except _damage() as error:
         raise RowError(f"{path} cannot be read: {error}", "check its permissions, or copy the file again") from None
 
 
@@ -157,9 +159,27 @@ def _opened(path: str) -> IO[str]:
     if path.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
     if path.lower().endswith(".zst"):
-        try:
-            import zstandard
-        except ImportError:
-            raise RowError(f"{path} needs the zstandard library", "pip install zstandard, or decompress it") from None
-        return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+        return io.TextIOWrapper(_zstandard(path), encoding="utf-8-sig", newline="\n")
     return open(path, encoding="utf-8-sig", newline="\n")
+
+
+def _zstandard(path: str) -> Any:
+    """The decompressed bytes, by whichever of two libraries is there."""
+    try:
+        import zstandard
+    except ImportError:
+        pass
+    else:
+        return zstandard.open(path, "rb")
+    try:
+        import pyarrow
+    except ImportError:
+        hint = "in a clone of ckptwatch: pip install '.[zstd]', or decompress it"
+        raise RowError(f"{path} needs the zstandard library", hint) from None
+    return pyarrow.input_stream(path, compression="zstd")  # the extra `parquet` brings it
+
+
+def _damage() -> tuple[type[BaseException], ...]:
+    """What files that are cut off or damaged raise; zstandard's error is no OSError."""
+    library = sys.modules.get("zstandard")
+    return (OSError, EOFError, zlib.error, *(() if library is None else (library.ZstdError,)))

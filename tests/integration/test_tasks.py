@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
+
+from evalcore.data.tokenizers import build_tokenizer
 from tests.support.checkpoints import save_nanogpt
 from tests.support.daemon import Site, wait_until
-from tests.support.tasks import rows_of, write_rows
+from tests.support.tasks import rows_of, write_rows, write_tokenised
 
 SIZES = {"vocab_size": 512, "block_size": 128}
 WIDE = 24  # items of the task, and of each member of the suite
@@ -44,7 +49,8 @@ def as_json(done: Any) -> Any:
 
 def test_a_file_of_items_is_evaluated_with_nothing_configured(tmp_path: Path) -> None:
     save_nanogpt(tmp_path / "ckpt.pt", **SIZES)
-    items = write_rows(tmp_path / "hellaswag_val.jsonl", rows_of("hellaswag", WIDE))
+    rows = rows_of("hellaswag", WIDE)
+    items = write_rows(tmp_path / "hellaswag_val.jsonl", rows)
     site = Site(tmp_path / "site", fake=False)
     flags = ("--data", items, "--tokenizer", "bytes", "--db", str(site.database))
     (row,) = as_json(site.cli("eval", str(tmp_path / "ckpt.pt"), *flags, "--json"))
@@ -57,6 +63,30 @@ def test_a_file_of_items_is_evaluated_with_nothing_configured(tmp_path: Path) ->
     for item in listed:  # the choice with the highest log-probability, that is the fewest nats
         assert item["chosen"] == min(range(4), key=item["choice_nats"].__getitem__)
         assert item["correct"] == int(item["chosen"] == item["gold"])
+        ending = rows[item["item"] - 1]["endings"][item["chosen"]].strip().replace(" [title]", ". ").replace("  ", " ")
+        assert item["chosen_text"] == ending
+
+
+def test_items_in_every_container_and_as_tokens_are_evaluated_by_the_command_line(tmp_path: Path) -> None:
+    """One file as JSON lines, compressed in two ways, as Parquet, and as llm.c's tokens of it, in one call."""
+    rows = [{**row, "label": int(row["label"])} for row in rows_of("hellaswag", WIDE)]
+    plain = Path(write_rows(tmp_path / "plain.jsonl", rows))
+    (tmp_path / "gzipped.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pyarrow.output_stream(str(tmp_path / "packed.jsonl.zst"), compression="zstd") as file:
+        file.write(plain.read_bytes())
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "table.parquet")
+    write_tokenised(tmp_path / "tokens.bin", rows, build_tokenizer("bytes"))
+    names = ["plain.jsonl", "gzipped.jsonl.gz", "packed.jsonl.zst", "table.parquet", "tokens.bin"]
+    save_nanogpt(tmp_path / "ckpt.pt", **SIZES)
+    site = Site(tmp_path / "site", fake=False)
+    data = [flag for name in names for flag in ("--data", str(tmp_path / name))]
+    flags = ("--scoring", "nanogpt", "--tokenizer", "bytes", "--db", str(site.database))
+    found = as_json(site.cli("eval", str(tmp_path / "ckpt.pt"), *data, *flags, "--json"))
+    assert len(found) == 5 and len({row["eval_digest"] for row in found}) == 5
+    assert [row["task"] for row in found].count("hellaswag") == 4 and found[-1]["task"] == "tokens"
+    for column in ("items", "accuracy", "accuracy_norm", "loss", "bits_per_byte", "tokens"):
+        assert len({row[column] for row in found}) == 1, column
+    assert found[0]["items"] == WIDE
 
 
 def test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells(tmp_path: Path) -> None:

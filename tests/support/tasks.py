@@ -105,6 +105,21 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+def write_tokenised(path: Path, items: list[dict[str, Any]], tokenizer: Any) -> Path:
+    """llm.c's file of these items."""
+    stream = []
+    for index, row in enumerate(items):
+        parts = [tokenizer.encode(row["ctx"]).tolist(), *(tokenizer.encode(" " + e).tolist() for e in row["endings"])]
+        body = [index, int(row["label"]), 4]
+        for part in parts:
+            body += [len(part), *part]
+        stream += [65535, 2 * (len(body) + 2), *body]
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240522, 1, len(items)
+    path.write_bytes(header.tobytes() + np.array(stream, dtype="<u2").tobytes())
+    return path
+
+
 class PlainScorer:
     """log p of one continuation after one context, in float64, by the whole logits of one sequence."""
 

@@ -15,9 +15,11 @@ Row = dict[str, Any]
 
 def show_items(store: Any, rows: list[Row], form: str) -> None:
     """The items of the newest of these results of each run and task. rows: in order of step."""
+    from watcher.cli.item_texts import ItemTexts, texts_of
     from watcher.report.items import item_columns, item_rows
     from watcher.store.read.tasks import KeptItems
 
+    texts = ItemTexts(store)
     newest = {(row["run"], row["eval_set"], row["weights"]): row for row in rows if row["task"] is not None}
     if not newest:
         raise NothingFound("no result of a task matches", hint="ckptwatch results shows what there is")
@@ -29,7 +31,12 @@ def show_items(store: Any, rows: list[Row], form: str) -> None:
         if scores is None:
             say(f"note: the items of {row['eval_set']} at step {row['step']} are not kept")
         else:
-            items += [{**about, **item} for item in item_rows(scores)]
+            known = texts.of(row)
+            items += [
+                {**about, **item}
+                | texts_of(known.get(item["item"] - 1), item["gold"], item["chosen"], bool(item["correct"]))
+                for item in item_rows(scores)
+            ]
     if not items:
         raise NothingFound("no items are kept for these results", hint="ckptwatch run --again evaluates anew")
     _print(item_columns(items), items, form)
@@ -37,6 +44,7 @@ def show_items(store: Any, rows: list[Row], form: str) -> None:
 
 def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None, metric: str, form: str) -> None:
     """The items that only one of A and B answers correctly, for every task that both have a result on."""
+    from watcher.cli.item_texts import ItemTexts, texts_of
     from watcher.report.curves import curves_of
     from watcher.report.item_comparison import mcnemar
     from watcher.report.items import flip_columns, flip_rows
@@ -47,7 +55,8 @@ def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None
     runs, _ = questions.known_names(store)
     selections = parse_selection(a, runs), parse_selection(b, runs)
     rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
-    by, kept, found = METRICS[metric], KeptItems(store), 0
+    by, kept, texts, found = METRICS[metric], KeptItems(store), ItemTexts(store), 0
+    chosen, correct = ("chosen_norm", "correct_norm") if metric == "accuracy_norm" else ("chosen", "correct")
     items: list[Row] = []
     for name, left, right in matching_pairs(*selections, curves_of(rows)):
         of_a, of_b = kept.get(left["id"]), kept.get(right["id"])
@@ -63,7 +72,13 @@ def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None
             f"{len(flipped) - gained} only at A (McNemar's exact p = {p:.3g})"
         )
         about = {"run": left["run"], "eval_set": name, "steps": f"{left['step']} {right['step']}"}
-        items += [{**about, **row} for row in flipped]
+        known = texts.of(right) if flipped else {}
+        for row in flipped:
+            item = known.get(row["item"] - 1)
+            of_each = [texts_of(item, row["gold"], row[side][chosen], bool(row[side][correct])) for side in "ab"]
+            shown = {"context": of_each[0]["context"], "gold_text": of_each[0]["gold_text"]}
+            shown |= {f"{side}_text": answer["chosen_text"] for side, answer in zip("ab", of_each, strict=True)}
+            items.append({**about, **row, **shown})
     if not found:
         raise NothingFound(f"{a} and {b} share no task whose items are kept", hint="ckptwatch results")
     _print(flip_columns(by, items), items, form)

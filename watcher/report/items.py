@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from evalcore.tasks.item_scores import ItemScores
 from watcher.domain.metrics import Metric
 from watcher.report.columns import Column
-from watcher.report.format import decimal, integer
+from watcher.report.format import NONE, decimal, integer, text
 from watcher.report.item_comparison import flips, item_bits
 
 Row = dict[str, Any]
+TEXT_MAX = 40  # characters of a text in the table; JSON and CSV have more
 
 
 def item_rows(scores: ItemScores) -> list[Row]:
@@ -54,11 +56,12 @@ def item_columns(rows: list[Row]) -> list[Column]:
     columns.append(Column("chosen", lambda row: integer(row["chosen"]), True))
     columns.append(Column("bits/byte", lambda row: decimal(row["bits_per_byte"]), True))
     columns.append(Column("nats of the choices", lambda row: " ".join(f"{nats:.3f}" for nats in row["choice_nats"])))
-    return columns
+    return columns + _texts(rows, (("right answer", "gold_text"), ("the model's", "chosen_text")))
 
 
 def flip_columns(metric: Metric, rows: list[Row]) -> list[Column]:
     chosen = "chosen_norm" if metric.key == "accuracy_norm" else "chosen"
+    texts = _texts(rows, (("right answer", "gold_text"), ("of A", "a_text"), ("of B", "b_text")))
     return [
         *_named(rows),
         Column("item", lambda row: integer(row["item"]), True),
@@ -68,6 +71,7 @@ def flip_columns(metric: Metric, rows: list[Row]) -> list[Column]:
         Column("B chose", lambda row: integer(row["b"][chosen]), True),
         Column("bits/byte A", lambda row: decimal(row["a"]["bits_per_byte"]), True),
         Column("bits/byte B", lambda row: decimal(row["b"]["bits_per_byte"]), True),
+        *texts,
     ]
 
 
@@ -78,6 +82,24 @@ def _named(rows: list[Row]) -> list[Column]:
         if len({str(row.get(key)) for row in rows}) > 1:
             columns.append(Column(head, lambda row, key=key: str(row.get(key))))  # type: ignore[misc]
     return columns
+
+
+def _texts(rows: list[Row], answers: Sequence[tuple[str, str]]) -> list[Column]:
+    """The end of the context and the answers, where the rows have texts."""
+    if not any(row.get("context") is not None for row in rows):
+        return []
+    shown = [Column("context", lambda row: _cell(row.get("context"), from_end=True))]
+    return shown + [Column(head, lambda row, key=key: _cell(row.get(key))) for head, key in answers]  # type: ignore[misc]
+
+
+def _cell(words: str | None, *, from_end: bool = False) -> str:
+    """At most TEXT_MAX characters on one line."""
+    if words is None:
+        return NONE
+    line = " ".join(words.split())
+    if len(line) > TEXT_MAX:
+        line = f"...{line[-TEXT_MAX:]}" if from_end else f"{line[:TEXT_MAX]}..."
+    return text(line)
 
 
 def _yes(value: int) -> str:

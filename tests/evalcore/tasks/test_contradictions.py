@@ -1,8 +1,11 @@
 """A row whose fields contradict each other is refused with its file and line; oddities that change nothing are not."""
 
+import gzip
 import json
 import re
+from pathlib import Path
 
+import pyarrow
 import pytest
 
 from evalcore.data import DataError
@@ -106,3 +109,23 @@ def test_a_key_that_stands_twice_with_two_values_is_refused_with_its_line(tmp_pa
 )
 def test_fields_that_say_the_same_or_nothing_are_no_contradiction(task, row, gold, tokenizer):
     assert prepare(task_spec(task), [row], tokenizer).items[0].gold == gold
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_compressed_file_that_is_damaged_is_refused_by_its_path(suffix, damage, tmp_path, tokenizer):
+    text = "".join(json.dumps(PIQA | {"goal": f"sit {n * n * 7919}"}) + "\n" for n in range(2000)).encode()
+    path = str(tmp_path / f"val.jsonl.{suffix}")
+    if suffix == "gz":
+        with gzip.open(path, "wb") as file:
+            file.write(text)
+    else:
+        with pyarrow.output_stream(path, compression="zstd") as file:
+            file.write(text)
+    assert len(prepare(task_spec("piqa"), [path], tokenizer).items) == 2000
+    data = bytearray(Path(path).read_bytes())
+    middle = len(data) // 2
+    data = data[:middle] if damage == "cut" else data[:middle] + bytes(60) + data[middle + 60 :]
+    Path(path).write_bytes(data)
+    with pytest.raises(DataError, match=re.escape(path)):
+        prepare(task_spec("piqa"), [path], tokenizer)

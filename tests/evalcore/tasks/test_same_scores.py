@@ -3,7 +3,6 @@
 import gzip
 import json
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from evalcore.data import DataError
 from evalcore.measure.agreement import OutOfMemory
 from evalcore.tasks.spec import task_spec
 from tests.evalcore.tasks.conftest import CONTEXT
-from tests.support.tasks import rows_of, write_rows
+from tests.support.tasks import rows_of, write_rows, write_tokenised
 
 
 class Foreign(nn.Module):
@@ -221,23 +220,8 @@ def test_a_byte_level_model_has_tasks_too(task_folder):
     assert "no beginning-of-text token before the prompts" in core.note
 
 
-def tokenised(path, items, tokenizer):
-    """llm.c's file of these items."""
-    stream = []
-    for index, row in enumerate(items):
-        parts = [tokenizer.encode(row["ctx"]).tolist(), *(tokenizer.encode(" " + e).tolist() for e in row["endings"])]
-        body = [index, int(row["label"]), 4]
-        for part in parts:
-            body += [len(part), *part]
-        stream += [65535, 2 * (len(body) + 2), *body]
-    header = np.zeros(256, dtype="<i4")
-    header[:3] = 20240522, 1, len(items)
-    path.write_bytes(header.tobytes() + np.array(stream, dtype="<u2").tobytes())
-    return path
-
-
 def test_llm_c_items_have_the_scores_of_the_text_that_they_were_made_from(model, tokenizer, tmp_path):
-    path = tokenised(tmp_path / "hellaswag_val.bin", HELLASWAG, tokenizer)
+    path = write_tokenised(tmp_path / "hellaswag_val.bin", HELLASWAG, tokenizer)
     text = evaluate_task(model, HELLASWAG, tokenizer, task="hellaswag", scoring="nanogpt")
     bare, known = evaluate_task(model, path), evaluate_task(model, path, tokenizer)
     assert known.item_scores == text.item_scores
@@ -257,7 +241,7 @@ def test_llm_c_items_have_the_scores_of_the_text_that_they_were_made_from(model,
     ],
 )
 def test_a_damaged_file_of_tokenised_items_is_refused_at_its_item(damage, words, model, tokenizer, tmp_path):
-    path = tokenised(tmp_path / "hellaswag_val.bin", HELLASWAG, tokenizer)
+    path = write_tokenised(tmp_path / "hellaswag_val.bin", HELLASWAG, tokenizer)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=words):
         evaluate_task(model, path, task="tokens")

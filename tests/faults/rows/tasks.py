@@ -82,4 +82,14 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_flags_of_a_task_reach_it_and_those_without_a_meaning_are_refused",
         ),
     ),
+    313: (
+        "P15",
+        "a compressed file of items that is cut off or damaged",
+        ("test_a_compressed_file_that_is_damaged_is_refused_by_its_path",),
+    ),
+    314: (
+        "P15",
+        "the file of a task's items changes or goes after the result; escape sequences in an item's text",
+        ("test_items_and_flips_show_the_text_and_the_model_s_choice",),
+    ),
 }

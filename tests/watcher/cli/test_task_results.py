@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
+from evalcore.data_digest import digest_files
+from evalcore.messages import EvalSetSpec, to_json
+from evalcore.tasks.items import rendered_items
+from evalcore.tasks.spec import task_spec
 from tests.support.database import Database
 from tests.support.task_rows import item_scores, task_result
+from watcher.cli.item_texts import texts_of
 from watcher.store.schema import eval_sets
 
 
@@ -78,6 +85,61 @@ def test_the_items_of_the_newest_result_or_of_a_step_are_listed(ckptwatch, datab
     assert (parsed[0]["step"], parsed[0]["correct"], parsed[10]["correct"]) == ("100", "1", "0")
     assert parsed[10]["choice_nats"] == "9.0 2.0 0.5 9.75"
     assert ckptwatch("results", "--items", "--eval-set", "val", "--db", database.path).status == 4
+
+
+def with_items(database, tmp_path, rows, task="hellaswag"):
+    """The set `hellaswag` of the database with a file of these items behind it."""
+    path = str(tmp_path / "items.jsonl")
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = EvalSetSpec("hellaswag", (path,), data_digest=digest_files([path]), task=task_spec(task))
+    with database.store.write() as tx:
+        tx.execute(update(eval_sets).where(eval_sets.c.name == "hellaswag").values(spec=to_json(spec)))
+    return path
+
+
+def test_items_and_flips_show_the_text_and_the_model_s_choice(ckptwatch, database, tmp_path):
+    rows = [
+        {"activity_label": "Cat", "ctx_a": f"{'long ' * 60}item {n}.", "ctx_b": "", "ctx": "",
+         "endings": [f"ending {n} {k} \x1b[31m" for k in range(4)], "label": 1}
+        for n in range(100)
+    ]  # fmt: skip
+    path = with_items(database, tmp_path, rows)
+    items = ckptwatch("results", "--items", "--json", "--db", database.path).json
+    first = items[0]  # a wrong one chose 2
+    assert first["gold_text"] == "ending 0 1 \x1b[31m" and first["chosen_text"] == "ending 0 2 \x1b[31m"
+    assert first["context"].startswith("...") and first["context"].endswith("long item 0.")
+    assert items[5]["chosen_text"] == items[5]["gold_text"]
+    table = ckptwatch("results", "--items", "--db", database.path).out
+    assert "ending 7 1" in table and "item 7." in table and "\x1b" not in table
+    flips = ckptwatch("results", "--between", 100, 200, "--json", "--db", database.path).json
+    assert (flips[0]["gold_text"], flips[0]["a_text"], flips[0]["b_text"]) == tuple(
+        f"ending 0 {choice} \x1b[31m" for choice in (1, 1, 2)
+    )
+    csv_rows = ckptwatch("results", "--between", 100, 200, "--format", "csv", "--db", database.path).out
+    assert next(csv.DictReader(io.StringIO(csv_rows)))["b_text"].startswith("ending 0 2")
+
+    with open(path, "a") as file:  # another file: its texts need not be those of the result
+        file.write("\n")
+    said = ckptwatch("results", "--items", "--json", "--db", database.path)
+    assert said.json[0]["gold_text"] is None and said.json[0]["chosen"] == 2
+    assert f"items without their text: {path} has changed since" in said.err
+    (tmp_path / "items.jsonl").unlink()
+    said = ckptwatch("results", "--items", "--json", "--db", database.path)
+    assert said.json[0]["context"] is None and "cannot be read: No such file" in said.err
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "gold", "chosen", "correct", "texts"),
+    [
+        ("winogrande", {"sentence": "the cat saw _ run.", "option1": "a", "option2": "b", "answer": "2"}, 1, 0, False,
+         ("... run.", "the cat saw b", "the cat saw a")),
+        ("lambada", {"text": "the cat sat"}, 0, 0, True, ("the cat", "sat", "sat")),
+        ("lambada", {"text": "the cat sat"}, 0, 0, False, ("the cat", "sat", None)),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_schema_and_of_a_last_word(task, row, gold, chosen, correct, texts):
+    item = next(rendered_items(task_spec(task), [row]))
+    assert tuple(texts_of(item, gold, chosen, correct).values()) == texts
 
 
 def test_best_goes_by_each_metrics_own_direction(ckptwatch, database):
