@@ -7,6 +7,7 @@ read in PCI order, as `launch.devices` are.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ RESERVE_MIN_BYTES = 2 << 30
 #: `reserve_bytes = "auto"`: float32 weights and their bfloat16 copy, and room for activations and the CUDA context.
 BYTES_PER_PARAMETER, RESERVE_BASE_BYTES = 6, 1 << 30
 ROCM_FILE = "/dev/kfd"
+ONE_SLICE = "a process of CUDA sees one; set launch.nproc = 1"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class DevicePool:
             return Choice("cpu")
         if settings.device not in ("auto", "cuda"):
             return _whole(settings.device, settings, taken)
+        if self._visible == () and settings.device == "auto":
+            return Choice("cpu")  # CUDA_VISIBLE_DEVICES hides every GPU: nothing needs to be asked
         report = self._report(now_s)
         if report.problem:
             return _otherwise(settings.fallback, report.problem)
@@ -78,8 +82,8 @@ class DevicePool:
         if report.left_out and not gpus:
             return _otherwise(settings.fallback, "; ".join(report.left_out))
         if gpus and self._visible is not None:
-            gpus = [gpu for gpu in gpus if _is_listed(gpu, self._visible)]
-            if not gpus and settings.device == "cuda":
+            gpus = visible_gpus(gpus, self._visible)
+            if not gpus:
                 return _otherwise(settings.fallback, "CUDA_VISIBLE_DEVICES of the daemon leaves no GPU")
         self._observe(gpus, taken, now_s)
         settings = settings.model_copy(update={"reserve_bytes": reserve_bytes(settings, parameters)})
@@ -128,6 +132,8 @@ def choose(
         return _otherwise(settings.fallback, f"none of the GPUs {', '.join(settings.devices)} is available")
     left = [gpu for gpu in allowed if not _is_listed(gpu, taken)]
     free = [gpu for gpu in left if gpu.free_bytes >= reserve_bytes(settings, None) and unused(gpu)]
+    if settings.nproc > 1:  # a process of CUDA sees one slice at most, whatever its list says
+        free = [gpu for gpu in free if not gpu.uuid.startswith("MIG-")]
     if len(free) < settings.nproc:
         return _otherwise(settings.fallback, _shortage(settings, allowed, left, unused))
     free.sort(key=lambda gpu: -gpu.free_bytes)
@@ -142,13 +148,39 @@ def reserve_bytes(settings: LaunchSettings, parameters: int | None) -> int:
 
 
 def parse_visible(text: str) -> tuple[str, ...]:
-    """CUDA_VISIBLE_DEVICES: indexes, UUIDs or their beginnings; what follows an invalid entry does not count."""
+    """CUDA_VISIBLE_DEVICES: indexes, UUIDs or their beginnings, as CUDA reads them.
+
+    What follows an invalid entry does not count; an entry given twice makes the list empty.
+    """
     names: list[str] = []
     for name in (part.strip() for part in text.split(",")):
-        if not (name.isdigit() or name.startswith(("GPU-", "MIG-"))):
+        if number := re.match(r"\+?([0-9]+)", name):  # as strtoul reads it: what follows the digits is left aside
+            name = str(int(number[1]))
+        elif not name.startswith(("GPU-", "MIG-")):
             break
+        if name in names:
+            return ()
         names.append(name)
     return tuple(names)
+
+
+def visible_gpus(gpus: Sequence[Gpu], names: Sequence[str]) -> list[Gpu]:
+    """The GPUs that CUDA shows for the list. An entry that is out of range or ambiguous ends it; one GPU twice: none.
+
+    An index below the highest one belongs to a GPU that is cut or lost: it is passed over.
+    """
+    highest = max((int(gpu.index) for gpu in gpus if gpu.index), default=-1)
+    shown: list[Gpu] = []
+    for name in names:
+        found = [gpu for gpu in gpus if _is_listed(gpu, (name,))]
+        if not found and name.isdigit() and int(name) < highest:
+            continue
+        if len(found) != 1:
+            break
+        if found[0] in shown:
+            return []
+        shown += found
+    return shown
 
 
 def _is_listed(gpu: Gpu, names: Collection[str]) -> bool:
@@ -167,6 +199,8 @@ def _whole(device: str, settings: LaunchSettings, taken: Collection[str]) -> Cho
 def _unseen_slices(visible: Sequence[str], settings: LaunchSettings, taken: Collection[str]) -> Choice:
     """Slices that the driver does not list are handed on as they were given, without a look at their memory."""
     left = [name for name in visible if name not in taken]
+    if settings.nproc > 1:
+        return _otherwise(settings.fallback, f"a launch of {settings.nproc} ranks cannot use MIG slices: {ONE_SLICE}")
     if len(left) < settings.nproc:
         return _otherwise(settings.fallback, f"{settings.nproc} MIG slice(s) needed, {len(left)} not taken")
     return Choice("cuda", tuple(left[: settings.nproc]))
@@ -184,6 +218,8 @@ def _shortage(
     facts = [f"the freest of {len(allowed)} has {most:.1f} GiB"]
     if len(left) < len(allowed):
         facts.append(f"{len(allowed) - len(left)} taken by other launches")
+    if settings.nproc > 1 and (slices := sum(gpu.uuid.startswith("MIG-") for gpu in left)):
+        facts.append(f"{slices} MIG slice(s) do not count ({ONE_SLICE})")
     if used := sum(not unused(gpu) for gpu in left):
         facts.append(f"{used} in use" if settings.when == "free" else f"{used} in use lately")
     return f"{need} needed; {', '.join(facts)}"

@@ -18,8 +18,12 @@ QUERY_TIMEOUT_S = 5.0
 #: What the driver itself keeps of an unused GPU stays below this; a process with a CUDA context and a model does not.
 UNUSED_MAX_BYTES = 1 << 30
 NVML = Path(__file__).with_name("nvml.py")
-#: Any of them shows that an NVIDIA driver is loaded (the last one: on WSL).
-DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+#: Any of them shows that an NVIDIA driver is within reach: a device node, or Windows' library (WSL). /dev/dxg is there
+#: with every vendor's GPU, and /proc/driver/nvidia is seen in containers that have been given no GPU.
+DRIVER_FILES = ("/dev/nvidiactl", "/usr/lib/wsl/lib/libnvidia-ml.so.1")
+LOADED = "/proc/driver/nvidia/version"
+WSL_FOLDER = "/usr/lib/wsl/lib"  # of its nvidia-smi, which is often not on the PATH
+NO_GPUS = "No devices were found"  # a driver, and no GPU that this process may use
 CUT = "Enabled"  # mig.mode.current of a GPU whose slices alone can compute
 
 
@@ -59,17 +63,22 @@ class NoAnswer(Exception):
 
 def ask_driver() -> DriverReport:
     """What the driver reports now; an empty report on a machine without one."""
-    has_driver = any(os.path.exists(name) for name in DRIVER_FILES)
-    if not has_driver and shutil.which("nvidia-smi") is None:
+    tool = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_FOLDER)
+    has_driver = any(os.path.exists(name) for name in DRIVER_FILES) or (tool is not None and os.path.exists(LOADED))
+    if not has_driver and tool is None:
         return DriverReport()
     try:
-        answer = _output([sys.executable, "-P", os.fspath(NVML)])
-        report = _parse_nvml(answer) if answer else _ask_nvidia_smi()
+        report, said = _parse_nvml(_output([sys.executable, "-P", os.fspath(NVML)]))
+        if report is None and tool is not None:
+            report, said = _ask_nvidia_smi(tool)
     except NoAnswer as error:
         return DriverReport(problem=f"the NVIDIA driver does not answer: {error}; see `nvidia-smi` and `dmesg`")
     if report is None and has_driver:
-        what = "an NVIDIA driver is loaded, but neither nvidia-ml-py nor nvidia-smi can ask it"
-        return DriverReport(problem=f'{what}; install nvidia-ml-py (the extra `gpu`), or set launch.device = "cpu"')
+        what, remedy = "neither nvidia-ml-py nor nvidia-smi can ask it", "install nvidia-ml-py (the extra `gpu`)"
+        if said:
+            what, remedy = f"it answers: {said}", "see `dmesg`"
+        problem = f'an NVIDIA driver is loaded, but {what}; {remedy}, or set launch.device = "cpu"'
+        return DriverReport(problem=problem)
     return report or DriverReport()
 
 
@@ -101,26 +110,39 @@ def parse_processes(answer: str) -> dict[str, tuple[int, ...]]:
     return pids
 
 
-def _parse_nvml(answer: str) -> DriverReport | None:
+def _parse_nvml(answer: str) -> tuple[DriverReport | None, str]:
+    """(report, "") or (None, the error that NVML gave)."""
     try:
         facts = json.loads(answer)
+        if "error" in facts:
+            return None, _one_line(str(facts["error"]))
         gpus = [Gpu(**{**gpu, "processes": tuple(gpu["processes"])}) for gpu in facts["gpus"]]
     except (ValueError, TypeError, KeyError):
-        return None
-    return DriverReport(tuple(gpus), tuple(facts.get("left_out", ())))
+        return None, ""
+    return DriverReport(tuple(gpus), tuple(facts.get("left_out", ()))), ""
 
 
-def _ask_nvidia_smi() -> DriverReport | None:
+def _ask_nvidia_smi(tool: str) -> tuple[DriverReport | None, str]:
+    """(report, "") or (None, what it printed instead)."""
     form = "--format=csv,noheader"
     query = "--query-gpu=index,uuid,memory.free,memory.total"
     for fields in (f"{query},mig.mode.current", query):  # a driver before 450 does not know the mode
-        report = parse_gpus(_output(["nvidia-smi", fields, f"{form},nounits"]))
-        if report.gpus or report.left_out:
+        answer = _output([tool, fields, f"{form},nounits"])
+        report = parse_gpus(answer)
+        if report.gpus or report.left_out or NO_GPUS in answer:
             break
+    if NO_GPUS in answer:
+        return DriverReport(), ""
     if not report.gpus:
-        return report if report.left_out else None
-    pids = parse_processes(_output(["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", form]))
-    return replace(report, gpus=tuple(replace(gpu, processes=pids.get(gpu.uuid, ())) for gpu in report.gpus))
+        return (report, "") if report.left_out else (None, _one_line(answer))
+    pids = parse_processes(_output([tool, "--query-compute-apps=gpu_uuid,pid", form]))
+    gpus = tuple(replace(gpu, processes=pids.get(gpu.uuid, ())) for gpu in report.gpus)
+    return replace(report, gpus=gpus), ""
+
+
+def _one_line(text: str) -> str:
+    """Printable, of one line and bounded length."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))[:200]
 
 
 def _output(command: list[str]) -> str:
@@ -140,6 +162,6 @@ def _output(command: list[str]) -> str:
             process.wait(0.5)
         except subprocess.TimeoutExpired:
             pass  # it waits in the kernel for the driver
-        name = "NVML" if command[0] == sys.executable else command[0]
+        name = "NVML" if command[0] == sys.executable else "nvidia-smi"
         raise NoAnswer(f"{name} gave no answer within {QUERY_TIMEOUT_S:g} s") from None
     return answer.decode(errors="replace")

@@ -1,7 +1,8 @@
 """Prints what NVML knows of the GPUs as JSON: run as a process of its own, for a call into a hung driver never returns.
 
 {"gpus": [{index, uuid, free_bytes, total_bytes, processes}], "left_out": [reason]}; a GPU that is cut into MIG slices
-is given as its slices. Exits with 3 where nvidia-ml-py is not installed, 4 where it finds no driver.
+is given as its slices. Exits with 3 where nvidia-ml-py is not installed; with 4 and {"error": reason} where it finds no
+driver that it can ask.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ def main() -> int:
         return 3
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError as error:  # no library, or one of another version than the driver
+        sys.stdout.write(json.dumps({"error": f"NVML: {error}"}))
         return 4
     gpus: list[dict[str, Any]] = []
     left_out = []

@@ -95,4 +95,18 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_where_memory_is_not_spare_nothing_is_read_ahead",
         ),
     ),
+    233: (
+        "P10",
+        "a list of GPUs that CUDA cuts short; slices for several ranks; a driver of another version than its library; a "
+        "container or Slurm job without a GPU on a node that has some",
+        (
+            "test_a_list_that_cuda_cuts_short_or_empties_shows_no_more_gpus_here",
+            "test_a_list_that_leaves_no_gpu_is_said_and_never_changes_the_device_in_silence",
+            "test_a_launch_of_several_ranks_gets_no_slices_of_a_gpu",
+            "test_a_driver_of_another_version_than_its_library_is_said_in_its_own_words",
+            "test_a_driver_without_a_gpu_for_this_process_is_no_gpu_and_no_problem",
+            "test_a_container_that_was_given_no_gpu_is_a_machine_without_one",
+            "test_a_gpu_with_memory_errors_or_without_an_answer_is_left_out_by_its_own_words",
+        ),
+    ),
 }

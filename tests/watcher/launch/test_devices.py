@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from evalcore.launch_folder import LaunchFolder
 from tests.support.daemon import wait_until
 from watcher.launch.cpus import usable_cpus
-from watcher.launch.devices import HUNG_PAUSE_S, TRAINING_OVER_S, Choice, DevicePool, parse_visible
-from watcher.launch.driver import NVML, DriverReport, Gpu, ask_driver, parse_gpus, parse_processes
+from watcher.launch.devices import TRAINING_OVER_S, Choice, DevicePool, parse_visible, visible_gpus
+from watcher.launch.driver import DriverReport, Gpu
 from watcher.launch.local import LocalLauncher, torchrun_arguments
 from watcher.launch.protocol import LaunchPlan
 from watcher.settings.schema import LaunchSettings
@@ -110,157 +109,49 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it() -> None:
     assert parse_visible("GPU-1a,MIG-2b") == ("GPU-1a", "MIG-2b") and parse_visible("NoDevFiles") == ()
 
 
-#: As `nvidia-smi` of driver 550 prints them, on a machine whose first GPU trains.
-GPUS = (
-    "0, GPU-5d2c7a1e-0000-0000-0000-000000000000, 40536, 81559, Disabled\n"
-    "1, GPU-77aa0c9b-0000-0000-0000-000000000000, 81008, 81559, Disabled\n"
-)
-PROCESSES = "GPU-5d2c7a1e-0000-0000-0000-000000000000, 4711\nGPU-5d2c7a1e-0000-0000-0000-000000000000, 4712\n"
+CARDS = [Gpu(i, f"GPU-{uuid}", 80 * GIB, 80 * GIB) for i, uuid in (("0", "ab1"), ("1", "ab2"), ("3", "cd3"))]
 
 
-def test_the_drivers_answers_are_parsed_and_odd_lines_left_out() -> None:
-    assert [(g.index, g.free_bytes >> 20, g.total_bytes >> 20) for g in parse_gpus(GPUS).gpus] == [
-        ("0", 40536, 81559),
-        ("1", 81008, 81559),
-    ]
-    odd = parse_gpus("0, GPU-1, [N/A], [N/A], [N/A]\nNVIDIA-SMI has failed\n, , , ,\n")
-    assert odd == DriverReport((), ("GPU 0: the driver does not tell its memory ([N/A])",))
-    assert parse_processes(PROCESSES) == {"GPU-5d2c7a1e-0000-0000-0000-000000000000": (4711, 4712)}
-    assert parse_processes("No running processes found\nGPU-1, [Insufficient Permissions]\n") == {}
+@pytest.mark.parametrize(
+    ("visible", "indexes"),
+    [
+        ("", ""), ("-1", ""), ("none", ""), ("0,0", ""), ("1,1,0", ""), ("01", "1"), ("+1 , 0", "10"), ("1x,0", "10"),
+        ("0,9,1", "0"), ("9,0", ""), ("0,2,3", "03"), ("3,0", "30"), ("GPU-ab2,GPU-c", "13"), ("GPU-", ""),
+        ("GPU-ab1,GPU-ab", "0"), ("GPU-zz,GPU-ab1", ""), ("GPU-ab1,GPU-ab1", ""), ("0,GPU-ab1", ""), ("0,,1", "0"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cuda_cuts_short_or_empties_shows_no_more_gpus_here(visible, indexes) -> None:
+    """By CUDA's rules, as torch.cuda's own parser has them: twice the same is none, out of range ends the list. GPU 2
+    of these cards is lost."""
+    shown = visible_gpus(CARDS, parse_visible(visible))
+    assert [gpu.index for gpu in shown] == list(indexes)
 
 
-def put_nvidia_smi(folder: Path, monkeypatch, script: str) -> None:
-    tool = folder / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("watcher.launch.driver.NVML", folder / "absent.py")
-
-
-def test_a_gpu_that_a_process_uses_is_busy_without_nvml_too(tmp_path: Path, monkeypatch) -> None:
-    script = f'case "$1" in *compute-apps*) printf "{PROCESSES}";; *) printf "{GPUS}";; esac'.replace("\n", "\\n")
-    put_nvidia_smi(tmp_path, monkeypatch, script)
-    first, second = ask_driver().gpus
-    assert first.processes == (4711, 4712) and first.is_used and second.processes == () and not second.is_used
-    assert chosen([first], when="free").wait_for and chosen([first, second], when="free").devices == (second.uuid,)
-
-
-def test_a_gpu_whose_processes_are_hidden_is_busy_by_its_memory() -> None:
-    """In a container the driver shows no pids of other containers."""
-    assert (
-        Gpu("0", "GPU-a", 70 * GIB, 80 * GIB).is_used
-        and not Gpu("0", "GPU-a", 80 * GIB - (551 << 20), 80 * GIB).is_used
+@pytest.mark.parametrize(("visible", "device"), [("7", "auto"), ("GPU-zz", "auto"), ("", "cuda"), ("-1", "cuda")])
+def test_a_list_that_leaves_no_gpu_is_said_and_never_changes_the_device_in_silence(visible, device) -> None:
+    assert "CUDA_VISIBLE_DEVICES of the daemon leaves no GPU" in (
+        chosen(CARDS, visible=visible, device=device).wait_for or ""
     )
+    assert chosen(CARDS, visible=visible, device=device, fallback="cpu") == Choice("cpu")
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo garbage, , ;", "printf '\\377\\n'"])
-def test_a_broken_nvidia_smi_is_no_gpu(tmp_path: Path, monkeypatch, script: str) -> None:
-    put_nvidia_smi(tmp_path, monkeypatch, script)
-    assert ask_driver() == DriverReport()
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_where_every_gpu_is_hidden_the_driver_is_not_asked(visible) -> None:
+    """A driver that hangs, or a GPU that cannot be used, is no reason to wait where none is wanted."""
+    pool = DevicePool(lambda: pytest.fail("asked"), visible)
+    assert pool.choose(LaunchSettings(), (), 0.0) == Choice("cpu")
 
 
-def test_a_driver_that_hangs_is_waited_for_and_never_taken_for_a_machine_without_a_gpu(tmp_path, monkeypatch) -> None:
-    put_nvidia_smi(tmp_path, monkeypatch, "exec sleep 60")
-    monkeypatch.setattr("watcher.launch.driver.QUERY_TIMEOUT_S", 0.3)
-    report = ask_driver()
-    assert "nvidia-smi gave no answer within 0.3 s" in report.problem
-    asked = []
-    pool = DevicePool(lambda: asked.append(1) or report, None)
-    for now_s in (0.0, 10.0, HUNG_PAUSE_S + 1):
-        assert "does not answer" in (pool.choose(LaunchSettings(), (), now_s).wait_for or "")
-    assert len(asked) == 2, "a hung driver is not asked at every turn"
-    assert pool.choose(LaunchSettings(fallback="cpu"), (), 200.0) == Choice("cpu")
-
-
-def test_one_lost_gpu_hides_no_other(tmp_path, monkeypatch) -> None:
-    lost = "Unable to determine the device handle for GPU 0000:1B:00.0: Unknown Error\n"
-    script = f'case "$1" in *compute-apps*) ;; *) printf "{lost}{GPUS}";; esac; exit 15'.replace("\n", "\\n")
-    put_nvidia_smi(tmp_path, monkeypatch, script)
-    assert [gpu.index for gpu in ask_driver().gpus] == ["0", "1"]
-
-
-def test_without_nvml_a_gpu_cut_into_slices_is_left_out_with_the_remedy() -> None:
-    report = parse_gpus(GPUS.replace("81559, Disabled\n1", "81559, Enabled\n1"))
-    assert [gpu.index for gpu in report.gpus] == ["1"] and "install the extra `gpu`" in report.left_out[0]
-    waits = DevicePool(lambda: DriverReport((), report.left_out), None).choose(LaunchSettings(), (), 0.0)
-    assert "GPU 0: it is cut into MIG slices" in (waits.wait_for or "")
-
-
-#: pynvml as nvidia-ml-py 12 has it, answering for four GPUs: one trains, one is cut into two slices, one is lost, and
-#: one is free. Written from the documentation: no GPU was at hand.
-PYNVML = """
-class NVMLError(Exception):
-    pass
-class Memory:
-    def __init__(self, free, total):
-        self.free, self.total, self.used = free << 30, total << 30, (total - free) << 30
-class Process:
-    pid = 4711
-GPUS = ["train", "cut", "lost", "free"]
-def nvmlInit(): pass
-def nvmlDeviceGetCount(): return len(GPUS)
-def nvmlDeviceGetHandleByIndex(index):
-    if GPUS[index] == "lost":
-        raise NVMLError("GPU is lost")
-    return GPUS[index]
-def nvmlDeviceGetMigMode(gpu):
-    if gpu == "train":
-        raise NVMLError("Not Supported")
-    return [1, 1] if gpu == "cut" else [0, 0]
-def nvmlDeviceGetMaxMigDeviceCount(gpu): return 7
-def nvmlDeviceGetMigDeviceHandleByIndex(gpu, index):
-    if index > 1:
-        raise NVMLError("Not Found")
-    return f"slice{index}"
-def nvmlDeviceGetMemoryInfo(gpu):
-    return {"train": Memory(10, 80), "free": Memory(80, 80), "slice0": Memory(10, 10), "slice1": Memory(3, 10)}[gpu]
-def nvmlDeviceGetUUID(gpu): return ("MIG-" if gpu.startswith("slice") else "GPU-") + gpu
-def nvmlDeviceGetComputeRunningProcesses(gpu):
-    if gpu == "slice0":
-        raise NVMLError("Insufficient Permissions")
-    return [Process()] if gpu in ("train", "slice1") else []
-"""
-
-
-def test_nvml_tells_of_slices_and_of_lost_gpus_each_by_itself(tmp_path, monkeypatch) -> None:
-    (tmp_path / "pynvml.py").write_text(PYNVML)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    put_nvidia_smi(tmp_path, monkeypatch, "exit 1")
-    monkeypatch.setattr("watcher.launch.driver.NVML", NVML)
-    report = ask_driver()
-    assert report.left_out == ("GPU 2: GPU is lost",)
-    assert [(g.key, g.index, g.free_bytes // GIB, g.processes) for g in report.gpus] == [
-        ("GPU-train", "0", 10, (4711,)),
-        ("MIG-slice0", "", 10, ()),
-        ("MIG-slice1", "", 3, (4711,)),
-        ("GPU-free", "3", 80, ()),
-    ]
-    pool = DevicePool(lambda: report, None)
-    taken: list[str] = []
-    for _ in range(2):
-        choice = pool.choose(LaunchSettings(when="free"), taken, 0.0)
-        taken += choice.devices
-    assert taken == ["GPU-free", "MIG-slice0"]
-    assert "2 taken by other launches" in (pool.choose(LaunchSettings(when="free"), taken, 0.0).wait_for or "")
-    assert DevicePool(lambda: report, "MIG-slice1").choose(LaunchSettings(), (), 0.0).devices == ("MIG-slice1",)
-    assert pool.choose(LaunchSettings(devices=("MIG-slice0",)), (), 0.0).devices == ("MIG-slice0",)
-
-
-def test_nvml_that_hangs_does_not_hang_the_daemon(tmp_path, monkeypatch) -> None:
-    (tmp_path / "pynvml.py").write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    put_nvidia_smi(tmp_path, monkeypatch, f'printf "{GPUS}"'.replace("\n", "\\n"))
-    monkeypatch.setattr("watcher.launch.driver.NVML", NVML)
-    monkeypatch.setattr("watcher.launch.driver.QUERY_TIMEOUT_S", 0.3)
-    assert "NVML gave no answer within 0.3 s" in ask_driver().problem
-
-
-def test_a_driver_that_nothing_can_ask_is_said_and_not_taken_for_a_machine_without_a_gpu(monkeypatch, tmp_path) -> None:
-    (tmp_path / "version").touch()
-    monkeypatch.setattr("watcher.launch.driver.DRIVER_FILES", (str(tmp_path / "version"),))
-    monkeypatch.setattr("watcher.launch.driver.NVML", tmp_path / "absent.py")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "neither nvidia-ml-py nor nvidia-smi can ask it; install nvidia-ml-py" in ask_driver().problem
+@pytest.mark.parametrize("visible", [None, "MIG-a,MIG-b", "MIG-x,MIG-y"])
+def test_a_launch_of_several_ranks_gets_no_slices_of_a_gpu(visible) -> None:
+    """CUDA shows a process one slice, whatever its list holds: rank 1 would find no device."""
+    slices = [Gpu("", f"MIG-{name}", 10 * GIB, 10 * GIB) for name in "ab"]
+    waits = chosen(slices, visible=visible, nproc=2)
+    assert "a process of CUDA sees one; set launch.nproc = 1" in (waits.wait_for or "")
+    whole = [Gpu(str(i), f"GPU-{i}", 9 * GIB, 10 * GIB) for i in (4, 5)]
+    if visible is None:
+        assert chosen(slices + whole, nproc=2).devices == ("GPU-4", "GPU-5")
+    assert chosen(slices, visible=visible).devices == (("MIG-x",) if visible == "MIG-x,MIG-y" else ("MIG-a",))
 
 
 def test_the_memory_that_must_be_free_follows_the_largest_model_that_waits() -> None:
