@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -122,6 +124,9 @@ def _delete(line: dict[str, Any]) -> dict[str, Any]:
             if (now.st_dev, now.st_ino, now.st_mtime_ns) != (before.st_dev, before.st_ino, before.st_mtime_ns):
                 return line | {"keep": "the file changed meanwhile"}
             os.unlink(name, dir_fd=at)
+            if (pair := re.fullmatch(r"model_(\d+)\.pt", name)) is not None:  # nanochat: the two are one checkpoint
+                with suppress(FileNotFoundError):
+                    os.unlink(f"meta_{pair[1]}.json", dir_fd=at)
         finally:
             os.close(at)
     except OSError as error:
