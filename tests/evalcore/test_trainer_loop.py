@@ -22,6 +22,7 @@ together = evaluate(model, tokens_for(1000), seq_len=64, batch_size=3, group=cur
 alone = evaluate(model.module, tokens_for(1000), seq_len=64, batch_size=3) if dist.get_rank() == 0 else None
 if alone is not None:
     print(json.dumps([together.loss, alone.loss, together.world_size, alone.world_size, model.training]))
+dist.barrier()
 dist.destroy_process_group()
 """
 
