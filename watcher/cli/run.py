@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli.flags import as_settings, evaluation_flags
 from watcher.cli.options import Globals, db_flag, db_option, examples, json_option, print_json, say, usable_database
 from watcher.errors import ConfigError, NothingFound, SomeFailed, UsageError
+
+if TYPE_CHECKING:
+    from watcher.settings.schema import Settings
 
 
 @click.command(
@@ -61,13 +64,7 @@ def command(
     from watcher.state.folder import StateFolder, default_database
     from watcher.store.write.requests import measure_again
 
-    settings = load(flags, given)
-    if not settings.run:
-        raise ConfigError(
-            "no folder to watch", hint="ckptwatch run --dir DIR --data FILE, or write a file with `ckptwatch init DIR`"
-        )
-    if not settings.measures:
-        raise ConfigError("no validation data", hint="add --data FILE, or an [[eval]] section to ckptwatch.toml")
+    settings = _load_whole(flags, given)
     url = usable_database(default_database(settings.store.url, [run.dir for run in settings.run]))
     if dry_run:
         _show_plan(settings, url, as_json)
@@ -78,7 +75,7 @@ def command(
     end = end_of_run(once, until)
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
-    daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: load(flags, given))
+    daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: _load_whole(flags, given))
     settings = daemon.watching.settings
     if again:
         for run in settings.run:
@@ -117,6 +114,18 @@ def load(flags: Globals, given: dict[str, Any]):
         over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run} for folder in folders]
     each: dict[str, dict[str, Any]] = {"run": {} if folders else run, "eval": measure}
     return load_settings(flags.settings_file(), over, each)
+
+
+def _load_whole(flags: Globals, given: dict[str, Any]) -> Settings:
+    """The settings, at the start and at a reload. Raises ConfigError where they name no folder or no data."""
+    settings = load(flags, given)
+    if not settings.run:
+        raise ConfigError(
+            "no folder to watch", hint="ckptwatch run --dir DIR --data FILE, or write a file with `ckptwatch init DIR`"
+        )
+    if not settings.measures:
+        raise ConfigError("no validation data", hint="add --data FILE, or an [[eval]] section to ckptwatch.toml")
+    return settings
 
 
 def _refuse_missing(settings) -> None:

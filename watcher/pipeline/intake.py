@@ -31,6 +31,7 @@ from watcher.log import Log
 from watcher.pipeline import run_folder
 from watcher.pipeline.backlog import Backlog
 from watcher.pipeline.gone_names import names_that_are_gone
+from watcher.pipeline.isolation import first_line
 from watcher.pipeline.pinning import Pinning
 from watcher.pipeline.registration import Observation, SidecarWatch, as_checkpoint, settings_digest
 from watcher.settings.schema import RunSettings
@@ -273,7 +274,7 @@ class Intake:
         except CkptwatchError:
             raise
         except Exception as error:
-            reason = f"it cannot be registered: {type(error).__name__}: {str(error)[:300]}"
+            reason = f"it cannot be registered: {first_line(error)}"
             self._rejections.append(Rejection(item.path, "unsupported", reason, True, item.fingerprint))
             return []
 

@@ -14,7 +14,7 @@ from watcher.store.write import pins
 
 def release_pins(store: Store, folder: Path, max_bytes: int) -> None:
     """folder: this state folder's spool; copies of other hosts' daemons are left alone. Raises StoreUnavailable."""
-    if not any(folder.iterdir()):
+    if not folder.is_dir() or not any(folder.iterdir()):  # pinning makes the folder again
         return
     spool = Spool(folder, max_bytes)
     for checkpoint_id, recorded in pins.unneeded_pins(store):

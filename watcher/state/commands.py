@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evalcore.launch_folder import write_atomically
 
+_ORDER_BYTES = 16 << 20  # an order for 300,000 jobs has 2.4 MB
 ACTIONS = ("retry", "cancel", "bump", "pause", "resume", "annotate")
 
 
@@ -45,7 +47,7 @@ def send(inbox: Path, order: Order) -> Path:
 def take(inbox: Path) -> list[tuple[Path, Order]]:
     """The waiting orders, oldest first; the caller removes each file once the order is applied.
 
-    Files that are no order are removed.
+    Files that are no order are removed; anything else under such a name (a FIFO, a folder, a link) is left aside.
     """
     orders = []
     try:
@@ -55,13 +57,32 @@ def take(inbox: Path) -> list[tuple[Path, Order]]:
     for name in names:
         path = inbox / name
         try:
-            payload = json.loads(path.read_text())
+            content = _content(path)
+            if content is None:
+                continue
+            payload = json.loads(content)
             note = Annotation(**payload["annotation"]) if payload.get("annotation") else None
             order = Order(str(payload["action"]), tuple(int(job) for job in payload["jobs"]), note)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             order = None
         if order is None or order.action not in ACTIONS or (order.action == "annotate") == (order.annotation is None):
             path.unlink(missing_ok=True)
         else:
             orders.append((path, order))
     return orders
+
+
+def _content(path: Path) -> bytes | None:
+    """The bytes of a regular file of bounded size, opened without waiting; None for anything else. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _ORDER_BYTES:
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)

@@ -189,8 +189,12 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
     said, url = str(error.orig).lower(), shown_url(url)
     if "no such table" in said or "no such view" in said or "undefinedtable" in type(error.orig).__name__.lower():
-        remedy = "ckptwatch db migrate creates dropped views again; `ckptwatch db check` names what is missing"
-        return EnvironmentProblem(f"the database {url} lacks a table or view: {error.orig}", hint=remedy)
+        remedy = (
+            "`ckptwatch db check` names what is missing of ckptwatch's own, and `ckptwatch db migrate` creates dropped "
+            "views again; where another name is missing, drop the trigger or view that uses it (`SELECT name, sql FROM "
+            "sqlite_master WHERE type IN ('trigger', 'view')`); a daemon keeps trying"
+        )
+        return StoreUnavailable(f"the database {url} lacks a table or view: {error.orig}", hint=remedy)
     for sign, remedy in (
         ("locked", "another process holds it: end its transaction, then run this again (a daemon keeps trying)"),
         ("full", "free some space; the daemon then continues"),

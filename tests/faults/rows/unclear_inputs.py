@@ -1,4 +1,4 @@
-"""Rows 361 to 380: unclear inputs. row -> (promise, what is done, names of the tests that prove it)."""
+"""Rows 361 to 380: unclear inputs and edits. row -> (promise, what is done, names of the tests that prove it)."""
 
 from __future__ import annotations
 
@@ -13,4 +13,8 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     368: ("P15", "big-endian ids of a large vocabulary; one id throughout or to the end", ("test_big_endian_tokens_of_a_large_vocabulary_are_refused", "test_one_id_throughout_or_to_the_end_is_refused")),
     369: ("P15", "pickles, archives, pointers, arrays written as text, tables of two columns, UTF-32 as data", ("test_a_pickle_of_ids_is_no_token_file", "test_ids_that_begin_as_a_pickle_does_are_read", "test_what_stands_under_the_name_of_a_text_is_named", "test_a_poem_with_a_comma_in_each_line_is_text", "test_a_field_that_is_no_text_is_named_with_its_line")),
     370: ("P15", "a step written as text, as 1e5 or as a percentage", ("test_a_step_written_as_text_is_one", "test_a_name_tells_the_step_and_nothing_else_for_it")),
+    371: ("P9", "rows of checkpoints or eval_sets deleted by hand, with the jobs that name them left", ()),
+    372: ("P9", "a user's trigger that names a table which is gone", ()),
+    373: ("P11", "a settings file that is empty, or without data, when it is reloaded", ()),
+    374: ("P9", "a FIFO, a folder, a link or junk in the inbox", ("test_a_fifo_a_folder_a_link_or_a_huge_file_in_the_inbox_stops_no_order", "test_a_file_that_is_no_order_is_removed_and_the_next_order_is_taken")),
 }  # fmt: skip

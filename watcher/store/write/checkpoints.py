@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from watcher.domain.checkpoint import Fingerprint
 from watcher.domain.job import State
@@ -18,7 +19,7 @@ from watcher.domain.timestamps import iso
 from watcher.store.engine import Store
 from watcher.store.schema import candidates, checkpoints, jobs, results
 from watcher.store.write import versions
-from watcher.store.write.eval_sets import EvalSetRow
+from watcher.store.write.eval_sets import EvalSetRow, demand_eval_sets, largest_ids, unused_id
 from watcher.store.write.runs import run_lock
 
 #: A mean of checkpoints is a version without a file of its own.
@@ -40,6 +41,7 @@ _JOB = select(jobs.c.id, jobs.c.state, jobs.c.kind).where(
     jobs.c.model_digest == bindparam("by"),
 )
 _INSERT_JOB = insert(jobs).returning(jobs.c.id)
+_LARGEST_IDS = largest_ids(jobs.c.checkpoint_id, checkpoints)
 _OF_THE_MODEL = ("family", "parameters", "config", "assumed", "sidecars", "model_digest", "model_settings", "note")
 _AFRESH: dict[str, Any] = {"state": State.QUEUED, "kind": None, "reason": None, "hint": None, "finished_at": None}
 _AFRESH |= {"charged": 0, "orphaned": 0, "not_before": None}
@@ -107,8 +109,12 @@ def register(
     store: Store, run: str, new: Sequence[NewCheckpoint], sets: Sequence[EvalSetRow], now: str
 ) -> list[Registered]:
     """Register checkpoints and enqueue a job for each set, in one transaction. Doing it again changes nothing."""
-    with store.write(alone=run_lock(run)) as tx:
-        return [_register(tx, run, checkpoint, sets, now) for checkpoint in new]
+    try:
+        with store.write(alone=run_lock(run)) as tx:
+            return [_register(tx, run, checkpoint, sets, now) for checkpoint in new]
+    except IntegrityError:
+        demand_eval_sets(store, sets)
+        raise
 
 
 def adopt_model(
@@ -181,6 +187,7 @@ def _insert(tx: Connection, run: str, new: NewCheckpoint, observed_at: str, now:
     }
     values = {"run": run, "saved_at": iso(new.fingerprint.mtime_ns / 1e9), "registered_at": now, **facts}
     values |= {"observed_at": observed_at, **new.fingerprint._asdict()}
+    values |= unused_id(tx, _LARGEST_IDS)
     return tx.execute(_INSERT_CHECKPOINT, values).scalar_one()
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Column, Connection, Select, Table, and_, func, insert, select, update
 
 from evalcore.messages import EvalSetSpec, from_json, to_json
 from watcher.domain.job import SAMPLE_PRIORITY, State
+from watcher.errors import StoreUnavailable
 from watcher.store.engine import Store
 from watcher.store.schema import average_members, averages, checkpoints, eval_sets, jobs, results, runs
 from watcher.store.write.runs import run_lock
@@ -49,6 +50,31 @@ def adopt_eval_sets(
             tx.execute(update(jobs).where(ended, *gone).values(over))
             _enqueue_missing_cells(tx, run, rows, now)
         return rows
+
+
+def largest_ids(reference: Column[int], table: Table) -> Select[Any]:
+    """For `unused_id`: the largest id of the table that a job names in the column `reference`, and that of its rows."""
+    return select(select(func.max(reference)).scalar_subquery(), select(func.max(table.c.id)).scalar_subquery())
+
+
+def unused_id(tx: Connection, largest: Select[Any]) -> dict[str, int]:
+    """The id of a new row where SQLite would take one that jobs of a row deleted by hand still name; else nothing."""
+    if tx.dialect.name != "sqlite":
+        return {}
+    row = tx.execute(largest).one()
+    named, present = row[0] or 0, row[1] or 0
+    return {"id": named + 1} if named > present else {}
+
+
+def demand_eval_sets(store: Store, rows: Sequence[EvalSetRow]) -> None:
+    """Raise StoreUnavailable where one of the sets is no longer in the database: somebody deleted its row."""
+    with store.read() as tx:
+        there = set(tx.execute(select(eval_sets.c.id).where(eval_sets.c.id.in_([row.id for row in rows]))).scalars())
+    if missing := [row.name for row in rows if row.id not in there]:
+        raise StoreUnavailable(
+            f"the row of eval set {missing[0]!r} was deleted from the table eval_sets",
+            hint="restart ckptwatch: it writes the rows of its sets again, and registers what came meanwhile",
+        )
 
 
 def eval_set_specs(store: Store, run: str) -> dict[int, tuple[EvalSetSpec, str]]:
@@ -93,6 +119,7 @@ def _adopt(tx: Connection, run: str, spec: EvalSetSpec, digest: str, now: str, w
     known = tx.execute(select(eval_sets.c.id).where(name, eval_sets.c.digest == digest)).scalar()
     if known is None:
         values = {"run": run, "name": spec.name, "digest": digest, "current": current, **_described(spec)}
+        values |= unused_id(tx, largest_ids(jobs.c.eval_set_id, eval_sets))
         known = tx.execute(insert(eval_sets).values(created_at=now, **values).returning(eval_sets.c.id)).scalar_one()
     else:  # the same content may lie elsewhere now
         tx.execute(update(eval_sets).where(eval_sets.c.id == known).values(current=current, **_described(spec)))
