@@ -21,21 +21,27 @@ class Meta:
 
 def read_meta(path: Path) -> Meta | None:
     """The file's character table, or None where it is absent or holds something else."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    table = _inert(content)
-    texts = _texts(table) if isinstance(table, dict) else {}
-    if not texts or min(texts) < 0 or max(texts) >= 1 << 20:
+    texts = read_texts(path)
+    if not texts:
         return None
     vocab_size = max(texts) + 1
     id_bytes = np.full(vocab_size, -1, dtype=np.int32)
     for key, text in texts.items():
         id_bytes[key] = len(text.encode("utf-8", "surrogatepass"))
     return Meta(vocab_size, id_bytes)
+
+
+def read_texts(path: Path) -> dict[int, str]:
+    """id -> its text; empty where the file is absent or holds something else."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return {}
+        content = path.read_bytes()
+    except OSError:
+        return {}
+    table = _inert(content)
+    texts = _texts(table) if isinstance(table, dict) else {}
+    return {} if not texts or min(texts) < 0 or max(texts) >= 1 << 20 else texts
 
 
 def _texts(table: dict[Any, Any]) -> dict[int, str]:

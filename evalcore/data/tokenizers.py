@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from evalcore.data.characters import character_tokenizer
 from evalcore.data.errors import DataError, TokenizerUnavailable
 from evalcore.data.pieces import text_of_pieces
 from evalcore.data.tiktoken_pickle import read_encoding
@@ -179,11 +180,13 @@ def _by_name(name: str) -> TiktokenTokenizer:
     return TiktokenTokenizer(name, encoding, identity=f"tiktoken:{name}:{encoding.n_vocab}")
 
 
-def _from_pickle(name: str) -> TiktokenTokenizer:
-    """nanochat's tokenizer.pkl, or the folder that holds it."""
+def _from_pickle(name: str) -> Tokenizer:
+    """nanochat's tokenizer.pkl, or the folder that holds it; nanoGPT's meta.pkl."""
+    path = Path(name) / "tokenizer.pkl" if os.path.isdir(name) else Path(name)
+    if (characters := character_tokenizer(path, name)) is not None:
+        return characters
     import tiktoken
 
-    path = Path(name) / "tokenizer.pkl" if os.path.isdir(name) else Path(name)
     found = read_encoding(path)
     if found.registered is not None:
         return _by_name(found.registered)

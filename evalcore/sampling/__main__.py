@@ -88,6 +88,7 @@ def _sample(options: argparse.Namespace, spec: SampleSpec) -> int:
             run = SampleRun(
                 *(loaded.model, loaded.vocab_size, loaded.context_length, loaded.config, tokenizer, group.device),
                 folder=folder,
+                family=loaded.family,
                 dtype=options.dtype,
             )
             texts = run.texts(spec)

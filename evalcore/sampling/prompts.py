@@ -16,6 +16,7 @@ from evalcore.data.tokenizers import SPECIAL, Tokenizer
 
 #: So many more ids than the tokenizer has are taken for padding of the model's vocabulary; more are another tokenizer.
 PADDING_MAX = 1024
+NANOCHAT = "nanochat"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,23 @@ def refuse_other_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> None:
         )
 
 
-def encode_prompt(text: str, tokenizer: Tokenizer, vocab_size: int, context_length: int | None) -> Prompt:
-    """What the tokenizer's own configuration puts before a text comes first; an empty prompt is the beginning of a
-    text. Raises DataError for ids that the model does not have, and an empty prompt without such a token."""
-    ids = [*tokenizer.leading_ids, *(int(index) for index in tokenizer.encode(text))] if text else []
-    if not ids:
-        ids = [*tokenizer.leading_ids] or ([] if tokenizer.bos_id is None else [tokenizer.bos_id])
+def front_ids(tokenizer: Tokenizer, family: str) -> tuple[int, ...]:
+    """Ids before every prompt: what the tokenizer's own configuration puts there; `<|bos|>` for nanochat, whose texts
+    all begin with it (karpathy/nanochat 92d63d4, base_train's samples)."""
+    if family == NANOCHAT and not tokenizer.leading_ids and tokenizer.bos_id is not None:
+        return (tokenizer.bos_id,)
+    return tokenizer.leading_ids
+
+
+def encode_prompt(
+    text: str, tokenizer: Tokenizer, vocab_size: int, context_length: int | None, family: str = ""
+) -> Prompt:
+    """An empty prompt is the beginning of a text. Raises DataError for ids that the model does not have, and for an
+    empty prompt where the tokenizer has no token that begins a text."""
+    front = front_ids(tokenizer, family)
+    ids = [*front, *(int(index) for index in tokenizer.encode(text))] if text else [*front]
+    if not ids and tokenizer.bos_id is not None:
+        ids = [tokenizer.bos_id]
     if not ids:
         raise DataError(
             f"the prompt is empty, and tokenizer {tokenizer.name} has no token that begins a text",
@@ -75,11 +87,15 @@ def continuation(prompt: Prompt, generated: Sequence[int], tokenizer: Tokenizer)
     return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(generated)
 
 
-def ends_of_text(config: dict[str, Any] | None, folder: str) -> frozenset[int]:
-    """Ids that end a text: `eos_token_id` of the folder's generation_config.json, else of the configuration.
+def ends_of_text(config: dict[str, Any] | None, folder: str, tokenizer: Tokenizer, family: str = "") -> frozenset[int]:
+    """Ids that end a text: `eos_token_id` of the folder's generation_config.json, else of the configuration; nanochat's
+    engine ends at `<|assistant_end|>` and `<|bos|>`.
 
-    Empty where neither has one: nanoGPT's `generate` goes on past the end of a text.
+    Empty where there is none: nanoGPT's `generate` goes on past the end of a text.
     """
+    if family == NANOCHAT and tokenizer.bos_id is not None:
+        last = [int(index) for index in tokenizer.encode("<|assistant_end|>")]
+        return frozenset([tokenizer.bos_id, *(last if len(last) == 1 else ())])
     try:
         with open(os.path.join(folder, "generation_config.json"), encoding="utf-8") as file:
             own = json.load(file)

@@ -29,7 +29,7 @@ class Interrupted(Exception):
 class SampleRun:
     """One model with the tokenizer and the rules of its texts. folder: of the checkpoint, with generation_config.json.
 
-    vocab_size, context_length: as in LoadedModel. interrupted: asked before each token; True ends it all.
+    vocab_size, context_length, family: as in LoadedModel. interrupted: asked before each token; True ends it all.
     """
 
     model: Any
@@ -39,6 +39,7 @@ class SampleRun:
     tokenizer: Tokenizer
     device: torch.device
     folder: str = ""
+    family: str = ""
     dtype: str = "auto"
     on_progress: Callable[[int, int], None] = lambda done, total: None
     interrupted: Callable[[], bool] = lambda: False
@@ -46,8 +47,9 @@ class SampleRun:
     def texts(self, spec: SampleSpec) -> tuple[SampleText, ...]:
         """A text for each prompt. Raises DataError where tokenizer and model do not belong together, Interrupted."""
         refuse_other_tokenizer(self.tokenizer, self.vocab_size)
-        prompts = [encode_prompt(text, self.tokenizer, self.vocab_size, self.context_length) for text in spec.prompts]
-        ends = ends_of_text(self.config, self.folder)
+        facts = (self.tokenizer, self.vocab_size, self.context_length, self.family)
+        prompts = [encode_prompt(text, *facts) for text in spec.prompts]
+        ends = ends_of_text(self.config, self.folder, self.tokenizer, self.family)
         scorer = Scorer(self.model, self.device, resolve_dtype(self.dtype, self.device))
         until_s = time.monotonic() + spec.timeout_s
         total = spec.max_new_tokens * len(prompts)

@@ -89,6 +89,7 @@ class Samplers:
             *(loaded.model, loaded.vocab_size, loaded.context_length, loaded.config),
             *(self._tokenizer(eval_set, folder), self._group.device),
             folder=folder,
+            family=loaded.family,
             dtype=eval_set.dtype,
             on_progress=progressed,
             interrupted=self._loss_waits_now,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.messages import ModelSpec
 from evalcore.sampling.__main__ import main
 from evalcore.sampling.choice import TokenChoice, allowed_chances
-from evalcore.sampling.prompts import continuation, encode_prompt, refuse_other_tokenizer
+from evalcore.sampling.prompts import continuation, encode_prompt, ends_of_text, refuse_other_tokenizer
 from evalcore.sampling.sample_model import Interrupted, SampleRun
 from evalcore.sampling.spec import SampleSpec, sample_spec
 from tests.support.checkpoints import nanogpt_state, save_nanogpt
@@ -196,6 +197,34 @@ def test_ids_become_text_as_their_tokenizer_writes_it(tmp_path):
     assert prompt.ids == (0, 4)
     assert continuation(prompt, [3, 4, 5, 6, 9], tokenizer) == " ships\u00e9<|id 9|>"
     assert build_tokenizer("bytes+eos").decode([104, 105, 256, 255, 300]) == "hi<|endoftext|>\ufffd<|id 300|>"
+
+
+def test_a_prompt_for_nanochat_begins_and_ends_as_its_own_engine_has_it():
+    """karpathy/nanochat 92d63d4: base_train encodes with prepend="<|bos|>"; engine.py ends at two tokens."""
+    tokenizer = build_tokenizer("bytes+eos")  # its one special token begins a text, too
+    assert encode_prompt("hi", tokenizer, 300, None, "nanochat").ids == (256, 104, 105)
+    assert encode_prompt("hi", tokenizer, 300, None, "nanogpt").ids == (104, 105)
+    assert ends_of_text({"eos_token_id": 7}, "", tokenizer, "nanochat") == {256}
+    assert ends_of_text({"eos_token_id": 7}, "", tokenizer, "nanogpt") == {7}
+
+
+def test_nanogpt_s_meta_pkl_is_the_tokenizer_of_its_characters(tmp_path, capsys):
+    """data/shakespeare_char/prepare.py writes stoi and itos; sample.py encodes with the one, decodes with the other."""
+    signs = sorted(set("The ship sails.\n\u00e9"))
+    itos = dict(enumerate(signs))
+    (tmp_path / "meta.pkl").write_bytes(
+        pickle.dumps({"vocab_size": len(itos), "itos": itos, "stoi": {s: i for i, s in itos.items()}})
+    )
+    tokenizer = build_tokenizer(str(tmp_path / "meta.pkl"))
+    assert tokenizer.encode("ship\u00e9").tolist() == [signs.index(sign) for sign in "ship\u00e9"]
+    assert tokenizer.decode([signs.index("T"), 99, signs.index("\u00e9")]) == "T<|id 99|>\u00e9"
+    assert tokenizer.id_bytes().tolist() == [len(sign.encode()) for sign in signs]
+    path = save_nanogpt(tmp_path / "ckpt.pt", vocab_size=len(signs))
+    arguments = [str(path), "--device", "cpu", "--tokenizer", str(tmp_path / "meta.pkl"), "--prompt"]
+    assert main([*arguments, "The ship", "--max-new-tokens", "5", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)[0]["text"]) <= set(signs)
+    assert main([*arguments, "Zebra"]) == 5
+    assert "has no character 'Z'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
