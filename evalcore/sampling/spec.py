@@ -12,6 +12,7 @@ PROMPTS_MAX = 100
 PROMPT_MAX_CHARACTERS = 100_000
 NEW_TOKENS_MAX = 100_000
 DEFAULT_NEW_TOKENS = 64
+DEFAULT_TIMEOUT_S = 300.0
 TIMEOUT_MAX_S = 1800.0  # the other ranks of a launch wait meanwhile, in a collective of one hour at most
 
 
@@ -29,7 +30,7 @@ class SampleSpec:
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
-    timeout_s: float = 60.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
     @property
     def mode(self) -> str:
@@ -51,7 +52,7 @@ def sample_spec(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
-    timeout_s: float = 60.0,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> SampleSpec:
     """The description with its defaults: greedy, unless temperature, top_k or top_p is given; then temperature 1,
     seed 0. Raises ValueError, with a sentence, for what contradicts or is out of range."""

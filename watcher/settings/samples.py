@@ -15,7 +15,14 @@ from pydantic import Field, model_validator
 
 from evalcore.data_digest import stamp
 from evalcore.messages import EvalSetSpec
-from evalcore.sampling.spec import DEFAULT_NEW_TOKENS, NEW_TOKENS_MAX, TIMEOUT_MAX_S, SampleSpec, sample_spec
+from evalcore.sampling.spec import (
+    DEFAULT_NEW_TOKENS,
+    DEFAULT_TIMEOUT_S,
+    NEW_TOKENS_MAX,
+    TIMEOUT_MAX_S,
+    SampleSpec,
+    sample_spec,
+)
 from watcher.errors import ConfigError
 from watcher.settings.content import cached_digests, digest_of, existing, keep_digests, tokenizer_files
 from watcher.settings.section import INT64_MAX, Section
@@ -47,7 +54,10 @@ class SampleSettings(Section):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="As in [[eval]].")
     timeout_s: float = Field(
-        60.0, gt=0, le=TIMEOUT_MAX_S, description="Seconds for all prompts of a checkpoint; then texts are cut short."
+        DEFAULT_TIMEOUT_S,
+        gt=0,
+        le=TIMEOUT_MAX_S,
+        description="Seconds for all prompts of a checkpoint; then texts are cut short.",
     )
 
     @model_validator(mode="after")

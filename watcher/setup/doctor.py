@@ -28,6 +28,7 @@ def examine(settings: Settings, url: str, state: StateFolder, now_s: float) -> l
         *inputs.runs(settings, now_s),
         *inputs.data(settings),
         *inputs.suites(settings),
+        *inputs.samples(settings),
         *inputs.tokenizers(settings),
         *clock(now_s),
         *devices(settings),

@@ -72,10 +72,24 @@ def suites(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"suite {suite.name}", "ok", f"{len(members)} tasks")
 
 
+def samples(settings: Settings) -> Iterator[Finding]:
+    for entry in settings.sample:
+        file = entry.prompts_file
+        if file is not None and not os.access(file, os.R_OK):
+            words = f"{file} does not exist or cannot be read"
+            yield Finding(f"sample {entry.name}", "problem", words, "correct `prompts_file`")
+        elif entry.tokenizer in (None, "auto"):
+            words = "no tokenizer is named: only checkpoint folders with their own tokenizer.json generate texts"
+            yield Finding(f"sample {entry.name}", "note", words, "set `tokenizer` for files such as nanoGPT's ckpt.pt")
+        else:
+            yield Finding(f"sample {entry.name}", "ok", f"tokenizer {entry.tokenizer}")
+
+
 def tokenizers(settings: Settings) -> Iterator[Finding]:
     """Are the ranks of tiktoken's encodings available offline? Checked in a separate process without network."""
     wanted = {entry.tokenizer or "gpt2" for entry in settings.eval if entry.tokenizer or _has_text(entry.data)}
     wanted |= {suite.tokenizer or "gpt2" for suite in settings.suite}
+    wanted |= {entry.tokenizer for entry in settings.sample if entry.tokenizer not in (None, "auto")}
     names = sorted(name for name in wanted if not name.startswith("bytes") and os.sep not in name and "." not in name)
     nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
     python = os.fspath(settings.launch.python) if settings.launch.python else None

@@ -25,4 +25,21 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "kill -9 in the middle of a task",
         ("test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells",),
     ),
+    199: (
+        "P2",
+        "kill -9 while texts are generated",
+        (
+            "test_losses_come_first_and_a_killed_daemon_leaves_one_row_for_each_checkpoint_and_prompt",
+            "test_recording_twice_leaves_one_row_for_each_prompt_and_a_void_token_leaves_none",
+        ),
+    ),
+    200: (
+        "P21",
+        "samples that fail, or that a checkpoint finds running",
+        (
+            "test_a_failed_sample_is_no_failure_of_the_run_and_takes_no_loss_away",
+            "test_a_checkpoint_that_comes_while_texts_are_generated_gets_its_loss_first",
+            "test_samples_are_given_back_unread_while_a_checkpoint_waits_for_its_loss",
+        ),
+    ),
 }  # fmt: skip
