@@ -1,4 +1,4 @@
-"""Every command of the how-to pages: run in a folder that has what the page speaks of, or listed with the reason why not.
+"""Every command of the how-to pages: run in a folder that has what the page names, or listed with the reason why not.
 
 The shell, its pipes and globs are real. `ckptwatch` is a client of one process that has everything imported
 (tests/support/command_server.py); README and tutorial run the installed command and torchrun.
@@ -125,6 +125,12 @@ def huggingface(room: Path) -> None:
 
 
 def means(room: Path) -> None:
+    database = small_run(room / "ckptwatch.db")
+    for step, loss in ((9000, 3.0), (10000, 2.9)):
+        mean = {"weights": "mean5", "checkpoint": f"step_{step}.pt#mean5", "checkpoint_digest": f"sha256:mean-{step}"}
+        database.result(step, None, windows=[loss * 40, loss * 41], targets=[40, 40])
+        database.result(step, None, windows=[loss * 39, loss * 40], targets=[40, 40], **mean)
+    database.close()
     tokens(room / "val.bin")
     for step in (8000, 9000, 10000):
         save_nanogpt(room / f"out/ckpt_{step}.pt", step=step, seed=step)

@@ -7,6 +7,8 @@ pipes, settings, daemon, launch folders. torchrun itself is run by the tests of 
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import runpy
 import signal
@@ -28,18 +30,17 @@ status = conversation.recv(1)
 os._exit(status[0] if status else 99)
 """
 
+#: What the children do not import again.
+IMPORTED = (
+    "evalcore.data.sniffing", "evalcore.loading.mean", "evalcore.worker.evaluate_item", "watcher.cli.evaluate",
+    "watcher.cli.run", "watcher.daemon", "watcher.pipeline.overview",
+)  # fmt: skip
+
 
 def main(address: str, client: str) -> None:
     """Serve until the process is ended. client: the path of the executable that is written."""
-    import json
-
-    import evalcore.data.sniffing
-    import evalcore.loading.mean
-    import evalcore.worker.evaluate_item
-    import watcher.cli.evaluate
-    import watcher.cli.run
-    import watcher.daemon
-    import watcher.pipeline.overview
+    for name in IMPORTED:
+        importlib.import_module(name)
     from watcher.launch import core_command, datafiles, foreground
 
     server = socket.socket(socket.AF_UNIX)
@@ -89,7 +90,7 @@ def run(arguments: list[str], folder: str, environment: dict[str, str], fds: lis
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, closefd=False) for fd, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", closefd=False), open(2, "w", closefd=False)
     try:
         status = called(arguments)
     except SystemExit as ended:
