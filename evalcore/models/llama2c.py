@@ -54,7 +54,12 @@ FACTS = Facts(
     "`model_args` in the file; `params.json` beside it",
     "`iter_num`, or what the trainer calls it",
     "rotary positions on adjacent pairs, grouped keys, tied or separate head, Llama 3.1's scaling",
-    (Proof("karpathy/llama2.c", "350e04f", "grouped keys", 3.3e-9),),
+    (
+        Proof("karpathy/llama2.c", "350e04f", "grouped keys", 3.3e-9),
+        Proof(
+            "facebookresearch/lingua", "437d680", "DCP folders: grouped keys, tied head, rotary base, wider MLP", 0.0
+        ),
+    ),
     asked="`n_heads` and `max_seq_len` of a bare state dict",
 )
 
@@ -98,7 +103,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         epsilon=number_of(config, EPSILON, 1e-5),
         attention_bias=False,
         mlp_bias=False,
-        tied=head == _HEADS[2] or is_tied(state, _EMBEDDING, head, any(flag(config, n, False) for n in TYING)),
+        tied=is_tied(state, _EMBEDDING, head, any(flag(config, n, False) for n in TYING)),
         rope=_rope(config),
         adjacent=True,
     )

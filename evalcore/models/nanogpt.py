@@ -41,7 +41,11 @@ FACTS = {
         "nanoGPT", f"{_NAMES}; `model_args` with `bias`", "`model_args` in the file", "`iter_num`",
         "biases on or off, exact GELU (tanh GELU for files without `bias`, older than June 2023, noted), any activation"
         " that the configuration names",
-        (Proof("karpathy/nanoGPT", "3adf61e", "with and without biases", 3.8e-9),),
+        (
+            Proof("karpathy/nanoGPT", "3adf61e", "with and without biases", 3.8e-9),
+            Proof("Lightning-AI/pytorch-lightning", "2.6.6", "its GPT, trained in a LightningModule", 3.3e-10),
+            Proof("deepspeedai/DeepSpeed", "0.19.8", "its GPT trained by ZeRO-2: model states, consolidated", 8.9e-10),
+        ),
     ),
     "build-nanogpt": Facts(
         "build-nanogpt", f"{_NAMES}; a pickled GPTConfig of five fields", "`config` in the file", "`step`",

@@ -11,7 +11,17 @@ from typing import Any
 
 from evalcore.models.facts import Facts, Proof
 from evalcore.models.llama import Llama, LlamaShape, NormShape, Rope
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, demand_shape, matrix_shape
+from evalcore.models.plan import (
+    CheckpointError,
+    From,
+    Plan,
+    Shaped,
+    demand_layers,
+    demand_shape,
+    is_tied,
+    matrix_shape,
+    tying_field,
+)
 from evalcore.models.values import choice, flag, number, whole
 
 _EMBEDDING, _HEAD = "embeddings.weight", "lm_head.w_out.weight"
@@ -66,7 +76,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
             continue
         if part is None or _norm(part, place) != (norm, epsilon):
             raise _unsupported(f"{place} differs from block.layer_norm")
-    tied = flag(config, "tie_word_embeddings", False)
+    tied = is_tied(state, _EMBEDDING, _HEAD, flag(config, "tie_word_embeddings", False))
+    says_tied = tying_field(config, state, _EMBEDDING, _HEAD)
     shape = LlamaShape(
         vocab_size=rows, positions=_positions(config), layers=layers, width=width,
         inner=whole(mlp, "hidden_size"), epsilon=epsilon, mlp_bias=_mlp_bias(mlp),
@@ -76,7 +87,9 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         embedding_scale=number(config, "embed_scale", 1.0), **_attention(attention, width, layers, epsilon),
     )  # fmt: skip
     weights = {ours: From(theirs) for ours, theirs in _names(shape).items()}
-    return Plan("olmo-core", partial(Llama, shape), weights, shape.positions, rows, tied_head=_HEAD)
+    return Plan(
+        "olmo-core", partial(Llama, shape), weights, shape.positions, rows, tied_head=_HEAD, says_tied=says_tied
+    )
 
 
 def _attention(config: Mapping[str, Any], width: int, layers: int, epsilon: float) -> dict[str, Any]:

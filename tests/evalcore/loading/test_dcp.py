@@ -1,5 +1,6 @@
 """DCP folders that dcp.save wrote in two processes are read without conversion, and give the values of their twins."""
 
+import json
 import os
 import pickle
 import shutil
@@ -213,3 +214,21 @@ def test_an_index_of_another_step_is_refused_by_name_or_by_the_sizes_of_its_file
         file.write(b"more")
     error = refusal(tmp_path / "best")
     assert error.kind == "corrupt" and "are not of one checkpoint" in error.reason
+
+
+def test_lingua_s_tied_head_is_in_the_folder_once_more_and_is_the_embedding(tmp_path):
+    """A DCP folder stores it as a tensor of its own, output.tied_module.weight."""
+    state = llama_state()
+    del state["output.weight"]
+    config = {**LLAMA, "max_seqlen": 48, "rope_theta": 10000.0, "norm_eps": 1e-5, "weight_tying": True}
+    for name, head in (("same", state["tok_embeddings.weight"]), ("other", -state["tok_embeddings.weight"])):
+        folder = tmp_path / name / "0000000020"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dcp.save({"model": {**state, "output.tied_module.weight": head}}, checkpoint_id=folder, no_dist=True)
+        (folder / "params.json").write_text(json.dumps({"model": config}))
+        (folder / "train_state_00000.json").write_text('{"step": 20}')
+    expected = plain_llama({**state, "output.weight": state["tok_embeddings.weight"]}, 4, 2, TOKENS)
+    with load_checkpoint(tmp_path / "same" / "0000000020") as loaded, torch.inference_mode():
+        torch.testing.assert_close(loaded.model(TOKENS), expected, rtol=1e-5, atol=1e-5)
+    assert "weight_tying is true" in refusal(tmp_path / "other" / "0000000020").reason
