@@ -1,9 +1,9 @@
 """On one CUDA device: our evaluation beside the plain way, in one process, with torch, numpy and tiktoken only.
 
 Owns its own models' weights (random, GPT-2-small shape) so that no checkpoint has to travel. Alternates the two ways,
-prints milliseconds per pass (median, and the spread), tokens per second, peak device memory, and the share of the
-device's measured bfloat16 product rate. Needs nothing of the watcher.
-usage: python bench/gpu.py [--windows 64] [--repeats 5] [--layers 12]
+prints milliseconds per pass (median, and the spread), tokens per second, peak device memory beyond what is held before
+the pass, and the share of the device's measured bfloat16 product rate. Needs nothing of the watcher.
+usage: python bench/gpu.py [--windows 64] [--repeats 5] [--layers 12] [--also compile cuda-graphs flex-attention]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.gpu_variants import VARIANTS, variant
 from bench.plain import Gpt
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.evaluate import evaluate
@@ -34,8 +35,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--device", default="cuda", help="cuda; cpu only to try the script itself")
+    parser.add_argument("--also", nargs="*", default=[], choices=VARIANTS, help="our model otherwise, beside eager")
     said = parser.parse_args()
     device = torch.device(said.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(f"torch {torch.__version__} sees no CUDA device here; nothing was measured")
     config = {
         "vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": said.layers, "n_heads": 12, "d_model": 768,
         "d_ff": 3072, "dropout": 0.0, "use_tensor_parallel": False, "use_activation_checkpoint": False,
@@ -47,7 +51,7 @@ def main() -> None:
         path = Path(folder) / "model.pt"
         torch.save({"model": plain_model.state_dict(), "optimizer": {}, "step": 1, "config": config}, path)
         started = time.perf_counter()
-        loaded = load_checkpoint(path, device=str(device))
+        loaded = load_checkpoint(path, device=str(device), linear_dtype=torch.bfloat16)
         load_s = time.perf_counter() - started
     plain_model.to(device)
     group = ProcessGroup(device)
@@ -55,6 +59,14 @@ def main() -> None:
         "plain": lambda: plain_loss(plain_model, tokens, device),
         "ours": lambda: evaluate(loaded.model, tokens, dtype="bfloat16", group=group).loss,
     }
+    for name in said.also:
+        try:
+            other = variant(name, loaded.model, device)
+            ways[name] = lambda other=other: evaluate(other, tokens, dtype="bfloat16", group=group).loss  # type: ignore[misc]
+            ways[name]()  # compiles, captures
+        except Exception as error:  # whatever this torch, compiler or device lacks: the other ways are measured
+            ways.pop(name, None)
+            print(f"{name}: not supported here: {(str(error).strip() or repr(error)).splitlines()[0][:200]}")
     rate = product_rate(device)
     parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - 50257 * 768
     flops = 2.0 * said.windows * 1024 * (parameters + said.layers * 1024 * 768)
@@ -62,18 +74,18 @@ def main() -> None:
     losses, peaks = {}, {}
     for turn in range(said.repeats + 1):
         for name, way in ways.items():
-            reset(device)
+            held = reset(device)
             started = time.perf_counter()
             losses[name] = way()
             synchronize(device)
             if turn:  # the first turn warms up
                 seconds[name].append(time.perf_counter() - started)
-            peaks[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+            peaks[name] = torch.cuda.max_memory_allocated(device) - held if device.type == "cuda" else 0
     for name, taken in seconds.items():
         middle = statistics.median(taken)
         print(
-            f"{name:6} {middle * 1e3:8.1f} ms ({min(taken) * 1e3:.1f} to {max(taken) * 1e3:.1f}),"
-            f" {said.windows * 1024 / middle:12,.0f} tokens/s, peak {peaks[name] / 1e9:.2f} GB,"
+            f"{name:14} {middle * 1e3:8.1f} ms ({min(taken) * 1e3:.1f} to {max(taken) * 1e3:.1f}),"
+            f" {said.windows * 1024 / middle:12,.0f} tokens/s, {peaks[name] / 1e9:.2f} GB beyond the models,"
             f" {flops / middle / rate:.0%} of {rate / 1e12:.0f} TFLOP/s, loss {losses[name]:.6f}"
         )
     ratio = statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])
@@ -107,10 +119,13 @@ def product_rate(device: torch.device) -> float:
     return 10 * 2.0 * side**3 / (time.perf_counter() - started)
 
 
-def reset(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+def reset(device: torch.device) -> int:
+    """Begin a new peak; the bytes that are held already."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def synchronize(device: torch.device) -> None:

@@ -66,6 +66,7 @@ def _write(folder: Path) -> None:
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
     config = transformers.GPT2Config(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)

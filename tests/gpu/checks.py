@@ -6,9 +6,10 @@ at hand. What needs a real device only (nccl, streams, two processes) is in proc
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,21 +68,36 @@ def the_value_is_the_same_for_any_batch(subject: Subject) -> str:
 
 
 def the_batch_is_halved_where_memory_is_short(subject: Subject) -> str:
-    """The device is filled until one large batch cannot fit; then the loss must come out, and be the same."""
+    """Half of the memory that one large batch takes is left; then the loss must come out, and be the same."""
     device, wanted = subject.device, len(subject.tokens) // subject.seq_len
     before = accelerator.allocated_bytes(device)
     whole = subject.loss(batch_size=wanted)
-    needed, free = whole.peak_memory_bytes - (before or 0), accelerator.free_bytes(device)
-    assert before is not None and free is not None, "the device tells nothing of its memory"
-    ballast = torch.empty(max(0, free - needed // 2), dtype=torch.uint8, device=device)
-    try:
+    assert before is not None, "the device tells nothing of its memory"
+    accelerator.empty_cache(device)
+    with _left(device, (whole.peak_memory_bytes - before) // 2):
         result = subject.loss(batch_size=wanted)
-    finally:
-        del ballast
-        accelerator.empty_cache(device)
+    accelerator.empty_cache(device)
     assert result.batch_size < wanted, "the batch was not halved"
     assert abs(result.loss - subject.expected) <= 1e-6 * subject.expected
     return f"{wanted} windows became {result.batch_size}, the loss the same"
+
+
+@contextlib.contextmanager
+def _left(device: torch.device, count: int) -> Iterator[None]:
+    """Only so many bytes can still be allocated: by a limit of this process on CUDA, else by filling the device."""
+    if device.type == "cuda":
+        total = torch.cuda.mem_get_info(device)[1]
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + count) / total, device)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
+        return
+    free = accelerator.free_bytes(device)
+    assert free is not None, "the device tells nothing of its memory"
+    ballast = torch.empty(max(0, free - count), dtype=torch.uint8, device=device)
+    yield
+    del ballast
 
 
 def the_host_waits_once_a_batch(subject: Subject) -> str:

@@ -6,8 +6,13 @@ import sys
 import pytest
 import torch
 
+from bench import gpu_variants
+from bench.gpu_variants import VARIANTS, Variant, variant
 from evalcore.measure import scorer
+from evalcore.measure.evaluate import evaluate
+from evalcore.models.decoder import Decoder, DecoderShape
 from tests.gpu import checks, processes
+from tests.support.models import SmallModel, tokens_for
 from tests.support.simulated_accelerator import simulated
 
 SMALL = {
@@ -42,3 +47,22 @@ def test_ranks_give_one_value(tmp_path):
 def test_without_a_device_it_tells_what_it_would_do_and_succeeds():
     done = subprocess.run([sys.executable, "-m", "tests.gpu"], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("skipped: no CUDA device\n") and "two launches share no device" in done.stdout
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_a_device_does_not_support_is_refused_with_the_reason(name):
+    with pytest.raises(RuntimeError, match="it needs a CUDA device, not cpu"):
+        variant(name, SmallModel(), torch.device("cpu"))
+
+
+def test_a_variant_has_the_head_of_the_model_and_flex_attention_gives_the_plain_attention_back(monkeypatch):
+    model, tokens = Decoder(DecoderShape(64, 32, 1, 2, 16, 32)).eval().requires_grad_(False), tokens_for(200, 64)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    expected, original = evaluate(model, tokens).loss, torch.nn.functional.scaled_dot_product_attention
+    assert evaluate(Variant(model, model.hidden), tokens).loss == expected
+    monkeypatch.setattr(gpu_variants, "_demand_compiler", lambda: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # eager: no compiler is needed here
+    flex = Variant(model, gpu_variants.VARIANTS["flex-attention"](model))
+    assert evaluate(flex, tokens, seq_len=32, batch_size=1).loss == pytest.approx(expected, rel=1e-6)
+    assert torch.nn.functional.scaled_dot_product_attention is original
