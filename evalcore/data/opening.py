@@ -154,7 +154,11 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
         if tokenizer.eos_id is not None and stream.document_starts is None:
             stream.document_starts = _starts_after(stream, tokenizer.eos_id)
     elif (meta := meta_of(files[0])) is not None:
-        stream.know_bytes(meta.id_bytes, "meta.pkl")
+        lacking = int((meta.id_bytes < 0).sum())
+        if lacking:  # unlike a tokenizer's table, that of characters has a text for every id
+            stream.notes.append(f"bits per byte unknown: meta.pkl has no text for {lacking} of {meta.vocab_size} ids")
+        else:
+            stream.know_bytes(meta.id_bytes, "meta.pkl")
     return stream
 
 

@@ -312,3 +312,14 @@ def test_one_id_throughout_or_to_the_end_is_refused(tmp_path):
     assert "every token of" in refusal(tmp_path / "val.bin") and "50256" in refusal(tmp_path / "val.bin")
     np.concatenate([CHARACTERS, np.full(2000, 7)]).astype("<u2").tofile(tmp_path / "val.bin")
     assert f"give --max-tokens {len(CHARACTERS)}" in refusal(tmp_path / "val.bin")
+
+
+@pytest.mark.parametrize("odd", [{}, {5: b"f"}, {5: None}])
+def test_meta_pkl_without_a_text_for_every_id_gives_no_bits_per_byte(tmp_path, odd):
+    CHARACTERS.astype("<u2").tofile(tmp_path / "val.bin")
+    itos = {number: chr(48 + number) for number in range(65) if number != 5} | odd
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 65, "itos": itos}))
+    stream = open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),)))
+    assert stream.id_bytes is None and "no text for 1 of 65 ids" in stream.notes[-1]
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 65, "itos": {**itos, 5: "5"}}))
+    assert open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),))).id_bytes is not None
