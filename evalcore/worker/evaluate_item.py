@@ -94,7 +94,7 @@ class ItemEvaluator:
 
     def _load(self, item: Item) -> tuple[LoadedModel | None, Failure | None]:
         last, last_item = self._last, self._last_item
-        if last and last_item and self._samplers.are_all(item) and is_still(item, last_item, last):
+        if last and last_item and self._samplers.are_all(item) and self._is_loaded(item, last_item, last):
             return last, None
         reuse, self._last = self._last, None
         first = item.attempts[0]
@@ -112,6 +112,10 @@ class ItemEvaluator:
                 reuse.close()
         self._last, self._last_item = loaded, item
         return loaded, None
+
+    def _is_loaded(self, item: Item, last_item: Item, last: LoadedModel) -> bool:
+        """Weights of a lower dtype serve texts of that dtype alone."""
+        return is_still(item, last_item, last) and self._linear_dtype(item) == self._linear_dtype(last_item)
 
     def _linear_dtype(self, item: Item) -> torch.dtype:
         """The dtype that every attempt computes in; float32 where they differ, or where one of them is no eval set."""

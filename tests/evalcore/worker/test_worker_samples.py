@@ -26,6 +26,13 @@ def sets(tmp_path):
     return [EvalSetSpec("texts", (), tokenizer="bytes", sample=SPEC), EvalSetSpec("val", (str(tmp_path / "val.npy"),))]
 
 
+def texts_of(checkpoint):
+    """In this process, float32."""
+    with load_checkpoint(checkpoint) as loaded:
+        facts = (loaded.model, loaded.vocab_size, loaded.context_length, loaded.config)
+        return SampleRun(*facts, build_tokenizer("bytes"), torch.device("cpu")).texts(SPEC)
+
+
 def test_two_ranks_write_the_texts_of_one_after_the_loss_and_a_failure_costs_itself_alone(tmp_path, sets):
     checkpoint = save_nanogpt(tmp_path / "ckpt.pt", vocab_size=256)
     (tmp_path / "t.tiktoken").write_text("changed since")
@@ -35,11 +42,8 @@ def test_two_ranks_write_the_texts_of_one_after_the_loss_and_a_failure_costs_its
     attempts = dict(zip(launch.sets, launch.add(checkpoint), strict=True))
     assert launch.drain(ranks=2) == 0
     outcomes = {name: launch.outcomes()[attempt] for name, attempt in attempts.items()}
-    with load_checkpoint(checkpoint) as loaded:
-        facts = (loaded.model, loaded.vocab_size, loaded.context_length, loaded.config)
-        expected = SampleRun(*facts, build_tokenizer("bytes"), torch.device("cpu")).texts(SPEC)
-        assert outcomes["texts"].content_digest == loaded.content_digest
-    assert outcomes["texts"].samples == expected and outcomes["texts"].measurement is None
+    assert outcomes["texts"].content_digest == outcomes["val"].measurement.content_digest
+    assert outcomes["texts"].samples == texts_of(checkpoint) and outcomes["texts"].measurement is None
     assert outcomes["val"].status == "succeeded" and outcomes["val"].samples == ()
     assert (outcomes["stale"].kind, outcomes["none"].kind, outcomes["wrong"].kind) == ("data", "data", "shape")
     assert "changed after they were hashed" in outcomes["stale"].reason
@@ -57,6 +61,14 @@ def test_samples_are_given_back_unread_while_a_checkpoint_waits_for_its_loss(tmp
     assert (outcomes[first].status, outcomes[first].reason) == ("released", "a checkpoint waits for its loss")
     assert first not in launch.started()
     assert [outcomes[attempt].status for attempt in second] == ["succeeded", "succeeded"]
+
+
+def test_samples_of_float32_behind_a_loss_of_bfloat16_are_of_float32_weights(tmp_path, sets):
+    launch = Launch(tmp_path / "L", [replace(sets[0], dtype="float32"), replace(sets[1], dtype="bfloat16")])
+    path = save_nanogpt(tmp_path / "ckpt.pt", vocab_size=256)
+    (_val,), (texts,) = launch.add(path, sets=["val"]), launch.add(path, sets=["texts"])
+    assert launch.drain() == 0
+    assert launch.outcomes()[texts].samples == texts_of(path)
 
 
 def test_samples_are_of_the_bytes_that_lie_at_the_path_now(tmp_path, sets):

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.checkpoints import save_nanogpt
+from tests.support.database import Database
+from tests.support.sample_rows import sample_set, sample_texts
 from watcher.cli import root
 
 
@@ -32,3 +34,30 @@ def test_a_checkpoint_without_a_tokenizer_is_refused_with_the_remedy(checkpoint,
     done = CliRunner().invoke(root, ["sample", os.fspath(checkpoint), "--prompt", "a", "--device", "cpu"])
     assert done.exit_code == 5
     assert "--tokenizer gpt2, bytes or a file" in capfd.readouterr().err
+
+
+def test_stored_texts_are_listed_prompt_by_prompt_with_control_characters_escaped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    database = Database(tmp_path / "ckptwatch.db")
+    database.run()
+    sample_set(database, ("The ship", "\x1b]0;a"))
+    for step in (100, 200):
+        sample_texts(database, database.checkpoint(step), {"The ship": f"sails\n {step}\x9b31m", "\x1b]0;a": "\u202e"})
+    database.close()
+    done = CliRunner().invoke(root, ["samples"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[:8] == [
+        "gpt  stories  greedy, at most 16 tokens",
+        "prompt 1: The ship",
+        "  step 100, 16 tokens",
+        "    sails",
+        "     100\\x9b31m",
+        "  step 200, 16 tokens",
+        "    sails",
+        "     200\\x9b31m",
+    ]
+    assert "prompt 2: \\x1b]0;a" in done.stdout and done.stdout.replace("\n", "").isprintable()
+    newest = CliRunner().invoke(root, ["samples", "--limit", "1", "--prompt", "ship", "--json"]).stdout
+    assert newest.isascii() and [row["step"] for row in json.loads(newest)] == [200]
+    nothing = CliRunner().invoke(root, ["samples", "--name", "none"], standalone_mode=False)
+    assert nothing.exception is not None and "no text is stored" in str(nothing.exception)

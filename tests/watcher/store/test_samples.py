@@ -56,6 +56,21 @@ def test_samples_are_claimed_when_every_loss_is_and_only_by_who_takes_them(made)
         assert set(tx.execute(select(schema.jobs.c.priority)).scalars()) == {0, SAMPLE_PRIORITY}
 
 
+def test_a_loss_does_not_wait_for_the_samples_of_the_same_content(made):
+    for launch in ("l", "m"):
+        claim(made, launch)
+    assert [job.eval_set for job in claim(made, "n", samples=True).jobs] == ["stories"]
+    made.checkpoint(300, path="copy.pt", digest="sha256:gpt-100")
+    adopt_eval_sets(made.store, "gpt", SETS, NOW)
+    with made.store.write() as tx:  # the loss of the original is done; its samples run
+        done = {"state": "succeeded", "token": None, "finished_at": NOW}
+        tx.execute(
+            update(schema.jobs).where(schema.jobs.c.priority == 0, schema.jobs.c.token.is_not(None)).values(done)
+        )
+    copy = claim(made, "o")
+    assert copy.path == "copy.pt" and [job.eval_set for job in copy.jobs] == ["val"]
+
+
 def test_a_sample_that_a_user_bumps_is_claimed_with_the_losses(made):
     with made.store.read() as tx:
         job = tx.execute(select(schema.jobs.c.id).where(schema.jobs.c.priority < 0)).scalars().first()

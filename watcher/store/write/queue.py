@@ -29,6 +29,7 @@ _CONTENT_RUNS = (
     .select_from(jobs.join(_OTHER, _OTHER.c.id == jobs.c.checkpoint_id))
     .join(_THIS, and_(_THIS.c.digest == _OTHER.c.digest, _THIS.c.run == _OTHER.c.run))
     .where(_THIS.c.id == bindparam("wanted"), _OTHER.c.id != _THIS.c.id, jobs.c.state == State.RUNNING)
+    .where(jobs.c.priority + 0 > SAMPLE_PRIORITY)  # texts are not copied: no loss waits for them
     .limit(1)
 )
 # What may be claimed at :at.
