@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.checkpoints import save_rosellm
+from evalcore.archive import summarise
+from tests.support.checkpoints import save_nanogpt, save_rosellm
 from tests.support.daemon import ROOT, Site, wait_until
+from watcher.detect.spool import Spool
 
 TOKENS = [(7 * n) % 64 for n in range(200)]
 
@@ -93,6 +95,42 @@ def test_a_trainer_with_save_total_limit_2_gets_a_row_for_every_checkpoint(tmp_p
         assert all(len(losses) == 1 for losses in rows.values()) and here.failures() == {}
         assert sorted(os.listdir(here.folder)) == ["checkpoint-25", "checkpoint-30"]
         wait_until(lambda: not os.listdir(here.state / "spool"))
+        here.stop()
+        here.assert_sound()
+    finally:
+        here.end()
+
+
+def test_folders_of_litgpt_deepspeed_and_fsdp_are_found_pinned_and_evaluated_once_each(tmp_path: Path) -> None:
+    """Written file by file into their final place; what lies beside them (latest, zero_to_fp32.py) is no checkpoint."""
+    here = Site(tmp_path, run={"pin": "always"})
+    try:
+        here.start()
+        for step in (10, 20):
+            place = here.folder / f"global_step{step}"
+            place.mkdir()
+            save_nanogpt(place / "mp_rank_00_model_states.pt", step=step, seed=step)
+            torch.save({"optimizer_state_dict": {}}, place / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
+            (here.folder / "latest").write_text(place.name)
+            (here.folder / "zero_to_fp32.py").write_text("# DeepSpeed's script\n")
+            place = here.folder / f"step-{step + 100:08d}"
+            place.mkdir()
+            save_nanogpt(place / "lit_model.pth", step=step, seed=step + 100)
+            (place / "model_config.yaml").write_text("name: tiny\nn_layer: 2\n")
+            place = here.folder / f"step_{step + 200}"
+            place.mkdir()
+            save_nanogpt(place / "pytorch_model_fsdp.bin", step=step, seed=step + 200)
+            torch.save({"step": step}, place / "optimizer.bin")
+        rows = here.wait_for_results(6)
+        names = ["global_step10", "global_step20", "step-00000110", "step-00000120", "step_210", "step_220"]
+        assert sorted(rows) == names and all(len(losses) == 1 for losses in rows.values()) and here.failures() == {}
+        assert len(here.query("SELECT DISTINCT digest FROM checkpoints")) == 6
+        spool = Spool(tmp_path / "copies", 1 << 30)
+        spool.folder.mkdir()
+        for name in names:  # a pinned copy is the same version, without the optimizer
+            digest = summarise(here.folder / name).digest
+            copy = spool.pin(str(here.folder / name), name, digest, 1 << 20)
+            assert summarise(copy).digest == digest and not list(copy.glob("*optim*"))
         here.stop()
         here.assert_sound()
     finally:
