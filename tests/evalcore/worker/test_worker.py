@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,3 +248,18 @@ def test_a_broken_launch_is_an_environment_error_and_a_broken_item_is_left_aside
     launch.folder.spec.write_text("[]")
     assert launch.drain() == 7
     assert ROSELLM["n_layers"] == 2  # the support's default was not changed by the override above
+
+
+def test_sets_of_both_precisions_in_one_launch_each_get_their_own_value(tmp_path, val):
+    """Float32 weights serve both; where all is bfloat16 they are loaded so, with the same value."""
+    half = replace(val, name="half", dtype="bfloat16")
+    path = save_rosellm(tmp_path / "a.pt", step=1)
+    model = load_checkpoint(path).model
+    expected = {dtype: evaluate(model, tokens_for(500, 64), dtype=dtype).loss for dtype in ("float32", "bfloat16")}
+    assert expected["float32"] != expected["bfloat16"]
+    launch = Launch(tmp_path / "L", [val, half])
+    launch.add(path)
+    launch.add(path, sets=["half"])
+    assert launch.drain() == 0
+    measured = [outcome.measurement.loss for outcome in launch.outcomes().values()]
+    assert measured == pytest.approx([expected["float32"], expected["bfloat16"], expected["bfloat16"]], rel=1e-9)
