@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
+import string
 import subprocess
 import sys
 import time
@@ -38,6 +40,10 @@ NOT_RUN = {
         "ckptwatch db copy": "needs a PostgreSQL server",
     },
     "queries": {"pip install": "needs the network", "datasette": "is not among the test requirements"},
+    "samples": {
+        "ckptwatch samples": "needs texts that a daemon stored; tests/integration/test_samples.py lists them",
+        'ckptwatch sample out/ckpt.pt --prompt "Once': "GPT-2's ranks are fetched from the network",
+    },
     "sinks": {
         "ckptwatch export mlflow": "mlflow takes ten seconds to make its store; tests/watcher/sinks exports to it"
     },
@@ -155,6 +161,14 @@ def rows(room: Path) -> None:
     small_run(room / "ckptwatch.db").close()
 
 
+def samples(room: Path) -> None:
+    save_nanogpt(room / "out/ckpt.pt", step=7)
+    signs = sorted({*string.ascii_letters, *" .,!?:;'&-\n3"})[:64]
+    meta = {"vocab_size": 64, "itos": dict(enumerate(signs)), "stoi": {sign: i for i, sign in enumerate(signs)}}
+    (room / "data/shakespeare_char").mkdir()
+    (room / "data/shakespeare_char/meta.pkl").write_bytes(pickle.dumps(meta))
+
+
 def tasks(room: Path) -> None:
     database = small_run(room / "ckptwatch.db")
     database.eval_set(name="core/hellaswag_zeroshot", digest="sha256:22")
@@ -171,7 +185,7 @@ def tasks(room: Path) -> None:
 ROOMS: dict[str, Callable[[Path], None]] = {
     "backfill-and-order": backfill, "build-nanogpt": build_nanogpt, "distributed-checkpoints": distributed,
     "huggingface": huggingface, "means": means, "nanogpt": nanogpt, "own-model": own_model, "queries": rows,
-    "sinks": rows, "tasks": tasks, "troubleshooting": rows, "upgrade": rows,
+    "samples": samples, "sinks": rows, "tasks": tasks, "troubleshooting": rows, "upgrade": rows,
 }  # fmt: skip
 
 

@@ -100,7 +100,8 @@ def _refuse_missing_data(settings: Settings) -> None:
         try:
             data_files(section)
         except ConfigError as error:
-            raise NothingFound(error.cause, hint=error.hint) from None
+            cause = error.cause.removeprefix(f"[[eval]] {section.name}: ")
+            raise NothingFound(cause, hint="check --data: `ckptwatch data sniff PATH` shows what a file is") from None
 
 
 def _print(rows: list[dict[str, Any]], others: dict[int, dict[str, Any] | None], kept: str, began_at: str) -> None:
