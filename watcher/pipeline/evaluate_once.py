@@ -81,7 +81,8 @@ def _glob_of(folder: str) -> str | None:
         ending = os.path.splitext(files[-1])[1]
         count = sum(name.endswith(ending) for name in files)
         return f"ckptwatch eval {given}/*{ending} --data FILE evaluates its {count} {ending} file{'s' * (count > 1)}"
-    count = sum(kind_at(os.path.join(folder, name)) is not None for name in names)
+    places = [place for name in names if os.path.isdir(place := os.path.join(folder, name))]
+    count = sum(kind_at(place) is not None for place in places)
     return f"ckptwatch eval {given}/*/ --data FILE evaluates the {count} checkpoint folders in it" if count else None
 
 

@@ -87,6 +87,11 @@ def test_eval_of_a_folder_of_checkpoints_names_the_command_that_evaluates_them(c
         save_hf_folder(tmp_path / f"trainer/checkpoint-{step}")
     refused = ckptwatch("eval", "trainer", "--data", "val.bin")
     assert "ckptwatch eval trainer/*/ --data FILE evaluates the 2 checkpoint folders in it" in refused.err
+    (tmp_path / "peft").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "peft" / name).write_text("{}")
+    refused = ckptwatch("eval", "peft", "--data", "val.bin")
+    assert refused.status == 8 and "merge it into the base model first" in refused.err
 
 
 def save_hf_folder(folder):
