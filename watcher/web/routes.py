@@ -249,7 +249,7 @@ class _Site:
             menu=[
                 (each, PAGES[each][0], PAGES[each][1])
                 for each in MENU
-                if each != "samples" or name == each or self.source.samples.exist()
+                if each != "samples" or name == each or (name != "failed" and self.source.samples.exist())
             ],
             health=self.source.health(),
             twin=str(request.url.include_query_params(format="json").replace(scheme="", netloc="")),
