@@ -11,10 +11,12 @@ import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from evalcore.compressed import NoZstandard, open_zstandard
 from evalcore.data.arrow import arrow_texts
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
@@ -84,7 +86,7 @@ def _lines(path: Path, text_field: str, meter: Meter) -> Iterator[str]:
                     yield _field(f"{path} line {number}", json.loads(line), text_field)
         except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
             raise DataError(f"{path} line {number or 1} is not JSON: {error}", "one JSON object per line") from None
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path} cannot be read past line {number}: {error}", "copy the file again") from None
 
 
@@ -144,9 +146,8 @@ def _decoded(path: Path, raw: IO[bytes]) -> IO[str]:
         return gzip.open(raw, "rt", encoding="utf-8-sig", newline="\n")
     if path.name.lower().endswith(".zst"):
         try:
-            import zstandard
-        except ImportError:
+            return io.TextIOWrapper(open_zstandard(raw), encoding="utf-8-sig", newline="\n")
+        except NoZstandard:
             hint = "in a clone of ckptwatch: pip install '.[zstd]', or decompress it"
             raise DataError(f"{path} needs the zstandard library", hint) from None
-        return io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8-sig", newline="\n")
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")

@@ -10,13 +10,13 @@ import gzip
 import io
 import json
 import os
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from evalcore.archive.signatures import PARQUET
+from evalcore.compressed import NoZstandard, open_zstandard
 
 _ARRAY_BYTES = 512 << 20
 
@@ -72,7 +72,7 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
         raise RowError(f"{path} does not exist", "check the path") from None
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text ({error.reason})", "write the file as UTF-8") from None
-    except _damage() as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise RowError(f"{path} cannot be read: {error}", "check its permissions, or copy the file again") from None
 
 
@@ -159,27 +159,9 @@ def _opened(path: str) -> IO[str]:
     if path.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
     if path.lower().endswith(".zst"):
-        return io.TextIOWrapper(_zstandard(path), encoding="utf-8-sig", newline="\n")
+        try:
+            return io.TextIOWrapper(open_zstandard(open(path, "rb")), encoding="utf-8-sig", newline="\n")
+        except NoZstandard:
+            hint = "in a clone of ckptwatch: pip install '.[zstd]', or decompress it"
+            raise RowError(f"{path} needs the zstandard library", hint) from None
     return open(path, encoding="utf-8-sig", newline="\n")
-
-
-def _zstandard(path: str) -> Any:
-    """The decompressed bytes, by whichever of two libraries is there."""
-    try:
-        import zstandard
-    except ImportError:
-        pass
-    else:
-        return zstandard.open(path, "rb")
-    try:
-        import pyarrow
-    except ImportError:
-        hint = "in a clone of ckptwatch: pip install '.[zstd]', or decompress it"
-        raise RowError(f"{path} needs the zstandard library", hint) from None
-    return pyarrow.input_stream(path, compression="zstd")  # the extra `parquet` brings it
-
-
-def _damage() -> tuple[type[BaseException], ...]:
-    """What files that are cut off or damaged raise; zstandard's error is no OSError."""
-    library = sys.modules.get("zstandard")
-    return (OSError, EOFError, zlib.error, *(() if library is None else (library.ZstdError,)))

@@ -36,6 +36,9 @@ def site_with_tasks(root: Path) -> Site:
     items = write_rows(root / "hellaswag_val.jsonl", rows_of("hellaswag", WIDE))
     sections = f'\n[[eval]]\nname = "hellaswag"\ndata = "{items}"\ntokenizer = "bytes"\n'
     sections += f'[[suite]]\nname = "core"\ndata = "{bundle(root / "eval_bundle")}"\ntokenizer = "bytes"\n'
+    sections += f'[[alert]]\non = ["best"]\neval_set = "hellaswag"\nbest_link = "{root / "best.pt"}"\n'
+    sections += f'[[sink]]\nkind = "prometheus"\npath = "{root / "metrics.prom"}"\n'
+    sections += f'[[sink]]\nkind = "jsonl"\npath = "{root / "rows.jsonl"}"\n'
     site.config.write_text(sections + site.config.read_text())  # the task is evaluated first
     for step in (100, 200):
         save_nanogpt(site.folder / f"ckpt_{step}.pt", step=step, seed=step, **SIZES)
@@ -104,6 +107,16 @@ def test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells(tmp_p
         assert cells == [(step, name, 1, scored) for step in (100, 200) for name, scored in names.items()]
         assert site.query("SELECT count(*) FROM task_items") == [(6,)]
         assert site.query("SELECT count(*) FROM windows") == [(2,)]
+        best = site.query(
+            "SELECT checkpoint, accuracy FROM results WHERE eval_set = 'hellaswag' ORDER BY accuracy DESC, step LIMIT 1"
+        )[0]
+        assert (tmp_path / "best.pt").resolve() == (site.folder / best[0]).resolve()
+        lines = (tmp_path / "metrics.prom").read_text().splitlines()
+        assert f'ckptwatch_best_accuracy{{run="gpt",eval_set="hellaswag"}} {best[1]}' in lines
+        sent = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+        of_tasks = {(row["step"], row["eval_set"]): row["accuracy"] for row in sent if row.get("task")}
+        found = site.query("SELECT step, eval_set, accuracy FROM results WHERE task IS NOT NULL")
+        assert of_tasks == {(step, name): accuracy for step, name, accuracy in found}
         by_hand = "SELECT avg((accuracy - random_baseline) / (1 - random_baseline)) FROM results WHERE step = 200"
         (mean,) = site.query(f"{by_hand} AND eval_set LIKE 'core/%'")[0]
         assert site.query("SELECT value, members, expected FROM suites WHERE step = 200") == [(mean, 2, 2)]

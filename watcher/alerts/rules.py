@@ -89,11 +89,14 @@ def decide(rule: AlertSettings, facts: ResultFacts) -> list[Alert]:
     metric = facts.metric
     value = metric.value_of(row)
     if row["finite"]:
-        if value is not None and "best" in rule.on and facts.best is not None:
-            known = metric.value_of(facts.best)
-            if known is not None and metric.better(value, known):
+        if value is not None and "best" in rule.on:
+            known = None if facts.best is None else metric.value_of(facts.best)
+            if facts.best is not None and known is not None and metric.better(value, known):
                 before = f"{known:.4f} at step {facts.best['step']}"
                 raised.append(("best", f"{where}: new best {metric.key} {value:.4f} (before: {before})"))
+            elif facts.best is None and _keeps_a_file(rule) and row.get("weights") is None:
+                # the newest is evaluated first: without this a best that is measured first would never be linked
+                raised.append(("best", f"{where}: first {metric.key} {value:.4f}"))
         if value is not None and "regression" in rule.on and _regressed(rule, facts):
             assert facts.earlier is not None and facts.difference is not None
             before = f"{metric.value_of(facts.earlier):.4f} at step {facts.earlier['step']}"
@@ -144,6 +147,10 @@ def decide_lag(rule: AlertSettings, facts: QueueFacts | None) -> list[Alert]:
         return []
     text = f"{facts.run}: {facts.checkpoint} has been queued for {duration(facts.age_s)}"
     return [Alert("lag", text, facts.run, checkpoint=facts.checkpoint)]
+
+
+def _keeps_a_file(rule: AlertSettings) -> bool:
+    return rule.best_link is not None or rule.best_copy is not None
 
 
 def _contradicts(row: Row) -> bool:

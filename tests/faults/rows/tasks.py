@@ -84,12 +84,24 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     ),
     313: (
         "P15",
-        "a compressed file of items that is cut off or damaged",
-        ("test_a_compressed_file_that_is_damaged_is_refused_by_its_path",),
+        "a compressed file of items or texts that is cut off or damaged",
+        (
+            "test_a_compressed_file_that_is_damaged_is_refused_by_its_path",
+            "test_a_compressed_text_that_is_damaged_is_refused_by_its_path",
+            "test_a_frame_that_is_cut_off_is_an_error",
+        ),
     ),
     314: (
         "P15",
         "the file of a task's items changes or goes after the result; escape sequences in an item's text",
         ("test_items_and_flips_show_the_text_and_the_model_s_choice",),
+    ),
+    315: (
+        "P15",
+        "a best link whose best checkpoint is the first that is evaluated",
+        (
+            "test_a_first_result_is_the_best_where_a_link_is_kept_and_raises_nothing_elsewhere",
+            "test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells",
+        ),
     ),
 }

@@ -59,6 +59,14 @@ def test_a_task_is_judged_by_accuracy_whose_direction_is_up_unless_another_metri
     assert decide(rule, ResultFacts(now, earlier=before, difference=0.1, stderr=0.02, metric=ACCURACY)) == []
 
 
+def test_a_first_result_is_the_best_where_a_link_is_kept_and_raises_nothing_elsewhere():
+    """The newest checkpoint is evaluated first: where it is the best, no later result would move the link to it."""
+    assert decide(AlertSettings(on=("best",), command=("true",)), ResultFacts(row(2.0))) == []
+    (alert,) = decide(AlertSettings(on=("best",), best_link="best.pt"), ResultFacts(row(2.0)))
+    assert (alert.kind, alert.text) == ("best", "gpt: step_500.pt on val: first loss 2.0000")
+    assert decide(AlertSettings(on=("best",), best_copy="b.pt"), ResultFacts({**row(2.0), "weights": "mean5"})) == []
+
+
 def test_a_set_without_the_named_metric_raises_no_best_and_its_result_is_told_by_loss():
     rule = AlertSettings(on=("best", "result"), metric="accuracy")
     (alert,) = decide(rule, ResultFacts(row(2.0), best=row(2.1, 400), metric=ACCURACY))
