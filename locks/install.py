@@ -26,7 +26,6 @@ CARRIED = {
     "find-links": ("UV_FIND_LINKS", ","),
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
-    "no-index": ("UV_NO_INDEX", " "),
     "cert": ("SSL_CERT_FILE", " "),
 }
 
@@ -101,7 +100,7 @@ class Uv:
         self.environment = uv_environment()
         if not right_python(venv):
             subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(venv)], check=True)
-        self._call = [uv, "pip", "install", "-q", "--python", str(venv / "bin/python")]
+        self._call = [uv, "pip", "install", "-q", "--python", str(venv / "bin/python"), *uv_flags()]
 
     def install(self, *arguments: str) -> None:
         subprocess.run([*self._call, *arguments], check=True, env=self.environment, cwd=ROOT)
@@ -175,23 +174,29 @@ def right_python(venv: Path) -> bool:
 def uv_environment() -> dict[str, str]:
     """This environment with pip's configuration in uv's variables; uv reads none of pip's. uv's own win."""
     environment = dict(os.environ)
-    for key, value in pip_settings().items():
-        name, separator = CARRIED[key]
-        environment.setdefault(name, separator.join(value.split()))
+    settings = pip_settings()
+    for key, (name, separator) in CARRIED.items():
+        if key in settings:
+            environment.setdefault(name, separator.join(settings[key].split()))
     if "UV_INDEX" in environment:
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip does: all indexes count alike
     return environment
 
 
+def uv_flags() -> list[str]:
+    """What pip's configuration says and uv has no variable for."""
+    return ["--no-index"] if pip_settings().get("no-index", "").lower() in ("1", "true", "yes", "on") else []
+
+
 def pip_settings() -> dict[str, str]:
-    """Those settings of pip that uv needs, from its files and variables; none where pip is not there."""
+    """pip's settings, from its files and variables; none where pip is not there."""
     call = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
     told = subprocess.run(call, capture_output=True, text=True, check=False).stdout
     found: dict[str, str] = {}
     # later sections win, as in pip: global, then install, then variables
     for section in ("global", "install", ":env:"):
         for key, value in re.findall(rf"^{section}\.([a-z-]+)='(.*)'$", told, re.MULTILINE):
-            if key in CARRIED and value:
+            if value:
                 found[key] = value.replace("\\n", " ")
     return found
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from locks.install import uv_environment
+from locks.install import uv_environment, uv_flags
 
 ROOT = Path(__file__).parent.parent
 EXTRA_OF = {"demo": "plot", "dev": "dev"}
@@ -73,9 +73,12 @@ def test_uv_gets_what_pip_is_configured_with(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.fspath(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.invalid/simple")
+    assert uv_flags() == []
     environment = uv_environment()
     assert environment["UV_FIND_LINKS"] == "/wheels"  # a variable stands before a file
     assert environment["SSL_CERT_FILE"] == "/ca.pem"
     assert environment["UV_DEFAULT_INDEX"] == "https://mine.invalid/simple"  # uv's own variable stays
     assert environment["UV_INDEX"] == "https://one.invalid/simple https://two.invalid/simple"
     assert environment["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert uv_flags() == ["--no-index"]  # uv reads no variable for it
