@@ -35,10 +35,10 @@ demo: $(DEMO_READY) ## train a small GPT and evaluate its checkpoints: one to tw
 lock: ## resolve the lock files anew (needs uv); UPGRADE=1 takes the newest versions
 	$(PYTHON) locks/lock.py $(if $(UPGRADE),--upgrade)
 
-# A file's tests run in one process, in order: they share what its fixtures build.
+# A file's tests run in one process, in order: they share what its fixtures build. Reordered, the slow files come last.
 TEST_PROCESSES ?= 2
 test: $(STAMP) ## run the tests in TEST_PROCESSES=2 processes (no GPU, no network)
-	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 faults: $(STAMP) ## run the fault matrix: files, processes, mounts, signals (some rows need root)
 	$(RUN) -m pytest -m faults tests/faults

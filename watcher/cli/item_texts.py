@@ -35,7 +35,7 @@ class ItemTexts:
         from evalcore.tasks.items import rendered_items
         from evalcore.tasks.rows import RowError
         from evalcore.tasks.spec import TOKENS
-        from watcher.store.read.tasks import definition_of
+        from watcher.store.read.definitions import definition_of
 
         spec = definition_of(self._store, result)
         if spec is None or spec.task is None:

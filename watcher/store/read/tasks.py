@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, text
 
-from evalcore.messages import EvalSetSpec, from_json
 from evalcore.tasks.item_scores import ItemScores, ItemScoresError, unpack
 from watcher.store.engine import Store
 from watcher.store.schema import eval_sets, task_items
@@ -36,17 +35,6 @@ class KeptItems:
                 del self._known[next(iter(self._known))]
             self._known[result_id] = _unpacked(packed)
         return self._known[result_id]
-
-
-def definition_of(store: Store, result: Row) -> EvalSetSpec | None:
-    """The definition of the eval set that a result was measured on; None where it is not in this database."""
-    e = eval_sets.c
-    query = select(e.spec).where(
-        e.run == result["run"], e.name == result["eval_set"], e.digest == result["eval_digest"]
-    )
-    with store.read() as tx:
-        spec = tx.execute(query).scalar()
-    return None if spec is None else from_json(EvalSetSpec, spec)
 
 
 @dataclass(frozen=True)
