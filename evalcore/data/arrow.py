@@ -27,7 +27,7 @@ def dataset_files(path: Path) -> list[Path]:
         splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
     except (OSError, ValueError, KeyError, TypeError):
         splits = None
-    if splits:
+    if isinstance(splits, list) and splits:
         reason = f"{path} is a Hugging Face DatasetDict of {len(splits)} splits: {', '.join(map(str, splits))[:100]}"
         raise DataError(reason, f"name one of them, for example {path / str(splits[-1])}")
     files = [Path(file) for file in files_of_dataset(str(path)) or ()]

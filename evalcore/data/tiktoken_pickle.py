@@ -58,6 +58,7 @@ def _encoding(path: Path, content: bytes, state: Any) -> PickledEncoding:
     if isinstance(pattern, str) and isinstance(ranks, dict) and isinstance(special, dict):
         known = all(type(n) is int for n in (*ranks.values(), *special.values()))
         known = known and all(type(key) is bytes for key in ranks) and all(type(key) is str for key in special)
+        known = known and "" not in special and all(bytes([byte]) in ranks for byte in range(256))
         if known and sorted([*ranks.values(), *special.values()]) == list(range(len(ranks) + len(special))):
             return PickledEncoding(content, None, pattern, ranks, special)
     raise DataError(f"tokenizer file {path} lacks its pattern, some ranks or its special tokens", _REMEDY)

@@ -87,10 +87,9 @@ def _refuse_other_than_uint16(path: Path, size: int) -> None:
             remedy = "write them again as whole numbers: ids.astype('uint16').tofile(...)"
         else:
             remedy = "write it again as little-endian uint16 or uint32"
-        raise DataError(
-            f"{path} has no header and is probably not uint16: {evidence.reason}{whose}",
-            f"{remedy}; if it really is uint16: --token-dtype uint16 (`token_dtype` in the settings)",
-        )
+        if size % 2 == 0:  # an odd number of bytes is no uint16, whatever is declared
+            remedy += "; if it really is uint16: --token-dtype uint16 (`token_dtype` in the settings)"
+        raise DataError(f"{path} has no header and is probably not uint16: {evidence.reason}{whose}", remedy)
 
 
 def _llmc(path: Path, size: int, magic: int, n_tokens: int) -> DataFile:

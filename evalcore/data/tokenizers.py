@@ -190,9 +190,13 @@ def _from_pickle(name: str) -> Tokenizer:
     found = read_encoding(path)
     if found.registered is not None:
         return _by_name(found.registered)
-    encoding = tiktoken.Encoding(
-        path.stem, pat_str=found.pattern, mergeable_ranks=found.ranks or {}, special_tokens=found.special_tokens or {}
-    )
+    ranks, special = found.ranks or {}, found.special_tokens or {}
+    try:
+        encoding = tiktoken.Encoding(path.stem, pat_str=found.pattern, mergeable_ranks=ranks, special_tokens=special)
+    except ValueError as error:  # the pattern is no regular expression
+        raise DataError(
+            f"tokenizer file {path} cannot be used: {str(error)[:200]}", "save the tokenizer again"
+        ) from None
     return TiktokenTokenizer(name, encoding, identity="pickled:" + hashlib.sha256(found.content).hexdigest())
 
 

@@ -64,6 +64,8 @@ def _meanings(value: Any, own: Any, choices: Sequence[str], gold: int, labels: S
     if isinstance(value, bool):
         return {int(value)} if len(choices) == 2 else set()
     text = str(value).strip()
+    if text.lower() in ("true", "false") and len(choices) == 2:
+        meanings.add(int(text.lower() == "true"))
     meanings |= {number for number, label in enumerate(labels) if str(label) == text}
     if own is not None and text == str(own).strip():  # the same answer, counted from the same number
         meanings.add(gold)

@@ -45,7 +45,7 @@ OF_TRANSFORMERS = frozenset({
     "use_bfloat16", "chunk_size_feed_forward", "use_mtp", "sequence_bias", "output_logits", "dola_layers", "max_time",
     "token_healing", "is_assistant", "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind",
     "target_lookbehind", "assistant_ensemble_weight", "speculation_type", "continuous_batching_config",
-    "_from_model_config",
+    "_from_model_config", "is_llama_config", "output_past",
 })  # fmt: skip
 
 

@@ -111,6 +111,9 @@ def test_a_dataset_that_is_not_clear_or_not_whole_is_refused_with_a_remedy(tmp_p
     (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": ["train", "validation"]}')
     with pytest.raises(DataError, match="DatasetDict of 2 splits: train, validation"):
         open_stream(tmp_path / "dict")
+    (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": 5}')
+    with pytest.raises(DataError, match="names no files"):
+        open_stream(tmp_path / "dict")
 
 
 def test_nanochats_exported_tokenizer_is_read_as_data(tmp_path):
@@ -127,6 +130,33 @@ def test_nanochats_exported_tokenizer_is_read_as_data(tmp_path):
     (tmp_path / "val.jsonl").write_text('{"text": "the"}\n{"text": "a"}\n')
     stream = open_stream(tmp_path / "val.jsonl", tokenizer=str(tmp_path), cache_dir=tmp_path / "cache")
     assert stream.read(0, 4).tolist() == [257, 258, 97, 258]
+
+
+@pytest.mark.parametrize(
+    "change", [{"pat_str": "("}, {"mergeable_ranks": {}}, {"mergeable_ranks": {b"a": 0}}, {"special_tokens": {"": 256}}]
+)
+def test_a_pickled_encoding_that_cannot_encode_every_text_is_refused(tmp_path, monkeypatch, change):
+    """tiktoken itself would panic, or would not return, in the first text with such a byte."""
+    import tiktoken
+
+    fields = {
+        "name": "x", "pat_str": ".", "mergeable_ranks": {bytes([n]): n for n in range(256)}, "special_tokens": {},
+    }  # fmt: skip
+    encoding = tiktoken.Encoding(**fields)
+    path = tmp_path / "tokenizer.pkl"
+    path.write_bytes(pickle.dumps(encoding))
+    assert build_tokenizer(str(path)).encode("a").tolist() == [97]
+    monkeypatch.setattr(tiktoken.Encoding, "__getstate__", lambda self: fields | change)
+    path.write_bytes(pickle.dumps(encoding))
+    with pytest.raises(DataError, match=r"cannot be used|lacks its pattern, some ranks"):
+        build_tokenizer(str(path))
+
+
+def test_an_odd_number_of_bytes_gets_no_hint_to_read_it_as_uint16(tmp_path):
+    (tmp_path / "val.bin").write_bytes(np.arange(5000, 6000, dtype="<u2").tobytes()[:-1])
+    with pytest.raises(DataError, match="odd number") as caught:
+        open_stream(tmp_path / "val.bin")
+    assert "--token-dtype uint16" not in caught.value.hint
 
 
 class _Touches:

@@ -11,7 +11,7 @@ import transformers
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.models import FAMILIES, plan_model
 from evalcore.models.plan import CheckpointError
-from evalcore.models.values import refuse_unknown_in
+from evalcore.models.values import refuse_unknown_in, unknown_notes
 from tests.evalcore.models.test_litgpt import BASE as LITGPT
 from tests.evalcore.models.test_litgpt import state_of as litgpt_state
 from tests.evalcore.models.test_nanochat import CONFIG as NANOCHAT
@@ -180,3 +180,8 @@ def test_a_folder_that_transformers_builds_says_which_keys_it_does_not_read(tmp_
     (tmp_path / "config.json").write_text(json.dumps({**values, "my_new_temperature": 2.5, "temperature": 0.7}))
     with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
         assert "unknown to transformers' GPTNeoXConfig and not used: my_new_temperature = '2.5'" in loaded.notes
+
+
+def test_bookkeeping_of_published_configurations_draws_no_note():
+    """SmolLM2's config.json has `is_llama_config`, DistilGPT-2's `output_past`: no forward pass reads them."""
+    assert unknown_notes("hf-llama", {"is_llama_config": True, "output_past": True}, (), open_ended=True) == []

@@ -129,3 +129,9 @@ def test_a_compressed_file_that_is_damaged_is_refused_by_its_path(suffix, damage
     Path(path).write_bytes(data)
     with pytest.raises(DataError, match=re.escape(path)):
         prepare(task_spec("piqa"), [path], tokenizer)
+
+
+def test_true_and_false_as_texts_agree_with_a_label(tmp_path, tokenizer):
+    row = {"question": "is it so", "passage": "the cat sat", "answer": "true", "label": 1}
+    prepare(task_spec("boolq"), [write_rows(tmp_path / "agrees.jsonl", [row])], tokenizer)
+    assert "contradicts itself" in refusal("boolq", {**row, "answer": "false"}, tmp_path, tokenizer)
