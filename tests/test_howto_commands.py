@@ -14,7 +14,6 @@ import shutil
 import string
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tests.support.checkpoints import save_build_nanogpt, save_nanogpt
 from tests.support.database import Database, small_run
 from tests.support.dcp_writer import LLAMA, llama_state
 from tests.support.tasks import rows_of, write_rows
+from tests.support.waiting import wait_until
 from tests.test_docs_commands import ROOT, SQLITE3, blocks
 
 PAGES = ROOT / "docs/how-to"
@@ -202,9 +202,8 @@ def shell(tmp_path_factory) -> Iterator[dict[str, str]]:
     base |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder), "NO_COLOR": "1"}
     call = [sys.executable, "-m", "tests.support.command_server", str(folder / "socket"), str(client)]
     server = subprocess.Popen(call, cwd=ROOT, env=base)
-    while not client.exists() or not os.access(client, os.X_OK):
-        assert server.poll() is None, "the command server ended"
-        time.sleep(0.05)
+    wait_until(lambda: os.access(client, os.X_OK) or server.poll() is not None)
+    assert server.poll() is None, "the command server ended"
     yield {**base, "PATH": f"{folder}:{os.environ['PATH']}", "CKPTWATCH_LAUNCH_PYTHON": str(client)}
     server.kill()
     server.wait()

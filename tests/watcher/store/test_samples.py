@@ -12,6 +12,9 @@ from tests.support.sample_rows import sample_set, sample_texts
 from watcher.domain.job import SAMPLE_PRIORITY, AttemptEnd, Cause, JobFacts, RetryPolicy, State, after_attempt
 from watcher.store import schema
 from watcher.store.read import queue as questions
+from watcher.store.read.dashboard import Pages
+from watcher.store.read.listing import Wanted, rows_of
+from watcher.store.read.panels import Panels
 from watcher.store.read.samples import WantedTexts, texts
 from watcher.store.write import attempts, outbox, queue, requests, samples
 from watcher.store.write.attempts import OpenAttempt
@@ -114,6 +117,8 @@ def test_a_failed_sample_is_no_failure_of_the_run_and_takes_no_loss_away(made):
     fail(made, claim(made, "n", samples=True), kind="corrupt")
     assert questions.count_by_state(made.store)["failed"] == 1
     assert questions.failure_count(made.store) == 0 and questions.failures(made.store, ["gpt"]) == []
+    listed = rows_of(made.store, "runs", Wanted())[0]
+    assert [row["failed"] for row in (*Pages(made.store).runs(), *Panels(made.store).runs(), *listed)] == [0, 0, 0]
     with made.store.write() as tx:
         outbox.adopt(tx, ["alerts"], NOW, ["alerts"])
         assert tx.execute(text("SELECT count(*) FROM exports WHERE kind = 'failure'")).scalar() == 0

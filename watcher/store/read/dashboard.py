@@ -72,12 +72,12 @@ class Pages:
 
     def runs(self) -> list[Row]:
         return self._all(
-            """SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at, u.rotates, u.ignored,
+            f"""SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at, u.rotates, u.ignored,
                       (SELECT count(*) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS checkpoints,
                       (SELECT max(c.saved_at) FROM checkpoints c WHERE c.run = u.name) AS newest_saved_at,
                       (SELECT max(c.step) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS newest_step,
                       (SELECT count(*) FROM results r WHERE r.run = u.name) AS results,
-                      (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'failed') AS failed
+                      {queue.FAILED_OF_RUN} AS failed
                FROM runs u ORDER BY u.id"""
         )
 

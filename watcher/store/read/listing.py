@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import text
 
 from watcher.store.engine import Store
+from watcher.store.read.queue import FAILED_OF_RUN
 from watcher.store.read.typed import lenient
 
 Row = dict[str, Any]
@@ -52,13 +53,13 @@ _JOB_TEXTS = ("run", "checkpoint", "eval_set", "kind", "reason")
 
 LISTINGS: dict[str, Listing] = {
     "runs": Listing(
-        """SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at, u.rotates,
+        f"""SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at, u.rotates,
            (SELECT count(*) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS checkpoints,
            (SELECT max(c.step) FROM checkpoints c WHERE c.run = u.name AND c.superseded = 0) AS newest_step,
            (SELECT max(c.saved_at) FROM checkpoints c WHERE c.run = u.name) AS newest_saved_at,
            (SELECT count(*) FROM results r WHERE r.run = u.name) AS results,
            (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'queued') AS queued,
-           (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'failed') AS failed,
+           {FAILED_OF_RUN} AS failed,
            (SELECT max(a.text) FROM annotations a WHERE a.run = u.name AND a.kind = 'tag'
             AND a.checkpoint_id IS NULL) AS tag FROM runs u""",
         (

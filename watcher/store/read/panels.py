@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from watcher.store.engine import Store
+from watcher.store.read.queue import FAILED_OF_RUN
 from watcher.store.read.typed import lenient, lenient_column
 from watcher.store.views import SCORES
 
@@ -75,12 +76,12 @@ class Panels:
         )
 
     def runs(self) -> list[Row]:
-        """Every run with its unfinished and failed jobs by state, and when its newest checkpoint was saved."""
+        """Every run with its unfinished jobs by state, its failed losses and tasks, and when its newest checkpoint was saved."""
         return self._all(
-            """SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at,
+            f"""SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at,
                       (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'running') AS running,
                       (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'queued') AS queued,
-                      (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'failed') AS failed,
+                      {FAILED_OF_RUN} AS failed,
                       (SELECT c.saved_at FROM checkpoints c WHERE c.run = u.name
                        ORDER BY c.observed_at DESC LIMIT 1) AS newest_saved_at,
                       (SELECT max(c.step) FROM checkpoints c WHERE c.run = u.name) AS newest_step

@@ -21,6 +21,9 @@ Row = dict[str, Any]
 
 
 _NO_SAMPLE = jobs.c.eval_set_id.not_in(select(eval_sets.c.id).where(eval_sets.c.kind == "sample"))
+#: SQL: how many losses and tasks of the run `u` have failed.
+FAILED_OF_RUN = """(SELECT count(*) FROM jobs j JOIN eval_sets f ON f.id = j.eval_set_id
+           WHERE j.run = u.name AND j.state = 'failed' AND f.kind <> 'sample')"""
 
 
 def waiting_among(store: Store, checkpoint_ids: Sequence[int]) -> int:
