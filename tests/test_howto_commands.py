@@ -202,7 +202,7 @@ def shell(tmp_path_factory) -> Iterator[dict[str, str]]:
     base |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder), "NO_COLOR": "1"}
     call = [sys.executable, "-m", "tests.support.command_server", str(folder / "socket"), str(client)]
     server = subprocess.Popen(call, cwd=ROOT, env=base)
-    wait_until(lambda: os.access(client, os.X_OK) or server.poll() is not None)
+    wait_until(lambda: os.access(client, os.X_OK) or server.poll() is not None, within_s=100)
     assert server.poll() is None, "the command server ended"
     yield {**base, "PATH": f"{folder}:{os.environ['PATH']}", "CKPTWATCH_LAUNCH_PYTHON": str(client)}
     server.kill()

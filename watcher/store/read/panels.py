@@ -76,7 +76,7 @@ class Panels:
         )
 
     def runs(self) -> list[Row]:
-        """Every run with its unfinished jobs by state, its failed losses and tasks, and when its newest checkpoint was saved."""
+        """Every run: unfinished jobs by state, failed losses and tasks, and when its newest checkpoint was saved."""
         return self._all(
             f"""SELECT u.id, u.name, u.dir, u.created_at, u.last_scan_at,
                       (SELECT count(*) FROM jobs j WHERE j.run = u.name AND j.state = 'running') AS running,
