@@ -14,7 +14,7 @@ from typing import Any
 from evalcore.data.errors import DataError
 from evalcore.data.tokenizers import SPECIAL, Tokenizer
 
-#: So many more ids than the tokenizer has are taken for padding of the model's vocabulary; more are another tokenizer.
+#: Up to this many ids beyond the tokenizer's are padding of the model's vocabulary; more mean another tokenizer.
 PADDING_MAX = 1024
 NANOCHAT = "nanochat"
 

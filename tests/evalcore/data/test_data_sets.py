@@ -185,19 +185,21 @@ def test_uint32_ids_read_as_uint16_because_somebody_said_so_are_noted(tmp_path):
     assert open_stream(spec).notes == []
 
 
-def test_rows_that_end_in_padding_are_refused_and_a_few_runs_are_noted(tmp_path):
+@pytest.mark.parametrize("side", ["begin", "end"])
+def test_rows_that_begin_or_end_with_padding_are_refused_and_a_few_runs_are_noted(side, tmp_path):
     rows = np.random.default_rng(0).integers(1, 5000, (40, 32)).astype(np.uint16)
     np.save(tmp_path / "whole.npy", rows)
     assert not any("padding" in note for note in open_stream(tmp_path / "whole.npy").notes)
     for fill in (0, 50256):
         padded = rows.copy()
         for row, length in zip(padded, np.random.default_rng(1).integers(8, 33, 40), strict=True):
-            row[length:] = fill
+            (row if side == "end" else row[::-1])[length:] = fill
         np.save(tmp_path / "padded.npy", padded)
-        with pytest.raises(DataError, match=f"end in runs of the id {fill}") as caught:
+        with pytest.raises(DataError, match=f"{side} with runs of the id {fill}") as caught:
             open_stream(tmp_path / "padded.npy")
         assert f"--max-tokens {padded.size}" in str(caught.value)
         assert any("may be padding" in note for note in open_stream(tmp_path / "padded.npy", max_tokens=1280).notes)
-    rows[3, -5:] = rows[9, -5:] = 7
+    run = slice(-5, None) if side == "end" else slice(5)
+    rows[3, run] = rows[9, run] = 7
     np.save(tmp_path / "few.npy", rows)
     assert any("2 of 40 rows" in note for note in open_stream(tmp_path / "few.npy").notes)
