@@ -11,12 +11,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from evalcore.messages import EvalSetSpec, Measurement, Outcome
+from evalcore.sampling.spec import SampleSpec
 from evalcore.tasks.item_scores import to_text
 from evalcore.tasks.spec import task_spec
 from tests.support.task_rows import item_scores
 from watcher.domain.checkpoint import Fingerprint
 from watcher.domain.job import AttemptEnd, Cause, RetryPolicy, State, after_attempt
 from watcher.domain.timestamps import iso
+from watcher.store import schema
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_reading, open_for_writing
 from watcher.store.read import queue as queues
@@ -25,6 +27,8 @@ from watcher.store.read import tasks
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import LISTINGS, rows_of
 from watcher.store.read.listing import Wanted as ListingWanted
+from watcher.store.read.panels import Panels
+from watcher.store.read.samples import SamplePages, WantedTexts
 from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
 from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.checkpoints import NewCheckpoint
@@ -321,3 +325,21 @@ def test_readers_questions_are_understood(store):
     assert queues.failure_count(store) == 0
     assert len(reads.prunable_facts(store)) == 3
     assert queues.job_launch(store, claimed.jobs[0].id)["folder"] == "/f"  # type: ignore[index]
+
+
+def test_the_texts_of_samples_are_listed_the_newest_step_first(store):
+    prepare(store, steps=2)
+    spec = EvalSetSpec("stories", (), tokenizer="bytes", sample=SampleSpec(("Once",), 16))
+    eval_sets.adopt_eval_sets(store, "gpt", [(spec, spec.digest())], iso(T0))
+    same = {"run": "gpt", "name": "stories", "digest": spec.digest(), "model_digest": "sha256:model", "position": 0}
+    same |= {"prompt": "Once", "mode": "greedy", "max_new_tokens": 16, "tokens": 1, "ended": "length", "at": iso(T0)}
+    with store.write() as tx:
+        for number, step in tx.execute(text("SELECT id, step FROM checkpoints ORDER BY step")).all():
+            tx.execute(schema.samples.insert().values(checkpoint_id=number, text=f"at {step}", **same))
+    pages = SamplePages(store)
+    assert pages.exist() and [row["name"] for row in pages.sections()] == ["stories"]
+    assert [row["step"] for row in pages.checkpoints("gpt", "stories")] == [2, 1]
+    found_texts = pages.texts(WantedTexts("gpt", "stories", (1, None), "once", limit=1))
+    assert [row["text"] for row in found_texts] == ["at 2"]
+    assert pages.of_checkpoint(found_texts[0]["checkpoint_id"]) == [{"name": "stories", "texts": 1}]
+    assert [row["failed"] for row in Panels(store).runs()] == [0]

@@ -85,8 +85,10 @@ class SamplePages:
     def checkpoints(self, run: str, name: str) -> list[Row]:
         """`checkpoint_id, step, checkpoint` that have texts of the section, the newest first."""
         return self._all(
-            f"""SELECT DISTINCT checkpoint_id, step, checkpoint FROM ({VIEWS["sample_texts"]}) AS q
-                WHERE run = :run AND name = :name ORDER BY step IS NULL, step DESC, checkpoint_id DESC""",
+            f"""SELECT checkpoint_id, step, checkpoint FROM ({VIEWS["sample_texts"]}) AS q
+                WHERE run = :run AND name = :name
+                GROUP BY checkpoint_id, step, checkpoint  -- PostgreSQL orders no DISTINCT by `step IS NULL`
+                ORDER BY step IS NULL, step DESC, checkpoint_id DESC""",
             run=run,
             name=name,
         )
