@@ -94,8 +94,12 @@ def _names(pair: Any) -> tuple[str, str]:
         names = [printable(row["run"]) for row in (pair.a, pair.b)]
     else:
         names = [f"{printable(row['run'])} at step {row['step']}" for row in (pair.a, pair.b)]
-    means = [f" ({row['weights']})" if row.get("weights") else "" for row in (pair.a, pair.b)]
-    return names[0] + means[0], names[1] + means[1]
+    return names[0] + _kind(pair.a), names[1] + _kind(pair.b)
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """The kind of a mean, as a suffix of its step or name; empty for a single checkpoint."""
+    return f" ({row['weights']})" if row.get("weights") else ""
 
 
 def _show(compared: list[Any], a: str, b: str) -> None:
@@ -119,8 +123,8 @@ def _show(compared: list[Any], a: str, b: str) -> None:
         *([text_column("run")] if several else []),
         text_column("set"),
         *([Column("metric", lambda row: row["metric"].key)] if any(row["metric"] != LOSS for row in rows) else []),
-        Column("A step", lambda row: integer(row["a"]["step"]), True),
-        Column("B step", lambda row: integer(row["b"]["step"]), True),
+        Column("A step", lambda row: integer(row["a"]["step"]) + _kind(row["a"]), True),
+        Column("B step", lambda row: integer(row["b"]["step"]) + _kind(row["b"]), True),
         Column("B - A", lambda row: signed(row["difference"]), True),
         Column("95 % from", lambda row: signed(row["low"]), True),
         Column("to", lambda row: signed(row["high"]), True),

@@ -112,6 +112,8 @@ def test_a_checkpoint_is_compared_with_the_mean_that_ends_there(ckptwatch, tmp_p
     assert [(pair["a"]["step"], pair["b"]["weights"]) for pair in found] == [(200, "mean2"), (300, "mean2")]
     both = ckptwatch("compare", 200, 300, "--json", "--db", tmp_path / "r.db").json
     assert sorted(str(pair["a"]["weights"]) for pair in both) == ["None", "mean2"]  # each with its own kind
+    lines = ckptwatch("compare", 200, 300, "--db", tmp_path / "r.db").out.splitlines()
+    assert sum("300 (mean2)" in line and "200 (mean2)" in line for line in lines[1:3]) == 1
     said = ckptwatch("compare", 300, "300#mean5", "--db", tmp_path / "r.db")
     assert said.status == 4 and "there is no mean mean5; there are mean2" in said.err
     said = ckptwatch("compare", 100, "100#mean2", "--db", tmp_path / "r.db")
