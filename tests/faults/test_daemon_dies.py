@@ -146,7 +146,10 @@ def test_row_75_a_closed_stderr_and_stdout_do_no_harm(site):
 def test_row_75_a_reader_of_stderr_that_goes_away_does_no_harm(site):
     here = site()
     reading, writing = os.pipe()
-    daemon = subprocess.Popen(here.command("run"), cwd=here.root, stdin=subprocess.DEVNULL, stderr=writing)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    daemon = subprocess.Popen(
+        here.command("run"), cwd=here.root, stdin=subprocess.DEVNULL, stderr=writing, env=buffered
+    )
     here.started.append(daemon)
     os.close(writing)
     os.close(reading)

@@ -131,7 +131,6 @@ def main(arguments: list[str] | None = None) -> int:
         fail(error)
         return error.exit_code
     except BrokenPipeError:
-        _discard_output()
         return 0
     except SystemExit as ended:
         broken_pipe = sys.stdout is not stdout  # click wraps the streams then, and gives no other sign
@@ -139,18 +138,20 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         shown = as_error(error)
         fail(shown)
-        _discard_output()
         return shown.exit_code
+    finally:
+        _discard_output()
 
 
 def _discard_output() -> None:
-    """What a broken stdout did not take must not fail once more when the interpreter ends."""
-    try:
-        sys.stdout.flush()
-        return
-    except (OSError, ValueError):
-        pass
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
+    """What a broken stdout or stderr did not take must not fail once more, with status 120, as the interpreter ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+            continue
+        except (OSError, ValueError):
+            pass
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError):
+            pass

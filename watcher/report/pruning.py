@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from watcher.domain.metrics import headline
 from watcher.errors import UsageError
 
 Row = dict[str, Any]
@@ -14,7 +15,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Keep:
-    """best: lowest losses of each run and set, last: highest steps; how many of each. every: multiples of this step."""
+    """best: the best values of each run and set (accuracy of a task, else loss), last: the highest steps; how many of
+    each. every: multiples of this step."""
 
     best: int = 0
     last: int = 0
@@ -61,12 +63,20 @@ def _best_versions(present: Sequence[Row], results: Sequence[Row], count: int) -
     versions = {(row["run"], row["path"], row["digest"]) for row in present}
     cells: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
     for row in results:
-        if row["finite"] and row["loss"] is not None and _version(row) in versions:
+        if row["finite"] and headline(row).value_of(row) is not None and _version(row) in versions:
             cells[(row["run"], row["eval_set"], row["weights"])].append(row)
     best = set()
     for rows in cells.values():
-        best |= {_version(row) for row in sorted(rows, key=lambda row: (row["loss"], row["step"] or 0))[:count]}
+        best |= {_version(row) for row in sorted(rows, key=_rank)[:count]}
     return best
+
+
+def _rank(row: Row) -> tuple[float, int]:
+    """The best value first, the earliest step of equal ones."""
+    metric = headline(row)
+    value = metric.value_of(row)
+    assert value is not None
+    return (-value if metric.higher_is_better else value), row["step"] or 0
 
 
 def _version(row: Row) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.database import Database
 from watcher.errors import UsageError
-from watcher.report.pruning import Keep, parse_keep
+from watcher.report.pruning import Keep, decide, parse_keep
 
 
 def folder_of_checkpoints(path, folder, losses: dict[int, float | None]) -> Database:
@@ -117,3 +117,23 @@ def test_rules_that_say_nothing_or_nonsense_are_usage_errors(ckptwatch, tmp_path
 
 def test_rules_are_read_in_any_order():
     assert parse_keep("every:1000, best:3,last:5") == Keep(3, 5, 1000)
+
+
+def test_the_best_of_a_task_is_the_one_with_the_highest_accuracy():
+    def checkpoint(step):
+        known = {"id": step, "run": "gpt", "path": f"step_{step}.pt", "digest": f"d{step}", "step": step}
+        return {**known, "observed_at": step, "on_disk": True, "unfinished": 0, "spool_path": None, "measured": 1}
+
+    def score(step, accuracy, loss):
+        known = {"run": "gpt", "eval_set": "hellaswag", "weights": None, "checkpoint": f"step_{step}.pt", "step": step}
+        of_task = {"task": "hellaswag", "accuracy": accuracy, "loss": loss, "finite": 1}
+        return {**known, **of_task, "checkpoint_digest": f"d{step}"}
+
+    scores = [score(100, 0.25, 3.0), score(200, 0.40, 3.5), score(300, 0.40, 3.4), score(400, 0.30, 2.0)]
+    plan = decide([checkpoint(step) for step in (100, 200, 300, 400)], scores, Keep(best=1))
+    assert {row["step"]: why for row, why in plan} == {
+        100: None,
+        200: "one of the best 1",
+        300: None,
+        400: "the newest of its run",
+    }
