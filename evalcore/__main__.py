@@ -162,7 +162,8 @@ def _print(
     print(f"avg_loss: {result.loss}")
     if "task" not in fields:
         print(f"ppl: {'inf' if result.ppl is None else result.ppl}")
-    kept = {key: value for key, value in fields.items() if not key.startswith("window_") and key != "item_scores"}
+    behind = ("window_nats", "window_targets", "position_nats", "position_targets", "spikes", "item_scores")
+    kept = {key: value for key, value in fields.items() if key not in behind}
     return {key: _plain(value) for key, value in kept.items()}
 
 

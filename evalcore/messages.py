@@ -13,6 +13,7 @@ from typing import Any
 
 from evalcore.message_json import ContractError, from_json, to_json
 from evalcore.sampling.spec import SampleSpec
+from evalcore.spikes import Spike
 from evalcore.tasks.spec import TaskSpec
 
 __all__ = [
@@ -218,7 +219,8 @@ class Measurement:
     """One eval set's number on one checkpoint, as the results table keeps it.
 
     loss: nats per target. content_digest: `sha256:...` of the record bytes that were read.
-    window_nats, window_targets: one entry per window (float64 nats; target counts); empty for a task.
+    window_nats, window_targets: one entry per window (float64 nats; target counts); empty for a task. position_nats,
+    position_targets: one per place in the window, over all windows. spikes: the windows with the highest loss.
     stride: None for a task, and so are the fields from `task` on for a stream. For a task, loss: nats per token of all
     gold continuations; bits_per_byte: mean over items; ppl: None; tokens, bytes: of the gold continuations; seq_len:
     the limit of a request. accuracy, accuracy_norm, random_baseline: shares between 0 and 1. accuracy_norm: None where
@@ -262,6 +264,9 @@ class Measurement:
     random_baseline: float | None = None
     ppl_item: float | None = None
     item_scores: str = ""
+    position_nats: tuple[float, ...] = ()
+    position_targets: tuple[int, ...] = ()
+    spikes: tuple[Spike, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ FROM_EVALCORE = (
         "evalcore.launch_folder",
         "evalcore.mean_weights",
         "evalcore.progress",
+        "evalcore.spikes",
         "evalcore.archive",
         "evalcore.data_digest",
         "evalcore.logged_loss",  # the worker's note and the daemon's alert judge alike

@@ -28,7 +28,8 @@ class TokenStream:
     bytes that each id stands for, -1 for special tokens; None where they are unknown. document_starts: int64, the
     position of the first token of each document; None where they are not known. prefix_bytes: how many of the first
     token's bytes the tokenizer has put before each document's text. tokenizer: its name. bytes_declared: the ids
-    were not made here, and the tokenizer is only declared to be theirs.
+    were not made here, and the tokenizer is only declared to be theirs. decode: the text of ids; None where no
+    tokenizer is known.
     """
 
     parts: Sequence[np.ndarray]
@@ -40,6 +41,7 @@ class TokenStream:
     tokenizer: str | None = None
     label: str = ""
     notes: list[str] = field(default_factory=list)
+    decode: Callable[[Sequence[int]], str] | None = None
 
     def __post_init__(self) -> None:
         for part in self.parts:
@@ -113,7 +115,7 @@ class TokenStream:
         if not self.bytes_declared or self.id_bytes is None or not (self.id_bytes[vocab_size:] >= 0).any():
             return self
         note = f"bits per byte unknown: {self.tokenizer} has {len(self.id_bytes)} ids, the model {vocab_size}"
-        return replace(self, id_bytes=None, notes=[*self.notes, note])
+        return replace(self, id_bytes=None, decode=None, notes=[*self.notes, note])
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise DataError (kind `shape`) unless every id has a row in a vocabulary of this size."""

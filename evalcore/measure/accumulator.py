@@ -1,6 +1,7 @@
-"""Sums of nats per window, per document and of text alone: float64, in one order for any number of ranks.
+"""Sums of nats per window, per document, per position and of text alone: float64.
 
-Owns the vector that the ranks reduce: each entry is filled by one rank, so the sum over ranks is exact.
+Owns the vector that the ranks reduce: each entry is filled by one rank, so the sum over ranks is exact. The sums of a
+position, which no loss is made of, are the exception: they add up over ranks and differ in their last bits.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import numpy as np
 from evalcore.data.stream import TokenStream
 from evalcore.data.windows import Window
 from evalcore.measure.process_group import ProcessGroup
+from evalcore.measure.spikes import SpikeKeeper
 
 
 class LossAccumulator:
     """window_nats, window_targets, window_scored (W,); text_nats and bytes where bytes per id are known; pieces.
+
+    position_nats, position_targets (longest window,): over all windows, by the place in the window.
 
     window_scored: how often each window was added; a sum is valid only where all are 1.
 
@@ -28,6 +32,9 @@ class LossAccumulator:
         self.window_nats = np.zeros(len(windows))
         self.window_targets = np.array([window.targets for window in windows], dtype=np.int64)
         self.window_scored = np.zeros(len(windows))
+        self.position_targets = _targets_of_positions(windows)
+        self.position_nats = np.zeros(len(self.position_targets))
+        self.spikes = SpikeKeeper()
         self._text = np.zeros((2, len(windows)))  # nats of text, bytes of text
         starts = stream.document_starts
         self._starts = np.zeros(1, dtype=np.int64) if starts is None else np.unique(starts)
@@ -44,6 +51,8 @@ class LossAccumulator:
     def add(self, windows: Sequence[Window], nats: Any) -> None:
         """nats (B, T - skip) of these windows, a tensor of any device."""
         rows = nats.to("cpu").double().numpy()
+        self.position_nats[windows[0].skip : windows[0].length] += rows.sum(axis=0)  # windows of a batch have one shape
+        self.spikes.add(windows, rows)
         for window, row in zip(windows, rows, strict=True):
             self.window_nats[window.index] = row.sum()
             self.window_scored[window.index] += 1
@@ -75,9 +84,12 @@ class LossAccumulator:
     def reduced(self, group: ProcessGroup) -> LossAccumulator:
         """This accumulator with every rank's entries in it."""
         parts = [self.window_nats, self.window_scored, self._text.reshape(-1), self._piece_nats, self._piece_targets]
+        parts.append(self.position_nats)
         whole = group.sum(np.concatenate(parts))
         sizes = np.cumsum([len(part) for part in parts])[:-1]
-        self.window_nats, self.window_scored, text, self._piece_nats, self._piece_targets = np.split(whole, sizes)
+        self.window_nats, self.window_scored, text, self._piece_nats, self._piece_targets, self.position_nats = (
+            np.split(whole, sizes)
+        )
         self._text = text.reshape(2, -1)
         return self
 
@@ -99,3 +111,11 @@ class LossAccumulator:
         np.add.at(nats, document, self._piece_nats)
         np.add.at(targets, document, self._piece_targets)
         return nats[targets > 0], targets[targets > 0]
+
+
+def _targets_of_positions(windows: Sequence[Window]) -> np.ndarray:
+    """int64 (longest window,): how many windows score the target at each place."""
+    changes = np.zeros(1 + max(window.length for window in windows), dtype=np.int64)
+    np.add.at(changes, [window.skip for window in windows], 1)
+    np.add.at(changes, [window.length for window in windows], -1)
+    return np.cumsum(changes)[:-1]

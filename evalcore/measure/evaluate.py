@@ -24,6 +24,8 @@ from evalcore.measure.batch_run import BatchRun
 from evalcore.measure.metrics import MIN_DOCUMENTS, bits_per_byte, perplexity, standard_error
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.scorer import Scorer, resolve_dtype
+from evalcore.measure.spikes import describe
+from evalcore.spikes import Spike
 
 DEFAULT_SEQ_LEN = 1024
 
@@ -33,7 +35,8 @@ class EvalResult:
     """loss: nats per target; ppl, bits_per_byte, loss_stderr: None where they cannot be had (note says why).
 
     tokens: scored targets. bytes: text bytes that the scored targets stand for. window_nats float64 (W,),
-    window_targets int64 (W,): per window, in order.
+    window_targets int64 (W,): per window, in order. position_nats, position_targets (seq_len,): by the place in the
+    window, over all windows. spikes: the windows with the highest loss.
     """
 
     loss: float
@@ -55,6 +58,9 @@ class EvalResult:
     note: str | None
     window_nats: np.ndarray
     window_targets: np.ndarray
+    position_nats: np.ndarray
+    position_targets: np.ndarray
+    spikes: tuple[Spike, ...]
 
 
 def evaluate(
@@ -117,11 +123,12 @@ def evaluate(
     peak = max(share(group, failure, memory.peak_bytes(group.device)))
     accumulator = run.accumulator.reduced(group)
     refuse_gaps(accumulator.window_scored, group.world_size)
+    spikes = describe(accumulator.spikes.reduced(group), windows, stream)
     seconds = time.perf_counter() - started
     notes = [*stream.notes]
     if seq_len is None and context_length is None:
         notes.append(f"seq_len: the model's context length is not known, so windows have {DEFAULT_SEQ_LEN} tokens")
-    return _result(accumulator, plan, notes, run.batch_size, group, seconds, peak)
+    return _result(accumulator, plan, notes, run.batch_size, group, seconds, peak, spikes)
 
 
 def _plan(
@@ -166,6 +173,7 @@ def _result(
     group: ProcessGroup,
     seconds: float,
     peak: int,
+    spikes: tuple[Spike, ...],
 ) -> EvalResult:
     targets = accumulator.window_targets
     tokens = int(targets.sum())
@@ -197,4 +205,7 @@ def _result(
         note="; ".join(dict.fromkeys(notes)) or None,
         window_nats=accumulator.window_nats,
         window_targets=targets,
+        position_nats=accumulator.position_nats,
+        position_targets=accumulator.position_targets,
+        spikes=spikes,
     )

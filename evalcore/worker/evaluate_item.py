@@ -260,8 +260,8 @@ def measurement_of(result: EvalResult | TaskResult, loaded: LoadedModel, load_se
     if isinstance(result, TaskResult):
         values["item_scores"] = to_text(result.item_scores)
     else:
-        values["window_nats"] = tuple(result.window_nats.tolist())
-        values["window_targets"] = tuple(result.window_targets.tolist())
+        for name in ("window_nats", "window_targets", "position_nats", "position_targets"):
+            values[name] = tuple(getattr(result, name).tolist())
     if isinstance(result, TaskResult):
         logged = None
     else:

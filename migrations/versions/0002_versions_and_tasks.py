@@ -105,7 +105,7 @@ def _eval_sets() -> None:
 
 
 def _behind_results() -> None:
-    for name in ("position_nats", "position_targets"):
+    for name in ("position_nats", "position_targets", "spikes"):
         op.add_column("windows", sa.Column(name, sa.LargeBinary(), nullable=True))
     op.create_table(
         "task_items",

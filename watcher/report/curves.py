@@ -108,6 +108,9 @@ def best_within_noise(
         return None
     sign = -1 if metric.higher_is_better else 1
     lowest = min(finite, key=lambda row: sign * (metric.value_of(row) or 0.0))
+    # a pair needs both: where the lowest has none, a curve of a thousand points asks for none of the others
+    windows = windows if windows.get(lowest["id"]) else {}
+    items = items if items.get(lowest["id"]) is not None else NO_ITEMS
     for row in finite:
         if row is lowest:
             break

@@ -10,17 +10,20 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from watcher.errors import ConfigError, EnvironmentProblem, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
+READERS = 4  # connections that a reading process keeps open
 #: Before this release a WAL database that two connections write and checkpoint at once can be corrupted.
 WAL_RESET_FIXED = (3, 51, 3)
 #: File systems on which SQLite's shared memory cannot be trusted: WAL is not used there.
@@ -140,9 +143,34 @@ def sqlite_engine(path: Path, *, readonly: bool, foreign_keys: bool = True) -> E
             connection.execute("PRAGMA journal_size_limit = 16777216")
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool if readonly else StaticPool)
-    event.listen(engine, "begin", _begin_deferred if readonly else _begin_immediate)
+    if not readonly:
+        engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+    # a new connection reads the schema first: that costs more than most questions of a page
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=READERS, max_overflow=READERS)
+    event.listen(engine, "begin", _begin_deferred)
+    event.listen(engine, "connect", partial(_note_file, path))
+    event.listen(engine, "checkout", partial(_refuse_replaced_file, path))
     return engine
+
+
+def _note_file(path: Path, connection: Any, record: Any) -> None:
+    record.info["file"] = _file_of(path)
+
+
+def _refuse_replaced_file(path: Path, connection: Any, record: Any, proxy: Any) -> None:
+    """A connection to a file that was replaced meanwhile is thrown away, and the pool opens the new one."""
+    if record.info["file"] != _file_of(path):
+        raise DisconnectionError(f"{path} was replaced")
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:

@@ -22,10 +22,11 @@ def points_of_each(curves: int) -> int:
     return min(POINTS_MAX, max(POINTS_MIN, POINTS_OF_PANEL // max(curves, 1)))
 
 
-def columns_for(metric: Metric) -> tuple[str, ...]:
-    """The columns of `results` that a curve of this metric is drawn from."""
+def columns_for(metric: Metric, x: str) -> tuple[str, ...]:
+    """The columns of `results` that a curve of this metric over this axis is drawn from."""
     more = (metric.value, metric.stderr) if metric.stderr else (metric.value,)
-    return ("step", "id", "saved_at", "tokens_seen", "finite", *more)
+    axis = {"step": (), "tokens": ("tokens_seen",)}.get(x, ("saved_at",))
+    return ("step", "id", "finite", *axis, *more)
 
 
 def series_json(

@@ -80,7 +80,7 @@ class CurveCache:
         if metric.key == "logged":
             columns = self._panels.logged(cell["run"])
         else:
-            columns = self._panels.points(cell, columns_for(metric))
+            columns = self._panels.points(cell, columns_for(metric, x))
         made = series_json(columns, metric, x, points_max, span)
         if span is None:
             if len(self._curves) >= KEPT_MAX:

@@ -14,6 +14,7 @@ from watcher.web.chart_data import X_AXES, points_of_each
 from watcher.web.source import Row, Source
 
 BESTS_AT_ONCE_S = 0.1  # of the first page: what is not known by then comes with the next update
+BESTS_AT_ONCE_MAX = 20  # runs: with more the page does not wait for them at all
 BESTS_BUDGET_S = 1.0  # of one request for them
 Query = Mapping[str, str]
 
@@ -21,13 +22,12 @@ Query = Mapping[str, str]
 def overview(source: Source, query: Query) -> Row:
     """`m`: metrics with commas, `x`: axis, `set`: of the run table. The script reads the rest of the address."""
     source.curves.refresh()
-    cells = source.panels.cells()
-    shown = _shown_results(source, cells)
-    sets = _sets(cells, shown)
+    cells, shown, sets = source.remembered.get("newest and lowest", lambda: _newest_and_lowest(source))
     chosen = query.get("set") if query.get("set") in sets else next(iter(sets), None)
     metrics = chosen_metrics(query.get("m", ""), sets)
     mine = [cell for cell in cells if cell["eval_set"] == chosen]
-    source.curves.compute_bests(mine, BESTS_AT_ONCE_S, strict=True)
+    if len(mine) <= BESTS_AT_ONCE_MAX:
+        source.curves.compute_bests(mine, BESTS_AT_ONCE_S, strict=True)
     waiting_at = source.pages.oldest_waiting_at()
     newest = source.pages.newest_results(12)
     return {
@@ -87,9 +87,12 @@ def _available(sets: Mapping[str, Row]) -> list[Metric]:
     return [metric for key, metric in METRICS.items() if any(key in each["metrics"] for each in sets.values())]
 
 
-def _shown_results(source: Source, cells: list[Row]) -> dict[int, Row]:
+def _newest_and_lowest(source: Source) -> tuple[list[Row], dict[int, Row], dict[str, Row]]:
+    """Every run on every set, the rows of its newest and lowest result by id, and the sets."""
+    cells = source.panels.cells()
     ids = [cell[key] for cell in cells for key in ("lowest", "observed", "saved") if cell[key] is not None]
-    return source.panels.results_by_id(ids)
+    shown = source.panels.results_by_id(ids)
+    return cells, shown, _sets(cells, shown)
 
 
 def _sets(cells: list[Row], shown: Mapping[int, Row]) -> dict[str, Row]:
@@ -129,7 +132,7 @@ def _run_rows(
     bests = {cell["run"]: source.curves.known_best(cell) for cell in cells}
     best_rows = source.panels.results_by_id([best.row["id"] for _, best in bests.values() if best])
     rows = []
-    for run in source.panels.runs():
+    for run in source.remembered.get("runs", source.panels.runs):
         colour, dash = place_of(run["id"])
         cell, (known, best) = of_run.get(run["name"]), bests.get(run["name"], (True, None))
         newest = (shown.get(cell["observed"] or 0) or shown.get(cell["saved"] or 0)) if cell else None

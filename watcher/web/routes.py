@@ -51,6 +51,11 @@ _MENU_OF = {
     "run": "runs",
     "items": "results",
 }  # where a page that is not in the menu belongs
+#: One stylesheet for each kind of page: the first paint waits for every file that a page links to.
+STYLES = {
+    "page.css": ("palette.css", "chart.css", "app.css"),
+    "overview-page.css": ("palette.css", "chart.css", "app.css", "uplot.min.css", "overview.css"),
+}
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
@@ -108,6 +113,8 @@ class _Site:
         self._static = {
             item.name: item.read_bytes() for folder in folders for item in folder.iterdir() if item.is_file()
         } | {"palette.css": palette.stylesheet().encode()}
+        for name, parts in STYLES.items():
+            self._static[name] = b"\n".join(self._static[part] for part in parts)
         self._templates = Environment(
             loader=PackageLoader("watcher.web"),
             autoescape=True,

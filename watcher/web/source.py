@@ -24,6 +24,7 @@ from watcher.store.read.samples import WantedTexts
 from watcher.store.read.tasks import SuiteScore
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
+from watcher.web.remembered import Remembered
 from watcher.web.reproduce import ModelFlags
 
 Row = dict[str, Any]
@@ -106,6 +107,7 @@ class Source:
 
     def __post_init__(self) -> None:
         self.curves = CurveCache(self.panels, self.windows, self.items)
+        self.remembered = Remembered(self.pages.stamp)
 
     def status_file(self) -> Row | None:
         """What the daemon wrote last; None where it never did."""

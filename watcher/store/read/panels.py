@@ -122,12 +122,12 @@ class Panels:
         where += " AND r.step >= :first" if steps[0] is not None else ""
         where += " AND r.step <= :last" if steps[1] is not None else ""
         rows = self._rows(cell, wanted, where, steps, "")
-        last = [place for place, row in enumerate(rows) if row[0] is None or _next_step(rows, place) != row[0]]
-        if len(last) < len(rows):  # several files of one step: the one observed last counts
+        known = [row[0] for row in rows if row[0] is not None]
+        if len(set(known)) < len(known):  # several files of one step: the one observed last counts
             join = "LEFT JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint"
             join += " AND c.digest = r.checkpoint_digest"
             rows = self._rows(cell, wanted, where, steps, join)
-            rows = [rows[place] for place in last]
+            rows = [row for place, row in enumerate(rows) if row[0] is None or _next_step(rows, place) != row[0]]
         columns = zip(*rows, strict=True) if rows else ((),) * len(wanted)
         return {name: lenient_column(name, values) for name, values in zip(wanted, columns, strict=True)}
 
@@ -150,10 +150,12 @@ class Panels:
         order = "coalesce(c.observed_at, r.saved_at), r.id" if "c ON" in join else "r.id"
         values = {**cell, "first": steps[0], "last": steps[1]}
         query = f"SELECT {names} FROM results r {join} WHERE {_CELL} AND {where}"
-        query += f" ORDER BY r.step IS NULL, r.step, {order}"
+        query += f" ORDER BY r.step, {order}"  # as the index has them: sorting would take as long as reading
         with self.store.read() as tx:
             used = {name: value for name, value in values.items() if f":{name}" in query}
-            return tx.execute(text(query), used).all()
+            rows = tx.execute(text(query), used).all()
+        without = next((place for place, row in enumerate(rows) if row[0] is not None), len(rows))
+        return [*rows[without:], *rows[:without]]  # SQLite puts NULL first, PostgreSQL last
 
     def _all(self, query: str, **values: Any) -> list[Row]:
         with self.store.read() as tx:

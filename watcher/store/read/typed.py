@@ -15,7 +15,7 @@ from watcher.errors import StoreRefused
 from watcher.store.engine import Store
 from watcher.store.schema import results
 
-NUMBERS = tuple(column.name for column in results.columns if isinstance(column.type, (Float, Integer)))
+NUMBERS = dict.fromkeys(column.name for column in results.columns if isinstance(column.type, (Float, Integer)))
 
 
 def result_dicts(store: Store, rows: Iterable[RowMapping]) -> list[dict[str, Any]]:

@@ -161,5 +161,11 @@ windows = Table(
         LargeBinary,
         comment="zlib of little-endian uint32: scored targets, one for each position in the window.",
     ),
-    comment="The nats and targets of each window of a result, for paired comparisons, and of each position.",
+    Column(
+        "spikes",
+        LargeBinary,
+        comment="zlib of JSON: the windows with the highest loss, their documents, and the passage with the most nats.",
+    ),
+    comment="The nats and targets of each window of a result, for paired comparisons, of each position, and the "
+    "highest windows.",
 )

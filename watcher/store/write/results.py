@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from evalcore.messages import Measurement
+from evalcore.spikes import spikes_text
 from watcher.domain.job import State, Transition
 from watcher.store.engine import Store
 from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, task_items, windows
@@ -166,7 +167,14 @@ def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str
     }
 
 
-def _packed(measured: Measurement) -> dict[str, bytes]:
-    """Per-window nats (float64) and target counts (uint32), little-endian, deflated."""
+def _packed(measured: Measurement) -> dict[str, bytes | None]:
+    """Nats (float64) and targets (uint32) of windows and positions, little-endian; the highest windows; deflated."""
     nats, targets = array("d", measured.window_nats), array("I", measured.window_targets)
-    return {"nats": zlib.compress(nats.tobytes()), "targets": zlib.compress(targets.tobytes())}
+    packed: dict[str, bytes | None] = dict.fromkeys(("position_nats", "position_targets", "spikes"))
+    packed |= {"nats": zlib.compress(nats.tobytes()), "targets": zlib.compress(targets.tobytes())}
+    if measured.position_nats:
+        packed["position_nats"] = zlib.compress(array("d", measured.position_nats).tobytes())
+        packed["position_targets"] = zlib.compress(array("I", measured.position_targets).tobytes())
+    if measured.spikes:
+        packed["spikes"] = zlib.compress(spikes_text(measured.spikes).encode())
+    return packed
