@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evalcore.data.pieces import unknown_id
+
 _MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Meta:
-    """vocab_size ids; id_bytes int32 (vocab_size,), UTF-8 bytes of each id's text."""
+    """vocab_size ids; id_bytes int32 (vocab_size,), UTF-8 bytes of each id's text; texts: of each id that has one."""
 
     vocab_size: int
     id_bytes: np.ndarray
+    texts: Mapping[int, str]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; an id without one is written `<|id N|>`."""
+        return "".join(self.texts.get(index, unknown_id(index)) for index in ids)
 
 
 def read_meta(path: Path) -> Meta | None:
@@ -28,7 +36,7 @@ def read_meta(path: Path) -> Meta | None:
     id_bytes = np.full(vocab_size, -1, dtype=np.int32)
     for key, text in texts.items():
         id_bytes[key] = len(text.encode("utf-8", "surrogatepass"))
-    return Meta(vocab_size, id_bytes)
+    return Meta(vocab_size, id_bytes, texts)
 
 
 def read_texts(path: Path) -> dict[int, str]:

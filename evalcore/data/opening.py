@@ -115,6 +115,7 @@ def _open_text(
         prefix_bytes=tokenizer.prefix_bytes,
         tokenizer=tokenizer.name,
         label=_label(files),
+        decode=tokenizer.decode,
     )
     stream.notes.extend(tokenizer.notes)
     unusual = [file for file in files if file.kind == "text" and kind_of_name(str(file.path), spec.format) == "other"]
@@ -150,7 +151,7 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
         except TokenizerUnavailable as error:  # the loss does not need it: a number without bits per byte beats none
             stream.notes.append(f"bits per byte unknown: {error.reason}")
             return stream
-        stream.know_bytes(tokenizer.id_bytes(), tokenizer.name)
+        stream.know_bytes(tokenizer.id_bytes(), tokenizer.name, tokenizer.decode)
         if tokenizer.eos_id is not None and stream.document_starts is None:
             stream.document_starts = _starts_after(stream, tokenizer.eos_id)
     elif (meta := meta_of(files[0])) is not None:
@@ -158,7 +159,7 @@ def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None
         if lacking:  # unlike a tokenizer's table, that of characters has a text for every id
             stream.notes.append(f"bits per byte unknown: meta.pkl has no text for {lacking} of {meta.vocab_size} ids")
         else:
-            stream.know_bytes(meta.id_bytes, "meta.pkl")
+            stream.know_bytes(meta.id_bytes, "meta.pkl", meta.decode)
     return stream
 
 

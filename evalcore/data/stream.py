@@ -99,7 +99,9 @@ class TokenStream:
             crc = zlib.crc32(self.read(start, min(start + _SCAN_TOKENS, self.n_tokens)).data, crc)
         return crc
 
-    def know_bytes(self, id_bytes: np.ndarray | None, tokenizer: str) -> None:
+    def know_bytes(
+        self, id_bytes: np.ndarray | None, tokenizer: str, decode: Callable[[Sequence[int]], str] | None = None
+    ) -> None:
         """Take a tokenizer's bytes per id, unless an id outside its vocabulary shows that it is not theirs."""
         self.tokenizer = tokenizer
         if id_bytes is not None and self.id_range[1] >= len(id_bytes):
@@ -107,7 +109,7 @@ class TokenStream:
                 f"bits per byte unknown: id {self.id_range[1]} is not among the {len(id_bytes)} of {tokenizer}"
             )
             return
-        self.id_bytes = id_bytes
+        self.id_bytes, self.decode = id_bytes, decode
         self.bytes_declared = True
 
     def for_vocabulary(self, vocab_size: int) -> TokenStream:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from watcher.web import reproduce
+from watcher.web import reproduce, window_spikes
 from watcher.web.missing import NoSuchThing
 from watcher.web.runs import annotations_of
-from watcher.web.small_plot import plot, spikes
+from watcher.web.small_plot import plot
 from watcher.web.source import Row, Source
 
 ITEMS_PER_PAGE = 100
@@ -72,22 +72,22 @@ def items(source: Source, query: Query, result_id: int) -> Row:
 
 
 def _behind(source: Source, result: Row) -> Row:
-    """windows, positions: small plots, or None. spikes: the windows with the highest loss."""
-    made: Row = {"windows": None, "positions": None, "spikes": [], "has_items": False}
+    """windows, positions: small plots, or None where not recorded or nowhere finite. spikes: the highest windows."""
+    made: Row = {"windows": None, "positions": None, "spikes": [], "has_items": False, "recorded": {}}
     if result["task"] is not None:
         return made | {"has_items": source.behind.items(result["id"]) is not None}
     windows, positions = source.behind.windows(result["id"]), source.behind.positions(result["id"])
     if windows and (losses := _per_target(*windows)):
-        made |= {"windows": plot(losses), "spikes": spikes(losses, windows[1])}
+        known = source.behind.spikes(result["id"])
+        rows = window_spikes.recorded(known) if known else window_spikes.of_windows(losses, windows[1])
+        made |= {"spikes": rows, "windows": plot(losses, [row["window"] for row in rows])}
     if positions and (losses := _per_target(*positions)):
         made["positions"] = plot(losses)
-    return made
+    return made | {"recorded": {"windows": windows is not None, "positions": positions is not None}}
 
 
 def _per_target(nats: Sequence[float], targets: Sequence[int]) -> list[float]:
-    """Empty where a value is not finite: there is nothing to draw then."""
-    losses = [each / count for each, count in zip(nats, targets, strict=False) if count]
-    return losses if all(abs(value) < float("inf") for value in losses) else []
+    return [each / count for each, count in zip(nats, targets, strict=False) if count]
 
 
 def _object(text: str | None) -> Any:

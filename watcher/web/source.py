@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalcore.launch_folder import LaunchFolder
+from evalcore.spikes import Spike
 from evalcore.tasks.item_scores import ItemScores
 from watcher.errors import CkptwatchError
 from watcher.report.comparison import Windows
@@ -70,6 +71,7 @@ class BehindReadings(Protocol):
 
     def windows(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None: ...
     def positions(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None: ...
+    def spikes(self, result_id: int) -> tuple[Spike, ...]: ...
     def items(self, result_id: int) -> ItemScores | None: ...
 
 

@@ -63,6 +63,9 @@ def test_the_highest_windows_are_kept_with_their_documents(tmp_path):
         assert {each.document: (each.first, each.targets) for each in spike.documents} == {
             number: (ats[0] - starts[number - 1], len(ats)) for number, ats in behind.items()
         }
+        passage = stream.read(spike.text_first, spike.text_first + spike.text_tokens)
+        assert spike.text_tokens == spike.targets == len(passage)
+        assert spike.text == "".join("<|endoftext|>" if token == 256 else chr(token) for token in passage)
         assert sum(each.nats for each in spike.documents) == pytest.approx(spike.nats)
     assert spikes_of(spikes_text(result.spikes)) == result.spikes
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from sqlalchemy import insert, update
 
+from evalcore.spikes import Spike, SpikeDocument, spikes_text
 from evalcore.tasks.item_scores import ItemScores, pack
 from tests.support.database import Database
 from tests.support.training import Training, dashboard, say_healthy
@@ -27,7 +28,8 @@ from watcher.state.folder import StateFolder
 from watcher.store import schema
 from watcher.store.migrate import open_for_reading
 from watcher.store.read.results import result_rows
-from watcher.web.small_plot import plot, spikes
+from watcher.web.small_plot import plot
+from watcher.web.window_spikes import of_windows
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +68,48 @@ def url(made) -> Iterator[str]:
 def test_the_loss_of_each_window_and_position_is_drawn_and_the_highest_windows_are_named(url):
     result = next(r for r in json.loads(get(f"{url}/api/checkpoints/1")[2])["results"] if r["eval_set"] == "val")
     assert (result["windows"]["low"], result["windows"]["high"], result["windows"]["count"]) == (2.0, 9.0, 8)
-    assert result["spikes"][0] == {"window": 3, "loss": 9.0, "first": 31, "last": 40}
+    first = result["spikes"][0]
+    assert (first["window"], first["loss"], first["first"], first["last"]) == (3, 9.0, 32, 41)  # token 1 is no target
+    assert (
+        first["documents"] is None
+        and "not recorded: the result is of an earlier version" in get(f"{url}/checkpoints/1")[2]
+    )
     assert (result["positions"]["high"], result["positions"]["low"]) == (5.0, 2.0)
     page = get(f"{url}/checkpoints/1")[2]
     assert page.count("<polyline") == 2 and 'aria-label="Loss at each position in the window: 3 values' in page
 
 
+def test_a_spike_shows_its_documents_and_its_text_and_a_window_that_is_not_finite_is_named(url, made):
+    number = made.database.checkpoint(300, digest="sha256:gpt-300")
+    nan = float("nan")
+    result = made.database.result(300, 2.0, windows=[20.0, 90.0, nan], targets=[10, 10, 10])
+    documents = (SpikeDocument(7, 4, 6, 70.0), SpikeDocument(8, 0, 4, 20.0))
+    spikes = (
+        Spike(2, 21, 10, nan, None, 21, 10, nan),
+        Spike(1, 11, 10, 90.0, 2, 12, 3, 60.0, documents, "<b>the rare\n word</b>"),
+    )
+    with made.database.store.write() as tx:
+        tx.execute(
+            update(schema.windows)
+            .where(schema.windows.c.result_id == result)
+            .values(spikes=zlib.compress(spikes_text(spikes).encode()))
+        )
+    twin = json.loads(get(f"{url}/api/checkpoints/{number}")[2])["results"][0]
+    assert (twin["windows"]["missing"], twin["windows"]["high"], twin["spikes"][0]["loss"]) == (1, 9.0, None)
+    assert twin["spikes"][1]["documents"] == [
+        {"document": 7, "first": 5, "last": 10, "loss": pytest.approx(70 / 6)},
+        {"document": 8, "first": 1, "last": 4, "loss": 5.0},
+    ]
+    page = get(f"{url}/checkpoints/{number}")[2]
+    assert "document 7, its tokens 5 to 10: 11.6667" in page and "tokens 13 to 15, 20.0000 each" in page
+    assert "&lt;b&gt;the rare" in page and "<b>the rare" not in page
+    assert f'href="#w{result}-1"' in page and f'id="w{result}-1"' in page and "1 not finite" in page
+
+
 def test_what_was_not_recorded_is_called_so(url, made):
-    made.database.checkpoint(200, digest="sha256:gpt-200")
+    number = made.database.checkpoint(200, digest="sha256:gpt-200")
     made.database.result(200, 2.5)
-    page = get(f"{url}/checkpoints/2")[2]
+    page = get(f"{url}/checkpoints/{number}")[2]
     assert page.count("not recorded") == 2 and "<polyline" not in page
 
 
@@ -99,7 +133,7 @@ def test_a_small_plot_keeps_the_spike_of_a_hundred_thousand_windows():
     assert len(drawn["points"].split()) <= 600 and drawn["high"] == 11.0
     heights = [float(point.split(",")[1]) for point in drawn["points"].split()]
     assert min(heights) == 4.0 and heights.count(4.0) == 1
-    assert spikes(values, [8] * 100_000)[0]["window"] == 77_777
+    assert of_windows(values, [8] * 100_000)[0]["window"] == 77_777
 
 
 FACTORY = """

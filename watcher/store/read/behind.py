@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from evalcore.spikes import Spike, spikes_of
 from evalcore.tasks.item_scores import ItemScores, ItemScoresError, unpack
 from watcher.store.engine import Store
 
@@ -26,6 +27,16 @@ class Behind:
     def positions(self, result_id: int) -> tuple[array, array] | None:
         """(nats float64, targets) of each position in the window, over all windows; None where not recorded."""
         return self._pair("position_nats", "position_targets", result_id)
+
+    def spikes(self, result_id: int) -> tuple[Spike, ...]:
+        """The windows with the highest loss, highest first; empty where not recorded."""
+        row = self._one("SELECT spikes FROM windows WHERE result_id = :id", result_id)
+        if row is None or row[0] is None:
+            return ()
+        try:
+            return spikes_of(zlib.decompress(row[0]).decode())
+        except (zlib.error, ValueError):  # ContractError is a ValueError
+            return ()
 
     def items(self, result_id: int) -> ItemScores | None:
         """Scores of the task's items; None where none are kept, or where they are damaged."""
