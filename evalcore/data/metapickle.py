@@ -23,8 +23,9 @@ class Meta:
     texts: Mapping[int, str]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; an id without one is written `<|id N|>`."""
-        return "".join(self.texts.get(index, unknown_id(index)) for index in ids)
+        """The text of ids; an id without one is written `<|id N|>`, half a surrogate pair `?`."""
+        whole = "".join(self.texts.get(index, unknown_id(index)) for index in ids)
+        return whole.encode("utf-8", "replace").decode()
 
 
 def read_meta(path: Path) -> Meta | None:

@@ -11,6 +11,7 @@ import pytest
 
 from evalcore.data import DataError, open_stream, sniff, tokenizers
 from evalcore.data.evidence import against_uint16
+from evalcore.data.metapickle import read_meta
 from evalcore.messages import EvalSetSpec
 from tests.support.tokenizers import save_ranks
 
@@ -323,3 +324,9 @@ def test_meta_pkl_without_a_text_for_every_id_gives_no_bits_per_byte(tmp_path, o
     assert stream.id_bytes is None and "no text for 1 of 65 ids" in stream.notes[-1]
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 65, "itos": {**itos, 5: "5"}}))
     assert open_stream(EvalSetSpec("val", (str(tmp_path / "val.bin"),))).id_bytes is not None
+
+
+def test_the_text_of_ids_can_be_written_whatever_meta_pkl_holds(tmp_path):
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 3, "itos": {0: "a", 1: "\ud800"}}))
+    meta = read_meta(tmp_path / "meta.pkl")
+    assert meta is not None and meta.decode([0, 1, 2]) == "a?<|id 2|>"

@@ -312,6 +312,27 @@ def test_a_live_database_that_was_deleted_is_noticed_before_the_next_write(store
         runs.scanned(store, "gpt", NOW, {})  # type: ignore[arg-type]
 
 
+def test_a_reader_sees_the_file_that_lies_there_now_and_not_the_one_it_opened(store: Store) -> None:
+    def names(reader: Store) -> list[str]:
+        with reader.read() as tx:
+            return list(tx.exec_driver_sql("SELECT name FROM runs").scalars())
+
+    assert store.path is not None
+    copy = back_up(store.path)
+    with sqlite3.connect(copy) as other:
+        other.execute("UPDATE runs SET name = 'of another day'")
+    other.close()
+    reader = open_for_reading(str(store.path))
+    before = names(reader)
+    assert before and before != ["of another day"]
+    copy.rename(store.path)
+    assert names(reader) == ["of another day"]
+    store.path.unlink()
+    with pytest.raises(StoreUnavailable):
+        names(reader)
+    reader.close()
+
+
 def test_wal_is_used_only_where_sqlite_is_fixed_and_the_file_system_local(tmp_path: Path) -> None:
     assert journal_mode(tmp_path, (3, 40, 1)) == "PERSIST"
     assert journal_mode(tmp_path, (3, 51, 3)) == "WAL"
