@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from sqlalchemy import or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from watcher.domain.checkpoint import Fingerprint
 from watcher.store.engine import Store
@@ -26,7 +27,7 @@ def reject(
         "ctime_ns": at.ctime_ns if at else None,
     }
     with store.write() as tx:
-        dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
+        dialect = import_module(f"sqlalchemy.dialects.{tx.dialect.name}")  # loaded already; the other one takes 2 MB
         upsert = dialect.insert(candidates).values(values)
         tx.execute(upsert.on_conflict_do_update(index_elements=["run", "path"], set_=values))
 
