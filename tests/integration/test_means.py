@@ -46,7 +46,8 @@ def test_means_of_a_nanogpt_run_that_overwrites_its_file_are_those_computed_by_h
     for seed, step in enumerate((100, 200, 300, 400)):
         states[step] = make.nanogpt_state(seed=seed)
         make.save_nanogpt(site.folder / "ckpt.pt", step=step, seed=seed)
-        wait_until(lambda n=seed: len(rows(site, "SELECT id FROM checkpoints WHERE weights IS NULL")) == n + 1)
+        pinned = "SELECT id FROM checkpoints WHERE weights IS NULL AND step = ? AND spool_path IS NOT NULL"
+        wait_until(lambda s=step, pinned=pinned: rows(site, pinned, s))
     wait_until(lambda: len(rows(site, "SELECT id FROM results")) == 4 + 2 + 3, 90)
     data = site.data.read_bytes()
     for weights, shares in (("mean3", [1 / 3, 1 / 3, 1 / 3]), ("ema0.5", [8 / 15, 4 / 15, 2 / 15, 1 / 15])):
