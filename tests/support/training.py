@@ -71,6 +71,14 @@ def training(folder: Path, points: int = 36) -> Training:
     return Training(database, state)
 
 
+def healthy(database: Database) -> Training:
+    """The database with a state folder beside it, in which a daemon says that all is well."""
+    made = Training(database, StateFolder.beside(str(database.path)))
+    made.state.create()
+    say_healthy(made.state)
+    return made
+
+
 def say_healthy(folder: StateFolder, **more) -> None:
     run = {
         "name": "gpt-124m",

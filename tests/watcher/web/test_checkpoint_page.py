@@ -18,7 +18,7 @@ from sqlalchemy import insert, update
 from evalcore.spikes import Spike, SpikeDocument, spikes_text
 from evalcore.tasks.item_scores import ItemScores, pack
 from tests.support.database import Database
-from tests.support.training import Training, dashboard, say_healthy
+from tests.support.training import Training, healthy
 from tests.watcher.web.test_pages import get
 from watcher.cli import main
 from watcher.log import Log
@@ -52,17 +52,8 @@ def made(tmp_path_factory) -> Iterator[Training]:
     with database.store.write() as tx:
         tx.execute(update(schema.windows).where(schema.windows.c.result_id == number).values(**positions))
         tx.execute(insert(schema.task_items).values(result_id=task, scores=pack(scores)))
-    state = StateFolder.beside(str(database.path))
-    state.create()
-    say_healthy(state)
-    yield Training(database, state)
+    yield healthy(database)
     database.close()
-
-
-@pytest.fixture(scope="module")
-def url(made) -> Iterator[str]:
-    with dashboard(made) as address:
-        yield address
 
 
 def test_the_loss_of_each_window_and_position_is_drawn_and_the_highest_windows_are_named(url):

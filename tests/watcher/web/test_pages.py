@@ -26,12 +26,6 @@ def made(tmp_path_factory) -> Iterator[Training]:
     one.database.close()
 
 
-@pytest.fixture(scope="module")
-def url(made) -> Iterator[str]:
-    with dashboard(made) as address:
-        yield address
-
-
 def get(address: str) -> tuple[int, dict[str, str], str]:
     try:
         with urllib.request.urlopen(address, timeout=10) as answer:

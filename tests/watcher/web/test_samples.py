@@ -9,9 +9,8 @@ import pytest
 
 from tests.support.database import Database
 from tests.support.sample_rows import sample_set, sample_texts
-from tests.support.training import Training, dashboard, say_healthy
+from tests.support.training import Training, dashboard, healthy
 from tests.watcher.web.test_pages import get
-from watcher.state.folder import StateFolder
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e &amp; \"'"
 
@@ -25,17 +24,8 @@ def made(tmp_path_factory) -> Iterator[Training]:
     for step in range(100, 1100, 100):
         number = database.checkpoint(step)
         sample_texts(database, number, {"The ship": f"sails {step}", HOSTILE: HOSTILE})
-    state = StateFolder.beside(str(database.path))
-    state.create()
-    say_healthy(state)
-    yield Training(database, state)
+    yield healthy(database)
     database.close()
-
-
-@pytest.fixture(scope="module")
-def url(made) -> Iterator[str]:
-    with dashboard(made) as address:
-        yield address
 
 
 def test_the_texts_of_a_prompt_stand_step_by_step_the_newest_first(url):
@@ -61,10 +51,7 @@ def test_a_checkpoint_links_to_its_samples_and_the_menu_has_them_where_there_are
         and '<a href="/samples">Samples</a>' in body.replace("\n", "")
     )
     database = Database(tmp_path / "empty.db")
-    state = StateFolder.beside(str(database.path))
-    state.create()
-    say_healthy(state)
-    with dashboard(Training(database, state)) as empty:
+    with dashboard(healthy(database)) as empty:
         assert "/samples" not in get(f"{empty}/")[2]
         assert "a <code>[[sample]]</code> section" in get(f"{empty}/samples")[2]
     database.close()

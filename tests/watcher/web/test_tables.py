@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.many_runs import many_runs
-from tests.support.training import Training, dashboard, say_healthy
+from tests.support.training import Training, say_healthy
 from tests.watcher.web.test_pages import get
 from watcher.store.read.listing import LISTINGS
 from watcher.web.tables import HEADS
@@ -27,12 +27,6 @@ def made(tmp_path_factory) -> Iterator[Training]:
         one.database.job(number, "failed", "gpt-a-000", "fineweb", kind="oom" if step else "crash", reason="=cmd()")
     yield one
     one.database.close()
-
-
-@pytest.fixture(scope="module")
-def url(made) -> Iterator[str]:
-    with dashboard(made) as address:
-        yield address
 
 
 def table(url: str, path: str, key: str, **query: str) -> dict:
