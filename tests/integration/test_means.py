@@ -10,6 +10,8 @@ import torch
 from tests.support import checkpoints as make
 from tests.support.daemon import Site, wait_until
 from tests.support.references import NANO, plain_gpt
+from watcher.store.migrate import open_for_reading
+from watcher.store.read.averages import members_of_means
 
 SEQ_LEN = 16
 
@@ -88,6 +90,9 @@ def test_means_of_hugging_face_folders_outlive_the_rotation_of_their_members(tmp
             wait_until(lambda n=number: len(rows(site, pinned)) >= min(n, 3))
             wait_until(lambda n=number: len(rows(site, "SELECT id FROM checkpoints WHERE weights IS NULL")) == n)
         wait_until(lambda: len(rows(site, "SELECT id FROM results WHERE weights = 'mean3'")) == 2, 90)
+        keys = rows(site, "SELECT run, checkpoint, checkpoint_digest FROM results WHERE weights = 'mean3'")
+        members = members_of_means(open_for_reading(str(site.database)))
+        assert [len(members[key]) for key in keys] == [3, 3]  # `prune` keeps those of the best one
         tokens = torch.tensor(struct.unpack(f"<{len(site.data.read_bytes()) // 2}H", site.data.read_bytes()))
         done = dict(rows(site, "SELECT step, loss FROM results WHERE weights = 'mean3'"))
         for step, loss in done.items():

@@ -43,11 +43,14 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
 
     Deletes with --apply only. Only files that are on disk as they were evaluated count.
 
+    `best` keeps all members of a best mean.
+
     Never deleted: the newest of a run; a checkpoint that waits, runs, is pinned, has no result or no step; a file that
     is not the evaluated one, or not a regular file. Results stay in the database.
     """
     from watcher.report.lookup import expect
     from watcher.report.pruning import decide, parse_keep
+    from watcher.store.read import averages
     from watcher.store.read import results as questions
 
     keep = parse_keep(rules)
@@ -57,7 +60,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     facts = [row for row in questions.prunable_facts(store) if run is None or row["run"] == run]
     results = questions.result_rows(store, questions.Wanted(run, standing=True))
     facts = [{**row, **_look_at(row)} for row in facts]
-    plan = [_line(row, why) for row, why in decide(facts, results, keep)]
+    plan = [_line(row, why) for row, why in decide(facts, results, keep, averages.members_of_means(store))]
     if apply:
         plan = [_delete(line) if line["keep"] is None else line for line in plan]
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from watcher.domain.metrics import headline
 from watcher.errors import UsageError
 
 Row = dict[str, Any]
+Version = tuple[str, str, str]  # run, path, digest
+NO_MEANS: Mapping[Version, Sequence[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,20 @@ def parse_keep(text: str) -> Keep:
     return Keep(**counts)
 
 
-def decide(checkpoints: Sequence[Row], results: Sequence[Row], keep: Keep) -> list[tuple[Row, str | None]]:
-    """Each checkpoint with why it stays; None where it may go. checkpoints: in order of run, then step.
+def decide(
+    checkpoints: Sequence[Row], results: Sequence[Row], keep: Keep, members: Mapping[Version, Sequence[int]] = NO_MEANS
+) -> list[tuple[Row, str | None]]:
+    """Each checkpoint with why it stays; None where it may go. checkpoints: in order of run, then step. members: ids of
+    the checkpoints behind each mean; those of the best means stay, as far as all of them are on disk.
 
     Only what is on disk now counts (`on_disk`): a better checkpoint that is gone replaces none. What a trainer would
     resume from stays, and whatever is not known well: no step or result yet, waiting, pinned.
     """
     present = [row for row in checkpoints if row["on_disk"]]
-    best = _best_versions(present, results, keep.best)
+    behind = {_version_of_file(row): [row["id"]] for row in present}
+    ids = {row["id"] for row in present}
+    behind |= {mean: list(its) for mean, its in members.items() if ids.issuperset(its)}
+    best = {one for version in _best_versions(behind, results, keep.best) for one in behind[version]}
     last: set[int] = set()
     newest: set[int] = set()
     for run in dict.fromkeys(row["run"] for row in present):
@@ -59,8 +67,7 @@ def decide(checkpoints: Sequence[Row], results: Sequence[Row], keep: Keep) -> li
     return [(row, _why_kept(row, keep, best, last, newest)) for row in checkpoints]
 
 
-def _best_versions(present: Sequence[Row], results: Sequence[Row], count: int) -> set[tuple[str, str, str]]:
-    versions = {(row["run"], row["path"], row["digest"]) for row in present}
+def _best_versions(versions: Collection[Version], results: Sequence[Row], count: int) -> set[Version]:
     cells: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
     for row in results:
         if row["finite"] and headline(row).value_of(row) is not None and _version(row) in versions:
@@ -79,11 +86,15 @@ def _rank(row: Row) -> tuple[float, int]:
     return (-value if metric.higher_is_better else value), row["step"] or 0
 
 
-def _version(row: Row) -> tuple[str, str, str]:
-    return row["run"], row["checkpoint"], row["checkpoint_digest"]
+def _version(result: Row) -> Version:
+    return result["run"], result["checkpoint"], result["checkpoint_digest"]
 
 
-def _why_kept(row: Row, keep: Keep, best: set[tuple[str, str, str]], last: set[int], newest: set[int]) -> str | None:
+def _version_of_file(checkpoint: Row) -> Version:
+    return checkpoint["run"], checkpoint["path"], checkpoint["digest"]
+
+
+def _why_kept(row: Row, keep: Keep, best: set[int], last: set[int], newest: set[int]) -> str | None:
     if row["unfinished"]:
         return "an evaluation of it waits or runs"
     if row["spool_path"] is not None:
@@ -94,7 +105,7 @@ def _why_kept(row: Row, keep: Keep, best: set[tuple[str, str, str]], last: set[i
         return "its step is not known"
     if row["id"] in newest:
         return "the newest of its run"
-    if (row["run"], row["path"], row["digest"]) in best:
+    if row["id"] in best:
         return f"one of the best {keep.best}"
     if row["id"] in last:
         return f"one of the last {keep.last}"

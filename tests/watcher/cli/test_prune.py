@@ -119,11 +119,12 @@ def test_rules_are_read_in_any_order():
     assert parse_keep("every:1000, best:3,last:5") == Keep(3, 5, 1000)
 
 
-def test_the_best_of_a_task_is_the_one_with_the_highest_accuracy():
-    def checkpoint(step):
-        known = {"id": step, "run": "gpt", "path": f"step_{step}.pt", "digest": f"d{step}", "step": step}
-        return {**known, "observed_at": step, "on_disk": True, "unfinished": 0, "spool_path": None, "measured": 1}
+def checkpoint(step, on_disk=True):
+    known = {"id": step, "run": "gpt", "path": f"step_{step}.pt", "digest": f"d{step}", "step": step}
+    return {**known, "observed_at": step, "on_disk": on_disk, "unfinished": 0, "spool_path": None, "measured": 1}
 
+
+def test_the_best_of_a_task_is_the_one_with_the_highest_accuracy():
     def score(step, accuracy, loss):
         known = {"run": "gpt", "eval_set": "hellaswag", "weights": None, "checkpoint": f"step_{step}.pt", "step": step}
         of_task = {"task": "hellaswag", "accuracy": accuracy, "loss": loss, "finite": 1}
@@ -137,3 +138,19 @@ def test_the_best_of_a_task_is_the_one_with_the_highest_accuracy():
         300: None,
         400: "the newest of its run",
     }
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_the_members_of_the_best_mean_stay_while_all_of_them_are_on_disk(on_disk):
+    def mean(step, loss):
+        known = {"run": "gpt", "eval_set": "val", "weights": "mean2", "checkpoint": f"step_{step}.pt#mean2"}
+        return {**known, "step": step, "task": None, "loss": loss, "finite": 1, "checkpoint_digest": f"m{step}"}
+
+    members = {
+        ("gpt", "step_200.pt#mean2", "m200"): [200, 100],
+        ("gpt", "step_300.pt#mean2", "m300"): [300, 200],
+    }
+    files = [checkpoint(100, on_disk), *map(checkpoint, (200, 300, 400))]
+    plan = decide(files, [mean(200, 2.0), mean(300, 2.5)], Keep(best=1), members)
+    best = {100, 200} if on_disk else {200, 300}  # a mean that cannot be made again replaces none
+    assert {row["step"] for row, why in plan if why == "one of the best 1"} == best
