@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from evalcore.archive.meaning.fields import SIZES
+from evalcore.archive.model_digest import factory_digest
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 from evalcore.models.user_code import call_user_code
@@ -81,6 +84,7 @@ def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
         if folder not in sys.path:
             sys.path.insert(0, folder)
     importlib.invalidate_caches()
+    _refuse_other_code(spec, module_name)
     try:
         if not _exists(module_name):
             raise ModuleNotFoundError(f"No module named {module_name!r}")
@@ -98,6 +102,24 @@ def import_factory(spec: ModelSpec) -> Callable[..., nn.Module]:
     if not callable(function):
         raise CheckpointError("unsupported", f"model.factory {spec.factory!r} is no function")
     return function
+
+
+def _refuse_other_code(spec: ModelSpec, module_name: str) -> None:
+    """Raise CheckpointError where the import would give other code than the specification means: a module of the same
+    name that this process imported from elsewhere, or files that changed since their digest was taken."""
+    top = module_name.partition(".")[0]
+    meant = importlib.machinery.PathFinder.find_spec(top, [*spec.python_path, *sys.path])
+    loaded = getattr(sys.modules.get(top), "__spec__", None)
+    if meant is not None and loaded is not None and _real(meant.origin) != _real(loaded.origin):
+        reason = f"model.factory {spec.factory!r} is {meant.origin}; this process has imported {loaded.origin} as {top}"
+        raise CheckpointError("unsupported", reason, "give the two modules different names")
+    if spec.factory_digest and factory_digest(spec.factory, spec.python_path) != spec.factory_digest:
+        reason = f"the code of model.factory {spec.factory!r} has changed since the settings were read"
+        raise CheckpointError("unsupported", reason, "reload the daemon (SIGHUP): it reads settings and code anew")
+
+
+def _real(origin: str | None) -> str | None:
+    return None if origin is None else os.path.realpath(origin)
 
 
 def _exists(module_name: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 import tests.support.checkpoints as make
+from evalcore.archive.model_digest import factory_digest
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from evalcore.models.user_code import UserCodeError
@@ -92,4 +94,31 @@ def test_a_context_that_only_a_field_of_several_meanings_tells_is_noted(tmp_path
     told = load_checkpoint(tmp_path / "a.pt", spec=ModelSpec("their_context:own", python_path=(str(tmp_path),)))
     assert told.context_length == 6
     assert "context length" not in " ".join(told.notes)
+    sys.path.remove(str(tmp_path))
+
+
+def test_a_module_of_another_folder_with_the_same_name_is_never_taken_for_the_factory(tmp_path):
+    path = make.save_bare(tmp_path / "a.pt")
+    specs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "twice_named.py").write_text(FAULTY)
+        specs.append(ModelSpec(factory="twice_named:short", python_path=(str(tmp_path / name),)))
+    assert load_checkpoint(path, spec=specs[0]).context_length == 8
+    error = refusal(path, spec=specs[1])
+    assert error.kind == "unsupported" and f"has imported {tmp_path}/first/twice_named.py" in error.reason
+    assert load_checkpoint(path, spec=specs[0]).context_length == 8
+    for name in ("first", "second"):
+        sys.path.remove(str(tmp_path / name))
+
+
+def test_code_that_changed_since_its_digest_was_taken_measures_nothing(tmp_path):
+    path, places = make.save_bare(tmp_path / "a.pt"), (str(tmp_path),)
+    (tmp_path / "edited_model.py").write_text(FAULTY)
+    spec = ModelSpec("edited_model:short", python_path=places)
+    spec = replace(spec, factory_digest=factory_digest(spec.factory, places))
+    assert load_checkpoint(path, spec=spec).context_length == 8
+    (tmp_path / "edited_model.py").write_text(FAULTY + "# edited\n")
+    error = refusal(path, spec=spec)
+    assert error.kind == "unsupported" and "has changed since the settings were read" in error.reason
     sys.path.remove(str(tmp_path))

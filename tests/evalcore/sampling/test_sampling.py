@@ -96,7 +96,7 @@ def test_greedy_tokens_are_those_of_transformers_generate_and_end_where_it_ends(
 
 
 def test_a_factory_s_model_generates_the_same_text(tmp_path, checkpoint):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "sampled_model.py").write_text(
         "import torch\nfrom tests.support.references import NANO, plain_gpt\n"
         "class Mine(torch.nn.Module):\n"
         "    def __init__(self, state):\n        super().__init__()\n        self.state = state\n"
@@ -106,7 +106,7 @@ def test_a_factory_s_model_generates_the_same_text(tmp_path, checkpoint):
         "def build(config, state):\n    return Mine(dict(state))\n"
     )
     spec = sample_spec(PROMPTS, max_new_tokens=30)
-    factory = ModelSpec("mine:build", python_path=(str(tmp_path),))
+    factory = ModelSpec("sampled_model:build", python_path=(str(tmp_path),))
     assert texts_of(checkpoint, spec, model=factory) == texts_of(checkpoint, spec)
 
 

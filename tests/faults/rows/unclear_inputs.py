@@ -19,4 +19,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     374: ("P9", "a FIFO, a folder, a link or junk in the inbox", ("test_a_fifo_a_folder_a_link_or_a_huge_file_in_the_inbox_stops_no_order", "test_a_file_that_is_no_order_is_removed_and_the_next_order_is_taken")),
     375: ("P15", "a meta.pkl that lacks the text of an id", ("test_meta_pkl_without_a_text_for_every_id_gives_no_bits_per_byte",)),
     376: ("P15", "a pickled tiktoken Encoding without some bytes, with a broken pattern or an empty special token", ("test_a_pickled_encoding_that_cannot_encode_every_text_is_refused",)),
+    377: ("P2", "the code of a factory edited while the daemon runs; another module of the same name already imported", ("test_code_that_changed_since_its_digest_was_taken_measures_nothing", "test_a_module_of_another_folder_with_the_same_name_is_never_taken_for_the_factory")),
 }  # fmt: skip
