@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.test_access import RULES, violations
-from tests.watcher.web.test_samples import made, url  # noqa: F401  (fixtures)
+from tests.watcher.web.conftest import url  # noqa: F401  (a fixture)
+from tests.watcher.web.test_samples import made  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.browser
 from tests.browser.test_access import checked  # noqa: E402, F401
