@@ -127,7 +127,7 @@ def _since(rows: list[dict[str, Any]], since: str | None) -> list[dict[str, Any]
 
     if since is None:
         return rows
-    if since.isdigit():
+    if since.isdecimal():
         return [row for row in rows if row["step"] is not None and row["step"] >= int(since)]
     try:
         time = datetime.fromisoformat(since)

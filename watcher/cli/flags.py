@@ -91,7 +91,7 @@ def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as nested settings: [[eval]] for each --data, [launch], [model]; options not given are left out."""
     launch = {name: flags[name] for name in ("device", "nproc") if flags.get(name) is not None}
     if (batch_size := flags.get("batch_size")) is not None:
-        if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+        if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
             raise click.BadParameter(f"{batch_size!r} is neither a number nor auto", param_hint="--batch-size")
         launch["batch_size"] = batch_size if batch_size == "auto" else int(batch_size)
     model = {

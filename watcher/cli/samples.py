@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli.completing import complete_runs
-from watcher.cli.options import Globals, db_option, examples, json_option, reading
+from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option
 from watcher.errors import NothingFound
+
+if TYPE_CHECKING:
+    from watcher.store.engine import Store
 
 
 @click.command(
@@ -38,21 +41,31 @@ def command(
     """
     from watcher.report.format import strict
     from watcher.report.lookup import expect, parse_steps
+    from watcher.store.migrate import open_for_reading
     from watcher.store.read.results import known_names
     from watcher.store.read.samples import WantedTexts, texts
 
     steps = parse_steps(step) if step is not None else (None, None)
-    store = reading(flags, db)
-    if run is not None:
-        expect("run", run, known_names(store)[0])
+    url = database_url(flags, db)
+    store = open_for_reading(url)
+    if run is not None and (known := known_names(store)[0]):
+        expect("run", run, known)
     rows = texts(store, WantedTexts(run, name, steps, prompt, limit=limit))
     if not rows:
-        hint = "add a [[sample]] section with `prompts` to ckptwatch.toml; ckptwatch queue list --failed"
-        raise NothingFound("no text is stored that matches", hint=hint)
+        raise NothingFound("no text is stored that matches", hint=_hint(store, url))
     if as_json:  # ASCII: the texts are what a model made up, and this may be a terminal
         click.echo(json.dumps(strict(rows), indent=2, allow_nan=False, default=str))
         return
     _print(rows)
+
+
+def _hint(store: Store, url: str) -> str:
+    from watcher.store.read.samples import SamplePages
+
+    flag = db_flag(url)
+    if not SamplePages(store).sections():
+        return f"add a [[sample]] section with `prompts` to ckptwatch.toml; ckptwatch run {flag}"
+    return f"ckptwatch samples {flag} prints all; ckptwatch queue list --failed {flag} shows what failed"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

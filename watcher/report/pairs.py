@@ -50,13 +50,15 @@ def parse_selection(text: str, runs: Sequence[str]) -> Selection:
     """
     if text in runs:
         return Selection(text, None)
+    run, at, step = text.rpartition("@")
+    if run in runs and step.isdecimal():  # before the mean: the name of a run may hold #
+        return Selection(run, int(step))
     rest, mark, weights = text.rpartition("#")
     if mark and rest and weights:
         return replace(parse_selection(rest, runs), weights=weights)
-    if text.isdigit():
+    if text.isdecimal():
         return Selection(None, int(text))
-    run, at, step = text.rpartition("@")
-    if at and step.isdigit():
+    if at and step.isdecimal():
         expect("run", run, runs)
         return Selection(run, int(step))
     expect("run", text, runs)

@@ -31,7 +31,7 @@ def parse_keep(text: str) -> Keep:
     counts: dict[str, int] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, number = part.partition(":")
-        if name not in ("best", "last", "every") or not number.isdigit() or int(number) < 1:
+        if name not in ("best", "last", "every") or not number.isdecimal() or int(number) < 1:
             raise UsageError(f"--keep {text}: {part!r} is not a rule", hint=hint)
         if name in counts:
             raise UsageError(f"--keep {text}: {name} is given twice", hint=hint)

@@ -87,10 +87,12 @@ FROM samples s
 JOIN checkpoints c ON c.id = s.checkpoint_id AND c.model_digest = s.model_digest AND c.undone = 0
      AND (c.content_digest IS NULL OR s.content_digest IS NULL OR c.content_digest = s.content_digest)
 JOIN eval_sets e ON e.run = s.run AND e.name = s.name AND e.digest = s.digest AND e.current = 1
-WHERE NOT EXISTS (
-    SELECT 1 FROM checkpoints o WHERE o.run = c.run AND o.path = c.path AND o.id <> c.id
-    AND (o.step = c.step OR (o.step IS NULL AND c.step IS NULL))
-    AND (o.observed_at > c.observed_at OR (o.observed_at = c.observed_at AND o.id > c.id))
+WHERE NOT EXISTS (  -- CASE: SQLite then looks by run and step, or by run and path, never through all later versions
+    SELECT 1 FROM checkpoints o WHERE o.run = c.run AND o.step = c.step AND CASE WHEN o.path = c.path
+    AND (o.observed_at > c.observed_at OR (o.observed_at = c.observed_at AND o.id > c.id)) THEN 1 END = 1
+) AND NOT EXISTS (
+    SELECT 1 FROM checkpoints o WHERE c.step IS NULL AND o.run = c.run AND o.path = c.path AND CASE WHEN o.step IS NULL
+    AND (o.observed_at > c.observed_at OR (o.observed_at = c.observed_at AND o.id > c.id)) THEN 1 END = 1
 )
 """,
     "queue": """

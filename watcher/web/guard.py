@@ -68,7 +68,7 @@ class Guard:
         if len(hosts) != 1 or not self._is_known(hosts[0].decode("latin-1")):
             return 403, "unknown Host; if this name is yours, add it to [web] allowed_hosts"
         origin = next((value.decode("latin-1") for key, value in headers if key == b"origin"), None)
-        if origin is not None and (urlsplit(origin).hostname or "") not in self._hosts:
+        if origin is not None and not self._is_known(origin.partition("://")[2]):
             return 403, "requests from another site are refused"
         lengths = [value for key, value in headers if key == b"content-length"]
         if any(key == b"transfer-encoding" for key, _ in headers) or len(lengths) > 1:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from watcher.report.samples import settings_words, shown
-from watcher.store.read.samples import WantedTexts
 from watcher.web.source import Row, Source
 
 STEPS_PER_PAGE = 8
@@ -25,7 +24,7 @@ def samples(source: Source, query: Query) -> Row:
     last_page = max(1, -(-len(checkpoints) // STEPS_PER_PAGE))
     page = min(max(1, _whole(query.get("page", "")) or 1), last_page)
     ids = [row["checkpoint_id"] for row in checkpoints[(page - 1) * STEPS_PER_PAGE : page * STEPS_PER_PAGE]]
-    rows = source.samples.texts(WantedTexts(run, name, checkpoint_ids=ids)) if ids else []
+    rows = source.samples.texts(name, ids)
     content |= {"page": page, "last_page": last_page, "matching": len(checkpoints), "prompts": _by_prompt(rows, ids)}
     return content
 

@@ -123,4 +123,14 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_a_suite_has_no_value_until_every_member_has_a_result",
         ),
     ),
+    259: (
+        "P21",
+        "an address of the page with odd parameters, numbers of 25 digits, superscripts, NUL or names of any kind",
+        (
+            "test_a_page_is_shown_whatever_its_parameters_hold",
+            "test_a_table_is_shown_whatever_its_sort_filter_and_page_are",
+            "test_a_number_that_belongs_to_nothing_is_404_however_long_it_is",
+            "test_runs_of_any_name_are_compared_and_a_name_that_is_no_run_is_answered_in_words",
+        ),
+    ),
 }

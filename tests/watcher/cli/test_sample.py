@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -61,3 +63,21 @@ def test_stored_texts_are_listed_prompt_by_prompt_with_control_characters_escape
     assert newest.isascii() and [row["step"] for row in json.loads(newest)] == [200]
     nothing = CliRunner().invoke(root, ["samples", "--name", "none"], standalone_mode=False)
     assert nothing.exception is not None and "no text is stored" in str(nothing.exception)
+
+
+def test_the_commands_that_a_hint_names_run_on_the_database_that_was_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    database = Database(tmp_path / "other folder.db")
+    none = CliRunner().invoke(root, ["samples", "--run", "gpt", "--db", "other folder.db"], standalone_mode=False)
+    assert "`prompts` to ckptwatch.toml; ckptwatch run --db 'other folder.db'" in none.exception.hint
+    database.run()
+    sample_set(database, ("The ship",))
+    sample_texts(database, database.checkpoint(100), {"The ship": "sails"})
+    none = CliRunner().invoke(root, ["samples", "--name", "x", "--db", "other folder.db"], standalone_mode=False)
+    assert "--db" not in none.exception.cause and none.exception.exit_code == 4
+    commands = re.findall(r"ckptwatch ((?:samples|queue list)[^;]*? --db '[^']*')", none.exception.hint)
+    assert len(commands) == 2
+    for command in commands:
+        done = CliRunner().invoke(root, shlex.split(command))
+        assert done.exit_code == 0, done.output
+    database.close()

@@ -28,7 +28,7 @@ from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import LISTINGS, rows_of
 from watcher.store.read.listing import Wanted as ListingWanted
 from watcher.store.read.panels import Panels
-from watcher.store.read.samples import SamplePages, WantedTexts
+from watcher.store.read.samples import SamplePages, WantedTexts, texts
 from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
 from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.checkpoints import NewCheckpoint
@@ -339,7 +339,8 @@ def test_the_texts_of_samples_are_listed_the_newest_step_first(store):
     pages = SamplePages(store)
     assert pages.exist() and [row["name"] for row in pages.sections()] == ["stories"]
     assert [row["step"] for row in pages.checkpoints("gpt", "stories")] == [2, 1]
-    found_texts = pages.texts(WantedTexts("gpt", "stories", (1, None), "once", limit=1))
+    found_texts = texts(store, WantedTexts("gpt", "stories", (1, None), "once", limit=1))
     assert [row["text"] for row in found_texts] == ["at 2"]
+    assert pages.texts("stories", [found_texts[0]["checkpoint_id"]]) == found_texts and pages.texts("stories", []) == []
     assert pages.of_checkpoint(found_texts[0]["checkpoint_id"]) == [{"name": "stories", "texts": 1}]
     assert [row["failed"] for row in Panels(store).runs()] == [0]

@@ -15,7 +15,7 @@ from watcher.store.read import queue as questions
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import Wanted, rows_of
 from watcher.store.read.panels import Panels
-from watcher.store.read.samples import WantedTexts, texts
+from watcher.store.read.samples import SamplePages, WantedTexts, texts
 from watcher.store.write import attempts, outbox, queue, requests, samples
 from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.eval_sets import adopt_eval_sets
@@ -151,13 +151,21 @@ def test_texts_are_shown_for_versions_that_stand_and_the_prompts_of_now(tmp_path
     sample_texts(database, later, {"a": "again.pt, saved later"}, content_digest="sha256:d")
     other = database.checkpoint(300, path="ckpt.pt", digest="sha256:other")  # overwritten by another step: both stand
     sample_texts(database, other, {"a": "ckpt.pt, step 300"})
+    for digest in ("sha256:n1", "sha256:n2"):  # a name without a step, overwritten: only the later version stands
+        number = database.checkpoint(None, path="final.pt", digest=digest, content_digest=digest)
+        sample_texts(database, number, {"a": digest}, content_digest=digest)
     found = [row["text"] for row in texts(database.store, WantedTexts())]
-    assert found == ["ckpt.pt", "again.pt, saved later", "ckpt.pt, step 300"]
+    assert found == ["ckpt.pt", "again.pt, saved later", "ckpt.pt, step 300", "sha256:n2"]
+    pages = SamplePages(database.store)
+    listed = [row["checkpoint"] for row in pages.checkpoints("gpt", "stories")]
+    assert listed == ["ckpt.pt", "again.pt", "ckpt.pt", "final.pt"]
+    of_two = [row["text"] for row in pages.texts("stories", [later, other])]
+    assert of_two == ["again.pt, saved later", "ckpt.pt, step 300"]
     newest = texts(database.store, WantedTexts(limit=1, steps=(None, 250), prompt="A"))
     assert [row["text"] for row in newest] == ["again.pt, saved later"]
     with database.store.write() as tx:  # its bytes changed: other texts
         tx.execute(update(schema.checkpoints).where(schema.checkpoints.c.id == later).values(content_digest="sha256:e"))
-    assert len(texts(database.store, WantedTexts())) == 2
+    assert len(texts(database.store, WantedTexts())) == 3
     sample_set(database, ("another",), digest="sha256:s2")
     assert texts(database.store, WantedTexts()) == []
     assert to_json(SPEC)

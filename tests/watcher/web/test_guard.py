@@ -76,6 +76,7 @@ def test_a_page_of_another_site_cannot_read(place):
     assert request(place, b"/api/results", b"GET", None, b"Origin: null")[0] == 403
     status, answer = request(place, b"/api/results", b"GET", None, b"Origin: http://localhost:8745")
     assert status == 200 and "access-control-allow-origin" not in answer.lower()
+    assert request(place, b"/api/results", b"GET", None, b"Origin: http://[")[0] == 403
 
 
 @pytest.mark.parametrize(

@@ -83,18 +83,22 @@ class SamplePages:
         )
 
     def checkpoints(self, run: str, name: str) -> list[Row]:
-        """`checkpoint_id, step, checkpoint` that have texts of the section, the newest first."""
+        """`checkpoint_id, step, checkpoint` that have texts of the section, the newest first.
+
+        Walks the run's checkpoints, not their texts: the texts of each are looked up until the first one.
+        """
         return self._all(
-            f"""SELECT checkpoint_id, step, checkpoint FROM ({VIEWS["sample_texts"]}) AS q
-                WHERE run = :run AND name = :name
-                GROUP BY checkpoint_id, step, checkpoint  -- PostgreSQL orders no DISTINCT by `step IS NULL`
-                ORDER BY step IS NULL, step DESC, checkpoint_id DESC""",
+            f"""SELECT k.id AS checkpoint_id, k.step, k.path AS checkpoint FROM checkpoints k
+                WHERE k.run = :run AND EXISTS
+                  (SELECT 1 FROM ({VIEWS["sample_texts"]}) AS q WHERE q.checkpoint_id = k.id AND q.name = :name)
+                ORDER BY k.step IS NULL, k.step DESC, k.id DESC""",
             run=run,
             name=name,
         )
 
-    def texts(self, wanted: WantedTexts) -> list[Row]:
-        return texts(self.store, wanted)
+    def texts(self, name: str, checkpoint_ids: Sequence[int]) -> list[Row]:
+        """The section's texts of these versions. No condition on the run: SQLite would look by it."""
+        return texts(self.store, WantedTexts(name=name, checkpoint_ids=checkpoint_ids)) if checkpoint_ids else []
 
     def of_checkpoint(self, checkpoint_id: int) -> list[Row]:
         """`name, texts` of the sections that have texts of this version."""
