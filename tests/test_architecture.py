@@ -44,6 +44,7 @@ FROM_EVALCORE = (
         "evalcore.message_json",
         "evalcore.launch_folder",
         "evalcore.mean_weights",
+        "evalcore.device_memory",  # what a launch must find free follows from what its worker takes
         "evalcore.progress",
         "evalcore.spikes",
         "evalcore.archive",

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from evalcore import device_memory
+
 #: Rows and columns of one head tile on a CPU: its logits (8 MiB) stay in the cache for the passes that follow.
 CHUNK_TOKENS = 1024
 TILE_COLUMNS = 2048
-#: On an accelerator a few large kernels are faster than many small ones; memory bounds the tile there.
-DEVICE_CHUNK_TOKENS = 4096
-DEVICE_TILE_COLUMNS = 65536
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ def target_nats(
     hidden (..., D) in the head's dtype; targets (...) int64. likeliest (N,) int64: is filled with the id of the highest
     logit of each position. Memory: chunk_tokens * tile floats, whatever V is.
     """
-    chunk_tokens = chunk_tokens or (CHUNK_TOKENS if hidden.is_cpu else DEVICE_CHUNK_TOKENS)
-    tile = min(tile or (TILE_COLUMNS if hidden.is_cpu else DEVICE_TILE_COLUMNS), head.weight.shape[0])
+    chunk_tokens = chunk_tokens or (CHUNK_TOKENS if hidden.is_cpu else device_memory.CHUNK_TOKENS)
+    tile = min(tile or (TILE_COLUMNS if hidden.is_cpu else device_memory.TILE_COLUMNS), head.weight.shape[0])
     flat = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
     wanted = targets.reshape(-1)  # (N,)
     nats = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from evalcore.device_memory import PASS_TOKENS
 from evalcore.measure import accelerator
 
 _CPU_TOKENS = (2048, 4096)  # a large model is busy with 2,048 tokens; a tiny one is overhead below 4,096
 _CPU_PARALLEL_TOKENS = 16384  # many cores each want a window, as long as all of them together stay small
 _DEVICE_TOKENS = 32768
-_DEVICE_SAMPLE_TOKENS = 4096  # one head chunk: what a pass takes grows evenly from there
 _DEVICE_SHARE = 0.7  # of the free memory: a trainer on the same device must not run out of it
 _LOGITS_BYTES = 512 << 20
 _OOM_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cublas_status_alloc_failed")
@@ -49,7 +49,7 @@ def fitted_batch_size(wanted: int, seq_len: int, device: torch.device, score: Ca
     score(n) runs one pass over n windows; it is called once, with few, and what it took is scaled up. For a few windows
     the answer is `wanted`: trying is cheaper than measuring. So it is on a device that tells nothing of its memory.
     """
-    sample = max(1, _DEVICE_SAMPLE_TOKENS // seq_len)
+    sample = max(1, PASS_TOKENS // seq_len)
     before = accelerator.allocated_bytes(device)
     if wanted <= sample or before is None:
         return wanted

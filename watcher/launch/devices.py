@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from evalcore.device_memory import ModelSize, needed_bytes
+from evalcore.messages import LaunchSpec
 from watcher.launch.driver import DriverReport, Gpu, ask_driver
 from watcher.settings.schema import LaunchSettings
 
 TRAINING_OVER_S = 300.0  # `after_training`: a GPU unused for this long; a trainer that restarts is back before
 UNOBSERVED_S = 60.0  # after a longer pause between two looks, nothing is known about the time between them
 HUNG_PAUSE_S = 60.0  # a driver that does not answer costs seconds each time it is asked
-RESERVE_MIN_BYTES = 2 << 30
-#: `reserve_bytes = "auto"`: float32 weights and their bfloat16 copy, and room for activations and the CUDA context.
-BYTES_PER_PARAMETER, RESERVE_BASE_BYTES = 6, 1 << 30
 ROCM_FILE = "/dev/kfd"
 ONE_SLICE = "a process of CUDA sees one; set launch.nproc = 1"
 
@@ -58,11 +57,16 @@ class DevicePool:
         return cls(ask_driver, os.environ.get("CUDA_VISIBLE_DEVICES"), os.path.exists(ROCM_FILE))
 
     def choose(
-        self, settings: LaunchSettings, taken: Collection[str], now_s: float, parameters: int | None = None
+        self,
+        settings: LaunchSettings,
+        taken: Collection[str],
+        now_s: float,
+        largest: ModelSize | None = None,
+        spec: LaunchSpec | None = None,
     ) -> Choice:
         """The devices of the next launch. taken: `devices` of the launches that run, or the `device` of one without.
 
-        parameters: of the largest model that waits, where it is known.
+        largest: the largest model that waits, where it is known. spec: what the launch measures.
         """
         if settings.device == "cpu":
             return Choice("cpu")
@@ -86,7 +90,7 @@ class DevicePool:
             if not gpus:
                 return _otherwise(settings.fallback, "CUDA_VISIBLE_DEVICES of the daemon leaves no GPU")
         self._observe(gpus, taken, now_s)
-        settings = settings.model_copy(update={"reserve_bytes": reserve_bytes(settings, parameters)})
+        settings = settings.model_copy(update={"reserve_bytes": reserve_bytes(settings, largest, spec)})
         if settings.when == "after_training":
             rested = {key for key, unused in self._unused.items() if now_s - unused.since_s >= TRAINING_OVER_S}
             choice = choose(settings, gpus, taken, lambda gpu: gpu.key in rested)
@@ -131,7 +135,7 @@ def choose(
     if not allowed:
         return _otherwise(settings.fallback, f"none of the GPUs {', '.join(settings.devices)} is available")
     left = [gpu for gpu in allowed if not _is_listed(gpu, taken)]
-    free = [gpu for gpu in left if gpu.free_bytes >= reserve_bytes(settings, None) and unused(gpu)]
+    free = [gpu for gpu in left if gpu.free_bytes >= reserve_bytes(settings) and unused(gpu)]
     if settings.nproc > 1:  # a process of CUDA sees one slice at most, whatever its list says
         free = [gpu for gpu in free if not gpu.uuid.startswith("MIG-")]
     if len(free) < settings.nproc:
@@ -140,11 +144,14 @@ def choose(
     return Choice("cuda", tuple(gpu.key for gpu in free[: settings.nproc]))
 
 
-def reserve_bytes(settings: LaunchSettings, parameters: int | None) -> int:
-    """Free memory that a GPU must have: as set, or computed from the largest model that waits."""
+def reserve_bytes(settings: LaunchSettings, largest: ModelSize | None = None, spec: LaunchSpec | None = None) -> int:
+    """Free memory that a GPU must have: as set, or what a rank takes for the largest model that waits."""
     if settings.reserve_bytes != "auto":
         return settings.reserve_bytes
-    return max(RESERVE_MIN_BYTES, RESERVE_BASE_BYTES + BYTES_PER_PARAMETER * (parameters or 0))
+    if largest is not None and spec is not None and spec.model.factory is not None:
+        largest = replace(largest, is_family=False)
+    sets = spec.eval_sets if spec is not None else ()
+    return needed_bytes(largest, [each.dtype for each in sets], max((each.seq_len or 0 for each in sets), default=0))
 
 
 def parse_visible(text: str) -> tuple[str, ...]:
@@ -210,7 +217,7 @@ def _shortage(
     settings: LaunchSettings, allowed: Sequence[Gpu], left: Sequence[Gpu], unused: Callable[[Gpu], bool]
 ) -> str:
     gib = 2**30
-    need = f"{settings.nproc} GPU(s) with {reserve_bytes(settings, None) / gib:.1f} GiB free"
+    need = f"{settings.nproc} GPU(s) with {reserve_bytes(settings) / gib:.1f} GiB free"
     need += {"always": "", "free": " and no other process"}.get(
         settings.when, f" and unused for {TRAINING_OVER_S / 60:.0f} min"
     )

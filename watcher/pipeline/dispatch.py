@@ -260,7 +260,7 @@ class Dispatch:
             plans = [launch.running.plan for launch in self.live.values() if launch.running.plan.device != "cpu"]
             taken = {device for plan in plans for device in plan.devices or (plan.device,)}
             largest = queue.largest_waiting(self.store, list(self.settings.runs))
-            self._choice = (now_s, self._devices.choose(s, taken, now_s, largest))
+            self._choice = (now_s, self._devices.choose(s, taken, now_s, largest, self.settings.spec))
         return self._choice[1]
 
     def _wait_for_device(self, reason: str, now_s: float) -> None:

@@ -63,8 +63,9 @@ class LaunchSettings(Section):
     python: Path | None = Field(None, description="Python that runs torchrun; the daemon's own by default.")
     reserve_bytes: int | Literal["auto"] = Field(
         "auto",
-        description="GPU memory that must be free for a launch to start on it. `auto`: 1 GiB and 6 bytes for each "
-        "parameter of the largest model that waits, at least 2 GiB.",
+        description="GPU memory that must be free for a launch to start on it. `auto`: what a rank takes for "
+        "the largest model that waits (weights in the dtypes of the eval sets, one pass, one tile of logits, 1 GiB), "
+        "at least 2 GiB.",
     )
     when: Literal["always", "free", "after_training"] = Field(
         "always",

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from evalcore.device_memory import ModelSize
 from evalcore.launch_folder import LaunchFolder
+from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from tests.support.daemon import wait_until
 from watcher.launch.cpus import usable_cpus
 from watcher.launch.devices import TRAINING_OVER_S, Choice, DevicePool, parse_visible, visible_gpus
@@ -155,12 +157,21 @@ def test_a_launch_of_several_ranks_gets_no_slices_of_a_gpu(visible) -> None:
 
 
 def test_the_memory_that_must_be_free_follows_the_largest_model_that_waits() -> None:
-    small = Gpu("0", "GPU-a", 10 * GIB, 80 * GIB)
-    pool = pool_of([small])
-    assert pool.choose(LaunchSettings(), (), 0.0, parameters=124_000_000).devices == ("GPU-a",)
-    waits = pool.choose(LaunchSettings(), (), 0.0, parameters=7_000_000_000)
-    assert "1 GPU(s) with 40.1 GiB free needed; the freest of 1 has 10.0 GiB" in (waits.wait_for or "")
-    assert pool.choose(LaunchSettings(reserve_bytes=GIB), (), 0.0, parameters=7_000_000_000).devices == ("GPU-a",)
+    pool = pool_of([Gpu("0", "GPU-a", 10 * GIB, 80 * GIB)])
+    small, large = ModelSize(124_000_000, 50257, 768, True), ModelSize(7_000_000_000, 32000, 4096, True)
+    lower, mixed = (
+        LaunchSpec("", tuple(EvalSetSpec(dtype, (), dtype=dtype) for dtype in dtypes))
+        for dtypes in (("auto", "bfloat16"), ("auto", "float32"))
+    )
+
+    def waits_for(largest: ModelSize, spec: LaunchSpec, **settings) -> str:
+        return pool.choose(LaunchSettings(**settings), (), 0.0, largest, spec).wait_for or ""
+
+    assert waits_for(small, lower) == "" == waits_for(large, lower, reserve_bytes=GIB)
+    assert "1 GPU(s) with 15.7 GiB free needed; the freest of 1 has 10.0 GiB" in waits_for(large, lower)
+    assert "1 GPU(s) with 40.8 GiB free needed" in waits_for(large, mixed)
+    own_code = replace(lower, model=ModelSpec(factory="code:build"))
+    assert "1 GPU(s) with 40.1 GiB free needed" in waits_for(large, own_code)
 
 
 @pytest.mark.parametrize(("device", "has_rocm"), [("xpu", False), ("mps", False), ("cuda", True)])
@@ -180,6 +191,7 @@ def test_the_command_and_environment_of_a_launch_are_these(nproc, tmp_path, monk
     """Golden: what torchrun gets for 1, 2 and 8 GPUs of a machine with 8."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # of an outer launcher; the launch's own list stands
     monkeypatch.setenv("RANK", "3")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     choice = pool_of(EIGHT).choose(LaunchSettings(nproc=nproc), (), 0.0)
     plan = LaunchPlan("L1", LaunchFolder(tmp_path), choice.device, nproc, choice.devices, None, 0)
     assert torchrun_arguments(plan) == [

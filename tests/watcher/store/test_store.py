@@ -13,6 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from evalcore.device_memory import ModelSize
 from evalcore.messages import EvalSetSpec, Measurement
 from watcher.domain.checkpoint import Fingerprint
 from watcher.domain.job import State, Transition
@@ -97,6 +98,15 @@ def test_newest_is_claimed_first_with_all_its_sets_and_only_once(store: Store) -
     assert first and second and (first.path, second.path) == ("b.pt", "a.pt")
     assert [job.eval_set for job in first.jobs] == ["val", "test"]
     assert queue.claim_next(store, {"gpt": "newest"}, "three", NOW) is None
+
+
+def test_the_largest_that_waits_is_found_with_the_sizes_of_its_configuration(store: Store) -> None:
+    small = replace(checkpoint("a.pt"), parameters=10, config='{"n_embd": 2, "vocab_size": 5}')
+    large = replace(checkpoint("b.pt", digest="sha256:b"), parameters=90, config='{"d_model": "8", "vocab_size": 7.0}')
+    assert queue.largest_waiting(store, ["gpt"]) is None
+    checkpoints.register(store, "gpt", [small, large], sets(store, "val"), NOW)
+    assert queue.largest_waiting(store, ["gpt"]) == ModelSize(90, 7, 8, is_family=True)
+    assert queue.largest_waiting(store, ["another"]) is None
 
 
 def test_a_late_answer_with_an_old_token_changes_nothing(store: Store) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, Text, and_, bindparam, cast, func, insert, or_, select, update
 
+from evalcore.device_memory import ModelSize, model_size
 from watcher.domain.job import SAMPLE_PRIORITY, JobFacts, State
 from watcher.store.engine import Store
 from watcher.store.schema import attempts, checkpoints, eval_sets, jobs
@@ -110,11 +111,14 @@ def next_due(store: Store, runs: Collection[str]) -> str | None:
         return tx.execute(select(func.min(jobs.c.not_before)).where(*queued)).scalar()
 
 
-def largest_waiting(store: Store, runs: Collection[str]) -> int | None:
-    """Parameters of the largest queued checkpoint of these runs; None where none is known."""
-    waiting = select(func.max(checkpoints.c.parameters)).join(jobs, jobs.c.checkpoint_id == checkpoints.c.id)
+def largest_waiting(store: Store, runs: Collection[str]) -> ModelSize | None:
+    """The largest queued checkpoint of these runs, by parameters; None where none is known."""
+    c = checkpoints.c
+    waiting = select(c.parameters, c.family, c.config).join(jobs, jobs.c.checkpoint_id == c.id)
+    queued = waiting.where(jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)), c.parameters.is_not(None))
     with store.read() as tx:
-        return tx.execute(waiting.where(jobs.c.state == State.QUEUED, jobs.c.run.in_(list(runs)))).scalar()
+        row = tx.execute(queued.order_by(c.parameters.desc()).limit(1)).first()
+    return None if row is None else model_size(*row)
 
 
 def _claim(tx: Connection, row, launch_id: str, now: str, least: int) -> ClaimedCheckpoint:
