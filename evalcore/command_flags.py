@@ -146,5 +146,16 @@ def model_spec(options: argparse.Namespace) -> ModelSpec:
     return ModelSpec(options.model_factory, config, options.model_state, tuple(options.python_path))
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """The `type` of a flag that takes a JSON object: argparse refuses anything else in one line."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no JSON object; write '{{\"n_head\": 12}}'")
+    return value
+
+
 def _auto_or_number(text: str) -> int | None:
     return None if text == "auto" else int(text)

@@ -14,22 +14,24 @@ from typing import Any
 import torch
 
 from evalcore.archive.errors import ArchiveError
+from evalcore.command_flags import json_object
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint
+from evalcore.measure.accelerator import pick_device
 from evalcore.messages import ModelSpec
 from evalcore.models.user_code import UserCodeError
 
-EXIT_NOT_FOUND, EXIT_CHECKPOINT = 4, 8
+EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CHECKPOINT = 2, 4, 8
 TOKENS_MAX = 1024
 TOKENS_WITHOUT_CONTEXT = 64
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: the model works; 4: no such file; 8: the factory, its model or the checkpoint does not."""
+    """0: the model works; 2: flags; 4: no such file; 8: the factory, its model or the checkpoint does not."""
     parser = argparse.ArgumentParser(prog="python -m evalcore.loading.factory_trial", description=__doc__)
     parser.add_argument("checkpoint", metavar="CKPT")
     parser.add_argument("--factory", required=True, metavar="PKG.MOD:FUNC")
     parser.add_argument("--python-path", action="append", default=[], metavar="DIR")
-    parser.add_argument("--model-config", type=json.loads, metavar="JSON", help="completes the checkpoint's own")
+    parser.add_argument("--model-config", type=json_object, metavar="JSON", help="completes the checkpoint's own")
     parser.add_argument("--model-state", metavar="NAME")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
@@ -37,8 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     spec = ModelSpec(options.factory, options.model_config, options.model_state, tuple(options.python_path))
     try:
-        with load_checkpoint(options.checkpoint, spec=spec, device=options.device) as loaded:
-            facts = facts_of(loaded, options.device)
+        device = str(pick_device(options.device, 0))
+    except RuntimeError as error:
+        return _fail(str(error), "", EXIT_USAGE)
+    try:
+        with load_checkpoint(options.checkpoint, spec=spec, device=device) as loaded:
+            facts = facts_of(loaded, device)
     except UserCodeError as error:
         sys.stderr.write(f"{error.traceback_text.rstrip()}\n")
         return _fail(error.reason, "")

@@ -22,12 +22,15 @@ def is_accelerator(device: torch.device) -> bool:
 def pick_device(wanted: str, local_rank: int) -> torch.device:
     """The device of this rank, made current. wanted: auto | cpu | a type such as cuda | one device such as cuda:1.
 
-    Raises RuntimeError where an accelerator was asked for that torch does not see.
+    Raises RuntimeError for what is no device, and where an accelerator was asked for that torch does not see.
     """
     present = accelerator_type()
     if wanted == "cpu" or (wanted == "auto" and present is None):
         return torch.device("cpu")
-    device = torch.device(str(present) if wanted == "auto" else wanted)
+    try:
+        device = torch.device(str(present) if wanted == "auto" else wanted)
+    except RuntimeError:
+        raise RuntimeError(f"{wanted!r} is no device; use auto, cpu, or a type or device such as cuda:0") from None
     if device.type != present:
         seen = "no accelerator" if present is None else f"only {present}"
         raise RuntimeError(f"device {wanted!r} was asked for, but torch sees {seen}; use --device {present or 'cpu'}")

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any
 
+from evalcore.command_flags import json_object
 from evalcore.sampling.spec import DEFAULT_NEW_TOKENS, SampleSpec, sample_spec
 from evalcore.worker.process_setup import keep_freed_memory, share_the_cpu
 
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--tokenizer", metavar="NAME|FILE|bytes", help="default: the checkpoint folder's own")
     out.add_argument("--device", default="auto")
     out.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
-    out.add_argument("--model-config", type=json.loads, metavar="JSON", help="completes the checkpoint's own")
+    out.add_argument("--model-config", type=json_object, metavar="JSON", help="completes the checkpoint's own")
     out.add_argument("--model-state", metavar="NAME")
     out.add_argument("--model-factory", metavar="PKG.MOD:FUNC")
     out.add_argument("--python-path", action="append", default=[], metavar="DIR")
@@ -79,6 +80,9 @@ def _sample(options: argparse.Namespace, spec: SampleSpec) -> int:
     model = ModelSpec(options.model_factory, options.model_config, options.model_state, tuple(options.python_path))
     try:
         group = start_process_group(options.device)
+    except (RuntimeError, ValueError) as error:
+        return _fail(EXIT_USAGE, str(error), None)
+    try:
         folder = folder_beside(path)
         name = options.tokenizer if options.tokenizer not in (None, "auto") else own_tokenizer(folder)
         if name is None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli.flags import as_settings
 from watcher.cli.options import Globals, examples, json_option
+from watcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from watcher.settings.schema import Settings
 
 _FOLDER = click.Path(exists=True, file_okay=False)
 
@@ -32,7 +37,11 @@ _FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest tokens.")
 @click.option("--top-p", type=float, metavar="P", help="Draw among the likeliest tokens that have this probability.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the draws.  [default: 0]")
-@click.option("--tokenizer", metavar="NAME|FILE|bytes", help="Tokenizer of the training.  [default: the folder's own]")
+@click.option(
+    "--tokenizer",
+    metavar="NAME|FILE|bytes",
+    help="Tokenizer of the training.  [default: that of [[sample]], else of [[eval]], else the folder's own]",
+)
 @click.option("--timeout-s", type=float, metavar="S", help="Seconds for all prompts.  [default: 600]")
 @click.option("--device", default="auto", show_default=True, help="Device: cpu, cuda, cuda:N, auto.")
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="As in `eval`.")
@@ -56,6 +65,7 @@ def command(
 
     settings = load_settings(flags.settings_file(), as_settings({"data": (), **_of_the_model(given)}))
     model = resolve_model(settings.model)
+    given["tokenizer"] = given["tokenizer"] or _declared_tokenizer(settings)
     arguments = [checkpoint]
     for prompt in prompts:
         arguments.append(f"--prompt={prompt}")
@@ -85,3 +95,23 @@ def command(
 
 def _of_the_model(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in ("model_factory", "python_path", "model_config", "model_state")}
+
+
+def _declared_tokenizer(settings: Settings) -> str | None:
+    """The tokenizer that the settings file names for texts, else for its eval sets; None where it names none.
+
+    Raises ConfigError where the file names several.
+    """
+    from watcher.settings.content import tokenizer_files
+
+    for where, sections in (("sample", settings.sample), ("eval", settings.eval)):
+        named = {tokenizer_files(f"[[{where}]] {section.name}", section.tokenizer)[0] for section in sections} - {None}
+        if len(named) > 1:
+            several = sorted(map(str, named))
+            raise ConfigError(
+                f"the [[{where}]] sections name several tokenizers: {', '.join(several)}",
+                hint=f"say which: --tokenizer {shlex.quote(several[0])}",
+            )
+        if named:
+            return named.pop()
+    return None

@@ -259,3 +259,21 @@ def test_the_command_prints_the_texts_with_control_characters_escaped(checkpoint
     assert main([*common, "a", "--tokenizer", "bytes", "--temperature", "0"]) == 2
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint at all")
     assert main([str(tmp_path / "bad.pt"), "--prompt", "a", "--tokenizer", "bytes", "--device", "cpu"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "why"),
+    [
+        ("--model-config", "5", "5 is no JSON object"),
+        ("--model-config", "{", "not JSON"),
+        ("--model-config", "[" * 100_000, "not JSON"),
+        ("--device", "foo", "'foo' is no device"),
+    ],
+)
+def test_a_flag_without_meaning_is_refused_in_one_sentence(checkpoint, capsys, flag, value, why):
+    try:
+        status = main([str(checkpoint), "--prompt", "a", "--tokenizer", "bytes", flag, value])
+    except SystemExit as ended:
+        status = ended.code
+    said = capsys.readouterr().err
+    assert status == 2 and why in said and "Traceback" not in said and len(said.splitlines()[-1]) < 200

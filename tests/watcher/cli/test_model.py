@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+
+from evalcore.loading import factory_trial
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = """import torch
@@ -94,3 +97,11 @@ def test_a_factory_that_ends_the_process_is_no_factory_that_works(tmp_path):
 def test_a_checkpoint_that_is_not_there_is_status_4(tmp_path):
     done = tried(tmp_path, "trial_model:build", "absent.pt")
     assert (done.returncode, "there is no checkpoint absent.pt" in done.stderr) == (4, True)
+
+
+def test_a_device_or_a_configuration_that_is_none_is_refused_in_one_sentence(capsys):
+    assert factory_trial.main(["a.pt", "--factory", "a:b", "--device", "foo"]) == 2
+    assert capsys.readouterr().err.startswith("error: 'foo' is no device")
+    with pytest.raises(SystemExit):
+        factory_trial.main(["a.pt", "--factory", "a:b", "--model-config", "5"])
+    assert "5 is no JSON object" in capsys.readouterr().err

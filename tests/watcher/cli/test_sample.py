@@ -38,6 +38,38 @@ def test_a_checkpoint_without_a_tokenizer_is_refused_with_the_remedy(checkpoint,
     assert "--tokenizer gpt2, bytes or a file" in capfd.readouterr().err
 
 
+SAMPLE = '[[sample]]\nprompts = ["a"]\n'
+EVAL = '[[eval]]\ndata = "v.txt"\n'
+SETTINGS = {
+    "sample before eval": (f'{SAMPLE}tokenizer = "bytes"\n{EVAL}tokenizer = "gpt2"', "bytes"),
+    "eval where sample names none": (f'{SAMPLE}{EVAL}tokenizer = "own.json"', "{folder}/own.json"),
+    "the folder's own": (f'{SAMPLE}tokenizer = "auto"', None),
+}
+
+
+@pytest.mark.parametrize(("settings", "right"), SETTINGS.values(), ids=SETTINGS)
+def test_the_tokenizer_is_that_of_the_settings_file_where_no_flag_names_one(settings, right, monkeypatch, tmp_path):
+    project, elsewhere, runs = tmp_path / "project", tmp_path / "elsewhere", []
+    project.mkdir(), elsewhere.mkdir(), (project / "own.json").write_text("{}")
+    (project / "c.toml").write_text(f"{settings}\n")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("watcher.launch.foreground.run_in_foreground", lambda *call: runs.append(call[1]) or 0)
+    for more in ([], ["--tokenizer", "cl100k_base"]):
+        CliRunner().invoke(root, ["-c", str(project / "c.toml"), "sample", "x.pt", "--prompt", "a", *more])
+    from_file, from_flag = ([part for part in run if part.startswith("--tokenizer")] for run in runs)
+    assert from_file == ([] if right is None else [f"--tokenizer={right.format(folder=project)}"])
+    assert from_flag == ["--tokenizer=cl100k_base"]
+
+
+def test_settings_with_two_tokenizers_are_refused_with_the_flag_that_decides(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    sections = (f'[[sample]]\nname = "{name}"\nprompts = ["a"]\ntokenizer = "{name}"\n' for name in ("gpt2", "bytes"))
+    (tmp_path / "ckptwatch.toml").write_text("".join(sections))
+    done = CliRunner().invoke(root, ["sample", "x.pt", "--prompt", "a"], standalone_mode=False)
+    assert "the [[sample]] sections name several tokenizers: bytes, gpt2" in str(done.exception)
+    assert done.exception.hint == "say which: --tokenizer bytes"
+
+
 def test_stored_texts_are_listed_prompt_by_prompt_with_control_characters_escaped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     database = Database(tmp_path / "ckptwatch.db")
