@@ -26,6 +26,8 @@ from evalcore.tasks.tokenised_items import read_tokenised
 
 #: nanochat's seeds: of the order of the items, and of the examples before item i (plus i).
 _ORDER_SEED, _SHOTS_SEED = 1337, 1234
+#: Items whose right choice stands twice, of all items: a larger share is a file that was converted wrongly.
+_AMBIGUOUS_MAX = 0.01
 
 Report = Callable[[int, int], None]
 
@@ -80,12 +82,40 @@ def prepare(
         raise DataError(error.reason, error.hint) from None
     if not encoded:
         raise DataError(f"task {spec.name!r}: the data holds no items", "name a file with items in it")
+    notes += _ambiguous(encoded)
     largest = max(
         ((int(r.tokens.max()), item.where) for item in encoded for r in item.requests), key=lambda pair: pair[0]
     )
     return PreparedTask(
         spec, tuple(encoded), largest, _baseline(spec, encoded), None if built is None else built.name, tuple(notes)
     )
+
+
+def _ambiguous(encoded: Sequence[EncodedItem]) -> list[str]:
+    """A note that counts the items whose right choice stands among the others once more. lm-evaluation-harness scores
+    these too: the first of equal choices is the chosen one (numpy's argmax). Raises DataError where they are many."""
+    found = [(item, twin) for item in encoded if (twin := _twin(item)) is not None]
+    if not found:
+        return []
+    item, twin = found[0]
+    if len(found) > _AMBIGUOUS_MAX * len(encoded):
+        raise DataError(
+            f"{item.where} has the right choice twice, as {item.gold} and as {twin}: no model could tell them apart; "
+            f"{len(found)} of {len(encoded)} items have",
+            f"correct or remove these items; up to {_AMBIGUOUS_MAX:.0%} of the items are scored as "
+            "lm-evaluation-harness does",
+        )
+    count = "1 item has" if len(found) == 1 else f"{len(found)} items have"
+    return [f"{count} the right choice twice, the first at {item.where}; the first of equal choices counts as chosen"]
+
+
+def _twin(item: EncodedItem) -> int | None:
+    """Another choice with the tokens of the right one. Wrong choices that are equal change no score."""
+    gold = item.requests[item.gold]
+    for number, request in enumerate(item.requests):
+        if number != item.gold and request.start == gold.start and np.array_equal(request.tokens, gold.tokens):
+            return number
+    return None
 
 
 def _tokenizer(spec: TaskSpec, tokenizer: str | Tokenizer | None) -> Tokenizer | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evalcore.tasks.contradictions import problem_of_choices, problem_of_row
+from evalcore.tasks.answers import LETTERS, choices_named, is_absent, single
+from evalcore.tasks.contradictions import problem_of_row
 from evalcore.tasks.rows import Row, RowError
 from evalcore.tasks.spec import LANGUAGE_MODELING, TaskSpec
 
@@ -45,8 +46,9 @@ def render(spec: TaskSpec, row: Row, label: str | None = None) -> Item:
             "correct the label; -1 stands in test splits, which have no answers" if gold == -1 else "correct the label"
         )
         raise RowError(f"{row.where}: label {gold} is not one of its {item.n_choices} choices", hint)
-    problem = problem_of_choices(choices, gold) if spec.kind != LANGUAGE_MODELING else None
-    problem = problem or problem_of_row(row.fields, spec.kind, fields.used, choices, gold, fields.labels)
+    problem = problem_of_row(row.fields, spec.kind, fields.used, fields.listed, choices, gold, fields.labels)
+    if spec.kind != LANGUAGE_MODELING and len(choices) < 2:
+        problem = "has one choice alone: every model would be right"
     if problem is not None:
         raise RowError(f"{row.where} {problem}", "correct or remove the item")
     return item
@@ -59,6 +61,7 @@ class _Fields:
         self._row, self._label = row, label
         self.values = row.fields
         self.used: str | None = None  # the field that the answer was taken from
+        self.listed: str | None = None  # the field that the choices were taken from
         self.labels: list[Any] = []  # what the row calls its choices
 
     def error(self, problem: str) -> RowError:
@@ -76,11 +79,12 @@ class _Fields:
         value = self.values.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
             raise self.error(f"has no list of texts in field {name!r}")
+        self.listed = name
         return value
 
     def number(self, *names: str, yes_or_no: bool = False) -> int:
         """The label in the first of these fields that is there, else that of the file of labels; a whole number."""
-        self.used = next((name for name in names if self.values.get(name) not in (None, "")), None)
+        self.used = next((name for name in names if not is_absent(self.values.get(name))), None)
         own = None if self.used is None else self.values[self.used]
         given = [value for value in (own, self._label) if value is not None]
         if not given:
@@ -106,6 +110,10 @@ _Rendered = tuple[list[str], list[str], int]
 
 
 def _hellaswag(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    if "endings" not in fields.values and {"query", "choices", "gold"} <= set(fields.values):  # as the harness made it
+        if spec.scoring == "nanogpt":
+            raise fields.error("has no fields 'ctx' and 'endings', which scoring 'nanogpt' reads: use 'lm-eval'")
+        return _multiple_choice(spec, fields)
     endings, gold = fields.texts("endings"), fields.number("label")
     if spec.scoring == "nanogpt":
         return [fields.text("ctx")], endings, gold
@@ -136,11 +144,14 @@ def _openbookqa(spec: TaskSpec, fields: _Fields) -> _Rendered:
 
 
 def _labelled_choices(fields: _Fields, name: str) -> tuple[str, list[str], int]:
-    """(question, texts of the choices, index of answerKey); AI2's own files nest stem and choices in `question`."""
+    """(question, texts of the choices, index of answerKey); AI2's own files nest stem and choices in `question`.
+
+    Choices without labels are A, B and so on, as they are wherever the answer is a letter.
+    """
     nested = fields.values.get("question")
     inner = nested if isinstance(nested, dict) else fields.values
     question = inner.get("stem") if isinstance(nested, dict) else fields.text(name)
-    choices, key = _by_part(inner.get("choices")), fields.values.get("answerKey")
+    choices = _by_part(inner.get("choices"))
     if fields.values.get("choices") is not None and _by_part(fields.values["choices"]) != choices:
         raise fields.error("has other choices in 'choices' than in 'question'")
     texts, labels = (choices.get("text"), choices.get("label")) if isinstance(choices, dict) else (None, None)
@@ -148,22 +159,33 @@ def _labelled_choices(fields: _Fields, name: str) -> tuple[str, list[str], int]:
     if not paired or not all(isinstance(text, str) for text in texts or ()) or not isinstance(question, str):
         raise fields.error("has no question with choices that have `text` and `label`")
     assert texts is not None and labels is not None  # both are lists here
-    key = key.strip() if isinstance(key, str) else key
-    if not key:
-        raise fields.error("has no `answerKey`: it may be of a test split without answers")
-    if key not in labels:
-        raise fields.error(f"has the answerKey {key!r}, which is none of its labels {', '.join(map(str, labels))}")
-    if labels.count(key) > 1:
-        raise fields.error(f"has the label {key!r} of its answerKey more than once")
     if not question.strip():
         raise fields.error("has nothing in its question")
-    fields.used, fields.labels = "answerKey", labels
-    return question, texts, labels.index(key)
+    fields.labels = labels
+    return question, texts, _named_answer(fields, labels, texts, "answerKey", "answer")
+
+
+def _named_answer(fields: _Fields, labels: list[Any], texts: list[str], *names: str) -> int:
+    """The choice that the first of these fields that is there names by label or text; never by number."""
+    used = next((name for name in names if not is_absent(fields.values.get(name))), None)
+    if used is None:
+        raise fields.error(f"has no `{names[0]}`: it may be of a test split without answers")
+    fields.used, key = used, single(fields.values[used])
+    found = choices_named(key, labels, texts)
+    if not found:
+        raise fields.error(f"has the {used} {key!r}, which is none of its labels {', '.join(map(str, labels))}"[:300])
+    if len(found) > 1:
+        raise fields.error(f"has the label {key!r} of its {used} more than once")
+    return found[0]
 
 
 def _by_part(choices: Any) -> Any:
-    """{text: [...], label: [...]} of a list of {text, label}; anything else as it is."""
-    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
+    """{text: [...], label: [...]} of a list of {text, label}, or of texts; anything else as it is."""
+    if not isinstance(choices, list):
+        return choices
+    if 0 < len(choices) <= len(LETTERS) and all(isinstance(text, str) for text in choices):
+        return {"text": choices, "label": list(LETTERS[: len(choices)])}
+    if all(isinstance(choice, dict) for choice in choices):
         return {part: [choice.get(part) for choice in choices] for part in ("text", "label")}
     return choices
 
@@ -199,6 +221,27 @@ def _boolq(spec: TaskSpec, fields: _Fields) -> _Rendered:
     return [context], ["no", "yes"], fields.number("label", "answer", yes_or_no=True)
 
 
+def _mmlu(spec: TaskSpec, fields: _Fields) -> _Rendered:
+    """The harness's prompt names the subject and scores the letters."""
+    if "subject" not in fields.values:
+        raise fields.error(
+            "has no field 'subject', which MMLU's prompt names: add it, or rename the fields query, choices and gold "
+            "for the task multiple_choice"
+        )
+    texts, subject = fields.texts("choices"), fields.text("subject").replace("_", " ")
+    if len(texts) != 4:
+        raise fields.error(f"has {len(texts)} choices, and a question of MMLU has 4")
+    letters = list(LETTERS[:4])
+    answer, fields.labels = single(fields.values.get("answer")), letters
+    if isinstance(answer, str) and not answer.strip().isdigit():
+        gold = _named_answer(fields, letters, texts, "answer")
+    else:
+        gold = fields.number("answer")
+    options = "".join(f"{letter}. {text}\n" for letter, text in zip(letters, texts, strict=True))
+    front = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+    return [f"{front}{fields.text('question').strip()}\n{options}Answer:"], letters, gold
+
+
 def _multiple_choice(spec: TaskSpec, fields: _Fields) -> _Rendered:
     return [fields.text("query")], fields.texts("choices"), fields.number("gold")
 
@@ -223,6 +266,7 @@ _RENDER: dict[str, Callable[[TaskSpec, _Fields], _Rendered]] = {
     "openbookqa": _openbookqa,
     "sciq": _sciq,
     "boolq": _boolq,
+    "mmlu": _mmlu,
     "multiple_choice": _multiple_choice,
     "schema": _schema,
     "language_modeling": _language_modeling,

@@ -126,7 +126,7 @@ def _aggregated(
     if not bytes_known:
         notes.append("bits per byte unknown: no tokenizer that tells the bytes of the gold continuations")
     accuracy, accuracy_stderr = _mean(scores.correct)
-    single = (task.spec.scoring, task.spec.rendering) == ("lm-eval", "boolq")  # the harness names no other for it
+    single = task.spec.scoring == "lm-eval" and task.spec.rendering in ("boolq", "mmlu")  # the harness names no other
     two = not single and task.spec.scoring != "core" and task.spec.kind not in (LANGUAGE_MODELING, SCHEMA)
     norm, norm_stderr = _mean(scores.correct_norm) if two else (None, None)
     return Scores(

@@ -27,7 +27,8 @@ _FIELDS: dict[str, tuple[frozenset[str], frozenset[str] | None]] = {
     "winogrande": (frozenset({"sentence", "option1", "option2"}), None),
     "sciq": (frozenset({"question", "correct_answer", "distractor1", "distractor2", "distractor3"}), None),
     "openbookqa": (frozenset({"question_stem", "choices", "answerKey"}), None),
-    "arc": (frozenset({"question", "choices", "answerKey"}), frozenset({"id"})),
+    "arc": (frozenset({"question", "choices", "answerKey"}), frozenset({"id", "answer"})),
+    "mmlu": (frozenset({"question", "choices", "answer"}), frozenset({"id", "subject"})),
     "boolq": (frozenset({"question", "passage"}), frozenset({"answer", "label", "title", "idx"})),
     "multiple_choice": (frozenset({"query", "choices", "gold"}), None),
     "schema": (frozenset({"context_options", "continuation", "gold"}), None),
@@ -105,10 +106,21 @@ def _evidence(path: str, fields: Mapping[str, Any]) -> TaskEvidence | None:
     ]
     if isinstance(fields.get("question"), Mapping):
         fitting = ["arc", "openbookqa"] if {"question", "answerKey"} <= names else []
+    elif fitting == ["mmlu"] and "subject" not in names:
+        fitting = _arc_or_mmlu(fields["choices"], fields["answer"])
+    if "hellaswag" in fitting:  # the harness's own rows have query, choices and gold beside the raw fields
+        fitting = ["hellaswag"]
     if not fitting:
         return None
     candidates = _told_by_name(os.path.basename(path).lower(), fitting)
     return TaskEvidence(candidates, also_text, f"its rows have the fields {', '.join(fields)}"[:200])
+
+
+def _arc_or_mmlu(choices: Any, answer: Any) -> list[str]:
+    """ARC's choices have labels, MMLU's are texts with the number of the right one."""
+    if isinstance(choices, Mapping) or (isinstance(choices, list) and any(isinstance(c, Mapping) for c in choices)):
+        return ["arc"]
+    return ["mmlu"] if isinstance(choices, list) and isinstance(answer, int) else ["arc", "mmlu"]
 
 
 def _told_by_name(name: str, fitting: list[str]) -> tuple[str, ...]:

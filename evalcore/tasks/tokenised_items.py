@@ -12,7 +12,6 @@ import numpy as np
 
 from evalcore.archive.signatures import LLMC_ITEMS
 from evalcore.data.errors import DataError
-from evalcore.tasks.contradictions import problem_of_choices
 from evalcore.tasks.encoding import EncodedItem, Request
 
 _HEADER_NUMBERS, _START = 256, 65535
@@ -67,8 +66,8 @@ def _item(where: str, index: int, numbers: np.ndarray, id_bytes: np.ndarray | No
         raise DataError(f"{where} has an empty context or choice: there is no token to score", "write it again")
     if not label < n_choices:
         raise DataError(f"{where}: label {label} is not one of its {n_choices} choices", "correct the label")
-    if (problem := problem_of_choices([choice.tobytes() for choice in choices], label)) is not None:
-        raise DataError(f"{where} {problem}", "correct the item, or write the file without it")
+    if n_choices < 2:
+        raise DataError(f"{where} has one choice alone: every model would be right", "write the file without it")
     requests = tuple(Request(np.concatenate((context, choice)), length, length) for choice in choices)
     gold = choices[label]
     known = id_bytes is not None and gold.max() < len(id_bytes)

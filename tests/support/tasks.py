@@ -69,6 +69,9 @@ def rows_of(task: str, n: int = 24, seed: int = 0) -> list[dict[str, Any]]:
             }
         if task == "boolq":
             return {"question": text(), "passage": text(9, 20), "label": draw.choice([True, False])}
+        if task == "mmlu":
+            choices = [text(1, 2) for _ in range(4)]
+            return {"question": f" {text()}", "subject": "bird_song", "choices": choices, "answer": draw.randrange(4)}
         if task == "multiple_choice":
             # choices with a common beginning, and one that is the beginning of all others
             front = draw.choice(["", "the cat "])

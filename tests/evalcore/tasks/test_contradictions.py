@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 
+from evalcore import evaluate_task
 from evalcore.data import DataError
 from evalcore.tasks.prepare import prepare
 from evalcore.tasks.spec import task_spec
@@ -25,6 +26,7 @@ WINOGRANDE = {"sentence": "the cat saw _ run.", "option1": "birds", "option2": "
 SCIQ = {"question": "what", "correct_answer": "red", "distractor1": "a", "distractor2": "b", "distractor3": "c"}
 SCHEMA = {"context_options": ["the cat", "the bird"], "continuation": "sings", "gold": 1}
 OPENBOOK = {"question_stem": "it is", "choices": ARC["choices"], "answerKey": "A"}
+MMLU = {"question": "who", "subject": "bird_song", "choices": ["cat", "dog", "bird", "cat"], "answer": 2}
 LANGUAGE = {"context": "the cat", "continuation": "sat"}
 
 
@@ -50,7 +52,7 @@ def refusal(task, row, tmp_path, tokenizer):
         ("openbookqa", OPENBOOK | {"answer": "dog"}, "'answerKey' says 'A', and 'answer' says 'dog'"),
         ("winogrande", WINOGRANDE | {"label": 2}, "'answer' says '1', and 'label' says 2"),
         ("sciq", SCIQ | {"answer": "b"}, "'correct_answer' says 'red', and 'answer' says 'b'"),
-        ("hellaswag", HELLASWAG | {"choices": ["w", "x", "y", "z"]}, "other choices in 'endings' than in 'choices'"),
+        ("hellaswag", HELLASWAG | {"choices": ["w", "x", "y", "z"]}, "other choices in 'choices' than in 'endings'"),
         ("multiple_choice", CHOICES | {"options": ["sat", "ran"]}, "other choices in 'options' than in 'choices'"),
         ("arc_easy", ARC | {"question": {"stem": "who", "choices": []}}, "in 'choices' than in 'question'"),
         ("multiple_choice", CHOICES | {"choices": ["ran", "ran", "sat"]}, "the right choice twice, as 1 and as 0"),
@@ -59,6 +61,18 @@ def refusal(task, row, tmp_path, tokenizer):
         ("winogrande", WINOGRANDE | {"option2": "birds"}, "the right choice twice"),
         ("hellaswag", HELLASWAG | {"endings": ["a", "b", "x [y] z", "x z"]}, "the right choice twice"),
         ("arc_easy", ARC | {"choices": {"text": ["a", "b"], "label": ["B", "B"]}}, "label 'B' of its answerKey more"),
+        ("arc_easy", ARC | {"answer": ["A", "B"]}, r"'answerKey' says 'B', and 'answer' says \['A', 'B'\]"),
+        ("arc_easy", ARC | {"answer": "(A)"}, r"'answerKey' says 'B', and 'answer' says '\(A\)'"),
+        ("arc_easy", ARC | {"answerKey": ["A", "B"]}, r"answerKey \['A', 'B'\], which is none of its labels"),
+        ("arc_easy", ARC | {"answerKey": 1}, "answerKey 1, which is none of its labels A, B, C"),
+        ("arc_easy", ARC | {"choices": ["1", "2", "3"], "answerKey": "2"}, "'2', which is none of its labels A, B, C"),
+        ("arc_easy", ARC | {"answerKey": [], "answer": None}, "no `answerKey`"),
+        ("hellaswag", HELLASWAG | {"query": "Cat", "choices": ["runs."] * 4, "gold": 2}, "in 'choices' than in 'end"),
+        ("mmlu", MMLU | {"answer": 4}, "label 4 is not one of its 4 choices"),
+        ("mmlu", MMLU | {"answer": "E"}, "answer 'E', which is none of its labels A, B, C, D"),
+        ("mmlu", MMLU | {"label": 1}, "'answer' says 2, and 'label' says 1"),
+        ("mmlu", MMLU | {"choices": ["a", "b"]}, "has 2 choices, and a question of MMLU has 4"),
+        ("mmlu", {k: v for k, v in MMLU.items() if k != "subject"}, "no field 'subject', which MMLU's prompt names"),
         ("multiple_choice", CHOICES | {"choices": ["ran"], "gold": 0}, "one choice alone"),
         ("hellaswag", HELLASWAG | {"label": -1}, "label -1 is not one of its 4 choices"),
         ("piqa", PIQA | {"label": "-1"}, "label '-1', which is no number"),
@@ -109,6 +123,26 @@ def test_a_key_that_stands_twice_with_two_values_is_refused_with_its_line(tmp_pa
 )
 def test_fields_that_say_the_same_or_nothing_are_no_contradiction(task, row, gold, tokenizer):
     assert prepare(task_spec(task), [row], tokenizer).items[0].gold == gold
+
+
+def test_few_items_with_the_right_choice_twice_are_scored_as_the_harness_does_and_counted(model, tokenizer, tmp_path):
+    """Its numpy.argmax takes the first of equal choices: right where that is the gold one, else wrong."""
+    rows = rows_of("piqa", 200)
+    rows[4] = rows[4] | {"sol2": rows[4]["sol1"], "label": 0}
+    rows[9] = rows[9] | {"sol2": rows[9]["sol1"], "label": 1}
+    path = write_rows(tmp_path / "piqa.jsonl", rows)
+    result = evaluate_task(model, path, tokenizer)
+    assert (result.item_scores.correct[4], result.item_scores.correct_norm[4]) == (1, 1)
+    assert (result.item_scores.correct[9], result.item_scores.correct_norm[9]) == (0, 0)
+    assert f"2 items have the right choice twice, the first at {path} line 5; the first of equal" in result.note
+    rows[20] = rows[20] | {"sol2": rows[20]["sol1"]}
+    with pytest.raises(DataError, match=r"line 5 has the right choice twice.*3 of 200 items have; .* up to 1% of"):
+        evaluate_task(model, write_rows(tmp_path / "more.jsonl", rows), tokenizer)
+
+
+def test_a_choice_of_mmlu_that_stands_twice_has_letters_of_its_own(tokenizer):
+    task = prepare(task_spec("mmlu"), [MMLU | {"answer": 0}], tokenizer)
+    assert task.notes == tokenizer.notes and len({request.tokens.tobytes() for request in task.items[0].requests}) == 4
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])

@@ -13,7 +13,7 @@ from evalcore.tasks.spec import task_spec
 from tests.evalcore.tasks.conftest import CONTEXT
 from tests.support.tasks import WORDS, apart, harness, mean_and_error, rows_of
 
-CHOICE_TASKS = ("hellaswag", "arc", "openbookqa", "piqa", "sciq", "boolq")
+CHOICE_TASKS = ("hellaswag", "arc", "openbookqa", "piqa", "sciq", "boolq", "mmlu")
 
 
 def clean(text):
@@ -34,6 +34,10 @@ def harness_item(task, row):
     if task == "sciq":
         query = row["support"].lstrip() + "\nQuestion: " + row["question"] + "\nAnswer:"
         return query, [row[f"distractor{i}"] for i in (1, 2, 3)] + [row["correct_answer"]], 3
+    if task == "mmlu":
+        options = "".join(f"{letter}. {text}\n" for letter, text in zip("ABCD", row["choices"], strict=True))
+        front = "The following are multiple choice questions (with answers) about bird song.\n\n"
+        return front + row["question"].strip() + "\n" + options + "Answer:", list("ABCD"), row["answer"]
     query = row["passage"] + "\nQuestion: " + row["question"] + "?\nAnswer:"
     return query, ["no", "yes"], int(row["label"])
 
@@ -54,7 +58,7 @@ def test_multiple_choice_is_scored_as_lm_evaluation_harness_does(task, model, to
         gold_tokens += len(harness([(query, " " + choices[gold])], tokenizer, plain)[0][0])
     assert list(result.item_scores.choice_nats) == pytest.approx(nats, rel=1e-5)
     assert (result.accuracy, result.accuracy_stderr) == pytest.approx(mean_and_error(right))
-    if task == "boolq":
+    if task in ("boolq", "mmlu"):
         assert result.accuracy_norm is None
     else:
         assert (result.accuracy_norm, result.accuracy_norm_stderr) == pytest.approx(mean_and_error(right_norm))

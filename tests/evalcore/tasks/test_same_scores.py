@@ -12,6 +12,7 @@ from evalcore.data import DataError
 from evalcore.measure.agreement import OutOfMemory
 from evalcore.tasks.spec import task_spec
 from tests.evalcore.tasks.conftest import CONTEXT
+from tests.evalcore.tasks.test_evaluate_task import harness_item
 from tests.support.tasks import rows_of, write_rows, write_tokenised
 
 
@@ -122,6 +123,20 @@ def test_one_task_in_every_container_is_one_score(model, tokenizer, tmp_path):
     assert both.items == 20 and list(both.item_scores.index) == list(range(20))
 
 
+def without(row, name):
+    return {key: value for key, value in row.items() if key != name}
+
+
+def text_of_the_right_choice(row):
+    return row["choices"]["text"][row["choices"]["label"].index(row["answerKey"])]
+
+
+def as_the_harness_makes_it(row):
+    """The fields that lm-evaluation-harness adds to a row of HellaSwag."""
+    query, choices, gold = harness_item("hellaswag", row)
+    return {"query": query, "choices": choices, "gold": gold}
+
+
 @pytest.mark.parametrize(
     ("task", "change"),
     [
@@ -132,6 +147,17 @@ def test_one_task_in_every_container_is_one_score(model, tokenizer, tmp_path):
             {"text": t, "label": n} for t, n in zip(row["choices"]["text"], row["choices"]["label"], strict=True)]}}),
         ("arc", lambda row: row | {"choices": [
             {"text": t, "label": n} for t, n in zip(row["choices"]["text"], row["choices"]["label"], strict=True)]}),
+        ("arc", lambda row: row | {"answer": [row["answerKey"]]}),
+        ("arc", lambda row: row | {"answer": f"({row['answerKey']})", "answerKey": f"{row['answerKey']}."}),
+        ("arc", lambda row: without(row, "answerKey") | {"answer": [f"({row['answerKey']})"]}),
+        ("arc", lambda row: without(row, "answerKey") | {"answer": text_of_the_right_choice(row)}),
+        ("arc", lambda row: row | {"choices": row["choices"]["text"]}),
+        ("arc", lambda row: row | {"choices": row["choices"] | {"label": [f"({n})" for n in row["choices"]["label"]]}}),
+        ("hellaswag", lambda row: row | as_the_harness_makes_it(row)),
+        ("hellaswag", lambda row: as_the_harness_makes_it(row)),
+        ("mmlu", lambda row: row | {"answer": "ABCD"[row["answer"]]}),
+        ("mmlu", lambda row: row | {"answer": [f"({'ABCD'[row['answer']]})"], "id": 7}),
+        ("mmlu", lambda row: row | {"answer": str(row["answer"])}),
     ],
 )  # fmt: skip
 def test_variants_of_a_row_that_people_have_are_one_item(task, change, model, tokenizer):

@@ -40,6 +40,10 @@ def written(path, row):
         ("openbookqa_test.jsonl", AI2, "openbookqa"),
         ("o.jsonl", {"id": "1", "question_stem": "q", "choices": CHOICES, "answerKey": "A"}, "openbookqa"),
         ("b.jsonl", {"question": "q", "title": "t", "answer": True, "passage": "p"}, "boolq"),
+        ("a.jsonl", {"question": "q", "choices": CHOICES, "answer": ["A"]}, "arc"),
+        ("mmlu.jsonl", {"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 3}, "mmlu"),
+        ("mmlu.jsonl", {"question": "q", "choices": ["a", "b", "c", "d"], "answer": 3}, "mmlu"),
+        ("h.jsonl", {**HELLASWAG, "query": "q", "choices": ["a", "b", "c", "d"], "gold": 3}, "hellaswag"),
         ("copa.jsonl", {"query": "q", "choices": ["a", "b"], "gold": 0}, "multiple_choice"),
         ("winograd.jsonl", {"context_options": ["a", "b"], "continuation": "c", "gold": 1}, "schema"),
         ("lambada.jsonl", {"context": "a", "continuation": "b"}, "language_modeling"),
@@ -74,6 +78,8 @@ def test_rows_that_are_a_task_and_a_text_say_so(tmp_path):
 def test_rows_of_two_tasks_are_given_to_neither(tmp_path):
     evidence = sniff_task(written(tmp_path / "test.jsonl", AI2))
     assert evidence.candidates == ("arc", "openbookqa") and evidence.task is None
+    lettered = {"question": "q", "choices": ["a", "b"], "answer": "B"}
+    assert sniff_task(written(tmp_path / "test.jsonl", lettered)).candidates == ("arc", "mmlu")
 
 
 def test_the_columns_of_a_parquet_file_tell_the_task_without_pyarrow_in_the_process(tmp_path):

@@ -59,6 +59,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "P15",
         "two fields of an item that name different answers or choices, the right choice twice, a key twice, no question",
         (
+            "test_few_items_with_the_right_choice_twice_are_scored_as_the_harness_does_and_counted",
             "test_a_row_that_contradicts_itself_is_refused_with_its_line",
             "test_a_key_that_stands_twice_with_two_values_is_refused_with_its_line",
             "test_fields_that_say_the_same_or_nothing_are_no_contradiction",
