@@ -116,6 +116,9 @@ def _through_transformers(
 ) -> tuple[nn.Module, int]:
     """A model type without a family here: built by transformers from its configuration, filled by our reader."""
     model_type = str(folder.config.get("model_type"))[:40]
+    if folder.config.get("quantization_config"):
+        reason = f"config.json says the weights are quantised: {str(folder.config['quantization_config'])[:120]}"
+        raise CheckpointError("unsupported", reason, "give the folder before quantisation, or set model.factory")
     try:
         import transformers
     except ImportError:
@@ -126,6 +129,7 @@ def _through_transformers(
         config = transformers.AutoConfig.from_pretrained(
             folder.path, trust_remote_code=False, local_files_only=True, **more
         )
+        config.use_cache = False  # keys and values kept for a next token take memory, and some types fail at it
         with torch.device("meta"):
             meta_model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:
@@ -137,8 +141,9 @@ def _through_transformers(
         raise CheckpointError("shape", reason, "check that config.json belongs to these weights")
     tensors, read_bytes = read_tensors(records, state.tensors)
     try:
+        # float32: the default is the dtype that config.json names, and weights of float32 would be rounded to it
         inner, report = type(meta_model).from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True
+            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
         )
     except RuntimeError as error:
         reason = f"the weights do not fit config.json: {' '.join(str(error).split())[:300]}"

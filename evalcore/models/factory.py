@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from evalcore.archive.meaning.fields import SIZES
 from evalcore.archive.model_digest import factory_digest
 from evalcore.messages import ModelSpec
+from evalcore.models.causality import PROBE_TOKENS, sees_later_tokens
 from evalcore.models.plan import CheckpointError
 from evalcore.models.user_code import call_user_code
 
@@ -142,7 +143,10 @@ def build(spec: ModelSpec, config: dict[str, Any], state: Mapping[str, Tensor], 
 
 
 def wrap(inner: nn.Module, config: Mapping[str, Any], device: str, what: str = "the model's forward") -> LogitsModel:
-    """Wrap a module that returns logits; a forward pass over two tokens shows the vocabulary size."""
+    """Wrap a module that returns logits; a forward pass over two tokens shows the vocabulary size.
+
+    Raises CheckpointError where its logits depend on later tokens: its loss would mean nothing.
+    """
     inner.eval().requires_grad_(False)
     context_length, notes = context_of(inner, config)
     with torch.inference_mode():
@@ -151,7 +155,19 @@ def wrap(inner: nn.Module, config: Mapping[str, Any], device: str, what: str = "
         reason = f"the model gives logits for {logits.shape[1]} of 2 positions"
         hint = "its forward(tokens) must give logits for every position: wrap a model that returns the last one alone"
         raise CheckpointError("unsupported", reason, hint)
-    return LogitsModel(inner, logits.shape[2], context_length, what, notes)
+    model = LogitsModel(inner, logits.shape[2], context_length, what, notes)
+    _demand_causal(model, min(PROBE_TOKENS, context_length or PROBE_TOKENS), device)
+    return model
+
+
+def _demand_causal(model: LogitsModel, length: int, device: str) -> None:
+    try:
+        leaks = sees_later_tokens(model.logits, model.vocab_size, length, device)
+    except CheckpointError:
+        return  # its evaluation raises the same
+    if leaks:
+        reason = "the model's logits change with later tokens: it is not causal, and a loss would mean nothing"
+        raise CheckpointError("unsupported", reason, "evaluate a model whose attention masks later positions")
 
 
 def context_of(inner: Any, config: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:

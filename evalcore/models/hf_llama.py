@@ -14,7 +14,16 @@ from evalcore.models.decoder import block_names
 from evalcore.models.hf_relatives import RELATIVES, Relative, unrotated_layers, windows_of
 from evalcore.models.hf_rope import rope_of
 from evalcore.models.llama import Llama, LlamaShape, NormShape
-from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, is_tied, tying_field
+from evalcore.models.plan import (
+    CheckpointError,
+    From,
+    NeedsTransformers,
+    Plan,
+    Shaped,
+    demand_layers,
+    is_tied,
+    tying_field,
+)
 from evalcore.models.values import activation, aliases, flag, number, unknown_notes, whole
 
 _FOLDER = "give it as a Hugging Face folder, or set model.factory"
@@ -78,26 +87,43 @@ def _refuse_foreign_layers(family: str, config: Mapping[str, Any]) -> None:
         hint = "set model.factory; or, where it computes what transformers does, say auto_map = false in [model] config"
         raise CheckpointError("unsupported", reason, hint)
     known = RELATIVES[family].known
-    if "sliding_window" not in known and config.get("sliding_window") is not None:
-        raise CheckpointError("unsupported", f"sliding-window attention in a {family} model", _FOLDER)
+    if "sliding_window" not in known and config.get("sliding_window") not in (None, False):
+        raise CheckpointError(
+            "unsupported", f"sliding-window attention in a {family} model", _ignored("sliding_window")
+        )
     if flag(config, "use_bidirectional_attention", False):
-        raise CheckpointError("unsupported", "attention in both directions", _FOLDER)
+        reason = "attention in both directions: a loss would mean nothing"
+        hint = "where it was trained with a causal mask, say use_bidirectional_attention = false in [model] config"
+        raise CheckpointError("unsupported", reason, hint)
     types = config.get("layer_types") if "layer_types" not in known else None
     if types and (not isinstance(types, (list, tuple)) or set(types) != {"full_attention"}):
-        raise CheckpointError("unsupported", f"config.layer_types is {str(types)[:80]!r}", _FOLDER)
+        raise CheckpointError("unsupported", f"config.layer_types is {str(types)[:80]!r}", _ignored("layer_types"))
+    if "rope_local_base_freq" in known and config.get("attn_logit_softcapping") is not None:
+        reason = "config.attn_logit_softcapping, which transformers' Gemma 3 has and does not apply"
+        raise NeedsTransformers("unsupported", reason, _FOLDER)
+
+
+def _ignored(field: str) -> str:
+    """What to do about a field that transformers ignores in this model type, and a fork may not."""
+    return (
+        f"set model.factory; or, where it was trained by transformers' own class, say {field} = false in [model] config"
+    )
 
 
 def _activation(family: str, relative: Relative, config: Mapping[str, Any]) -> str:
     if relative.gemma and config.get("hidden_activation"):  # what transformers reads of Gemma, whatever hidden_act says
         config = {"hidden_activation": config["hidden_activation"]}
-    name = activation(config, "gelu_tanh" if relative.gemma else "silu")
+    try:
+        name = activation(config, "gelu_tanh" if relative.gemma else "silu")
+    except CheckpointError as error:
+        raise NeedsTransformers("unsupported", error.reason, _FOLDER) from error
     if relative.gemma and name == "gelu" and config.get("hidden_activation") is None:
         return "gelu_tanh"  # Gemma's first configurations say `gelu` and mean the tanh GELU, as transformers has it
     if name not in ("silu", "gelu", "gelu_tanh"):
         field = next(name for name in ACTIVATION if config.get(name))
-        raise CheckpointError("unsupported", f"config.{field} is {config[field]!r} in a {family} model", _FOLDER)
+        raise NeedsTransformers("unsupported", f"config.{field} is {config[field]!r} in a {family} model", _FOLDER)
     if name != "silu" and not relative.gemma:
-        raise CheckpointError("unsupported", f"a {family} model with another activation than SiLU", _FOLDER)
+        raise NeedsTransformers("unsupported", f"a {family} model with another activation than SiLU", _FOLDER)
     return name
 
 

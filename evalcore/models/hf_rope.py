@@ -41,6 +41,7 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
         raise NeedsTransformers("unsupported", f"config.rope_parameters has no entry for {kind}", _OTHER)
     if not isinstance(given, Mapping):
         raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
+    _refuse_two_thetas(config, given)
     refuse_unknown_in(config, "rope_parameters" if config.get("rope_parameters") else "rope_scaling", given, _KNOWN)
     scaling = given.get("rope_type", given.get("type", "default"))
     rope: dict[str, Any] = {"type": scaling, "theta": number({**config, **given}, "rope_theta", theta)}
@@ -59,6 +60,19 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
     elif scaling != "default":
         raise NeedsTransformers("unsupported", f"rotary scaling of the type {str(scaling)[:40]!r}", _OTHER)
     return tuple(rope.items())
+
+
+def _refuse_two_thetas(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where the base stands twice with different values: transformers 4 reads the field at the
+    top, transformers 5 the one in rope_parameters."""
+    top, inside = config.get("rope_theta"), given.get("rope_theta")
+    if top is None or inside is None or number(config, "rope_theta", 1.0) == number(given, "rope_theta", 1.0):
+        return
+    reason = f"config.rope_theta is {top}, and in rope_parameters it is {inside}"
+    hint = (
+        f"say rope_theta = {inside} in [model] config where that is right; else give rope_parameters with {top} there"
+    )
+    raise CheckpointError("unsupported", reason, hint)
 
 
 def _yarn(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def _gpt2_named(trainer: str | None, state: State, config: dict[str, Any], cls: 
     """nanoGPT (exact GELU) and build-nanogpt and minGPT (tanh GELU) share their names; other facts decide."""
     orientation = _c_attn_is_transposed(state)
     model_type = config.get("model_type")
+    if model_type == "gpt_bigcode":  # GPT-2's names, and (out, in)
+        return "hf-gpt_bigcode"
     if orientation or (orientation is None and model_type == "gpt2"):
         return "hf-gpt2" if model_type in (None, "gpt2") else f"hf-{shown(str(model_type), 40)}"
     if trainer == "nanogpt" or "bias" in config or not any(key.endswith("ln_1.bias") for key in state.tensors):

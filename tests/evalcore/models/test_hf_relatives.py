@@ -124,6 +124,45 @@ def test_a_scaling_that_only_transformers_knows_goes_through_it_from_a_folder_an
 
 
 @pytest.mark.parametrize(
+    ("model_type", "config"),
+    [("llama", {"hidden_act": "gelu"}), ("llama", {"hidden_act": "relu2"}), ("mistral", {"hidden_act": "quick_gelu"}),
+     ("gemma3_text", {"head_dim": 16, "attn_logit_softcapping": 5.0})],
+)  # fmt: skip
+def test_a_value_that_only_transformers_computes_goes_through_it_from_a_folder(tmp_path, model_type, config):
+    """transformers has attn_logit_softcapping in Gemma 3's configuration and does not apply it."""
+    model = model_of(model_type, **config)
+    model.save_pretrained(tmp_path / "folder")
+    assert type(assert_computes(tmp_path / "folder", logits_of(model)).model).__name__ == "LogitsModel"
+    torch.save({"model": model.state_dict(), "config": model.config.to_dict()}, tmp_path / "a.pt")
+    assert "Hugging Face folder" in refusal(tmp_path / "a.pt").hint
+
+
+def test_two_bases_of_rotary_positions_are_asked_about(tmp_path):
+    """transformers 4 reads `rope_theta` at the top, transformers 5 the one in `rope_parameters`."""
+    model = model_of("llama", rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "rope_theta": 500}))
+    assert_computes(tmp_path, logits_of(model))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "rope_theta": 1e4}))
+    error = refusal(tmp_path)
+    assert "rope_theta is 10000.0, and in rope_parameters it is 500.0" in error.reason
+    assert "say rope_theta = 500.0 in [model] config" in error.hint
+    assert_computes(tmp_path, logits_of(model), config={"rope_theta": 500.0})
+
+
+@pytest.mark.parametrize(("model_type", "field"), [("llama", "sliding_window"), ("llama", "layer_types")])
+def test_what_the_hint_says_of_a_field_that_transformers_ignores_works(tmp_path, model_type, field):
+    model = model_of(model_type)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    value = 8 if field == "sliding_window" else ["sliding_attention"] * 3
+    (tmp_path / "config.json").write_text(json.dumps({**config, field: value}))
+    assert f"say {field} = false in [model] config" in refusal(tmp_path).hint
+    assert_computes(tmp_path, logits_of(model), config={field: False})
+
+
+@pytest.mark.parametrize(
     ("model_type", "field", "value"),
     [("mistral", "attention_bias", True), ("qwen2", "qk_norm", True), ("qwen3", "num_experts", 4),
      ("llama", "sliding_window", 8), ("llama", "layer_types", ["sliding_attention"] * 3),

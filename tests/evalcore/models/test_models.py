@@ -102,6 +102,63 @@ def test_another_model_type_goes_through_transformers(tmp_path):
         load_checkpoint(tmp_path)
 
 
+def neox(**config):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = {"vocab_size": 97, "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 1, **sizes, **config}
+    return spread(transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**config)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_of_float32_are_not_rounded_to_the_dtype_that_config_json_names(tmp_path, dtype):
+    """Mixed-precision training saves float32 weights with the dtype of the pretrained model in config.json."""
+    model = neox()
+    model.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "dtype": dtype, "torch_dtype": dtype}))
+    with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
+        assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-6
+
+
+def test_a_model_that_sees_later_tokens_is_refused(tmp_path):
+    """BERT has a class for causal language modelling; without is_decoder its attention sees both directions."""
+    config = transformers.BertConfig(
+        vocab_size=97, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    spread(transformers.BertLMHeadModel(config)).save_pretrained(tmp_path / "bert")
+    with pytest.raises(CheckpointError, match="not causal") as refused:
+        load_checkpoint(tmp_path / "bert")
+    assert (refused.value.kind, "masks later positions" in refused.value.hint) == ("unsupported", True)
+    config.is_decoder = True
+    decoder = spread(transformers.BertLMHeadModel(config))
+    decoder.save_pretrained(tmp_path / "decoder")
+    with load_checkpoint(tmp_path / "decoder") as loaded, torch.inference_mode():
+        assert (loaded.model.logits(TOKENS) - decoder(TOKENS).logits).abs().max() < 1e-5
+
+
+def test_quantised_weights_in_a_folder_are_named(tmp_path):
+    neox().save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    quantised = {**values, "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    (tmp_path / "config.json").write_text(json.dumps(quantised))
+    with pytest.raises(CheckpointError, match=r"quantised.*bitsandbytes") as refused:
+        load_checkpoint(tmp_path)
+    assert refused.value.kind == "unsupported"
+
+
+@pytest.mark.parametrize("multi_query", [True, False])
+def test_a_folder_of_another_type_with_the_names_of_gpt2_goes_through_transformers(tmp_path, multi_query):
+    """GPTBigCode keeps GPT-2's names, and its linear weights as nanoGPT does."""
+    config = transformers.GPTBigCodeConfig(
+        n_layer=2, n_head=2, n_embd=32, vocab_size=97, n_positions=32, multi_query=multi_query
+    )
+    model = spread(transformers.GPTBigCodeForCausalLM(config))
+    model.save_pretrained(tmp_path)
+    with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
+        assert loaded.family == "hf-gpt_bigcode"
+        assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+
+
 def test_headless_gpt2_folder_is_tied(tmp_path):
     model = gpt2()
     model.transformer.save_pretrained(tmp_path)

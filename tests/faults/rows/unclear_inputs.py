@@ -20,4 +20,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     375: ("P15", "a meta.pkl that lacks the text of an id", ("test_meta_pkl_without_a_text_for_every_id_gives_no_bits_per_byte",)),
     376: ("P15", "a pickled tiktoken Encoding without some bytes, with a broken pattern or an empty special token", ("test_a_pickled_encoding_that_cannot_encode_every_text_is_refused",)),
     377: ("P2", "the code of a factory edited while the daemon runs; another module of the same name already imported", ("test_code_that_changed_since_its_digest_was_taken_measures_nothing", "test_a_module_of_another_folder_with_the_same_name_is_never_taken_for_the_factory")),
+    378: ("P15", "a model that sees later tokens: BERT's folder, or a factory without a mask", ("test_a_model_that_sees_later_tokens_is_refused", "test_a_factory_that_works_one_that_is_not_causal_and_one_that_fails")),
+    379: ("P15", "float32 weights with a lower dtype in config.json; quantised weights in a folder that transformers builds", ("test_weights_of_float32_are_not_rounded_to_the_dtype_that_config_json_names", "test_quantised_weights_in_a_folder_are_named")),
+    380: ("P15", "two bases of rotary positions in one configuration; values that only transformers computes, or that it ignores", ("test_two_bases_of_rotary_positions_are_asked_about", "test_a_value_that_only_transformers_computes_goes_through_it_from_a_folder", "test_what_the_hint_says_of_a_field_that_transformers_ignores_works", "test_a_folder_of_another_type_with_the_names_of_gpt2_goes_through_transformers")),
 }  # fmt: skip
