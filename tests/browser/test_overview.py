@@ -51,15 +51,15 @@ def plot_box(page, panel: str = PANEL) -> dict:
     return page.locator(f"{panel} .u-over").bounding_box()
 
 
-def zoom(page) -> tuple[float, float]:
-    """Drag over the middle of the first panel; the range of x that it shows then."""
-    before, box = attribute(page, "data-range"), plot_box(page)
+def zoom(page, panel: str = PANEL) -> tuple[float, float]:
+    """Drag over the middle of a panel; the range of x that it shows then."""
+    before, box = attribute(page, "data-range", panel), plot_box(page, panel)
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 90)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 90, steps=4)
     page.mouse.up()
-    wait_until(lambda: attribute(page, "data-range") != before, 10)
-    low, high = map(float, attribute(page, "data-range").split("~"))
+    wait_until(lambda: attribute(page, "data-range", panel) != before, 10)
+    low, high = map(float, attribute(page, "data-range", panel).split("~"))
     return low, high
 
 

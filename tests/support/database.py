@@ -36,11 +36,20 @@ class Database:
         return name
 
     def eval_set(self, run: str = "gpt", name: str = "val", digest: str = "sha256:11", current: int = 1) -> int:
-        spec = to_json(EvalSetSpec(name=name, paths=(f"/data/{name}.npy",), seq_len=64))
-        values = {"run": run, "name": name, "digest": digest, "spec": spec, "current": current}
-        number = self._insert(schema.eval_sets, created_at=iso(SAVED_S), **values)
-        self._sets[(run, name)] = (number, digest)
-        return number
+        return self.eval_sets(run, {name: digest}, current)[0]
+
+    def eval_sets(self, run: str, digests: dict[str, str], current: int = 1) -> list[int]:
+        """digests: by name. Their ids."""
+        rows = []
+        for name, digest in digests.items():
+            spec = to_json(EvalSetSpec(name=name, paths=(f"/data/{name}.npy",), seq_len=64))
+            made = {"run": run, "name": name, "digest": digest, "spec": spec, "current": current}
+            rows.append({**made, "created_at": iso(SAVED_S)})
+        with self.store.write() as tx:
+            added = schema.eval_sets.insert().returning(schema.eval_sets.c.id, sort_by_parameter_order=True)
+            ids = list(tx.execute(added, rows).scalars())
+        self._sets |= {(run, name): (key, digests[name]) for name, key in zip(digests, ids, strict=True)}
+        return ids
 
     def checkpoint(self, step: int | None, run: str = "gpt", path: str | None = None, **more: Any) -> int:
         self._clock_s += 60

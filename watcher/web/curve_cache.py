@@ -32,6 +32,7 @@ class PanelReadings(Protocol):
     """The queries of watcher.store.read.panels."""
 
     def cells(self) -> list[Row]: ...
+    def sets(self) -> list[Row]: ...
     def means(self) -> list[Row]: ...
     def runs(self) -> list[Row]: ...
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]: ...
@@ -56,10 +57,9 @@ class CurveCache:
         self._curves: dict[tuple, tuple[float, str]] = {}
         self._bests: dict[tuple, tuple[float, Best | None]] = {}
 
-    def refresh(self) -> None:
-        """Forget the curves that new results or observations may have changed."""
+    def refresh(self, mark: tuple[int, str]) -> None:
+        """Forget the curves that new results or observations may have changed. mark: of the database now."""
         with self._lock:
-            mark = self._panels.mark()
             if mark == self._mark:
                 return
             if self._mark is not None:

@@ -11,6 +11,7 @@ from watcher.domain.timestamps import seconds
 from watcher.report.metrics import BAND_WORDS, METRICS, Metric, label_of
 from watcher.report.palette import place_of
 from watcher.web.chart_data import X_AXES, points_of_each
+from watcher.web.overview_facts import Facts, facts, facts_at_once
 from watcher.web.source import Row, Source
 
 BESTS_AT_ONCE_S = 0.1  # of the first page: what is not known by then comes with the next update
@@ -21,38 +22,45 @@ Query = Mapping[str, str]
 
 def overview(source: Source, query: Query) -> Row:
     """`m`: metrics with commas, `x`: axis, `set`: of the run table. The script reads the rest of the address."""
-    source.curves.refresh()
-    cells, shown, sets = source.remembered.get("newest and lowest", lambda: _newest_and_lowest(source))
-    chosen = query.get("set") if query.get("set") in sets else next(iter(sets), None)
-    metrics = chosen_metrics(query.get("m", ""), sets)
-    mine = [cell for cell in cells if cell["eval_set"] == chosen]
-    if len(mine) <= BESTS_AT_ONCE_MAX:
+    return _content(source, query, facts(source))
+
+
+def overview_at_once(source: Source, query: Query) -> Row:
+    """The same for a browser that opens the page, without what takes long; `pending`: something is left to ask for."""
+    return _content(source, query, facts_at_once(source, query.get("m", "")))
+
+
+def _content(source: Source, query: Query, known: Facts) -> Row:
+    source.refresh_curves()
+    chosen = query.get("set") if query.get("set") in known.sets else next(iter(known.sets), None)
+    metrics = chosen_metrics(query.get("m", ""), known.sets)
+    mine = [cell for cell in known.cells if cell["eval_set"] == chosen]
+    if len(mine) <= BESTS_AT_ONCE_MAX and not known.pending:
         source.curves.compute_bests(mine, BESTS_AT_ONCE_S, strict=True)
-    waiting_at = source.pages.oldest_waiting_at()
-    newest = source.pages.newest_results(12)
     return {
-        "runs": _run_rows(source, mine, shown, chosen, sets, metrics[0]),
-        "sets": sets,
+        "pending": known.pending,
+        "runs": _run_rows(source, mine, known, chosen, metrics[0]),
+        "sets": known.sets,
         "set": chosen,
         "metric": metrics[0].key,
-        "metrics": [{"key": each.key, "label": each.label, "on": each in metrics} for each in _available(sets)],
+        "metrics": [{"key": each.key, "label": each.label, "on": each in metrics} for each in _available(known.sets)],
         "axes": [{"key": key, "label": label} for key, label in X_AXES.items()],
         "x": query.get("x") if query.get("x") in X_AXES else "step",
-        "panels": _panels(metrics, sets),
+        "panels": _panels(metrics, known.sets),
         "band_words": BAND_WORDS,
-        "counts": source.pages.counts(),
-        "newest": newest,
-        "lag_s": max(0.0, time.time() - seconds(waiting_at)) if waiting_at else 0.0,
+        "counts": known.counts,
+        "newest": known.newest,
+        "lag_s": max(0.0, time.time() - seconds(known.waiting_at)) if known.waiting_at else 0.0,
     }
 
 
 def curves(source: Source, query: Query) -> str:
     """JSON text: the curves of one panel. `metric, set, x, from, to` as in the page's address."""
-    source.curves.refresh()
+    source.refresh_curves()
     metric = METRICS.get(query.get("metric", "loss"), METRICS["loss"])
     x = query.get("x") if query.get("x") in X_AXES else "step"
     assert x is not None
-    every = [*source.panels.cells(), *source.panels.means()]
+    every = [*facts(source).cells, *source.remembered.get("means", source.panels.means)]
     cells = [cell for cell in every if cell["eval_set"] == query.get("set")]
     if metric.key == "logged":
         cells = [{**run, "eval_set": "", "digest": ""} for run in _runs_as_cells(source)]
@@ -69,9 +77,9 @@ def curves(source: Source, query: Query) -> str:
 
 def bests(source: Source, query: Query) -> str:
     """JSON text: computes best points not known yet, for a second at most. `complete`: none is left to compute."""
-    source.curves.refresh()
+    source.refresh_curves()
     wanted = query.get("set")
-    cells = [cell for cell in source.panels.cells() if wanted is None or cell["eval_set"] == wanted]
+    cells = [cell for cell in facts(source).cells if wanted is None or cell["eval_set"] == wanted]
     computed, complete = source.curves.compute_bests(cells, BESTS_BUDGET_S)
     return json.dumps({"computed": computed, "complete": complete})
 
@@ -87,28 +95,6 @@ def _available(sets: Mapping[str, Row]) -> list[Metric]:
     return [metric for key, metric in METRICS.items() if any(key in each["metrics"] for each in sets.values())]
 
 
-def _newest_and_lowest(source: Source) -> tuple[list[Row], dict[int, Row], dict[str, Row]]:
-    """Every run on every set, the rows of its newest and lowest result by id, and the sets."""
-    cells = source.panels.cells()
-    ids = [cell[key] for cell in cells for key in ("lowest", "observed", "saved") if cell[key] is not None]
-    shown = source.panels.results_by_id(ids)
-    return cells, shown, _sets(cells, shown)
-
-
-def _sets(cells: list[Row], shown: Mapping[int, Row]) -> dict[str, Row]:
-    """By name: which metrics its results have, and whether it is a task."""
-    sets: dict[str, Row] = {}
-    for cell in cells:
-        about = sets.setdefault(cell["eval_set"], {"metrics": [], "task": None})
-        for row in (shown.get(cell["observed"] or 0), shown.get(cell["saved"] or 0), shown.get(cell["lowest"] or 0)):
-            if row is None:
-                continue
-            about["task"] = about["task"] or row["task"]
-            has = [key for key, metric in METRICS.items() if row[metric.value] is not None or key == "loss"]
-            about["metrics"] = [key for key in METRICS if key in about["metrics"] or key in has]
-    return {name: sets[name] for name in sorted(sets)}
-
-
 def _panels(metrics: list[Metric], sets: Mapping[str, Row]) -> list[Row]:
     panels = []
     for metric in metrics:
@@ -122,22 +108,19 @@ def _panels(metrics: list[Metric], sets: Mapping[str, Row]) -> list[Row]:
     return panels
 
 
-def _run_rows(
-    source: Source, cells: list[Row], shown: Mapping[int, Row], chosen: str | None, sets: Mapping[str, Row],
-    metric: Metric,
-) -> list[Row]:  # fmt: skip
-    if chosen is not None and metric.key not in (*sets[chosen]["metrics"],):
+def _run_rows(source: Source, cells: list[Row], known: Facts, chosen: str | None, metric: Metric) -> list[Row]:
+    if chosen is not None and metric.key not in (*known.sets[chosen]["metrics"],):
         metric = METRICS["loss"]
     of_run = {cell["run"]: cell for cell in cells}
     bests = {cell["run"]: source.curves.known_best(cell) for cell in cells}
     best_rows = source.panels.results_by_id([best.row["id"] for _, best in bests.values() if best])
     rows = []
-    for run in source.remembered.get("runs", source.panels.runs):
+    for run in known.runs:
         colour, dash = place_of(run["id"])
-        cell, (known, best) = of_run.get(run["name"]), bests.get(run["name"], (True, None))
-        newest = (shown.get(cell["observed"] or 0) or shown.get(cell["saved"] or 0)) if cell else None
+        cell, (is_known, best) = of_run.get(run["name"]), bests.get(run["name"], (not known.pending, None))
+        newest = (known.shown.get(cell["observed"] or 0) or known.shown.get(cell["saved"] or 0)) if cell else None
         best_row = best_rows.get(best.row["id"]) if best else None
-        row = {**run, "colour": colour, "dash": dash, "state": _state(run), "pending": not known}
+        row = {**run, "colour": colour, "dash": dash, "state": _state(run), "pending": not is_known}
         row |= {"newest": newest, "best": best_row, "value": newest[metric.value] if newest else None}
         row["best_value"] = best_row[metric.value] if best_row else None
         row["lowest"] = best.lowest["loss"] if best and best.difference is not None else None
@@ -153,7 +136,7 @@ def _state(run: Row) -> str:
 
 
 def _runs_as_cells(source: Source) -> list[Row]:
-    return [{"run_id": run["id"], "run": run["name"]} for run in source.panels.runs()]
+    return [{"run_id": run["id"], "run": run["name"]} for run in source.pages.run_names()]
 
 
 def _span(query: Query) -> tuple[float, float] | None:

@@ -143,7 +143,8 @@ class _Site:
                 return await self._export(key, form, request)
             if form == "json":
                 return await self._twin(name, request)
-            content = await self._content(name, request)
+            opened = name == "overview" and request.headers.get("sec-fetch-mode") == "navigate"
+            content = await self._content(name, request, overview.overview_at_once if opened else None)
             return HTMLResponse(await in_thread(self._render, name, content, request), headers=_FRESH)
 
         return show
@@ -226,8 +227,8 @@ class _Site:
             return await in_thread(self._failed, request, refused.status, str(refused))
         return RedirectResponse(back, 303)
 
-    async def _content(self, name: str, request: Request) -> dict[str, Any]:
-        build, ids = PAGES[name][2], [value for key, value in request.path_params.items() if key == "id"]
+    async def _content(self, name: str, request: Request, build: Callable | None = None) -> dict[str, Any]:
+        build, ids = build or PAGES[name][2], [value for key, value in request.path_params.items() if key == "id"]
         if any(value > 2**63 - 1 for value in ids):
             raise HTTPException(404)
         try:

@@ -29,7 +29,7 @@ def run(source: Source, query: Query, run_id: int) -> Row:
     if row is None:
         raise NoSuchThing(f"there is no run number {run_id}")
     cells = [cell for cell in source.panels.cells() if cell["run_id"] == run_id]
-    source.curves.refresh()
+    source.refresh_curves()
     source.curves.compute_bests(cells, 0.5, strict=True)
     bests = {cell["eval_set"]: source.curves.known_best(cell)[1] for cell in cells}
     ids = [cell[key] for cell in cells for key in ("observed", "saved", "lowest") if cell[key] is not None]

@@ -110,6 +110,10 @@ class Source:
         self.curves = CurveCache(self.panels, self.windows, self.items)
         self.remembered = Remembered(self.pages.stamp)
 
+    def refresh_curves(self) -> None:
+        """Forget the curves that may have changed; the database is asked only when its files have changed."""
+        self.curves.refresh(self.remembered.get("mark", self.panels.mark))
+
     def status_file(self) -> Row | None:
         """What the daemon wrote last; None where it never did."""
         return read_object(self.state.health)
@@ -117,7 +121,7 @@ class Source:
     def health(self) -> Health:
         trouble, now_s = None, time.time()
         try:
-            self.pages.oldest_waiting_at()  # can the database be read?
+            self.remembered.get("oldest waiting", self.pages.oldest_waiting_at)  # can the database be read?
         except CkptwatchError as error:
             trouble = error.cause
         return page_health(self.status_file(), lock_facts(self.state.lock, now_s), trouble, now_s)

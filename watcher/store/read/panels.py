@@ -56,6 +56,13 @@ class Panels:
                 ORDER BY u.id, e.name"""
         )
 
+    def sets(self) -> list[Row]:
+        """`name, task` of every current set; task: None for one that is no task."""
+        return self._all(
+            """SELECT name, max(CASE WHEN kind = 'task' THEN name END) AS task FROM eval_sets
+               WHERE current = 1 AND kind <> 'sample' GROUP BY name ORDER BY name"""
+        )
+
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]:
         """The columns that tables show, of these results."""
         found: dict[int, Row] = {}

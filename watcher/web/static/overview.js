@@ -151,4 +151,5 @@ new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWi
 
 table.start(drawAll);
 listPanels();
-completeBests();
+// What the server could not tell at once, it is asked for now.
+if (document.querySelector(".overview[data-pending]")) window.ckptRefresh(); else completeBests();
