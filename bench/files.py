@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ GPT2_SMALL = {
 TINY = {
     "vocab_size": 512, "max_position_embeddings": 128, "n_layers": 2, "n_heads": 4, "d_model": 64, "d_ff": 256,
 }  # fmt: skip
+#: Tokens of a context and of an ending: 5, 25, 50, 75 and 95 % of HellaSwag's validation items in GPT-2's tokens.
+CONTEXT, ENDING = (18, 35, 53, 63, 76), (8, 17, 31, 39, 52)
+
+
+def drawn_length(draw: random.Random, quantiles: tuple[int, ...]) -> int:
+    low = draw.randrange(len(quantiles) - 1)
+    return draw.randint(quantiles[low], quantiles[low + 1])
 
 
 def checkpoint(folder: Path, shape: dict[str, int], name: str = "model.pt", seed: int = 0) -> Path:

@@ -22,11 +22,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench import gpu_tasks
 from bench.gpu_variants import VARIANTS, variant
 from bench.plain import Gpt
+from evalcore.data.stream import TokenStream
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.evaluate import evaluate
 from evalcore.measure.process_group import ProcessGroup
+from evalcore.tasks.evaluate_task import evaluate_task
 
 
 def main() -> None:
@@ -34,6 +37,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--items", type=int, default=500, help="HellaSwag items, made up")
     parser.add_argument("--device", default="cuda", help="cuda; cpu only to try the script itself")
     parser.add_argument("--also", nargs="*", default=[], choices=VARIANTS, help="our model otherwise, beside eager")
     said = parser.parse_args()
@@ -88,6 +92,9 @@ def main() -> None:
             f" {said.windows * 1024 / middle:12,.0f} tokens/s, {peaks[name] / 1e9:.2f} GB beyond the models,"
             f" {flops / middle / rate:.0%} of {rate / 1e12:.0f} TFLOP/s, loss {losses[name]:.6f}"
         )
+    if device.type == "cuda":
+        print(overlap(loaded.model, tokens, group))
+    print(items_per_second(plain_model, loaded.model, said.items, group))
     ratio = statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     print(json.dumps({"device": where, "torch": torch.__version__, "ratio": ratio, "load_seconds": load_s}))
@@ -104,6 +111,51 @@ def plain_loss(model: Gpt, tokens: np.ndarray, device: torch.device, batch: int 
             total += model(part[:, :-1], part[:, 1:]).double().item() * part[:, 1:].numel()
             count += part[:, 1:].numel()
     return total / count
+
+
+def overlap(model: torch.nn.Module, tokens: np.ndarray, group: ProcessGroup, batches: int = 8) -> str:
+    """A reader that needs half of the device's time, against one that needs none: what of it shows in the total."""
+    read, windows = TokenStream.read, len(tokens) // 1024
+
+    def timed(pause_s: float) -> float:
+        def slow_read(stream: TokenStream, start: int, stop: int) -> np.ndarray:
+            if stop - start == 1025:
+                time.sleep(pause_s)
+            return read(stream, start, stop)
+
+        TokenStream.read = slow_read  # type: ignore[method-assign]
+        try:
+            started = time.perf_counter()
+            evaluate(model, tokens, dtype="bfloat16", group=group, batch_size=-(-windows // batches))
+            return time.perf_counter() - started
+        finally:
+            TokenStream.read = read  # type: ignore[method-assign]
+
+    taken_s = min(timed(0.0) for _ in range(3))
+    pause_s = taken_s / windows / 2
+    added = (min(timed(pause_s) for _ in range(3)) - taken_s) / (windows * pause_s)
+    return f"overlap        a reader that sleeps {windows * pause_s * 1e3:.0f} ms in all adds {added:.0%} of that"
+
+
+def items_per_second(plain: Gpt, model: torch.nn.Module, count: int, group: ProcessGroup) -> str:
+    """HellaSwag items: ours beside the loop of a training script, the faster of two runs each."""
+    task, device = gpu_tasks.made_up(count), group.device
+    taken: dict[str, list[float]] = {"plain": [], "ours": []}
+    for _ in range(2):
+        for name, times in taken.items():
+            started = time.perf_counter()
+            if name == "plain":
+                chosen = gpu_tasks.plain_choices(plain, task, device)
+            else:
+                result = evaluate_task(model, task, dtype="bfloat16", group=group)
+            synchronize(device)
+            times.append(time.perf_counter() - started)
+    plain_s, ours_s = min(taken["plain"]), min(taken["ours"])
+    other = sum(a != b for a, b in zip(chosen, result.item_scores.chosen, strict=True))
+    return (
+        f"HellaSwag      {count / ours_s:,.0f} items/s, plain loop {count / plain_s:,.0f} items/s:"
+        f" {plain_s / ours_s:.1f}x; another choice on {other} of {count} items"
+    )
 
 
 def product_rate(device: torch.device) -> float:

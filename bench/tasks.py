@@ -13,11 +13,9 @@ import random
 import tempfile
 from pathlib import Path
 
+from bench.files import CONTEXT, ENDING, drawn_length
 from bench.processes import machine, python
 
-#: Tokens of a context and of an ending: 5, 25, 50, 75 and 95 % of HellaSwag's validation items in GPT-2's tokens.
-_CONTEXT = (18, 35, 53, 63, 76)
-_ENDING = (8, 17, 31, 39, 52)
 _WORDS = 3000
 
 
@@ -67,14 +65,12 @@ def _made_up(count: int) -> list[dict[str, object]]:
     draw = random.Random(1)
 
     def text(quantiles: tuple[int, ...]) -> str:
-        low = draw.randrange(len(quantiles) - 1)
-        length = draw.randint(quantiles[low], quantiles[low + 1])
-        return " ".join(f"word{draw.randrange(_WORDS)}" for _ in range(length))
+        return " ".join(f"word{draw.randrange(_WORDS)}" for _ in range(drawn_length(draw, quantiles)))
 
     return [
         {
-            "activity_label": "Made up", "ctx_a": text(_CONTEXT), "ctx_b": "", "ctx": "", "label": draw.randrange(4),
-            "endings": [text(_ENDING) for _ in range(4)],
+            "activity_label": "Made up", "ctx_a": text(CONTEXT), "ctx_b": "", "ctx": "", "label": draw.randrange(4),
+            "endings": [text(ENDING) for _ in range(4)],
         }
         for _ in range(count)
     ]  # fmt: skip

@@ -6,6 +6,8 @@ CUDA is what is tested; the others go the same way, untested.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -82,6 +84,26 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "mps":  # unified memory: nothing to pin
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def download(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begin the copy to the host; the function returned waits for this copy, and not for work that began later.
+
+    A blocking copy would wait for everything on the device's stream, the next pass included: the device would be idle
+    while the host reads and adds.
+    """
+    device = tensor.device
+    stream_of = getattr(torch.get_device_module(device), "current_stream", None) if is_accelerator(device) else None
+    if stream_of is None or device.type == "mps":
+        return lambda: tensor.to("cpu")
+    on_host = tensor.to("cpu", non_blocking=True)  # torch takes pinned memory for it
+    copied = stream_of(device).record_event()
+
+    def values() -> torch.Tensor:
+        copied.synchronize()
+        return on_host
+
+    return values
 
 
 def _figure(device: torch.device, name: str) -> int | None:

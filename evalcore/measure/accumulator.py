@@ -49,8 +49,8 @@ class LossAccumulator:
         self.n_documents = 0 if starts is None else int(last_document[-1] - self._first_document[0] + 1)
 
     def add(self, windows: Sequence[Window], nats: Any) -> None:
-        """nats (B, T - skip) of these windows, a tensor of any device."""
-        rows = nats.to("cpu").double().numpy()
+        """nats (B, T - skip) of these windows, a tensor on the host."""
+        rows = nats.double().numpy()
         self.position_nats[windows[0].skip : windows[0].length] += rows.sum(axis=0)  # windows of a batch have one shape
         self.spikes.add(windows, rows)
         for window, row in zip(windows, rows, strict=True):

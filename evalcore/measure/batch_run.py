@@ -51,18 +51,19 @@ class BatchRun:
     def score(self) -> BaseException | None:
         """Score this rank's share; an error is returned, so that no rank waits alone in the reduction."""
         done = 0
-        waiting: tuple[list[Window], torch.Tensor] | None = None
+        waiting: tuple[list[Window], Callable[[], torch.Tensor]] | None = None
         try:
             with self.scorer.running():
                 for batch in self._own_batches():
                     for part, nats in self._pieces(batch):
-                        if waiting is not None:  # one behind: the copy back overlaps with the device's next pass
-                            self.accumulator.add(*waiting)
-                        waiting = (part, nats)
+                        copied = accelerator.download(nats)
+                        if waiting is not None:  # one behind: the device computes while the host adds and reads
+                            self.accumulator.add(waiting[0], waiting[1]())
+                        waiting = (part, copied)
                     done += len(batch)
                     self._on_progress(min(done * self.group.world_size, len(self.windows)), len(self.windows))
                 if waiting is not None:
-                    self.accumulator.add(*waiting)
+                    self.accumulator.add(waiting[0], waiting[1]())
         except (DataError, OutOfMemory) as error:
             return error
         except Exception as error:  # foreign model code may raise anything; the caller shares it with the other ranks

@@ -15,7 +15,7 @@ import torch
 
 from evalcore.data.errors import DataError
 from evalcore.data.tokenizers import Tokenizer
-from evalcore.measure import memory
+from evalcore.measure import accelerator, memory
 from evalcore.measure.agreement import agreed_batch_size, refuse_gaps, share
 from evalcore.measure.evaluate import device_of
 from evalcore.measure.process_group import ProcessGroup
@@ -118,7 +118,7 @@ def evaluate_task(
         prepared.spec.kind == LANGUAGE_MODELING,
         on_progress,
     )
-    if batch_size is None and group.device.type == "cuda":
+    if batch_size is None and accelerator.is_accelerator(group.device):
         run.fit()
     memory.reset_peak(group.device)
     started = time.perf_counter()

@@ -83,6 +83,27 @@ class Simulation:
 _now: Simulation | None = None
 
 
+class _Event:
+    """A mark in the device's work. To wait for it delivers the copies that were begun before it, and no later ones."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._before = [host for host, _ in simulation.in_flight]
+
+    def synchronize(self) -> None:
+        now = self._simulation
+        now.syncs["event"] += 1
+        for host, value in now.in_flight:
+            if any(host is each for each in self._before):
+                host.copy_(value)
+        now.in_flight = [each for each in now.in_flight if not any(each[0] is host for host in self._before)]
+
+
+class _Stream:
+    def record_event(self) -> _Event:
+        return _Event(_simulation())
+
+
 class _Module:
     """torch.sim"""
 
@@ -100,6 +121,9 @@ class _Module:
 
     def set_device(self, device: Any) -> None:
         pass
+
+    def current_stream(self, device: Any = None) -> _Stream:
+        return _Stream()
 
     def _is_in_bad_fork(self) -> bool:
         return False

@@ -1,5 +1,6 @@
 """The checks of `make test-gpu`, run on the simulated accelerator and on the CPU: they hold, and they can fail."""
 
+import json
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from evalcore.measure import scorer
 from evalcore.measure.evaluate import evaluate
 from evalcore.models.decoder import Decoder, DecoderShape
 from tests.gpu import checks, processes
+from tests.support.launches import ROOT
 from tests.support.models import SmallModel, tokens_for
 from tests.support.simulated_accelerator import simulated
 
@@ -43,10 +45,50 @@ def test_ranks_give_one_value(tmp_path):
     assert "ranks 1, 2: spread" in processes.every_number_of_ranks_gives_one_value(arguments, 2, device="cpu")
 
 
+#: Runs a module as `python -m` does, where only the standard library, torch, numpy and tiktoken can be imported.
+BARE = """
+import importlib.metadata as metadata, re, runpy, sys
+wanted, held = ["torch", "numpy", "tiktoken"], set()
+while wanted:
+    name = re.sub("[-_.]+", "-", re.match("[A-Za-z0-9._-]+", wanted.pop())[0]).lower()
+    if name not in held:
+        held.add(name)
+        try:
+            wanted += [line for line in metadata.requires(name) or [] if "extra ==" not in line]
+        except metadata.PackageNotFoundError:
+            pass  # of another platform
+packages = metadata.packages_distributions()
+held |= {"ckptwatch"}
+foreign = {top for top, names in packages.items() if not any(re.sub("[-_.]+", "-", n).lower() in held for n in names)}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in foreign:
+            raise ImportError(f"{name} is not installed on this machine")
+assert {"sqlalchemy", "pydantic", "pytest"} <= foreign and not {"torch", "numpy"} & foreign
+sys.meta_path.insert(0, Refuse())
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def bare(*arguments):
+    return subprocess.run([sys.executable, "-c", BARE, *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here: make test-gpu")
 def test_without_a_device_it_tells_what_it_would_do_and_succeeds():
-    done = subprocess.run([sys.executable, "-m", "tests.gpu"], capture_output=True, text=True, check=True)
+    done = bare("tests.gpu")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("skipped: no CUDA device\n") and "two launches share no device" in done.stdout
+
+
+def test_the_benchmark_of_a_gpu_runs_where_torch_numpy_and_tiktoken_are_all_there_is():
+    sizes = ["--windows", "1", "--layers", "1", "--repeats", "1", "--items", "2"]
+    done = bare("bench.gpu", "--device", "cpu", *sizes)
+    assert done.returncode == 0, done.stderr
+    plain, ours, tasks, said = done.stdout.splitlines()
+    losses = [float(line.rpartition("loss ")[2]) for line in (plain, ours)]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3) and json.loads(said)["device"] == "cpu"
+    assert tasks.startswith("HellaSwag") and tasks.endswith("another choice on 0 of 2 items")
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import evalcore
+from evalcore.data.stream import TokenStream
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.measure.accelerator import accelerator_type, pick_device
 from evalcore.measure.agreement import OutOfMemory
@@ -56,6 +57,27 @@ def test_the_host_waits_once_a_batch_and_not_once_a_window():
 
     windows, batches = 32, 5  # 31 of 64 targets in batches of 8, and a short one
     assert (waits_with(1), waits_with(8)) == (windows, batches)
+
+
+def test_a_batch_is_read_while_the_device_still_computes_the_one_before(monkeypatch):
+    """A blocking copy would have waited for batch i - 1 when batch i is read."""
+    waits = []
+    with simulated() as device:
+        model = SmallModel().to("sim")
+        read = TokenStream.read
+
+        def counting(stream, start, stop):
+            if stop - start == 65:  # a window and the target of its last token
+                waits.append(device.syncs["event"])
+            return read(stream, start, stop)
+
+        monkeypatch.setattr(TokenStream, "read", counting)
+        device.syncs.clear()
+        result = evaluate(model, TOKENS, seq_len=64, dtype="float32", batch_size=8)
+        waits_in_all = sum(device.syncs.values())
+        del model
+    assert waits[::8] == [0, 0, 1, 2] and waits_in_all == 5
+    assert result.loss == pytest.approx(evaluate(SmallModel(), TOKENS, seq_len=64).loss, rel=1e-6)
 
 
 def test_where_memory_is_short_the_batch_is_halved_and_the_loss_stays():
