@@ -9,6 +9,8 @@ import click
 
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 
+TASKS_MAX = 3  # tasks whose flipped items are printed
+
 
 @click.command(
     "compare",
@@ -38,8 +40,10 @@ def command(
     95 % interval and two-sided p. The interval accounts for correlation between neighbouring windows.
 
     Tasks are compared item by item: accuracies by McNemar's exact test, bits per byte of the gold answers by the
-    paired t interval. Flipped items are those that only one of the two answers correctly.
+    paired t interval. Flipped items are those that only one of the two answers correctly: the first of them are
+    printed with their text, --json has all.
     """
+    from watcher.cli.item_texts import ItemTexts
     from watcher.report.curves import curves_of
     from watcher.report.lookup import expect
     from watcher.report.pairs import compare_pairs, matching_pairs, parse_selection
@@ -58,11 +62,15 @@ def command(
     defined = questions.current_definitions(store)
     earlier = [row for row in every if (row["run"], row["eval_set"], row["eval_digest"]) not in defined]
     pairs = matching_pairs(*selections, curves_of(rows), curves_of(earlier))
-    compared = compare_pairs(pairs, questions.KeptWindows(store), KeptItems(store))
+    kept = KeptItems(store)
+    compared = compare_pairs(pairs, questions.KeptWindows(store), kept)
     if as_json:
-        print_json([_plain(pair) for pair in compared])
+        texts = ItemTexts(store)
+        print_json([_plain(pair) | {"flipped": _flips(pair, kept, texts)} for pair in compared])
         return
-    _show(compared, a, b)
+    _show(compared)
+    _show_flips(compared, kept, ItemTexts(store), _between(a, b, run, db))
+    _show_notes(compared)
 
 
 def _plain(pair: Any) -> dict[str, Any]:
@@ -102,7 +110,56 @@ def _kind(row: dict[str, Any]) -> str:
     return f" ({row['weights']})" if row.get("weights") else ""
 
 
-def _show(compared: list[Any], a: str, b: str) -> None:
+def _flips(pair: Any, kept: Any, texts: Any) -> list[dict[str, Any]] | None:
+    """Every flipped item; None for a metric that has none, or where the items are not kept."""
+    from watcher.cli.flipped import flipped_items
+    from watcher.domain.metrics import ACCURACY, ACCURACY_NORM
+
+    if pair.metric not in (ACCURACY, ACCURACY_NORM):
+        return None
+    flipped = flipped_items(pair.metric, pair.a, pair.b, kept, texts)
+    return None if flipped is None else flipped.rows
+
+
+def _between(a: str, b: str, run: str | None, db: str | None) -> str:
+    """The command that lists every flipped item, without the eval set."""
+    import shlex
+
+    options = [*(("--run", run) if run else ()), *(("--db", db) if db else ())]
+    return shlex.join(["ckptwatch", "results", "--between", a, b, *options])
+
+
+def _show_flips(compared: list[Any], kept: Any, texts: Any, command: str) -> None:
+    """The first flipped items of each task by accuracy, with their text; of many tasks the command alone."""
+    import shlex
+
+    from watcher.cli.flipped import flipped_items, shortened
+    from watcher.cli.showing import print_table
+    from watcher.domain.checkpoint import printable
+    from watcher.domain.metrics import ACCURACY
+    from watcher.report.difference import Difference
+    from watcher.report.format import p_value
+    from watcher.report.items import brief_flip_columns
+
+    of_tasks = [pair for pair in compared if pair.metric == ACCURACY and isinstance(pair.result, Difference)]
+    tasks = [pair for pair in of_tasks if pair.result.gained or pair.result.lost]
+    if len(tasks) > TASKS_MAX:
+        say(f"the flipped items:  {command}")
+        return
+    for pair in tasks:
+        flipped = flipped_items(pair.metric, pair.a, pair.b, kept, texts)
+        if flipped is None:
+            continue
+        shown = shortened(flipped.rows)
+        flips = f"{len(flipped.rows)} of {flipped.items} items flipped"
+        click.echo(f"\n{printable(pair.eval_set)}: {flips} (McNemar's exact p {p_value(pair.result.p)})")
+        print_table(brief_flip_columns(pair.metric, shown), shown)
+        if len(shown) < len(flipped.rows):
+            more = f"{command} --eval-set {shlex.quote(pair.eval_set)}"
+            say(f"and {len(flipped.rows) - len(shown)} more:  {more}")
+
+
+def _show(compared: list[Any]) -> None:
     """The numbers as a table that may be cut to the terminal, then each verdict on a line of its own, whole."""
     from watcher.cli.showing import print_table
     from watcher.domain.checkpoint import printable
@@ -139,8 +196,11 @@ def _show(compared: list[Any], a: str, b: str) -> None:
     for pair in compared:
         by = "" if pair.metric == LOSS else f" by {pair.metric.label}"
         click.echo(f"{printable(pair.eval_set)}{by}: {_verdict(pair)}")
-    if any(row["gained"] for row in rows) or any(row["gained"] == 0 and row["lost"] for row in rows):
-        say(f"the flipped items:  ckptwatch results --between {a} {b}")
+
+
+def _show_notes(compared: list[Any]) -> None:
+    from watcher.report.comparison import Difference
+
     methods = {pair.result.method for pair in compared if isinstance(pair.result, Difference)}
     if "unpaired" in methods:
         say(

@@ -44,10 +44,11 @@ def show_items(store: Any, rows: list[Row], form: str) -> None:
 
 def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None, metric: str, form: str) -> None:
     """The items that only one of A and B answers correctly, for every task that both have a result on."""
-    from watcher.cli.item_texts import ItemTexts, texts_of
+    from watcher.cli.flipped import flipped_items
+    from watcher.cli.item_texts import ItemTexts
     from watcher.report.curves import curves_of
     from watcher.report.item_comparison import mcnemar
-    from watcher.report.items import flip_columns, flip_rows
+    from watcher.report.items import flip_columns
     from watcher.report.pairs import matching_pairs, parse_selection
     from watcher.store.read import results as questions
     from watcher.store.read.tasks import KeptItems
@@ -56,29 +57,19 @@ def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None
     selections = parse_selection(a, runs), parse_selection(b, runs)
     rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
     by, kept, texts, found = METRICS[metric], KeptItems(store), ItemTexts(store), 0
-    chosen, correct = ("chosen_norm", "correct_norm") if metric == "accuracy_norm" else ("chosen", "correct")
     items: list[Row] = []
     for name, left, right in matching_pairs(*selections, curves_of(rows)):
-        of_a, of_b = kept.get(left["id"]), kept.get(right["id"])
-        if of_a is None or of_b is None or list(of_a.index) != list(of_b.index):
+        flipped = flipped_items(by, left, right, kept, texts)
+        if flipped is None:
             continue
         found += 1
-        flipped = flip_rows(by, of_a, of_b)
-        gained = sum(row["correct_at"] == "B" for row in flipped)
-        p = mcnemar(gained, len(flipped) - gained)
         where = f"{name}, step {left['step']} and {right['step']}"
         say(
-            f"{where}: {len(flipped)} of {len(of_a)} items flipped: {gained} correct only at B, "
-            f"{len(flipped) - gained} only at A (McNemar's exact p = {p:.3g})"
+            f"{where}: {len(flipped.rows)} of {flipped.items} items flipped: {flipped.gained} correct only at B, "
+            f"{flipped.lost} only at A (McNemar's exact p = {mcnemar(flipped.gained, flipped.lost):.3g})"
         )
         about = {"run": left["run"], "eval_set": name, "steps": f"{left['step']} {right['step']}"}
-        known = texts.of(right) if flipped else {}
-        for row in flipped:
-            item = known.get(row["item"] - 1)
-            of_each = [texts_of(item, row["gold"], row[side][chosen], bool(row[side][correct])) for side in "ab"]
-            shown = {"context": of_each[0]["context"], "gold_text": of_each[0]["gold_text"]}
-            shown |= {f"{side}_text": answer["chosen_text"] for side, answer in zip("ab", of_each, strict=True)}
-            items.append({**about, **row, **shown})
+        items += [{**about, **row} for row in flipped.rows]
     if not found:
         raise NothingFound(f"{a} and {b} share no task whose items are kept", hint="ckptwatch results")
     _print(flip_columns(by, items), items, form)

@@ -75,6 +75,16 @@ def flip_columns(metric: Metric, rows: list[Row]) -> list[Column]:
     ]
 
 
+def brief_flip_columns(metric: Metric, rows: list[Row]) -> list[Column]:
+    """Where texts are known: each item with its right answer and the wrong one that it had or now has."""
+    texts = _texts(rows, (("right answer", "gold_text"),))
+    if not texts:
+        return flip_columns(metric, rows)
+    wrong = Column("wrong answer", lambda row: _cell(row["b_text"] if row["correct_at"] == "A" else row["a_text"]))
+    found = Column("correct at", lambda row: row["correct_at"])
+    return [Column("item", lambda row: integer(row["item"]), True), found, *texts, wrong]
+
+
 def _named(rows: list[Row]) -> list[Column]:
     """Run, set and step, where the rows have several."""
     columns = []

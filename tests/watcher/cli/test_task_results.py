@@ -142,6 +142,34 @@ def test_the_text_of_a_schema_and_of_a_last_word(task, row, gold, chosen, correc
     assert tuple(texts_of(item, gold, chosen, correct).values()) == texts
 
 
+def test_compare_prints_the_first_flipped_items_with_their_text_and_json_has_all(ckptwatch, database, tmp_path):
+    rows = [
+        {"activity_label": "Cat", "ctx_a": f"item {n}.", "ctx_b": "", "ctx": "",
+         "endings": [f"ending {n} {k}" for k in range(4)], "label": 1}
+        for n in range(100)
+    ]  # fmt: skip
+    with_items(database, tmp_path, rows)
+    said = ckptwatch(
+        "compare", 100, 200, "--db", database.path
+    )  # 158 of 4096 splits of 12 flips are as uneven as 10 : 2
+    table = said.out.split("hellaswag: 12 of 100 items flipped (McNemar's exact p 0.039)\n")[1].splitlines()[1:]
+    assert [line.split()[:2] for line in table] == [["1", "A"], ["2", "A"], ["11", "B"], ["12", "B"], ["13", "B"]]
+    assert "item 0." in table[0] and "ending 0 1" in table[0] and "ending 0 2" in table[0]
+    command = said.err.split("and 7 more:  ckptwatch ")[1].splitlines()[0]
+    assert command == f"results --between 100 200 --db {database.path} --eval-set hellaswag"
+    assert len(ckptwatch(*command.split(), "--json").json) == 12
+    found = ckptwatch("compare", 100, 200, "--json", "--db", database.path).json
+    assert [one["flipped"] and len(one["flipped"]) for one in found] == [12, 12, None, None]
+    first = found[0]["flipped"][0]
+    assert (first["item"], first["correct_at"], first["gold_text"]) == (1, "A", "ending 0 1")
+    assert (first["a_text"], first["b_text"]) == ("ending 0 1", "ending 0 2")
+
+    (tmp_path / "items.jsonl").unlink()  # the items are known by number alone
+    said = ckptwatch("compare", 100, 200, "--db", database.path)
+    assert "12 of 100 items flipped" in said.out and "ending" not in said.out
+    assert "items without their text" in said.err
+
+
 def test_best_goes_by_each_metrics_own_direction(ckptwatch, database):
     said = ckptwatch("results", "--best", "--json", "--db", database.path)
     assert {(row["eval_set"], row["step"]) for row in said.json} == {("hellaswag", 200), ("val", 200)}
