@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 DEMO_VENV := .venv-demo
-LOCKS := pyproject.toml $(wildcard locks/*)
+LOCKS := pyproject.toml $(wildcard locks/*.txt locks/*.py)
 # cpu, cuda, or auto: the CPU build of torch where there is no NVIDIA device
 DEVICE ?= auto
 
