@@ -5,36 +5,88 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.pixels import COLOURED
+from tests.browser.test_access import AXE, RULES, violations
+from tests.support.many_runs import many_runs
 from tests.support.waiting import wait_until
 from tests.watcher.cli.test_plot import two_runs
 from watcher.cli import main
+from watcher.report.palette import LIGHT
+
+pytestmark = pytest.mark.browser
+POINTED = "(place) => document.querySelectorAll('.panel .status')[place].textContent"
 
 
-@pytest.mark.browser
-def test_the_page_draws_curve_band_logged_loss_and_best(browser, tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def opened(page, tmp_path, monkeypatch):
+    """Draws a database into a file with these flags and opens it."""
     monkeypatch.chdir(tmp_path)
+
+    def draw_and_open(database, *flags: str):
+        assert main(["plot", "--out", "c.html", *flags, "--db", str(database)]) == 0
+        page.goto((tmp_path / "c.html").as_uri())
+        page.locator(".panel[data-points]").first.wait_for()
+        return page
+
+    return draw_and_open
+
+
+def test_the_page_draws_curve_band_logged_loss_and_best(opened, tmp_path):
     two_runs(tmp_path / "r.db").close()
-    assert main(["plot", "--out", "c.html", "--db", str(tmp_path / "r.db")]) == 0
-    wrong: list[str] = []
-    page = browser.new_page()
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text))
-    page.goto((tmp_path / "c.html").as_uri())
-    wait_until(lambda: page.locator("#chart").get_attribute("data-points") is not None)
-    assert page.locator("#chart").get_attribute("data-points") == "7"
-    assert page.locator("b").count() == 0 and page.locator("details tr").count() == 7
-    both = page.evaluate(COLOURED)
+    page = opened(tmp_path / "r.db")
+    canvas = ".panel canvas"
+    assert page.locator(".panel").get_attribute("data-points") == "7"
+    assert page.locator(".status b").count() == 0 and page.locator("details tr").count() == 7
+    both = page.evaluate(COLOURED, canvas)
     page.get_by_label("95 % band").uncheck()
-    without_band = page.evaluate(COLOURED)
-    page.get_by_label("logged by trainer (dashed)").uncheck()
-    assert both >= without_band > page.evaluate(COLOURED) > 0
-    linear = page.locator("#chart canvas").screenshot()
-    page.get_by_text("log", exact=True).click()
-    assert page.locator("#chart canvas").screenshot() != linear
-    page.locator("#chips").get_by_text("gpt / val").click()
-    assert page.locator("#chart").get_attribute("data-points") == "4"
-    page.locator("#chart").focus()
+    without_band = page.evaluate(COLOURED, canvas)
+    page.get_by_label("logged by trainer (+)").uncheck()
+    assert both >= without_band > page.evaluate(COLOURED, canvas) > 0
+    linear = page.locator(canvas).screenshot()
+    page.get_by_text("log", exact=True).last.click()
+    assert page.locator(canvas).screenshot() != linear
+    page.locator("#chips").get_by_text("gpt").click()
+    assert page.locator(".panel").get_attribute("data-points") == "4"
+    page.locator(".panel .plot").focus()
     page.keyboard.press("ArrowRight")
-    assert "wide" in page.inner_text("#readout") and "step" in page.inner_text("#readout")
-    page.close()
-    assert wrong == []
+    assert "wide" in page.evaluate(POINTED, 0) and "step 100" in page.evaluate(POINTED, 0)
+
+
+def test_each_set_and_metric_has_a_panel_that_shows_the_run_pointed_at_and_zooms_with_the_others(opened, tmp_path):
+    made = many_runs(tmp_path / "many", runs=3, sets=2, points=6)
+    made.database.close()
+    page = opened(made.url, "--metric", "loss", "--metric", "ppl", "--run", "gpt-b-001", "--run", "gpt-lr-002")
+    heads = page.locator(".panel h2").all_inner_texts()
+    assert heads == [f"{name} {label}" for label in ("loss (nats per token)", "perplexity")
+                     for name in ("fineweb", "wikitext")]  # fmt: skip
+    swatches = page.locator("#chips svg")
+    inks = [swatches.nth(place).evaluate("each => getComputedStyle(each).color") for place in (0, 1)]
+    assert inks == [f"rgb({int(ink[1:3], 16)}, {int(ink[3:5], 16)}, {int(ink[5:], 16)})" for ink in LIGHT[1:3]]
+    box = page.locator(".u-over").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+    for place in range(4):
+        wait_until(lambda place=place: "gpt-" in page.evaluate(POINTED, place), 10)
+    assert len({page.evaluate(POINTED, place)[:20] for place in range(4)}) == 1  # one run at one step in all panels
+    before = [page.locator(".panel canvas").nth(place).screenshot() for place in (0, 3)]
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 5, steps=3)
+    page.mouse.up()
+    after = [page.locator(".panel canvas").nth(place).screenshot() for place in (0, 3)]
+    assert before[0] != after[0] and before[1] != after[1]
+
+
+def test_sixty_runs_fit_a_small_window_and_axe_finds_nothing(browser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = many_runs(tmp_path / "many", runs=60, sets=2, points=3)
+    made.database.close()
+    assert main(["plot", "--out", "c.html", "--title", "Sixty runs", "--db", made.url]) == 0
+    context = browser.new_context(bypass_csp=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.add_init_script(AXE)
+    page.goto((tmp_path / "c.html").as_uri())
+    page.locator(".panel[data-points]").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator(".chip.named").count() == 8
+    assert not violations(page, {"type": "tag", "values": RULES})
+    page.emulate_media(color_scheme="dark")
+    assert not violations(page, {"type": "rule", "values": ["color-contrast"]})
+    context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 
 from watcher.cli.completing import complete_runs, complete_sets
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
-from watcher.domain.metrics import ACCURACY, LOSS, SCORES, Metric, headline
+from watcher.domain.metrics import ACCURACY, LOSS, SCORES, Metric, best_by, headline
 from watcher.errors import EnvironmentProblem, NothingFound, UsageError
 
 
@@ -22,6 +23,7 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
         "ckptwatch plot",
         "ckptwatch plot --run a --run b --out curve.html",
         "ckptwatch plot --metric accuracy --eval-set hellaswag --out accuracy.png",
+        "ckptwatch plot --metric loss --metric bits_per_byte --log --title 'Two runs' --size 7x5 --out paper.pdf",
     ),
 )
 @click.option("--out", metavar="FILE", help="Write FILE.png, .svg, .pdf or .html instead of drawing in the terminal.")
@@ -29,52 +31,68 @@ from watcher.errors import EnvironmentProblem, NothingFound, UsageError
               shell_complete=complete_runs)  # fmt: skip
 @click.option("--eval-set", "sets", multiple=True, metavar="NAME", help="Only these sets.  [default: all]",
               shell_complete=complete_sets)  # fmt: skip
-@click.option("--metric", "--value", "y", type=click.Choice(list(SCORES)),
-              help="Y axis.  [default: loss of the token sets; accuracy where there are only tasks]")  # fmt: skip
+@click.option("--metric", "--value", "metrics", type=click.Choice(list(SCORES)), multiple=True,
+              help="Y axis; repeat it for several.  [default: loss of the token sets; accuracy where there are only "
+              "tasks]")  # fmt: skip
 @click.option("--by", "x", type=click.Choice(["step", "tokens", "time"]), default="step", show_default=True,
               help="X axis.")  # fmt: skip
 @click.option("--log", is_flag=True, help="Logarithmic Y axis.")
+@click.option("--log-x", is_flag=True, help="Logarithmic X axis.")
 @click.option("--title", metavar="TEXT", help="Title of the image or page.")
-@click.option(
-    "--size", metavar="WxH", help="Size of an image in inches.  The height grows by the legend.  [default: 6.4x4.2]"
-)
+@click.option("--size", metavar="WxH", help="Width and height of an image in inches.  It gets higher where its panels "
+              "would be too low.  [default: 6.4 wide, as high as the panels need]")  # fmt: skip
 @json_option
 @db_option
 @click.pass_obj
 def command(
-    flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], y: str | None, x: str, log: bool,
-    title: str | None, size: str | None, as_json: bool, db: str | None,
+    flags: Globals, out: str | None, runs: tuple[str, ...], sets: tuple[str, ...], metrics: tuple[str, ...], x: str,
+    log: bool, log_x: bool, title: str | None, size: str | None, as_json: bool, db: str | None,
 ) -> None:  # fmt: skip
     """Draw loss curves in the terminal, or write an image or HTML page.
 
-    Shows the 95 % interval (in the terminal as bars, up to 30 points in all), the loss logged by the trainer (dotted)
-    and the best point.
+    An image or page has a panel for each metric and eval set. Shows the 95 % interval (in the terminal as bars, up to
+    30 points in all), the loss logged by the trainer and the best point.
     """
     from watcher.report.plot_series import AXES, VALUES, series_of
     from watcher.store.read.results import run_numbers
 
-    curves, notes, y = read_curves(flags, db, runs, sets, y, by_time=x != "step")
+    numbers = run_numbers(reading(flags, db))
+    series: list = []
+    curves: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for metric in dict.fromkeys(metrics or (None,)):
+        of_metric, notes, y = read_curves(flags, db, runs, sets, metric, by_time=x != "step")
+        curves += [{**_plain(curve), "metric": y} for curve in of_metric]
+        drawn = series_of(of_metric, x, y, numbers)
+        series += drawn
+        if not as_json and not any(line.xs for line in drawn):
+            raise NothingFound(f"no result has {VALUES[y]} by {AXES[x]}", hint=_other_axis(of_metric, x))
     if as_json:
-        print_json([_plain(curve) for curve in curves])
+        print_json(curves)
         return
-    series = series_of(curves, x, y, run_numbers(reading(flags, db)))
-    if not any(line.xs for line in series):
-        raise NothingFound(f"no result has {VALUES[y]} by {AXES[x]}", hint=_other_axis(curves, x))
+    if log_x and not any(at > 0 for line in series for at in line.xs):
+        raise NothingFound(f"no result lies at {AXES[x]} above 0, which --log-x needs", hint="ckptwatch plot")
+    axes = Axes(x, log_x, log)
     if out is None:
-        from watcher.cli.showing import in_colour
-        from watcher.report import plot_terminal
-
-        space = shutil.get_terminal_size((80, 24))
-        click.echo(
-            plot_terminal.draw(series, x, y, space.columns, min(space.lines - 2, 30), log=log, colour=in_colour())
-        )
+        _draw(series, axes)
     else:
-        _write(series, x, y, Path(out), log, title, size)
+        _write(series, axes, Path(out), title, size)
     for words in notes:
         say(f"note: {words}")
+    if log_x and any(at <= 0 for line in series for at in line.xs):
+        say("note: points at 0 are not drawn on a logarithmic axis")
     for line in series:
         if line.diverged:
             say(f"note: {line.name} has no finite value at {', '.join(f'{at:g}' for at in line.diverged[:10])}")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """x: a key of plot_series.AXES; which axes are logarithmic."""
+
+    x: str
+    x_log: bool
+    y_log: bool
 
 
 def read_curves(
@@ -113,8 +131,9 @@ def read_curves(
         curves = [curve for curve in curves if _has(curve, by)]
     if not curves:
         raise NothingFound(f"no result has {by.label}", hint="ckptwatch results shows what there is")
-    best_by = LOSS if by.key == "ppl" else by
-    return [curve.with_best(windows, KeptItems(store), best_by) for curve in curves], mixtures(rows), by.key
+    items = KeptItems(store)
+    bests = [curve.with_best(windows, items, best_by(by, curve.rows[0]["task"] is not None)) for curve in curves]
+    return bests, mixtures(rows), by.key
 
 
 def _has(curve, metric: Metric) -> bool:
@@ -143,22 +162,41 @@ def _plain(curve) -> dict[str, Any]:
     }
 
 
-def _write(series: list, x: str, y: str, out: Path, log: bool, title: str | None, size: str | None) -> None:
-    from watcher.report.plot_image import SIZE, SUFFIXES, save
+def _draw(series: list, axes: Axes) -> None:
+    """A picture for each metric, one below the other."""
+    from watcher.cli.showing import in_colour
+    from watcher.report import plot_terminal
+
+    space = shutil.get_terminal_size((80, 24))
+    for metric in dict.fromkeys(line.metric for line in series):
+        lines = [line for line in series if line.metric == metric]
+        click.echo(
+            plot_terminal.draw(
+                lines, axes.x, metric, space.columns, min(space.lines - 2, 30), x_log=axes.x_log, log=axes.y_log,
+                colour=in_colour(),
+            )
+        )  # fmt: skip
+
+
+def _write(series: list, axes: Axes, out: Path, title: str | None, size: str | None) -> None:
+    from watcher.report.plot_image import SUFFIXES, save
+    from watcher.report.plot_series import panels_of
 
     if out.suffix not in (*SUFFIXES, ".html"):
         raise UsageError(f"--out {out}: unknown suffix", hint="curve.png, curve.svg, curve.pdf or curve.html")
-    inches = _inches(size) if size is not None else SIZE
+    inches = _inches(size) if size is not None else None
+    panels = panels_of(series)
+    logs = {"x_log": axes.x_log, "y_log": axes.y_log}
     try:
         if out.suffix == ".html":
             from watcher.report.plot_page import render
 
-            title = title or "ckptwatch: " + ", ".join(dict.fromkeys(line.name for line in series))
             temporary = out.with_name(f".{out.name}.{os.getpid()}")
-            temporary.write_text(render(series, x, y, title, log=log), encoding="utf-8")
+            temporary.write_text(render(panels, axes.x, title or "ckptwatch", **logs), encoding="utf-8")
             os.replace(temporary, out)
         else:
-            save(series, x, y, out, log=log, title=title or "", size=inches)
+            for words in save(panels, axes.x, out, title=title or "", size=inches, **logs):
+                say(f"note: {words}")
     except OSError as error:
         raise EnvironmentProblem(f"{out} cannot be written: {error.strerror}", hint="--out with another path") from None
     say(f"written: {out}")

@@ -91,6 +91,14 @@ def headline(row: Row) -> Metric:
     return ACCURACY if row.get("task") is not None else LOSS
 
 
+def best_by(metric: Metric, is_task: bool) -> Metric:
+    """The metric that says which point of a curve of `metric` is the best within noise.
+
+    On text, perplexity and bits per byte order checkpoints as the loss does, whose windows give the paired difference.
+    """
+    return LOSS if not is_task and metric.key in ("ppl", BITS_PER_BYTE.key) else metric
+
+
 def compared_metrics(row: Row) -> tuple[Metric, ...]:
     """The metrics that two results of a set are compared by."""
     if row.get("task") is None:

@@ -6,8 +6,8 @@ from watcher.domain.metrics import METRICS as METRICS
 from watcher.domain.metrics import Metric as Metric
 
 BAND_WORDS = (
-    "Band: 95 % confidence interval of the value, 1.96 standard errors to each side. The standard error is over the "
-    "documents or windows of the set (items of a task): how far the value would move on another sample of such text."
+    "Band: 95 % confidence interval (1.96 standard errors over the documents, windows or items of the set to each "
+    "side): how far the value would move on another sample of such text."
 )
 
 

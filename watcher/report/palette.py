@@ -19,6 +19,7 @@ DARK = (
 )
 #: Dash patterns in pixels: run 25 has the colour of run 1 and another line.
 DASHES = ((), (7, 4), (2, 3), (9, 3, 2, 3))
+MEAN_DASH = (1, 4)  # of a mean of checkpoints, whatever its run
 
 
 def place_of(run_id: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Curves as one HTML file with data, script and style in it: drawn as on the dashboard, without any request."""
+"""Curves as one HTML file with data, script and style in it: the dashboard's colours and marks, without any request."""
 
 from __future__ import annotations
 
@@ -11,20 +11,42 @@ from typing import Any
 
 from watcher.report import palette
 from watcher.report.format import NONE
-from watcher.report.metrics import BAND_WORDS
-from watcher.report.plot_series import AXES, VALUES, Series
+from watcher.report.plot_series import AXES, Panel, Series
+from watcher.report.plot_words import BANDS_MAX, logged_is_drawn, meaning, named
 
 _EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "chart.js")
 
 
-def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -> str:
+def render(panels: Sequence[Panel], x: str, title: str, *, x_log: bool = False, y_log: bool = False) -> str:
     """The whole page. Names come in as data only, so that no name can become markup or script."""
-    drawn = [_for_chart(curve, place) for place, curve in enumerate(series)]
-    data = {"series": drawn, "x": AXES[x], "y": VALUES[y], "log": log}
+    names, which = named(panels)
+    first = {curve.label: curve for panel in panels for curve in panel.series}
+    runs = [first[label] for label in dict.fromkeys((*names, *first))]
+    places = {curve.label: place for place, curve in enumerate(runs)}
+    logged = logged_is_drawn(panels)
+    data = {
+        "x": AXES[x],
+        "x_log": x_log,
+        "y_log": y_log,
+        "bands_max": BANDS_MAX,
+        "named": [places[label] for label in names] if which else None,
+        "runs": [_for_legend(curve) for curve in runs],
+        "panels": [
+            {
+                "set": panel.eval_set,
+                "label": panel.label,
+                "curves": [_for_panel(curve, places[curve.label], logged=logged) for curve in panel.series],
+            }
+            for panel in panels
+        ],
+    }
     # `<` is written as an escape: nothing in the data can end the script element
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
-    parts = {"TITLE": escape(title), "DATA": text, "TABLE": _table(series, x, y), "BAND": escape(BAND_WORDS)}
-    parts |= {"LINEAR": "" if log else " checked", "LOG": " checked" if log else ""}
+    words = f"{which} {meaning(panels, band=True)}".strip()
+    parts = {"TITLE": escape(title), "DATA": text, "TABLE": _table(panels, x), "WORDS": escape(words)}
+    parts |= {"XLINEAR": "" if x_log else " checked", "XLOG": " checked" if x_log else ""}
+    parts |= {"YLINEAR": "" if y_log else " checked", "YLOG": " checked" if y_log else ""}
+    parts["WIDTH"] = "64rem" if len(panels) == 1 else "100rem"
     folder = resources.files("watcher.report")
     parts["palette.css"] = palette.stylesheet()
     parts |= {name: folder.joinpath("chart", name).read_text(encoding="utf-8") for name in _EMBEDDED}
@@ -32,34 +54,37 @@ def render(series: Sequence[Series], x: str, y: str, title: str, *, log: bool) -
     return re.sub(r"@([A-Za-z.]+)@", lambda match: parts[match[1]], template)
 
 
-def _for_chart(series: Series, number: int) -> dict[str, Any]:
-    """The arrays that chart.js draws, one entry for each x; x stands in `step` whatever the axis."""
-    values, logged = dict(zip(series.xs, series.ys, strict=True)), dict(series.logged)
-    low, high = (dict(zip(series.xs, edge, strict=True)) if edge else {} for edge in (series.low, series.high))
-    xs = sorted({*values, *logged, *series.diverged})
+def _for_legend(curve: Series) -> dict[str, Any]:
+    colour, dash = palette.place_of(curve.run_id)
     return {
-        "run_id": number,
-        "eval_set": series.name,
-        "name": series.name,
-        "id": xs,
-        "best_id": series.best[0] if series.best else None,
-        "step": xs,
-        "tokens_seen": [],
-        "loss": [values.get(at) for at in xs],
-        "low": [low.get(at) for at in xs],
-        "high": [high.get(at) for at in xs],
-        "logged": [logged.get(at) for at in xs],
-        "finite": [int(at not in series.diverged) for at in xs],
-        "mixed": False,
+        "label": curve.label,
+        "colour": colour,
+        "dash": palette.MEAN_DASH if curve.weights else palette.DASHES[dash],
     }
 
 
-def _table(series: Sequence[Series], x: str, y: str) -> str:
-    rows = [_row(("curve", AXES[x], VALUES[y], "95 % from", "to"), "th")]
-    for curve in series:
-        for place, (at, value) in enumerate(zip(curve.xs, curve.ys, strict=True)):
-            band = (f"{curve.low[place]:.6g}", f"{curve.high[place]:.6g}") if curve.low else (NONE, NONE)
-            rows.append(_row((curve.name, f"{at:,.6g}" if at % 1 else f"{at:,.0f}", f"{value:.6g}", *band), "td"))
+def _for_panel(curve: Series, place: int, *, logged: bool) -> dict[str, Any]:
+    """The arrays that chart.js draws. run: the place in `runs`."""
+    return {
+        "run": place,
+        "x": curve.xs,
+        "y": curve.ys,
+        "low": curve.low,
+        "high": curve.high,
+        "logged": curve.logged if logged else (),
+        "best": curve.best,
+        "bad": curve.diverged,
+    }
+
+
+def _table(panels: Sequence[Panel], x: str) -> str:
+    rows = [_row(("run", "set", "metric", AXES[x], "value", "95 % from", "to"), "th")]
+    for panel in panels:
+        for curve in panel.series:
+            for place, (at, value) in enumerate(zip(curve.xs, curve.ys, strict=True)):
+                band = (f"{curve.low[place]:.6g}", f"{curve.high[place]:.6g}") if curve.low else (NONE, NONE)
+                at_words = f"{at:,.6g}" if at % 1 else f"{at:,.0f}"
+                rows.append(_row((curve.label, curve.eval_set, panel.label, at_words, f"{value:.6g}", *band), "td"))
     return "".join(rows)
 
 

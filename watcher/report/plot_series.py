@@ -1,16 +1,18 @@
-"""Curves as numbers to draw: x, y, 95 % band, the loss logged by the trainer, the best point, diverged steps. Pure."""
+"""Curves as numbers to draw, in panels: x, y, 95 % band, logged loss, best point, diverged steps. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from watcher.domain.checkpoint import printable
 from watcher.domain.metrics import SCORES, Metric
 from watcher.domain.timestamps import seconds
 from watcher.report.curves import Curve, Row
 from watcher.report.format import integer, short_integer
+from watcher.report.metrics import label_of
 
 AXES = {"step": "step", "tokens": "tokens seen", "time": "hours since the first checkpoint"}
 VALUES = {key: metric.label for key, metric in SCORES.items()}
@@ -21,7 +23,7 @@ class Series:
     """One curve. low, high: the 95 % band, as long as xs, or empty. logged: the trainer's own loss, (x, y) pairs.
 
     best: the earliest point as good as the lowest. diverged: the xs at which the value is not finite. run_id: the
-    number of the run in the database, from 1: its colour follows from it.
+    number of the run in the database, from 1: its colour follows from it. weights: of a mean of checkpoints.
     """
 
     name: str
@@ -35,6 +37,57 @@ class Series:
     run: str = ""
     run_id: int = 1
     eval_set: str = ""
+    weights: str = ""
+    metric: str = "loss"
+    is_task: bool = False
+
+    @property
+    def label(self) -> str:
+        """The curve's name in a panel that has the name of its set."""
+        return f"{self.run} ({self.weights})" if self.weights else self.run
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one metric on one set: what may share a y axis."""
+
+    metric: Metric
+    eval_set: str
+    label: str
+    series: tuple[Series, ...]
+
+
+def panels_of(series: Sequence[Series]) -> list[Panel]:
+    """A panel for each metric and set, in the order in which they come."""
+    cells: dict[tuple[str, str], list[Series]] = {}
+    for each in series:
+        cells.setdefault((each.metric, each.eval_set), []).append(each)
+    return [
+        Panel(SCORES[key], name, label_of(SCORES[key], curves[0].is_task), tuple(curves))
+        for (key, name), curves in cells.items()
+    ]
+
+
+def positive_x(series: Series) -> Series:
+    """Without the points that a logarithmic x axis has no place for."""
+    kept = [place for place, at in enumerate(series.xs) if at > 0]
+    return replace(
+        series,
+        xs=tuple(series.xs[place] for place in kept),
+        ys=tuple(series.ys[place] for place in kept),
+        low=tuple(series.low[place] for place in kept) if series.low else (),
+        high=tuple(series.high[place] for place in kept) if series.high else (),
+        logged=tuple((at, loss) for at, loss in series.logged if at > 0),
+        best=series.best if series.best and series.best[0] > 0 else None,
+    )
+
+
+def leading(panel: Panel, count: int) -> list[str]:
+    """The labels of the curves with the best values of a panel, the best one first."""
+    sign = -1 if panel.metric.higher_is_better else 1
+    values = {each.label: sign * (each.best[1] if each.best else min(each.ys, key=lambda y: sign * y))
+              for each in panel.series if each.ys}  # fmt: skip
+    return sorted(values, key=lambda label: values[label])[:count]
 
 
 def series_of(
@@ -48,13 +101,17 @@ def series_of(
         numbers = {run: number for number, run in enumerate(dict.fromkeys(curve.run for curve in curves), 1)}
     every = [_series(curve, x, SCORES[y], numbers.get(curve.run, 1)) for curve in curves]
     kept = [series for series in every if series.xs or series.diverged]
-    first = {
-        printable(curve.run): series
-        for curve, series in reversed(list(zip(curves, every, strict=True)))
-        if series.logged
-    }
-    # the trainer logs one loss for each checkpoint, whatever the set: it is drawn once for each run
-    return [series if series is first.get(series.run) else replace(series, logged=()) for series in kept]
+    kept_at = _nearest_to_logged(kept)
+    return [series if series.eval_set == kept_at else replace(series, logged=()) for series in kept]
+
+
+def _nearest_to_logged(series: Sequence[Series]) -> str | None:
+    """The set whose values are nearest to the losses that the trainer logged, which name no set: drawn there only."""
+    apart: dict[str, list[float]] = {}
+    for each in (each for each in series if each.logged):
+        values = dict(zip(each.xs, each.ys, strict=True))
+        apart.setdefault(each.eval_set, []).extend(abs(loss - values[at]) for at, loss in each.logged if at in values)
+    return min(apart, key=lambda name: fmean(apart[name] or [math.inf]), default=None)
 
 
 def _series(curve: Curve, x: str, metric: Metric, run_id: int) -> Series:
@@ -64,7 +121,7 @@ def _series(curve: Curve, x: str, metric: Metric, run_id: int) -> Series:
     drawn = [(at, row, value) for at, row in placed if (value := metric.value_of(row)) is not None]
     band = [metric.band_of(row) for _, row, _ in drawn]
     whole = all(edge is not None for edge in band)
-    logged = [(at, _logged(row, metric.key)) for at, row in placed]
+    logged = [(at, _logged(row, metric.key)) for at, row in placed if not curve.weights]
     best = next(((at, value) for at, row, value in drawn if row is curve.best), None)
     return Series(
         printable(curve.name),
@@ -78,6 +135,9 @@ def _series(curve: Curve, x: str, metric: Metric, run_id: int) -> Series:
         printable(curve.run),
         run_id,
         printable(curve.eval_set),
+        printable(curve.weights or ""),
+        metric.key,
+        curve.rows[0].get("task") is not None,
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from watcher.errors import EnvironmentProblem
-from watcher.report.plot_series import AXES, VALUES, Series, place_words
+from watcher.report.plot_series import AXES, VALUES, Series, place_words, positive_x
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BARS_MAX = 30  # error bars on more points than that hide the curve
 
 
-def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, log: bool, colour: bool) -> str:
+def draw(
+    series: Sequence[Series], x: str, y: str, width: int, height: int, *, log: bool, colour: bool, x_log: bool = False
+) -> str:
     """A picture of at most width by height characters. Raises EnvironmentProblem without plotext 6."""
     plotext = _plotext()
     figure = plotext.figure
@@ -25,7 +28,14 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
     figure.label(AXES[x], "x")
     if log and all(value > 0 for curve in series for value in curve.ys):
         figure.ruler("y").scale("log")
-    figure.ruler("x").ticks(*_ticks(series, 4 + width // 25))
+    named = series
+    if x_log:
+        series = [positive_x(curve) for curve in series]
+    places, words = _ticks(series, 4 + width // 25, log=x_log)
+    if x_log:  # plotext's own logarithmic axis takes no ticks
+        series = [_logarithmic(curve) for curve in series]
+        places = [math.log10(place) for place in places]
+    figure.ruler("x").ticks(places, words)
     for curve in series[: len(LETTERS)]:
         if curve.low and sum(len(each.xs) for each in series) <= BARS_MAX:
             lengths = [high - low for low, high in zip(curve.low, curve.high, strict=True)]  # plotext centres them
@@ -45,7 +55,7 @@ def draw(series: Sequence[Series], x: str, y: str, width: int, height: int, *, l
     if not colour:
         picture = plotext.uncolorize(picture)
     lines = [line.rstrip() for line in picture.splitlines()]
-    return "\n".join([*lines, *legend(series, x)])
+    return "\n".join([*lines, *legend(named, x)])
 
 
 def legend(series: Sequence[Series], x: str) -> list[str]:
@@ -63,16 +73,34 @@ def legend(series: Sequence[Series], x: str) -> list[str]:
     return lines
 
 
-def _ticks(series: Sequence[Series], at_most: int) -> tuple[list[float], list[str]]:
+def _ticks(series: Sequence[Series], at_most: int, *, log: bool = False) -> tuple[list[float], list[str]]:
     """Round places along the x axis, written in full."""
     xs = [x for curve in series for x in curve.xs]
     low, high = min(xs), max(xs)
     if low == high:
         return [low], [f"{low:.6g}"]
+    if log:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for digits in ((1, 2, 5), (1,)):
+            places = [at for power in decades for digit in digits if low <= (at := digit * 10.0**power) <= high]
+            if len(places) <= at_most:
+                break
+        places = places or [low, high]
+        return places, [f"{place:.9g}" for place in places]
     size = 10 ** math.floor(math.log10((high - low) / at_most))
     step = next(by * size for by in (1, 2, 5, 10) if (high - low) / (by * size) <= at_most)
     places = [round(at * step, 9) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return places, [f"{place:.9g}" for place in places]
+
+
+def _logarithmic(curve: Series) -> Series:
+    """Each x as its decimal logarithm."""
+    return replace(
+        curve,
+        xs=tuple(map(math.log10, curve.xs)),
+        logged=tuple((math.log10(at), loss) for at, loss in curve.logged),
+        best=(math.log10(curve.best[0]), curve.best[1]) if curve.best else None,
+    )
 
 
 def _dashes(points: Sequence[tuple[float, float]], pieces: int) -> tuple[list[float], list[float]]:

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tests.support.database import Database, small_run
+from tests.support.many_runs import SETS, many_runs
 
 
 def two_runs(path) -> Database:
@@ -62,6 +63,20 @@ def test_a_few_points_of_several_curves_have_their_error_bars_too(ckptwatch, tmp
     assert "┊" in said and "  B  " in said
 
 
+def test_a_logarithmic_x_axis_has_round_ticks_and_leaves_step_0_out(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    database.eval_set()
+    for step, loss in ((0, 10.8), (300, 6.0), (3000, 4.0), (20_000, 3.0)):
+        database.result(step, loss)
+    database.close()
+    said = ckptwatch("plot", "--log-x", "--db", tmp_path / "r.db")
+    assert re.search(r"\n +500 +1000 +2000 +5000 +10000 +20000\n", said.out), said.out
+    assert "10.8" not in said.out and "points at 0 are not drawn" in said.err
+    two = ckptwatch("plot", "--metric", "loss", "--metric", "ppl", "--db", tmp_path / "r.db").out
+    assert "loss (nats per token)" in two and "perplexity" in two
+
+
 def test_json_gives_the_points_and_the_best_step(ckptwatch, tmp_path):
     two_runs(tmp_path / "r.db").close()
     curves = ckptwatch("plot", "--json", "--run", "gpt", "--db", tmp_path / "r.db").json
@@ -90,10 +105,10 @@ def test_png_and_svg_are_pictures_and_a_dollar_in_a_name_is_no_formula(ckptwatch
     assert ckptwatch("plot", "--out", "c.png", "--db", tmp_path / "r.db").status == 0
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert ckptwatch("plot", "--out", "c.svg", "--value", "ppl", "--log", "--db", tmp_path / "r.db").status == 0
-    texts = [node.text for node in ElementTree.parse(tmp_path / "c.svg").iter() if node.text and node.text.strip()]
-    assert any(text.startswith("wide $x$ </script><b> / val (best ") for text in texts)
+    texts = texts_of((tmp_path / "c.svg").read_text())
+    assert any(text.startswith("wide $x$ </script><b>") for text in texts)
     assert not any("mathdefault" in text or "^" in text for text in texts), texts  # ticks are plain numbers
-    assert any("logged by the trainer" in text for text in texts)
+    assert "loss logged by the trainer" in " ".join(texts).replace("\u00a0", " ")
     first = (tmp_path / "c.svg").read_bytes()
     assert ckptwatch("plot", "--out", "c.svg", "--value", "ppl", "--log", "--db", tmp_path / "r.db").status == 0
     assert (tmp_path / "c.svg").read_bytes() == first
@@ -116,91 +131,218 @@ def test_the_page_holds_its_data_and_asks_nothing_of_the_network(ckptwatch, tmp_
     assert page.count("</script>") == 4  # neither name nor data can end a script
     assert not re.search(r"@[A-Za-z.]+@", page)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
-    assert data["series"][1]["name"] == "wide $x$ </script><b> / val"
-    wide = data["series"][1]
-    assert [at for at, finite in zip(wide["step"], wide["finite"], strict=True) if not finite] == [300]
-    assert len(data["series"][0]["low"]) == 3
+    (panel,) = data["panels"]
+    gpt, wide = panel["curves"]
+    assert (data["runs"][wide["run"]]["label"], panel["set"]) == ("wide $x$ </script><b>", "val")
+    assert (wide["bad"], wide["x"], len(gpt["low"])) == ([300], [100, 200, 400], 3)
 
 
-def test_an_image_has_its_title_its_size_and_its_legend_beside_the_curves_and_the_logged_loss_once_a_run(
-    ckptwatch, tmp_path
-):
+def test_the_loss_that_the_trainer_logged_is_drawn_beside_the_set_whose_values_are_nearest(ckptwatch, tmp_path):
     database = Database(tmp_path / "r.db")
     database.run()
-    for name in ("val", "other"):
+    for name, offset in (("code", -1.8), ("val", 0.02)):
         database.eval_set(name=name)
         for step, loss in ((100, 3.0), (200, 2.0)):
-            database.result(step, loss, eval_set=name, logged_val_loss=loss)
+            database.result(step, loss + offset, eval_set=name, logged_val_loss=loss)
     database.close()
+    assert ckptwatch("plot", "--out", "c.html", "--db", tmp_path / "r.db").status == 0
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "c.html").read_text(), re.S).group(1))
+    drawn = {panel["set"]: panel["curves"][0]["logged"] for panel in data["panels"]}
+    assert drawn == {"code": [], "val": [[100, 3.0], [200, 2.0]]}
+
+
+def texts_of(svg: str) -> list[str]:
+    return [node.text for node in ElementTree.fromstring(svg).iter() if node.text and node.text.strip()]
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list:
+    """The figures that are saved, as matplotlib's renderer laid them out."""
+    from matplotlib.figure import Figure
+
+    kept: list = []
+    save = Figure.savefig
+
+    def save_and_keep(figure, *args, **more):
+        save(figure, *args, **more)
+        figure.draw_without_rendering()
+        kept.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", save_and_keep)
+    return kept
+
+
+def boxes_of(figure) -> list[tuple[str, object]]:
+    """Each text that is drawn, with the box around it."""
+    from matplotlib.text import Text
+
+    unseen = set()  # matplotlib keeps the labels of ticks beyond the axis, and hidden ones, and does not draw them
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = axis.get_view_interval()
+        for tick in axis.get_major_ticks():
+            unseen |= {tick.label2} if low <= tick.get_loc() <= high else {tick.label1, tick.label2}
+    texts = [each for each in figure.findobj(Text) if each.get_visible() and each.get_text().strip()]
+    return [(each.get_text(), each.get_window_extent()) for each in texts if each not in unseen]
+
+
+def assert_legible(figure, pixels: float = 8) -> None:
+    """No text leaves the image or lies over another; each is that high where the image is 390 pixels wide."""
+    from matplotlib.text import Text
+
+    boxes, page = boxes_of(figure), figure.bbox
+    assert not any("$\\" in text or "mathdefault" in text for text, _ in boxes)
+    for number, (text, box) in enumerate(boxes):
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, (text, box)
+        over = [other for other, its in boxes[number + 1 :] if box.padded(-1).overlaps(its.padded(-1))]
+        assert not over, (text, over)
+    smallest = min(each.get_fontsize() for each in figure.findobj(Text) if each.get_text().strip())
+    assert smallest / 72 / figure.get_figwidth() * 390 >= pixels, smallest
+
+
+def lines_of(axes) -> list:
+    """The curves of a panel."""
+    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    return [line for line in lines if line.get_linestyle() != "None"]
+
+
+def draw_runs(ckptwatch, folder, count: int, *flags, sets: int = 1, out: str = "c.png"):
+    """Draw `count` runs of so many sets, four points each; gives the database."""
+    made = many_runs(folder, count, sets, 4)
+    said = ckptwatch("plot", "--out", out, *flags, "--db", made.url)
+    assert said.status == 0 and "Warning" not in said.err, said.err
+    return made.database
+
+
+@pytest.mark.parametrize(
+    ("count", "sets", "flags"),
+    [
+        (1, 1, ()),
+        (2, 1, ("--size", "3.25x2.4")),
+        (2, 2, ("--log", "--log-x", "--title", "A title that is much too long for one line of this picture " * 2)),
+        (5, 1, ("--log",)),
+        (8, 1, ("--size", "9x5.5")),
+        (12, 2, ("--log",)),
+        (24, 1, ()),
+        (50, 1, ("--log-x",)),
+        (200, 2, ()),
+        (2, 7, ("--size", "12x7")),
+    ],
+)
+def test_no_text_of_an_image_is_cut_or_lies_over_another_one_however_many_runs_and_sets(
+    ckptwatch, tmp_path, figures, count, sets, flags
+):
+    draw_runs(ckptwatch, tmp_path, count, *flags, sets=sets).close()
+    (figure,) = figures
+    assert_legible(figure, pixels=7 if flags[-1:] in (("12x7",), ("9x5.5",)) else 8)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == sorted(SETS[:sets])
+    assert all(len(lines_of(axes)) == count for axes in figure.axes)
+    names = {text.split()[0] for box in boxes_of(figure) for text in box[0].split("\n") if text.startswith("gpt-")}
+    assert len(names) == (count if count <= 24 else 8)
+    words = " ".join(text for text, _ in boxes_of(figure)).replace("\n", " ")
+    first = min(SETS[:sets])
+    assert (f"Named: the 8 of {count} curves with the lowest loss on {first}, best first." in words) == (count > 24)
+    if flags[:1] == ("--size",):
+        assert [round(float(each), 2) for each in figure.get_size_inches()] == [float(n) for n in flags[1].split("x")]
+
+
+def test_each_metric_and_set_has_a_panel_and_the_panels_share_the_x_axis(ckptwatch, tmp_path, figures):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    for name, factor in (("val", 1.0), ("code", 0.1)):
+        database.eval_set(name=name)
+        for step, loss in ((1000, 3.0), (2000, 2.0)):
+            database.result(step, loss * factor, eval_set=name, bits_per_byte=loss * factor / 3)
+    database.close()
+    metrics = ("--metric", "loss", "--metric", "bits_per_byte")
+    assert ckptwatch("plot", "--out", "c.pdf", *metrics, "--db", tmp_path / "r.db").status == 0
+    (figure,) = figures
+    assert_legible(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["code", "val"] * 2
+    labels = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
+    assert labels == ["loss (nats per token)", "", "bits per byte", ""]
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    code, val = figure.axes[:2]
+    assert code.get_ylim()[1] < 0.4 and val.get_ylim()[0] > 1.5  # 0.2 to 0.3 and 2 to 3
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_a_run_has_the_colour_and_the_dash_of_the_page_whatever_else_is_drawn(ckptwatch, tmp_path, figures):
+    from watcher.report.metrics import BAND_WORDS
+    from watcher.report.palette import DASHES, LIGHT
+
+    flags = ("--run", "gpt-b-001", "--run", "gpt-deep-024")
+    database = draw_runs(ckptwatch, tmp_path, 26, *flags)
+    ckptwatch("plot", "--out", "c.html", *flags, "--db", database.path)
+    database.close()
+    (figure,) = figures
+    assert [line.get_color() for line in lines_of(figure.axes[0])] == [LIGHT[1], LIGHT[0]]  # run 25 begins again
+    assert [line.is_dashed() for line in lines_of(figure.axes[0])] == [False, True]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "c.html").read_text(), re.S).group(1))
+    assert [(run["colour"], tuple(run["dash"])) for run in data["runs"]] == [(1, ()), (0, DASHES[1])]
+    assert BAND_WORDS in " ".join(text for text, _ in boxes_of(figure)).replace("\n", " ").replace("\u00a0", " ")
+    assert BAND_WORDS in (tmp_path / "c.html").read_text()
+
+
+def test_with_many_runs_the_best_are_thick_in_their_colours_and_named_in_order(ckptwatch, tmp_path, figures):
+    database = draw_runs(ckptwatch, tmp_path, 30)
+    with database.store.engine.connect() as connection:
+        order = "SELECT run FROM results GROUP BY run ORDER BY min(loss) LIMIT 8"
+        best = [run for (run,) in connection.exec_driver_sql(order)]
+    database.close()
+    (figure,) = figures
+    widths = [line.get_linewidth() for line in lines_of(figure.axes[0])]
+    assert widths.count(max(widths)) == 8 and widths.count(min(widths)) == 22
+    ends = [(box.y0, text) for text, box in boxes_of(figure) if text.startswith("gpt-")]
+    assert [text.split()[0] for _, text in sorted(ends)] == best  # from below: as the curves end
+
+
+def test_an_image_has_its_title_and_another_size_is_refused(ckptwatch, tmp_path):
+    small_run(tmp_path / "r.db").close()
     flags = ("--title", "Run 7: 50 % less data", "--size", "6x4", "--db", tmp_path / "r.db")
     assert ckptwatch("plot", "--out", "c.svg", *flags).status == 0
-    texts = [node.text for node in ElementTree.parse(tmp_path / "c.svg").iter() if node.text and node.text.strip()]
-    assert "Run 7: 50 % less data" in texts
-    assert texts.count("gpt, logged by the trainer") == 1
-    assert ckptwatch("plot", "--out", "c.pdf", *flags).status == 0
-    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF-")
+    texts = texts_of((tmp_path / "c.svg").read_text())
+    assert "Run 7: 50 % less data" in texts and "gpt  ○ 2.2 at 300" in texts
     refused = ckptwatch("plot", "--out", "c.png", "--size", "big", "--db", tmp_path / "r.db")
     assert refused.status == 2 and "--size 9x5.5" in refused.err
 
 
-def image_of_runs(ckptwatch, folder, count: int, *flags: str) -> tuple[list[str], str, str]:
-    """(texts of the SVG, the SVG, what stderr had) for `count` runs of two sets."""
-    database = Database(folder / "r.db")
-    for number in range(count):
-        database.run(f"run-{number:03}")
-        for name, scale in (("val", 1.0), ("code", 0.1)):
-            database.eval_set(run=f"run-{number:03}", name=name)
-            for step, loss in ((1000, 3.0), (2000, 2.0 + number / 100)):
-                values = {"run": f"run-{number:03}", "eval_set": name, "checkpoint": f"{number}-{step}.pt"}
-                database.result(step, loss * scale, loss_stderr=0.001, **values)
+def test_a_panel_without_a_positive_value_keeps_a_linear_axis(ckptwatch, tmp_path, figures):
+    database = Database(tmp_path / "r.db")
+    database.run()
+    for name, loss in (("val", 2.0), ("zero", 0.0)):
+        database.eval_set(name=name)
+        database.result(100, loss, eval_set=name)
     database.close()
-    said = ckptwatch("plot", "--out", "c.svg", *flags, "--db", folder / "r.db")
-    assert said.status == 0, said.err
-    svg = (folder / "c.svg").read_text()
-    return [node.text for node in ElementTree.fromstring(svg).iter() if node.text and node.text.strip()], svg, said.err
+    assert ckptwatch("plot", "--out", "c.png", "--log", "--db", tmp_path / "r.db").status == 0
+    assert [axes.get_yscale() for axes in figures[0].axes] == ["log", "linear"]
 
 
-@pytest.mark.parametrize(("count", "named", "size"), [(2, 4, "3x3"), (12, 24, "6.4x4.2"), (50, 39, "9x5.5")])
-def test_no_text_of_an_image_is_cut_or_lies_over_another_one_however_many_runs(
-    ckptwatch, tmp_path, monkeypatch, count, named, size
-):
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
-
-    kept = []
-    save = Figure.savefig
-
-    def save_and_measure(figure, *args, **more):
-        figure.draw_without_rendering()
-        outside = set()  # matplotlib keeps the labels of ticks beyond the axis and does not draw them
-        for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
-            low, high = axis.get_view_interval()
-            outside |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-        texts = [each for each in figure.findobj(Text) if each.get_visible() and each.get_text().strip()]
-        texts = [each for each in texts if each not in outside]
-        kept.extend((each.get_text(), each.get_window_extent()) for each in texts)
-        kept.append(("", figure.bbox))
-        return save(figure, *args, **more)
-
-    monkeypatch.setattr(Figure, "savefig", save_and_measure)
-    texts, _, err = image_of_runs(ckptwatch, tmp_path, count, "--log", "--size", size)
-    assert "Warning" not in err
-    assert sum(text.startswith("run-") for text in texts) == named
-    assert (f"and {2 * count - 39} more curves" in texts) == (2 * count > 40)
-    assert not any("$" in text or "\\" in text for text in texts), texts
-    page = kept.pop()[1]
-    assert len(kept) > named
-    for number, (text, box) in enumerate(kept):
-        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, (text, box)
-        over = [other for other, its in kept[number + 1 :] if box.padded(-1).overlaps(its.padded(-1))]
-        assert not over, (text, over)
+def test_signs_that_no_font_has_are_reported(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    database.run("\U0001f9ea")
+    database.eval_set("\U0001f9ea")
+    database.result(100, 3.0, run="\U0001f9ea")
+    database.close()
+    assert "an .svg file keeps them" in ckptwatch("plot", "--out", "c.png", "--db", tmp_path / "r.db").err
+    assert "an .svg file" not in ckptwatch("plot", "--out", "c.svg", "--db", tmp_path / "r.db").err
 
 
-def test_a_run_keeps_its_colour_when_others_are_left_out_and_the_band_has_the_words_of_the_page(ckptwatch, tmp_path):
-    from watcher.report.metrics import BAND_WORDS
-    from watcher.report.palette import LIGHT
+def test_names_at_the_ends_of_curves_keep_their_distance_and_their_order():
+    from watcher.report.plot_image import apart
 
-    texts, svg, _ = image_of_runs(ckptwatch, tmp_path, 3, "--run", "run-001")
-    assert LIGHT[1] in svg and LIGHT[0] not in svg and LIGHT[2] not in svg
-    assert " ".join(texts).count(BAND_WORDS) == 1
-    assert "run-001 / val (best 2.01 at step 2,000)" in texts
+    assert apart([0.5, 0.1, 0.9], 0.1) == pytest.approx([0.5, 0.1, 0.9])
+    assert apart([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    assert apart([0.02, 0.0, 0.01], 0.1) == pytest.approx([0.2, 0.0, 0.1])
+    moved = apart([0.95, 1.0, 0.99, 0.3], 0.4)  # more than there is room for: evenly over the whole
+    assert sorted(moved) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def test_ticks_are_round_plain_numbers():
+    from watcher.report.plot_axes import PlainNumbers, log_ticks
+
+    assert PlainNumbers().format_ticks([0, 0.25, 0.5]) == ["0", "0.25", "0.50"]
+    assert PlainNumbers().format_ticks([0, 500, 1000, 2500]) == ["0", "500", "1k", "2.5k"]
+    assert PlainNumbers().format_ticks([0.0001, 0.01, 1, 100]) == ["0.0001", "0.01", "1", "100"]
+    assert log_ticks(2.8, 7.2, 6) == [3, 4, 5, 6, 7]
+    assert log_ticks(20, 3000, 7) == [20, 50, 100, 200, 500, 1000, 2000]
+    assert log_ticks(1e-3, 1e9, 5) == pytest.approx([1e-3, 1, 1e3, 1e6, 1e9])

@@ -1,202 +1,275 @@
-// The curves, by uPlot: over /api/curves on the dashboard, over the data in the file of `plot --out`. Several runs and sets, 95 % band, lowest loss marked, logged loss dashed.
+// The file of `plot --out FILE.html`: a panel for each metric and set over the data in the file. uPlot gives axes, cursor and selection.
 "use strict";
 (() => {
-  const box = document.getElementById("chart"), embedded = document.getElementById("data");
-  if (!box) return;
-  const inFile = embedded && JSON.parse(embedded.textContent); // {series, x, y, log}; null on the dashboard
-  const chips = document.getElementById("chips"), readout = document.getElementById("readout");
-  const wanted = { x: "step", y: inFile && inFile.log ? "log" : "linear", band: true, logged: true };
-  const hidden = new Set();
-  let series = [], plot = null, asked = "";
-
-  const key = (one) => `${one.run_id}/${one.eval_set}`;
+  const data = JSON.parse(document.getElementById("data").textContent); // made by watcher/report/plot_page.py
+  const box = document.getElementById("panels"), chips = document.getElementById("chips");
+  const wanted = { x: data.x_log ? "log" : "linear", y: data.y_log ? "log" : "linear", band: true, logged: true };
+  const hidden = new Set(), panels = [];
+  const ratio = () => devicePixelRatio || 1;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const colour = (index) => css(`--k${index % 24}`);
-  const column = { step: "step", tokens: "tokens_seen", time: "saved_s" };
+  const ink = (curve) => css(`--k${data.runs[curve.run].colour}`);
+  let zoom = null, lit = null; // lit: {run, x}
 
-  function text(tag, words, className) {
-    const made = document.createElement(tag);
-    made.textContent = words;
-    if (className) made.className = className;
-    return made;
+  function made(tag, words, className) {
+    const element = document.createElement(tag);
+    element.textContent = words;
+    if (className) element.className = className;
+    return element;
   }
 
   function short(value) {
-    if (value == null) return "-";
     for (const [size, unit] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
-      if (Math.abs(value) >= size) return `${+(value / size).toPrecision(3)}${unit}`;
+      if (Math.abs(value) >= size) return `${+(value / size).toPrecision(4)}${unit}`;
     }
     return `${+value.toPrecision(4)}`;
   }
 
-  // One table for each visible series: x ascending, loss, low, high, logged.
-  function table(one) {
-    const at = one[column[wanted.x]];
-    const order = at.map((_, i) => i).filter((i) => at[i] != null).sort((a, b) => at[a] - at[b]);
-    const pick = (values) => order.map((i) => values[i]);
-    const low = order.map((i) => edge(one.low[i])), high = order.map((i) => edge(one.high[i]));
-    return { rows: [pick(at), pick(one.loss), low, high, pick(one.logged)], finite: pick(one.finite), order };
+  const where = (x) => `${data.x} ${Number.isInteger(x) ? x.toLocaleString("en") : +x.toPrecision(4)}`;
+  const drawn = (panel) => panel.curves.filter((curve) => !hidden.has(curve.run));
+
+  // [low, high] a little widened; on a logarithmic axis of the positive values only.
+  function range(values, log, share) {
+    let low = Infinity, high = -Infinity;
+    for (const value of values) {
+      if (value == null || (log && value <= 0)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    if (low > high) return log ? [0.1, 1] : [0, 1];
+    if (log) { const more = low === high ? 1.2 : (high / low) ** share; return [low / more, high * more]; }
+    const more = low === high ? Math.abs(low) * 0.05 || 1 : (high - low) * share;
+    return [low - more, high + more];
   }
 
-  function edge(value) {
-    return !wanted.band || value == null || (wanted.y === "log" && value <= 0) ? null : value;
+  const xRange = () => zoom || range(data.panels.flatMap((panel) => drawn(panel).flatMap((curve) => [...curve.x, ...curve.bad])), wanted.x === "log", 0.02);
+
+  function yRange(panel) {
+    const [from, to] = xRange(), values = [];
+    for (const curve of drawn(panel)) {
+      curve.x.forEach((x, at) => { if (x >= from && x <= to) values.push(curve.y[at]); });
+      if (wanted.logged) for (const [x, y] of curve.logged) if (x >= from && x <= to) values.push(y);
+    }
+    return range(values, wanted.y === "log", 0.06);
   }
 
-  function draw() {
-    const shown = series.filter((one) => !hidden.has(key(one)));
-    const tables = shown.map(table);
-    const lines = [{}], bands = [];
-    shown.forEach((one, i) => {
-      const ink = colour(series.indexOf(one)), base = lines.length;
-      const dots = { show: tables[i].rows[0].length < 80, size: 5, fill: ink };
-      lines.push({ stroke: ink, width: 2, points: dots, spanGaps: false, scale: "y" });
-      lines.push({ width: 0, stroke: "transparent", points: { show: false }, scale: "y" });
-      lines.push({ width: 0, stroke: "transparent", points: { show: false }, scale: "y" });
-      const own = wanted.logged && one.logged.some((value) => value != null);
-      const line = { stroke: ink, width: 1.5, dash: [6, 5], points: { show: false }, spanGaps: true, scale: "y" };
-      lines.push({ ...line, show: own });
-      bands.push({ series: [base + 2, base + 1], fill: `${ink}2b` });
-    });
-    const data = tables.length ? uPlot.join(tables.map((each) => each.rows), tables.map(() => [2, 1, 1, 1, 1])) : [[]];
-    const before = plot && plot.cursor.idx;
-    if (plot) plot.destroy();
-    plot = new uPlot(options(lines, bands, shown, tables), data, box);
-    box.dataset.points = String(tables.reduce((sum, each) => sum + each.rows[0].length, 0));
-    if (before != null && before < data[0].length) show(before);
-  }
-
-  function options(lines, bands, shown, tables) {
-    const axis = { stroke: css("--soft"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false },
-      font: "12px system-ui, sans-serif" };
-    const xAxis = wanted.x === "time" ? axis : { ...axis, values: (_, ticks) => ticks.map(short) };
-    const figures = (_, ticks) => ticks.map((tick) => (tick == null ? "" : `${+tick.toPrecision(5)}`));
+  function options(panel) {
+    const axis = { stroke: css("--soft"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    const figures = (_, ticks) => ticks.map((tick) => (tick == null ? "" : Math.abs(tick) < 1e3 ? `${+tick.toPrecision(5)}` : short(tick)));
     return {
-      width: box.clientWidth || 600, height: box.clientWidth < 560 ? 280 : 360,
-      series: lines, bands,
-      scales: { x: { time: wanted.x === "time" }, y: { distr: wanted.y === "log" ? 3 : 1, log: 10 } },
-      axes: [{ ...xAxis, label: inFile ? inFile.x : null }, { ...axis, size: 56, values: figures, label: inFile ? inFile.y : null }],
-      cursor: { points: { size: 7 }, drag: { x: true, y: false } },
-      legend: { show: false },
-      hooks: { draw: [(u) => mark(u, shown, tables)], setCursor: [(u) => showValues(u, shown)] },
+      width: panel.plot.clientWidth || 300, height: data.panels.length === 1 && box.clientWidth > 560 ? 380 : 250, legend: { show: false },
+      series: [{}, { show: false }],
+      scales: { x: { time: false, distr: wanted.x === "log" ? 3 : 1, auto: false, range: xRange },
+        y: { distr: wanted.y === "log" ? 3 : 1, auto: false, range: () => yRange(panel) } },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : short(tick))), space: 60, size: 28, label: data.x, labelSize: 20, labelGap: 0, labelFont: axis.font },
+        { ...axis, size: 52, values: figures }],
+      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false },
+        bind: { dblclick: () => () => { setZoom(null); return null; } },
+        sync: { key: "plot", scales: ["x", null], filters: { pub: (kind) => kind === "mousemove" || kind === "mouseleave" } } },
+      hooks: { draw: [(u) => draw(u, panel)], setCursor: [(u) => moved(u, panel)],
+        setSelect: [(u) => {
+          if (u.select.width < 4) return;
+          const chosen = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
+          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          setZoom(chosen);
+        }] },
     };
   }
 
-  // A ring around each lowest loss, a triangle at the top edge where a loss is not finite.
-  function mark(u, shown, tables) {
-    const context = u.ctx, ratio = devicePixelRatio || 1;
+  function drawAll() {
+    for (const panel of panels) {
+      panel.u?.destroy();
+      panel.u = new uPlot(options(panel), [xRange(), [null, null]], panel.plot);
+      panel.element.dataset.points = String(drawn(panel).reduce((sum, curve) => sum + curve.x.length + curve.bad.length, 0));
+    }
+    say();
+  }
+
+  function setZoom(chosen) { zoom = chosen; drawAll(); }
+
+  function draw(u, panel) {
+    const context = u.ctx, px = (x) => u.valToPos(x, "x", true), py = (y) => u.valToPos(y, "y", true);
+    const curves = drawn(panel), shown = (x, y) => (wanted.x !== "log" || x > 0) && (wanted.y !== "log" || y > 0);
     context.save();
-    context.setLineDash([]);
-    shown.forEach((one, i) => {
-      const { rows, finite, order } = tables[i], ink = colour(series.indexOf(one));
-      order.forEach((from, place) => {
-        const x = u.valToPos(rows[0][place], "x", true);
-        if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) return;
-        if (!finite[place]) {
-          context.fillStyle = css("--bad");
-          context.beginPath();
-          context.moveTo(x - 5 * ratio, u.bbox.top);
-          context.lineTo(x + 5 * ratio, u.bbox.top);
-          context.lineTo(x, u.bbox.top + 9 * ratio);
-          context.fill();
-        } else if (one.id[from] === one.best_id) {
-          const y = u.valToPos(rows[1][place], "y", true);
-          context.lineWidth = 2 * ratio;
-          context.strokeStyle = ink;
-          context.fillStyle = css("--card");
-          context.beginPath();
-          context.arc(x, y, 6 * ratio, 0, 2 * Math.PI);
-          context.fill();
-          context.stroke();
-        }
-      });
-    });
+    context.beginPath();
+    context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    context.clip();
+    const thin = (curve) => data.named && !data.named.includes(curve.run);
+    if (wanted.band && curves.length <= data.bands_max) for (const curve of curves) band(context, curve, px, py, shown);
+    for (const curve of [...curves].sort((a, b) => thin(b) - thin(a))) {
+      context.globalAlpha = thin(curve) ? 0.3 : 1;
+      line(context, curve, px, py, shown, (thin(curve) ? 0.8 : 1.8) * ratio());
+    }
+    context.globalAlpha = 1;
+    const chosen = lit && curves.find((curve) => curve.run === lit.run);
+    if (chosen) line(context, chosen, px, py, shown, 3.2 * ratio());
+    for (const curve of curves) {
+      context.strokeStyle = ink(curve);
+      context.lineWidth = 1.2 * ratio();
+      if (wanted.logged && !thin(curve)) for (const [x, y] of curve.logged) if (shown(x, y)) plus(context, px(x), py(y), 3.5 * ratio());
+      context.lineWidth = 2 * ratio();
+      context.fillStyle = css("--card");
+      if (curve.best && !thin(curve) && shown(...curve.best)) circle(context, px(curve.best[0]), py(curve.best[1]), 5 * ratio());
+      for (const x of curve.bad) if (shown(x, 1)) triangle(context, px(x), u.bbox.top, ink(curve));
+    }
+    const at = chosen ? nearest(chosen.x, lit.x) : -1;
+    if (at >= 0 && shown(chosen.x[at], chosen.y[at])) {
+      context.fillStyle = ink(chosen);
+      context.strokeStyle = css("--card");
+      circle(context, px(chosen.x[at]), py(chosen.y[at]), 5.5 * ratio());
+    }
     context.restore();
   }
 
-  function showValues(u, shown) {
-    const i = u.cursor.idx;
-    readout.replaceChildren();
-    if (i == null || !u.data[0].length) {
-      readout.append(`○ ${inFile ? "best within noise" : "lowest loss"}; ▾ not finite. Drag to zoom, double-click to reset.`);
-      return;
+  function line(context, curve, px, py, shown, width) {
+    context.strokeStyle = context.fillStyle = ink(curve);
+    context.lineWidth = width;
+    context.setLineDash(data.runs[curve.run].dash.map((length) => length * ratio()));
+    context.beginPath();
+    let pen = false;
+    curve.x.forEach((x, at) => {
+      if (!shown(x, curve.y[at])) { pen = false; return; }
+      pen ? context.lineTo(px(x), py(curve.y[at])) : context.moveTo(px(x), py(curve.y[at]));
+      pen = true;
+    });
+    context.stroke();
+    context.setLineDash([]);
+    if (curve.x.length <= 40 && data.runs.length <= 8) {
+      curve.x.forEach((x, at) => { if (shown(x, curve.y[at])) context.fillRect(px(x) - 2 * ratio(), py(curve.y[at]) - 2 * ratio(), 4 * ratio(), 4 * ratio()); });
     }
-    const x = u.data[0][i];
-    const where = wanted.x === "time" ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : short(x);
-    readout.append(text("b", inFile ? `${inFile.x} ${short(x)}` : `${wanted.x} ${wanted.x === "step" ? x : where}`));
-    shown.forEach((one, n) => {
-      const loss = u.data[1 + 4 * n][i], own = u.data[4 + 4 * n][i];
-      if (loss == null && own == null) return;
-      const low = u.data[2 + 4 * n][i], high = u.data[3 + 4 * n][i];
-      readout.append("   ", text("span", "●", `k${series.indexOf(one) % 24}`), ` ${label(one)} `);
-      readout.append(text("b", loss == null ? "-" : loss.toFixed(4)));
-      if (high != null) readout.append(` (95 %: ${low.toFixed(4)} to ${high.toFixed(4)})`);
-      if (own != null) readout.append(` (logged ${own.toFixed(4)})`);
+  }
+
+  function band(context, curve, px, py, shown) {
+    const places = [...curve.low.keys()].filter((at) => shown(curve.x[at], curve.low[at]));
+    if (places.length < 2) return;
+    context.beginPath();
+    for (const at of places) context.lineTo(px(curve.x[at]), py(curve.high[at]));
+    for (const at of places.reverse()) context.lineTo(px(curve.x[at]), py(curve.low[at]));
+    context.fillStyle = ink(curve);
+    context.globalAlpha = 0.15;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+
+  function plus(context, x, y, arm) {
+    context.beginPath();
+    context.moveTo(x - arm, y); context.lineTo(x + arm, y);
+    context.moveTo(x, y - arm); context.lineTo(x, y + arm);
+    context.stroke();
+  }
+
+  function circle(context, x, y, radius) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+  }
+
+  function triangle(context, x, top, colour) {
+    context.fillStyle = colour;
+    context.strokeStyle = css("--bad");
+    context.lineWidth = 1.5 * ratio();
+    context.beginPath();
+    context.moveTo(x - 5 * ratio(), top); context.lineTo(x + 5 * ratio(), top); context.lineTo(x, top + 9 * ratio());
+    context.closePath();
+    context.fill();
+    context.stroke();
+  }
+
+  function nearest(xs, x) {
+    let best = -1;
+    for (let at = 0; at < xs.length; at++) if (best < 0 || Math.abs(xs[at] - x) < Math.abs(xs[best] - x)) best = at;
+    return best;
+  }
+
+  function moved(u, panel) {
+    if (!u.cursor.event) return; // synchronised from another panel
+    const { left, top } = u.cursor;
+    let best = null;
+    for (const curve of left < 0 ? [] : drawn(panel)) {
+      const at = nearest(curve.x, u.posToVal(left, "x"));
+      if (at < 0) continue;
+      const far = Math.hypot((u.valToPos(curve.x[at], "x") - left) / 2, u.valToPos(curve.y[at], "y") - top);
+      if (!best || far < best.far) best = { far, run: curve.run, x: curve.x[at] };
+    }
+    light(best);
+  }
+
+  function light(next) {
+    if (next?.run === lit?.run && next?.x === lit?.x) return;
+    lit = next && { run: next.run, x: next.x };
+    for (const panel of panels) panel.u?.redraw(false, false);
+    say();
+  }
+
+  // Below each panel: the value of the run that is pointed at.
+  function say() {
+    for (const panel of panels) {
+      const curve = lit && drawn(panel).find((each) => each.run === lit.run), at = curve ? nearest(curve.x, lit.x) : -1;
+      panel.status.replaceChildren();
+      if (at < 0) continue;
+      panel.status.append(swatch(data.runs[curve.run]), " ", made("b", data.runs[curve.run].label), ` ${where(curve.x[at])}: `, made("b", `${+curve.y[at].toPrecision(5)}`));
+      if (curve.low.length) panel.status.append(` (95 %: ${+curve.low[at].toPrecision(5)} to ${+curve.high[at].toPrecision(5)})`);
+      if (curve.best && curve.best[0] === curve.x[at]) panel.status.append(", best within noise");
+    }
+  }
+
+  function key(event, panel) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], other = { ArrowUp: -1, ArrowDown: 1 }[event.key], curves = drawn(panel).filter((curve) => curve.x.length);
+    if (event.key === "Escape") return light(null);
+    if (!(step || other) || !curves.length) return;
+    event.preventDefault();
+    let place = curves.findIndex((curve) => lit && curve.run === lit.run);
+    if (place < 0) return light({ run: curves[0].run, x: curves[0].x[step < 0 ? curves[0].x.length - 1 : 0] });
+    place = (place + (other || 0) + curves.length) % curves.length;
+    const curve = curves[place], at = nearest(curve.x, lit.x) + (step || 0);
+    light({ run: curve.run, x: curve.x[Math.min(curve.x.length - 1, Math.max(0, at))] });
+  }
+
+  function swatch(run) {
+    const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg"), stroke = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    picture.setAttribute("viewBox", "0 0 24 10");
+    picture.setAttribute("class", `swatch-line k${run.colour}`);
+    picture.setAttribute("aria-hidden", "true");
+    for (const [name, value] of Object.entries({ x1: 0, x2: 24, y1: 5, y2: 5, "stroke-dasharray": run.dash.join(" ") || "none" })) stroke.setAttribute(name, value);
+    picture.append(stroke);
+    return picture;
+  }
+
+  data.runs.forEach((run, place) => {
+    const chip = made("label", "", data.named?.includes(place) ? "chip named" : "chip"), tick = document.createElement("input");
+    tick.type = "checkbox";
+    tick.checked = true;
+    tick.addEventListener("change", () => { tick.checked ? hidden.delete(place) : hidden.add(place); drawAll(); });
+    chip.append(tick, swatch(run), made("span", run.label));
+    chips.append(chip);
+  });
+  for (const [name, shown] of [["show-all", true], ["show-none", false]]) {
+    document.getElementById(name).addEventListener("click", () => {
+      data.runs.forEach((_, place) => { shown ? hidden.delete(place) : hidden.add(place); });
+      for (const tick of chips.querySelectorAll("input")) tick.checked = shown;
+      drawAll();
     });
   }
-
-  function label(one) {
-    if (inFile) return one.name;
-    const runs = new Set(series.map((each) => each.run_id));
-    return runs.size > 1 ? `${one.run} · ${one.eval_set}` : one.eval_set;
+  for (const panel of data.panels) {
+    const element = made("section", "", "panel"), head = made("h2", panel.set), plot = made("div", "", "plot"), status = made("div", "", "status");
+    head.append(" ", made("span", panel.label, "soft"));
+    status.setAttribute("aria-live", "polite");
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", `${panel.set}: ${panel.label}. Arrow keys read points and change the run; the table of values is below.`);
+    element.append(head, plot, status);
+    box.append(element);
+    panels.push(Object.assign(panel, { element, plot, status }));
+    plot.addEventListener("keydown", (event) => key(event, panel));
+    plot.addEventListener("mouseleave", () => light(null));
   }
-
-  function show(i) {
-    plot.setCursor({ left: plot.valToPos(plot.data[0][i], "x"), top: plot.bbox.height / 2 / (devicePixelRatio || 1) });
-  }
-
-  function listChips() {
-    chips.replaceChildren(...series.map((one, i) => {
-      const chip = text("label", "", "chip"), tick = document.createElement("input");
-      tick.type = "checkbox";
-      tick.checked = !hidden.has(key(one));
-      tick.addEventListener("change", () => { tick.checked ? hidden.delete(key(one)) : hidden.add(key(one)); draw(); });
-      const last = [...one.loss].reverse().find((value) => value != null);
-      chip.append(tick, text("span", "●", `k${i % 24}`), text("span", label(one)));
-      chip.append(text("span", last == null ? "not finite" : last.toFixed(4), "last"));
-      if (one.mixed) {
-        chip.append(text("span", "mixed", "tag"));
-        chip.title = `points were measured differently: ${one.resolved.join("; ")}`;
-      }
-      return chip;
-    }));
-    const tokens = document.querySelector('input[name="x"][value="tokens"]');
-    if (tokens) tokens.disabled = !series.some((one) => one.tokens_seen.some((value) => value != null));
-  }
-
-  async function load() {
-    if (inFile) {
-      series = inFile.series;
-      listChips();
-      draw();
-      return;
-    }
-    try {
-      const answer = await fetch(box.dataset.curves);
-      const words = await answer.text();
-      if (!answer.ok || words === asked) return;
-      asked = words;
-      series = JSON.parse(words).series;
-    } catch { return; } // comes again with the next change
-    listChips();
-    draw();
-  }
-
   for (const input of document.querySelectorAll("#controls input")) {
     input.addEventListener("change", () => {
       wanted[input.name] = input.type === "checkbox" ? input.checked : input.value;
-      draw();
+      drawAll();
     });
   }
-  box.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!move || !plot || !plot.data[0].length) return;
-    event.preventDefault();
-    const last = plot.data[0].length - 1, from = plot.cursor.idx ?? (move > 0 ? -1 : last + 1);
-    show(Math.min(last, Math.max(0, from + move)));
-  });
-  addEventListener("livechange", load);
-  addEventListener("themechange", () => { if (plot) draw(); });
+  addEventListener("themechange", drawAll);
   let width = 0;
-  new ResizeObserver(() => { if (plot && box.clientWidth !== width) { width = box.clientWidth; draw(); } }).observe(box);
-  load();
+  new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; drawAll(); } }).observe(box);
 })();
