@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from evalcore.data.columns import ID_COLUMNS, import_pyarrow, joined_ids, kinds_of, listed
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data_digest import files_of_dataset
 
-ID_COLUMNS = ("input_ids", "tokens", "token_ids")
 _FILE = b"ARROW1"  # the file format; datasets writes the stream format, which begins with a continuation mark
 _STREAM = b"\xff\xff\xff\xff"
 
@@ -51,8 +51,8 @@ def read_arrow(path: Path, head: bytes, declared: bool) -> DataFile:
     if ids and not (declared and texts):
         return DataFile(path, "arrow_ids", f"Arrow, column {ids[0]}", np.dtype("<u4"), column=ids[0])
     if not texts:
-        reason = f"{path} has no column of texts or of token ids (it has: {', '.join(kinds)[:100]})"
-        raise DataError(reason, "save it with a column `text` or `input_ids`")
+        reason = f"{path} has no column of texts or of token ids (it has: {listed(kinds)})"
+        raise DataError(reason, "save it with a column `text` of strings or `input_ids` of lists of whole numbers")
     return DataFile(path, "arrow", "Arrow, texts")
 
 
@@ -62,7 +62,7 @@ def arrow_texts(path: Path, text_field: str) -> Iterator[str]:
     if schema.get(text_field) != "text":
         texts = [name for name, kind in schema.items() if kind == "text"]
         remedy = f"give --text-field {texts[0]} (`text_field` in the settings)" if texts else "write them as .jsonl"
-        raise DataError(f"{path} has no column of texts named {text_field!r} (it has: {', '.join(schema)})", remedy)
+        raise DataError(f"{path} has no column of texts named {text_field!r} (it has: {listed(schema)})", remedy)
     row = 0
     for batch in _batches(path):
         for text in batch.column(text_field).to_pylist():
@@ -74,41 +74,17 @@ def arrow_texts(path: Path, text_field: str) -> Iterator[str]:
 
 def arrow_ids(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
     """(ids of all rows joined, uint32; position of the first token of each row). Raises DataError."""
-    parts: list[np.ndarray] = []
-    lengths: list[np.ndarray] = []
-    for batch in _batches(path):
-        rows = batch.column(column)
-        if rows.null_count or rows.flatten().null_count:
-            raise DataError(f"{path} has rows without {column}", "drop such rows first")
-        ids = rows.flatten().to_numpy(zero_copy_only=False)
-        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= 1 << 32):
-            raise DataError(f"{path} holds ids outside 0 to 2^32 - 1 in {column}", "check how they were made")
-        parts.append(ids.astype(np.uint32))
-        lengths.append(np.asarray(rows.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64))
-    if not parts or not sum(map(len, parts)):
-        raise DataError(f"{path} holds no tokens", "name another file")
-    ends = np.cumsum(np.concatenate(lengths))
-    starts = np.concatenate([[0], ends[:-1]])
-    return np.concatenate(parts), np.unique(starts[starts < ends[-1]])
+    return joined_ids(path, column, _batches(path))
 
 
 def _schema(path: Path) -> dict[str, str]:
     """Column -> text, ids, or the name of another type."""
-    import_pyarrow(path)
-    from pyarrow import types
-
-    def kind_of(kind: Any) -> str:
-        if types.is_string(kind) or types.is_large_string(kind):
-            return "text"
-        listed = types.is_list(kind) or types.is_large_list(kind)
-        return "ids" if listed and types.is_integer(kind.value_type) else str(kind)
-
     with _opened(path) as reader:
-        return {field.name: kind_of(field.type) for field in reader.schema}
+        return kinds_of(reader.schema)
 
 
 def _batches(path: Path) -> Iterator[Any]:
-    pyarrow = import_pyarrow(path)
+    pyarrow = import_pyarrow(path, "an Arrow file")
     try:
         with _opened(path) as reader:
             if hasattr(reader, "num_record_batches"):
@@ -120,7 +96,7 @@ def _batches(path: Path) -> Iterator[Any]:
 
 
 def _opened(path: Path) -> Any:
-    pyarrow = import_pyarrow(path)
+    pyarrow = import_pyarrow(path, "an Arrow file")
     try:
         source = pyarrow.memory_map(str(path))
         is_file = source.read(len(_FILE)) == _FILE
@@ -128,13 +104,3 @@ def _opened(path: Path) -> Any:
         return pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read: {str(error)[:200]}", "download or write it again") from None
-
-
-def import_pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError:
-        reason = f"{path} is an Arrow file, which needs pyarrow"
-        raise DataError(reason, "in a clone of ckptwatch: pip install '.[parquet]'") from None
-    return pyarrow

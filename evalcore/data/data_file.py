@@ -12,7 +12,8 @@ TEXT_KINDS = ("text", "jsonl", "json", "parquet", "arrow")
 
 @dataclass(frozen=True)
 class DataFile:
-    """kind: text | jsonl | json | parquet | arrow | npy | bin | raw | megatron | arrow_ids; those of tokens have dtype.
+    """kind: text | jsonl | json | parquet | arrow | npy | bin | raw | megatron | arrow_ids | parquet_ids;
+    those of tokens have dtype.
 
     n_tokens: None where the file has to be read for it. row_tokens: tokens of each row, where the array has two
     dimensions. index: Megatron's, beside the file. column: of ids. notes: doubts about the file, for a result's note.

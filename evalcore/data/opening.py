@@ -21,6 +21,7 @@ from evalcore.data.formats import recognise
 from evalcore.data.megatron import document_starts
 from evalcore.data.metapickle import Meta, read_meta
 from evalcore.data.padding import padding_notes
+from evalcore.data.parquet import parquet_ids
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import build_tokenizer
@@ -209,7 +210,7 @@ def _filled(part: np.ndarray) -> int:
 def read_tokens(file: DataFile) -> tuple[np.ndarray, np.ndarray | None]:
     """(ids, where a row or document begins; None where the file does not say it)."""
     if file.column is not None:
-        return arrow_ids(file.path, file.column)
+        return (parquet_ids if file.kind == "parquet_ids" else arrow_ids)(file.path, file.column)
     ids = map_tokens(file)
     if file.index is not None:
         return ids, document_starts(file.index)

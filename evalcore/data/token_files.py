@@ -40,6 +40,9 @@ def read_npy(path: Path, size: int) -> DataFile:
     n_tokens = int(np.prod(shape, dtype=np.int64))
     if size < offset + n_tokens * dtype.itemsize:
         raise DataError(f"{path} is cut off: its header promises {n_tokens} tokens", "copy it again")
+    if size > offset + n_tokens * dtype.itemsize:
+        reason = f"{path} goes on after the {n_tokens} tokens of its header, as several arrays in one file do"
+        raise DataError(reason, "join them: numpy.save(path, numpy.concatenate(arrays))")
     if len(shape) == 1:
         return DataFile(path, "npy", f"numpy array, {dtype}", dtype, offset, n_tokens)
     label = f"numpy array, {dtype}, {shape[0]} rows of {shape[1]} tokens"

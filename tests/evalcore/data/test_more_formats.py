@@ -41,11 +41,56 @@ def test_the_text_column_of_a_parquet_file_is_read_as_the_same_texts_in_jsonl(tm
 def test_a_parquet_file_without_texts_says_what_it_has(tmp_path):
     path = parquet(tmp_path / "a.parquet", content=["a", "b"], n=[1, 2])
     error = refusal(path, tokenizer="bytes")
-    assert "no column of texts named 'text' (it has: content string, n int64)" in error.reason
+    assert "no column of texts named 'text' (it has: content text, n int64)" in error.reason
     assert "--text-field content" in error.hint
-    error = refusal(parquet(tmp_path / "b.parquet", input_ids=[[1, 2], [3]]), tokenizer="bytes")
-    assert "numpy.save" in error.hint
+    error = refusal(parquet(tmp_path / "b.parquet", labels=[[1, 2], [3]]), tokenizer="bytes")
+    assert "it is labels here" in error.hint
     assert "row 2 has no text" in refusal(parquet(tmp_path / "c.parquet", text=["a", None]), tokenizer="bytes").reason
+
+
+def test_ids_in_a_parquet_file_are_read_row_by_row(tmp_path):
+    import pyarrow
+
+    ids = [[1, 2, 70000], [4, 5, 6]]
+    path = parquet(tmp_path / "a.parquet", input_ids=ids, labels=[[0, 0, 0], [0, 0, 0]])
+    fixed = parquet(tmp_path / "b.parquet", tokens=pyarrow.array(ids, pyarrow.list_(pyarrow.int32(), 3)))
+    for stream in (open_stream(path), open_stream(fixed)):
+        assert stream.read(0, len(stream)).tolist() == [1, 2, 70000, 4, 5, 6]
+        assert stream.document_starts.tolist() == [0, 3]
+    both = parquet(tmp_path / "c.parquet", text=["a", "b"], input_ids=ids)
+    assert open_stream(both, tokenizer="bytes", cache_dir=tmp_path / "cache").read(0, 2).tolist() == [97, 98]
+    assert "rows without input_ids" in refusal(parquet(tmp_path / "d.parquet", input_ids=[[1], None])).reason
+
+
+def test_texts_and_ids_of_arrow_are_read_in_each_of_its_layouts(tmp_path):
+    """Dictionary-encoded texts come from Categorical columns, fixed-size lists from packed sequences."""
+    import pyarrow
+
+    def arrow(name, **columns):
+        table = pyarrow.table(columns)
+        with pyarrow.ipc.new_file(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+        return tmp_path / name
+
+    words = pyarrow.array(["one", "two", "one"])
+    for name, texts in (("dict", words.dictionary_encode()), ("view", words.cast(pyarrow.string_view()))):
+        for path in (arrow(f"{name}.arrow", text=texts), parquet(tmp_path / f"{name}.parquet", text=texts)):
+            stream = open_stream(path, tokenizer="bytes", cache_dir=tmp_path / "cache")
+            assert bytes(stream.read(0, len(stream)).tolist()) == b"onetwoone"
+    fixed = arrow("fixed.arrow", input_ids=pyarrow.array([[1, 2], [3, 4], [5, 6]], pyarrow.list_(pyarrow.uint16(), 2)))
+    stream = open_stream(fixed)
+    assert stream.read(0, 6).tolist() == [1, 2, 3, 4, 5, 6] and stream.document_starts.tolist() == [0, 2, 4]
+    error = refusal(arrow("flat.arrow", input_ids=[1, 2, 3]))
+    assert "(it has: input_ids int64)" in error.reason and "lists of whole numbers" in error.hint
+
+
+def test_several_arrays_in_one_npy_file_are_refused(tmp_path):
+    """numpy.save to an open file appends an array; numpy.load gives the first one alone."""
+    with open(tmp_path / "a.npy", "wb") as file:
+        for start in (0, 100):
+            np.save(file, np.arange(start, start + 100, dtype=np.uint16))
+    error = refusal(tmp_path / "a.npy")
+    assert "goes on after the 100 tokens of its header" in error.reason and "numpy.concatenate" in error.hint
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

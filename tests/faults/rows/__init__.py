@@ -11,6 +11,7 @@ from tests.faults.rows import (
     identity,
     launch_and_settings,
     models,
+    originals,
     reading,
     reports_and_sinks,
     tasks,
@@ -31,4 +32,5 @@ FOUND_BY_OUTSIDERS: dict[int, Row] = {
     **tasks.ROWS,
     **families.ROWS,
     **unclear_inputs.ROWS,
+    **originals.ROWS,
 }

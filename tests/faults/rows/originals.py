@@ -1,0 +1,8 @@
+"""Rows 381 to 400: files of original trainers and libraries. row -> (promise, what is done, names of the tests)."""
+
+from __future__ import annotations
+
+ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    381: ("P15", "ids in Parquet; dictionary-encoded texts and fixed-size lists of ids in Arrow and Parquet", ("test_ids_in_a_parquet_file_are_read_row_by_row", "test_texts_and_ids_of_arrow_are_read_in_each_of_its_layouts")),
+    382: ("P15", "several arrays one after the other in one .npy file", ("test_several_arrays_in_one_npy_file_are_refused",)),
+}  # fmt: skip
