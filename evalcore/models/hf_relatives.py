@@ -79,6 +79,7 @@ FACTS = Facts(
         Proof("huggingface/transformers", "5.23.0", "Llama with each rotary scaling", 3.1e-8),
         Proof("huggingface/transformers", "5.23.0", "Mistral, Qwen 2 and 3 with and without windows", 3.3e-8),
         Proof("huggingface/transformers", "5.23.0", "SmolLM3, Gemma 1 to 3, OLMo 2", 2.4e-8),
+        Proof("meta-pytorch/torchtune", "bd2a0fc", "folders of its Llama 3.1, Qwen 2 and 3, Gemma", 1.5e-8),
     ),
 )
 

@@ -56,6 +56,7 @@ FACTS = Facts(
     "rotary positions on adjacent pairs, grouped keys, tied or separate head, Llama 3.1's scaling",
     (
         Proof("karpathy/llama2.c", "350e04f", "grouped keys", 3.3e-9),
+        Proof("meta-pytorch/torchtune", "bd2a0fc", "its folder in Meta's format, Llama 3.1's scaling", 1.4e-9),
         Proof(
             "facebookresearch/lingua", "437d680", "DCP folders: grouped keys, tied head, rotary base, wider MLP", 0.0
         ),

@@ -48,6 +48,8 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return str(config["family"])
     if any(re.search(r"\.lora_[AaBb]\b|\.lora_[AB]$|lora_(down|up)\.", key) for key in keys):
         return "lora"
+    if any(re.fullmatch(r"layers\.\d+\.sa_norm\.scale", key) for key in keys):
+        return "torchtune"
     pickled = re.match(r"transformers\.models\.(\w+)\.", cls or "")
     if pickled and "model_type" not in config:  # a class attribute there, so not among the pickled fields
         text_part = (cls or "").endswith("TextConfig") and pickled[1] == "gemma3"

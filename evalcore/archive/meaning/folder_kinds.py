@@ -20,7 +20,8 @@ _DESCRIBING = (
 _HF_WEIGHTS = (
     "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin",
 )  # fmt: skip
-_SHARD = re.compile(r"(?:model|pytorch_model)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)")
+#: `ft-` is torchtune's until its version 0.5, which names torch's files like those of safetensors.
+SHARD = re.compile(r"(?:ft-)?(?:model|pytorch_model)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)")
 #: Written by the Trainer of transformers after the weights; it writes trainer_state.json last.
 _TRAINER = re.compile(r"training_args\.bin|optimizer\.(?:pt|bin)|scheduler\.pt|rng_state(?:_\d+)?\.pth|scaler\.pt")
 #: A trainer's own state, of which no model can be made.
@@ -65,7 +66,8 @@ def recognise(
     """
     names = set(names)
     kind = (
-        _hugging_face(names)
+        _meta(names)
+        or _hugging_face(names)
         or _dcp(names, list_inside)
         or _litgpt(names)
         or _deepspeed(names)
@@ -110,16 +112,24 @@ def demand_finished(kind: FolderKind) -> None:
         raise ArchiveError("corrupt", f"the {kind.label} folder is not complete: {kind.missing}", incomplete=True)
 
 
+def _meta(names: set[str]) -> FolderKind | None:
+    """torchtune's folder in Meta's format: one file, named like a shard, with Meta's params.json beside it."""
+    shards = [name for name in names if SHARD.fullmatch(name)]
+    if len(shards) != 1 or not shards[0].endswith(".bin") or "params.json" not in names or "config.json" in names:
+        return None
+    return FolderKind("full", "one-file", weights=(shards[0],), main=shards[0])
+
+
 def _hugging_face(names: set[str]) -> FolderKind | None:
     single = next((name for name in _HF_WEIGHTS if name in names), None)
-    shards = sorted(name for name in names if _SHARD.fullmatch(name))
+    shards = sorted(name for name in names if SHARD.fullmatch(name))
     if single is None and not shards:
         return None
     index = single is not None and single.endswith(".index.json")
     weights = tuple(shards) if index or single is None else (single,)
     missing = None
     if single is None:
-        wanted = max(int(match.group(2)) for name in shards if (match := _SHARD.fullmatch(name)))
+        wanted = max(int(match.group(2)) for name in shards if (match := SHARD.fullmatch(name)))
         if len(shards) < wanted:
             missing = f"{len(shards)} of {wanted} shards are there, and no index yet"
     if missing is None and any(map(_TRAINER.fullmatch, names)) and "trainer_state.json" not in names:

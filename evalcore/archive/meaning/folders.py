@@ -16,10 +16,11 @@ from evalcore.archive.container.safetensors import read_header
 from evalcore.archive.container.source import OpenFile, Report
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.family import family_of
-from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
+from evalcore.archive.meaning.folder_kinds import SHARD, demand_finished, kind_at
 from evalcore.archive.meaning.sidecars import read_values
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
 from evalcore.archive.meaning.step import step_in
+from evalcore.archive.meaning.trainer import refuse_family
 from evalcore.archive.payload import Payload, read_payload
 from evalcore.archive.pickle.values import TensorRef
 
@@ -83,7 +84,8 @@ def read_folder(
 ) -> Folder:
     """Understand a Hugging Face folder. settings: `[model] config`, laid over config.json or given in its place.
 
-    needs_config: refuse a folder without either. report: bytes hashed, and bytes in all, of one file after the other.
+    needs_config: refuse a folder without either, or of a family that needs a factory. report: bytes hashed, and bytes
+    in all, of one file after the other.
     Raises ArchiveError `unsupported` naming any other kind, OSError.
     """
     names = sorted(os.listdir(path))
@@ -106,6 +108,12 @@ def read_folder(
         folder.close()
         raise
     folder.family = family_of(None, folder.state, {"model_type": "unknown", **config}, None)
+    if needs_config:
+        try:
+            refuse_family(folder.family, None, ())
+        except ArchiveError:
+            folder.close()
+            raise
     return folder
 
 
@@ -126,7 +134,11 @@ def _weight_files(path: str, names: set[str]) -> list[str]:
             if missing:
                 raise ArchiveError("corrupt", f"the folder lacks {', '.join(missing[:3])}", incomplete=True)
             return sorted(shards)
-    return sorted(name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name))
+    found = sorted(name for name in names if SHARD.fullmatch(name))
+    if len({re.sub(r"\d{5}-of", "", name) for name in found}) > 1:
+        reason = f"the folder holds shards of several saves and no index: {', '.join(found)[:200]}"
+        raise ArchiveError("unsupported", reason, "remove the shards of the older save")
+    return found
 
 
 def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
@@ -153,6 +165,11 @@ def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
             shard = choose_state(find_states(payload.root), None).tensors
             part = {k: replace(t, storage=replace(t.storage, key=prefix + t.storage.key)) for k, t in shard.items()}
             state.update(payload.digest.encode())
+        if twice := sorted(part.keys() & tensors.keys()):
+            reason = (
+                f"{len(twice)} tensors are in {shown(name)} and in a shard before it: {shown(', '.join(twice[:3]))}"
+            )
+            raise ArchiveError("unsupported", reason, "remove the shards of the older save, or save the folder again")
         tensors |= part
     if len(tensors) > LIMITS.entries:
         raise ArchiveError("unsupported", f"the folder holds {len(tensors)} tensors, more than {LIMITS.entries}")

@@ -16,6 +16,10 @@ REFUSALS = {
     "modded-nanogpt": ("a modded-nanogpt checkpoint, whose model differs with each record", "give model.factory"),
     "composer": ("a Composer checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "torchtune-recipe": ("a torchtune recipe state: an optimizer without a model", "give the model's folder"),
+    "torchtune": (
+        "a state dict by torchtune's own names, which several models share",
+        "save it with FullModelHFCheckpointer, or give model.factory",
+    ),
     "optimizer": ("an optimizer's state, without a model", "give the model's checkpoint"),
     "lora": (
         "a state dict with LoRA adapters (low-rank updates), which stand apart from the weights that they change",

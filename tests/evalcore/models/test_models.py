@@ -159,6 +159,38 @@ def test_a_folder_of_another_type_with_the_names_of_gpt2_goes_through_transforme
         assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
 
 
+def test_shards_without_an_index_are_read_and_those_of_an_older_save_are_refused(tmp_path):
+    """Names of torchtune: torch's format named like safetensors', with `ft-` before until its version 0.5."""
+    model = llama()
+    state = model.state_dict()
+    names = sorted(state)
+    model.config.save_pretrained(tmp_path)
+    for number, prefix in ((1, "ft-model"), (2, "ft-model")):
+        torch.save(
+            {name: state[name] for name in names[number - 1 :: 2]}, tmp_path / f"{prefix}-0000{number}-of-00002.bin"
+        )
+    with load_checkpoint(tmp_path) as loaded, torch.inference_mode():
+        assert (loaded.model(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    torch.save({names[0]: state[names[0]] + 1}, tmp_path / "ft-model-00003-of-00003.bin")
+    with pytest.raises(CheckpointError, match="shards of several saves"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "ft-model-00003-of-00003.bin").unlink()
+    torch.save(state, tmp_path / "ft-model-00002-of-00002.bin")
+    with pytest.raises(CheckpointError, match="and in a shard before it") as refused:
+        load_checkpoint(tmp_path)
+    assert refused.value.kind == "unsupported"
+
+
+def test_torchtune_s_own_names_are_named(tmp_path):
+    path = tmp_path / "model-00001-of-00001.bin"
+    torch.save({"tok_embeddings.weight": torch.ones(4, 2), "layers.0.sa_norm.scale": torch.ones(2)}, path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for given in (tmp_path, path):
+        with pytest.raises(CheckpointError, match="torchtune's own names") as refused:
+            load_checkpoint(given)
+        assert "FullModelHFCheckpointer" in refused.value.hint
+
+
 def test_headless_gpt2_folder_is_tied(tmp_path):
     model = gpt2()
     model.transformer.save_pretrained(tmp_path)

@@ -263,6 +263,15 @@ def test_a_llama_whose_configuration_ties_its_head_may_lack_it(tmp_path):
     assert_computes(tmp_path / "ckpt.pt", expected)
 
 
+def test_torchtune_s_folder_in_meta_s_format_is_one_file_with_params_json_beside_it(tmp_path):
+    state, folder = llama_state(False), tmp_path / "epoch_0"
+    folder.mkdir()
+    torch.save(state, folder / "model-00001-of-00001.bin")
+    (folder / "params.json").write_text(json.dumps({**LLAMA, "norm_eps": 1e-5, "rope_theta": 500000.0}))
+    loaded = assert_computes(folder, plain_llama(state, 4, 2, TOKENS, theta=500000.0))
+    assert (loaded.family, loaded.step) == ("llama2c", None)
+
+
 def test_a_flat_torchtitan_file_is_the_model_at_its_top_level(tmp_path):
     state = llama_state(False)
     flat = {**state, "optimizer": {"state.exp_avg": torch.zeros(3)}, "train_state": {"step": torch.tensor(40)}}
