@@ -11,6 +11,7 @@ import click
 
 from evalcore.data_digest import FORMATS, TOKEN_DTYPES
 from evalcore.tasks.spec import SCORINGS
+from watcher.settings.paths import plain_path
 from watcher.settings.tasks import evidence_of_task
 
 _COMMON_FLAGS = ("seq_len", "tokenizer", "dtype")
@@ -100,7 +101,7 @@ def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
         if flags.get(f"model_{name}") is not None
     }
     if flags.get("python_path"):
-        model["python_path"] = [os.path.abspath(folder) for folder in flags["python_path"]]
+        model["python_path"] = [plain_path(folder) for folder in flags["python_path"]]
     out: dict[str, Any] = {"launch": launch, "model": model}
     out = {key: value for key, value in out.items() if value}
     if flags["data"] or flags.get("suite"):
@@ -125,7 +126,7 @@ def _sets(flags: dict[str, Any]) -> dict[str, Any]:
     parts = [list(flags["data"])] if flags["data"] and flags.get("one_set") else [[path] for path in flags["data"]]
     return {
         "eval": [{"data": part, **common, **of_kind[is_task[part[0]]]} for part in parts],
-        "suite": [{"data": os.path.abspath(folder), **common, **limits} for folder in suites],
+        "suite": [{"data": plain_path(folder), **common, **limits} for folder in suites],
     }
 
 

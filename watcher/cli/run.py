@@ -90,6 +90,7 @@ def command(
 def load(flags: Globals, given: dict[str, Any]):
     """The settings: flags over environment over file."""
     from watcher.settings.load import load_settings
+    from watcher.settings.paths import plain_path
 
     over = as_settings(given)
     measure = over.pop("measure", {})
@@ -111,7 +112,8 @@ def load(flags: Globals, given: dict[str, Any]):
                 f"--dir {folder} is a file", hint=f"--dir {parent}, or `ckptwatch eval {folder}` for it alone"
             )
     if folders:
-        over["run"] = [{"dir": os.path.abspath(folder) if folder else "", **run} for folder in folders]
+        once_each = dict.fromkeys(plain_path(folder) if folder else "" for folder in folders)
+        over["run"] = [{"dir": folder, **run} for folder in once_each]
     each: dict[str, dict[str, Any]] = {"run": {} if folders else run, "eval": measure}
     return load_settings(flags.settings_file(), over, each)
 

@@ -30,6 +30,7 @@ from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.recovery import rescue
 from watcher.pipeline.registration import as_checkpoint
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
+from watcher.settings.paths import plain_path
 from watcher.settings.schema import RunSettings, Settings
 from watcher.state.folder import StateFolder
 from watcher.store.engine import Store
@@ -50,7 +51,7 @@ class Evaluated:
 def read_all(paths: list[str]) -> tuple[list[SettledFile], list[CkptwatchError]]:
     """The structure and metadata of each file that has them, each file once, and an error for each other one."""
     files, errors = [], []
-    for path in dict.fromkeys(paths):
+    for path in {plain_path(path): path for path in paths}.values():
         try:
             files.append(_read_one(path))
         except CkptwatchError as error:
@@ -63,7 +64,7 @@ def _read_one(path: str) -> SettledFile:
         raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
     try:
         version = fingerprint_at(path)
-        return settled_file(os.path.abspath(path), version, summarise(path))
+        return settled_file(plain_path(path), version, summarise(path))
     except ArchiveError as error:
         hint = error.hint or "copy the file again from where it was saved, or wait for its save to end"
         hint = (os.path.isdir(path) and _glob_of(path)) or hint

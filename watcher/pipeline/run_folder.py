@@ -11,6 +11,7 @@ from watcher.detect.observation import fingerprint_at
 from watcher.domain.checkpoint import stored
 from watcher.domain.run_name import default_run_name, former_run_name, run_names
 from watcher.errors import ConfigError
+from watcher.settings.paths import plain_path
 from watcher.settings.schema import Settings
 from watcher.store.engine import Store
 from watcher.store.write import checkpoints, runs
@@ -36,7 +37,7 @@ def with_free_names(store: Store, settings: Settings) -> Settings:
     """The settings with a longer name for each run whose default name another folder's run has in the database."""
     runs, taken = [], {run.name for run in settings.run}
     for run in settings.run:
-        name = free_name(store, run.name, os.path.abspath(run.dir), taken - {run.name})
+        name = free_name(store, run.name, plain_path(run.dir), taken - {run.name})
         runs.append(run.model_copy(update={"name": name}))
     return settings.model_copy(update={"run": tuple(runs)})
 
@@ -66,7 +67,7 @@ def containing(store: Store, name: str, folder: str) -> str:
 
 
 def _same(known: str, folder: str) -> bool:
-    if os.path.abspath(known) == os.path.abspath(folder):
+    if plain_path(known) == plain_path(folder):
         return True
     try:
         return os.path.samefile(known, folder)
@@ -92,5 +93,5 @@ def _moved(store: Store, name: str, known: str, folder: str) -> bool:
 
 
 def _other_name(folder: str) -> str:
-    parent, name = os.path.split(os.path.abspath(folder))
+    parent, name = os.path.split(plain_path(folder))
     return f"{os.path.basename(parent) or 'run'}-{name}"

@@ -15,13 +15,14 @@ from evalcore.data_digest import digest_files
 from evalcore.launch_folder import write_atomically
 from evalcore.progress import Progress
 from watcher.errors import ConfigError
+from watcher.settings.paths import plain_path
 
 
 def tokenizer_files(where: str, tokenizer: str | None) -> tuple[str | None, list[str]]:
     """(tokenizer with an absolute path where it is a file, every file that can change its ids, absent ones too)."""
     if tokenizer in (None, "auto"):  # the checkpoint folder's own, else gpt2
         return None, []
-    path = os.path.abspath(tokenizer)
+    path = plain_path(tokenizer)
     inside = next((n for n in ("tokenizer.json", "tokenizer.pkl") if os.path.isfile(os.path.join(path, n))), None)
     is_folder = inside is not None
     if not is_folder and os.sep not in tokenizer and not tokenizer.endswith((".json", ".tiktoken", ".model", ".pkl")):

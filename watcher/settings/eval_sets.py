@@ -25,6 +25,7 @@ from evalcore.tasks.spec import TaskSpec
 from watcher.errors import ConfigError
 from watcher.settings.content import cached_digests, digest_of, existing, keep_digests, tokenizer_files
 from watcher.settings.evaluation import config_problem
+from watcher.settings.paths import plain_path
 from watcher.settings.schema import EvalSettings, LaunchSettings, ModelSettings, SuiteSettings
 from watcher.settings.tasks import suite_members, task_of
 
@@ -95,7 +96,7 @@ def data_files(section: EvalSettings) -> list[str]:
         is_pattern = glob.has_magic(given) and not os.path.exists(given)
         matches = sorted(glob.glob(given, recursive=True)) if is_pattern else [given]
         members = [member for path in matches for member in files_of_dataset(path) or [path]]
-        readable = [os.path.abspath(path) for path in members if os.path.isfile(path)]
+        readable = [plain_path(path) for path in members if os.path.isfile(path)]
         if not readable and os.path.isfile(os.path.join(given, "dataset_dict.json")):
             raise ConfigError(
                 f"[[eval]] {section.name}: {given} is a Hugging Face DatasetDict of several splits",

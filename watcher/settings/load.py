@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ from watcher.domain.checkpoint import stored
 from watcher.domain.run_name import run_names
 from watcher.errors import ConfigError
 from watcher.settings.environment import settings_from
+from watcher.settings.paths import plain_path
 from watcher.settings.problems import problem_lines
 from watcher.settings.schema import Settings
 
@@ -97,11 +99,13 @@ def _anchor(data: dict[str, Any], base: Path) -> None:
             return value
         if value.startswith("sqlite:///") and not value.startswith(("sqlite:////", "sqlite:///:", "sqlite:///~")):
             rest = value.removeprefix("sqlite:///")
-            return f"sqlite:///{base / rest}" if rest else value
+            return f"sqlite:///{plain_path(base / rest)}" if rest else value
         if "://" in value:
             return value
         expanded = os.path.expanduser(value)  # leaves `~nobody` as it is, which validation refuses
-        return value if expanded.startswith("~") else str(base / expanded)
+        if expanded.startswith("~"):
+            return value
+        return str(base / expanded) if glob.has_magic(value) else plain_path(base / expanded)
 
     for section, keys in (
         ("run", ("dir",)),
@@ -130,12 +134,16 @@ def _entries(data: dict[str, Any], section: str) -> list[dict[str, Any]]:
 
 
 def _name_sections(data: dict[str, Any]) -> None:
-    """A run is named after its folder, a set after its first file, by default; two folders never share a name."""
+    """One spelling for a run's folder; a run is named after its folder and a set after its first file, by default; two
+    folders never share a name."""
     runs = _entries(data, "run")
     taken = [entry["name"] for entry in runs if isinstance(entry.get("name"), str)]
     for entry in runs:
-        if not entry.get("name") and isinstance(entry.get("dir"), (str, Path)):
-            names = [_printable(name) for name in run_names(os.path.abspath(entry["dir"]))]
+        if not isinstance(folder := entry.get("dir"), (str, Path)) or str(folder) == "" or str(folder).startswith("~"):
+            continue
+        entry["dir"] = plain_path(folder)
+        if not entry.get("name"):
+            names = [_printable(name) for name in run_names(entry["dir"])]
             entry["name"] = next((name for name in names if name not in taken), names[0])
             taken.append(entry["name"])
     for entry in _entries(data, "eval"):
@@ -147,7 +155,7 @@ def _name_sections(data: dict[str, Any]) -> None:
             entry["name"] = f"{stem}-{shots}shot" if isinstance(shots, int) and shots > 0 else stem
     for entry in _entries(data, "suite"):
         if not entry.get("name") and isinstance(given := entry.get("data"), (str, Path)):
-            entry["name"] = _printable(Path(os.path.abspath(given)).name)
+            entry["name"] = _printable(os.path.basename(plain_path(given)))
 
 
 def _printable(name: str) -> str:

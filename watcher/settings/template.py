@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from watcher.settings.evaluation import TASK_KEYS
+from watcher.settings.paths import plain_path
 from watcher.settings.schema import Settings
 
 #: What the full example says where a key has no default.
@@ -202,6 +203,6 @@ def _sample(annotation: Any) -> Any:
 def path_from(file: Path, base: Path) -> str:
     """A path as a settings file in `base` may give it: relative where it lies below, absolute elsewhere."""
     try:
-        return str(file.absolute().relative_to(base.absolute()))
+        return str(Path(plain_path(file)).relative_to(plain_path(base)))
     except ValueError:
-        return str(file.absolute())
+        return plain_path(file)

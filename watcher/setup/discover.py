@@ -24,6 +24,7 @@ from watcher.domain.checkpoint import (
 )
 from watcher.domain.run_name import default_run_name
 from watcher.domain.step import Step, choose_step, step_from_name
+from watcher.settings.paths import plain_path
 from watcher.settings.template import path_from, toml_value
 
 WALK_MAX = 20_000
@@ -109,7 +110,7 @@ def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[
         "# Paths are relative to this file. Every key with its default:  ckptwatch config schema --toml",
         "",
         "[[run]]",
-        f"name = {toml_value(default_run_name(os.path.abspath(discovery.dir)))}",
+        f"name = {toml_value(default_run_name(plain_path(discovery.dir)))}",
         f"dir = {toml_value(path_from(discovery.dir, base))}   # {_count_words(discovery)}",
         f"include = {toml_value(discovery.include)}",
         "# settle_s = 2.0                # seconds without a change before a file is read",

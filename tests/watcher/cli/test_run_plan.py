@@ -44,6 +44,16 @@ def test_the_folder_of_a_factory_can_be_given_without_a_file(ckptwatch, tmp_path
     assert (said.status, "none" in said.err) == (2, True)
 
 
+def test_one_file_under_two_spellings_is_evaluated_once(tmp_path, monkeypatch):
+    from watcher.pipeline.evaluate_once import read_all
+
+    (tmp_path / "a").mkdir()
+    saved = save_rosellm(tmp_path / "step_1.pt")
+    monkeypatch.chdir(tmp_path)
+    files, errors = read_all(["a/../step_1.pt", "step_1.pt"])
+    assert ([item.path for item in files], errors) == ([os.fspath(saved)], [])
+
+
 def test_a_command_that_is_offered_can_be_copied_whatever_the_path():
     assert db_flag("/my training/r.db") == "--db '/my training/r.db'"
     assert db_flag("postgresql://me:hunter2@host/db") == "--db 'postgresql://me:***@host/db'"
