@@ -81,9 +81,9 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")
     for reason in facts["reasons"]:
         click.echo(f"           {printable(reason)}")
-    counts = facts["queue"]
-    order = ("queued", "running", "succeeded", "failed", "cancelled")
-    lines = {"jobs": ", ".join(f"{counts.get(state, 0)} {state}" for state in order)}
+    lines = {"jobs": _counts(facts["queue"])}
+    if facts["samples"]:
+        lines["samples"] = _counts(facts["samples"])
     if facts["lag_s"] is not None:
         lines["lag"] = f"the oldest job has been queued for {duration(facts['lag_s'])}"
     if facts["eta_s"] is not None:
@@ -129,6 +129,11 @@ def _show(facts: dict[str, Any]) -> None:
             click.echo(line)
     for score in facts["suites"]:
         click.echo(f"suite      {printable(score['run'])}: {suite_words(SuiteScore(**score))}")
+
+
+def _counts(by_state: dict[str, int]) -> str:
+    order = ("queued", "running", "succeeded", "failed", "cancelled")
+    return ", ".join(f"{by_state.get(state, 0)} {state}" for state in order)
 
 
 def _scan_words(run: dict[str, Any]) -> str:

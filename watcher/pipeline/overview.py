@@ -21,7 +21,7 @@ from watcher.store.read import averages, queue, results, tasks
 
 Row = dict[str, Any]
 #: What is shown of a database that cannot be read.
-NO_ROWS: Row = {"queue": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": []}
+NO_ROWS: Row = {"queue": {}, "samples": {}, "running": [], "lag_s": None, "eta_s": None, "last_results": []}
 NO_ROWS |= {"averages": [], "suites": []}
 
 
@@ -63,12 +63,14 @@ def _rows(url: str, now_s: float) -> Row:
         counts = queue.count_by_state(store)
         running = [_with_progress(job, now_s) for job in queue.running_jobs(store)]
         recent = results.last_results(store, 20)
-        launches = len({job["launch"] for job in running})
+        due = [job for job in running if job["set_kind"] != "sample"]
+        launches = len({job["launch"] for job in due})
         return {
             "queue": counts,
+            "samples": queue.count_by_state(store, samples=True),
             "running": running,
             "lag_s": lag_s(queue.oldest_waiting_at(store), now_s),
-            "eta_s": queue_eta_s(counts.get("queued", 0), running, recent, launches),
+            "eta_s": queue_eta_s(counts.get("queued", 0), due, recent, launches),
             "failures": queue.failure_count(store),
             "averages": averages.waiting_averages(store),
             "last_results": recent[:5],

@@ -30,6 +30,7 @@ class Recorder:
     store: Store
     log: Log
     drain: Drain = field(default_factory=Drain)
+    samples_drain: Drain = field(default_factory=Drain)
 
     def end(self, held: Held, end: AttemptEnd, policy: RetryPolicy, unavailable: Unavailable) -> None:
         """Decide and write what becomes of the attempt's job."""
@@ -99,8 +100,10 @@ class Recorder:
         if kept is None:
             self.log.event("rejected", **facts)
         else:
-            self.log.event("sampled", step=checkpoint.step, texts=kept, progress=self._progress(), **facts)
+            progress = self._progress(samples=True)
+            self.log.event("sampled", step=checkpoint.step, texts=kept, progress=progress, **facts)
 
-    def _progress(self) -> str:
-        shown = self.drain.after_one(count_unfinished(self.store))
+    def _progress(self, *, samples: bool = False) -> str:
+        drain = self.samples_drain if samples else self.drain
+        shown = drain.after_one(count_unfinished(self.store, samples=samples))
         return f"  {shown}" if shown else ""

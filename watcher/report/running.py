@@ -18,7 +18,10 @@ def with_progress(job: Row, record: Row | None, now_s: float) -> Row:
     """
     current = progress_of_job(record, job["attempt"])
     return {
-        **{key: job[key] for key in ("job", "run", "checkpoint", "step", "eval_set", "device", "launch", "claimed_at")},
+        **{
+            key: job[key]
+            for key in ("job", "run", "checkpoint", "step", "eval_set", "set_kind", "device", "launch", "claimed_at")
+        },
         "phase": current["phase"],
         **{key: current.get(key) for key in ("done", "total", "unit")},
         "share": progress.share(current),
@@ -38,7 +41,7 @@ def progress_of_job(record: Row | None, attempt: int | None) -> Row:
 
 def queue_eta_s(queued: int, running: Sequence[Row], recent: Sequence[Row], launches: int) -> float | None:
     """Seconds until the queue is empty: mean loading and evaluation time of recent results times the queue's length,
-    plus what running jobs still need, divided by the running launches."""
+    plus what running jobs still need, divided by the running launches. All without samples."""
     lasted_s = [row["load_seconds"] + row["eval_seconds"] for row in recent]
     if not lasted_s or not (queued or running):
         return None

@@ -18,7 +18,7 @@ OBJECT_MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class StatusReport:
-    """All of health.json. Times are ISO-8601 UTC; reasons are sentences; queue counts jobs by state."""
+    """All of health.json. Times are ISO-8601 UTC; reasons are sentences; queue: jobs by state, without samples."""
 
     pid: int
     boot_id: str

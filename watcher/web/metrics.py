@@ -38,9 +38,11 @@ def _health(source: Source, now_s: float) -> list[Family]:
 
 def _work(source: Source, now_s: float) -> list[Family]:
     counts, waiting_at = source.pages.counts(), source.pages.oldest_waiting_at()
-    jobs = Family("ckptwatch_jobs", "Jobs by state.")
+    jobs = Family("ckptwatch_jobs", "Jobs by state, without those of [[sample]].")
+    samples, sampled = Family("ckptwatch_sample_jobs", "Jobs of [[sample]] by state."), source.pages.sample_counts()
     for state in JOB_STATES:
         jobs.add(counts.get(state, 0), state=state)
+        samples.add(sampled.get(state, 0), state=state)
     waiting = Family("ckptwatch_oldest_waiting_seconds", "Age of the oldest waiting job; 0 where none waits.")
     waiting.add(max(0.0, now_s - seconds(waiting_at)) if waiting_at else 0.0)
     checkpoints = Family("ckptwatch_checkpoints", "Registered checkpoints, without older versions of a file.")
@@ -53,7 +55,7 @@ def _work(source: Source, now_s: float) -> list[Family]:
     exports = Family("ckptwatch_exports", "Rows of the outbox by sink and state.")
     for row in source.pages.exports():
         exports.add(row["n"], sink=row["sink"], state=row["state"])
-    return [jobs, waiting, checkpoints, results, newest, exports]
+    return [jobs, samples, waiting, checkpoints, results, newest, exports]
 
 
 def _numbers(source: Source) -> list[Family]:

@@ -17,6 +17,7 @@ from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import to_json
 from evalcore.progress import Progress
 from tests.support.database import small_run
+from tests.support.sample_rows import sample_set
 from watcher.domain.health import LockFacts, LockState, judge_from_outside
 from watcher.domain.timestamps import iso
 from watcher.report.progress import bar
@@ -141,6 +142,29 @@ def test_a_running_job_shows_how_far_it_is_and_what_is_left(ckptwatch, tmp_path)
         assert "evaluating  [###.........] 25/100 windows" in text
 
 
+def test_samples_are_counted_apart_and_are_no_part_of_the_time_left(ckptwatch, tmp_path):
+    """Losses: one queued, none running. Samples: one queued, and one that needs 90 s more."""
+    database = small_run(tmp_path / "r.db")
+    newest = database.checkpoint(400)
+    database.job(newest, "queued")
+    prompts = sample_set(database, ("a",))
+    database.job(database.checkpoint(500), "queued", eval_set_id=prompts)
+    sampling = database.job(newest, "running", eval_set_id=prompts, token="t")
+    attempt = database.launch(sampling, tmp_path / "launch")
+    launch, now_s = LaunchFolder(tmp_path / "launch"), time.time()
+    launch.create()
+    launch.started(attempt).touch()
+    work = Progress("sampling", 1, 10, "texts", "stories", attempt, now_s - 10, now_s)
+    launch.progress.write_text(to_json(work))
+    facts = ckptwatch("status", "--json", "--db", tmp_path / "r.db").json
+    seconds = sum(row["load_seconds"] + row["eval_seconds"] for row in facts["last_results"]) / 3
+    assert facts["queue"] == {"queued": 1, "succeeded": 3} and facts["samples"] == {"queued": 1, "running": 1}
+    assert [row["set_kind"] for row in facts["running"]] == ["sample"]
+    assert facts["eta_s"] == pytest.approx(seconds) and seconds < 60 < facts["running"][0]["eta_s"]
+    text = ckptwatch("status", "--db", tmp_path / "r.db").out
+    assert "jobs       1 queued, 0 running, 3 succeeded, 0 failed, 0 cancelled\nsamples    1 queued, 1 running" in text
+
+
 def test_a_job_whose_text_is_tokenised_first_shows_the_bytes(ckptwatch, tmp_path):
     database = small_run(tmp_path / "r.db")
     launch, attempt = launch_at_work(database, tmp_path / "launch")
@@ -166,7 +190,7 @@ def test_what_the_daemon_itself_is_long_at_is_told(ckptwatch, tmp_path):
 
 
 def test_the_time_left_is_what_the_windows_to_come_take():
-    keys = ("run", "checkpoint", "step", "eval_set", "device", "launch", "claimed_at")
+    keys = ("run", "checkpoint", "step", "eval_set", "set_kind", "device", "launch", "claimed_at")
     job = {"job": 1, "attempt": 5, **dict.fromkeys(keys)}
     said = asdict(Progress("evaluating", 10, 40, "windows", "val", 5, since=100.0, at=120.0))
     assert with_progress(job, said, 120.0)["eta_s"] == pytest.approx(60.0)

@@ -123,6 +123,7 @@ def test_metrics_are_well_formed_and_give_the_newest_and_best_loss(url):
     rows = json.loads(get(url + "/api/results?run=1&set=fineweb")[2])["results"]
     best = min(row["loss"] for row in rows if row["finite"])
     assert f'ckptwatch_best_loss{{run="gpt-124m",eval_set="fineweb"}} {best!r}' in lines
+    assert 'ckptwatch_sample_jobs{state="queued"} 0' in lines
     assert 'ckptwatch_jobs{state="failed"} 1' in lines or 'ckptwatch_jobs{state="failed"} 2' in lines
     assert "ckptwatch_up 1" in lines
 

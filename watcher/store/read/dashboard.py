@@ -165,6 +165,9 @@ class Pages:
     def counts(self) -> dict[str, int]:
         return queue.count_by_state(self.store)
 
+    def sample_counts(self) -> dict[str, int]:
+        return queue.count_by_state(self.store, samples=True)
+
     def oldest_waiting_at(self) -> str | None:
         return queue.oldest_waiting_at(self.store)
 

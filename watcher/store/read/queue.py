@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, text
+from sqlalchemy import and_, bindparam, func, not_, select, text
 
 from watcher.domain.job import State
 from watcher.domain.timestamps import seconds
@@ -20,7 +20,8 @@ from watcher.store.views import VIEWS
 Row = dict[str, Any]
 
 
-_NO_SAMPLE = jobs.c.eval_set_id.not_in(select(eval_sets.c.id).where(eval_sets.c.kind == "sample"))
+_SAMPLE = jobs.c.eval_set_id.in_(select(eval_sets.c.id).where(eval_sets.c.kind == "sample"))
+_NO_SAMPLE = not_(_SAMPLE)
 #: SQL: how many losses and tasks of the run `u` have failed.
 FAILED_OF_RUN = """(SELECT count(*) FROM jobs j JOIN eval_sets f ON f.id = j.eval_set_id
            WHERE j.run = u.name AND j.state = 'failed' AND f.kind <> 'sample')"""
@@ -34,17 +35,18 @@ def waiting_among(store: Store, checkpoint_ids: Sequence[int]) -> int:
         return tx.execute(select(func.count()).select_from(jobs).where(*where)).scalar_one()
 
 
-def count_by_state(store: Store) -> dict[str, int]:
+def count_by_state(store: Store, *, samples: bool = False) -> dict[str, int]:
+    """Losses and tasks by state; samples: the jobs of `[[sample]]` instead. Samples never count as evaluations."""
+    where = _SAMPLE if samples else _NO_SAMPLE
     with store.read() as tx:
-        rows = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+        rows = tx.execute(select(jobs.c.state, func.count()).where(where).group_by(jobs.c.state))
         return {row[0]: row[1] for row in rows}
 
 
-def count_unfinished(store: Store) -> int:
-    """Jobs that wait or run."""
-    with store.read() as tx:
-        where = jobs.c.state.in_((State.QUEUED, State.RUNNING))
-        return tx.execute(select(func.count()).select_from(jobs).where(where)).scalar_one()
+def count_unfinished(store: Store, *, samples: bool = False) -> int:
+    """How many of the same wait or run."""
+    counts = count_by_state(store, samples=samples)
+    return counts.get(State.QUEUED, 0) + counts.get(State.RUNNING, 0)
 
 
 def oldest_waiting_at(store: Store, runs: Collection[str] | None = None) -> str | None:
@@ -74,6 +76,7 @@ def running_jobs(store: Store) -> list[Row]:
             checkpoints.c.path.label("checkpoint"),
             checkpoints.c.step,
             eval_sets.c.name.label("eval_set"),
+            eval_sets.c.kind.label("set_kind"),
             jobs.c.claimed_at,
             jobs.c.launch_id.label("launch"),
             launches.c.folder,
