@@ -10,6 +10,8 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
+from evalcore.archive.signatures import MEGATRON_INDEX
+
 #: What a file can be declared to be (`format`), and the types of ids in a token file without a header.
 FORMATS = ("auto", "text", "jsonl", "json", "parquet", "arrow", "npy", "bin", "raw")
 TOKEN_DTYPES = ("uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64")
@@ -48,10 +50,21 @@ def files_of_dataset(folder: str) -> list[str] | None:
     return [os.path.join(folder, name) for name in names] if names and plain else None
 
 
+def index_name(path: str) -> str | None:
+    """The name that the index of a Megatron data set has beside its `.bin`; None for any other file."""
+    return f"{path[:-4]}.idx" if path.lower().endswith(".bin") else None
+
+
 def index_beside(path: str) -> str | None:
-    """The index of a Megatron data set beside its `.bin`, which says the type and the documents; None without one."""
-    index = f"{path[:-4]}.idx"
-    return index if path.lower().endswith(".bin") and os.path.isfile(index) else None
+    """The index of a Megatron data set beside its `.bin`, recognised by its first bytes; None without one."""
+    index = index_name(path)
+    if index is None or not os.path.isfile(index):
+        return None
+    try:
+        with open(index, "rb") as file:
+            return index if file.read(len(MEGATRON_INDEX)) == MEGATRON_INDEX else None
+    except OSError:
+        return index  # its reader reports why it cannot be read
 
 
 def stamp(path: str) -> str:

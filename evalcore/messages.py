@@ -109,8 +109,8 @@ class EvalSetSpec:
         """Every file whose content the digests cover, in the order of `stamps`."""
         return (*self.paths, *self.companions)
 
-    def digest(self, model: ModelSpec | None = None) -> str:
-        """Digest of data and measurement: content and declared values. `model` does not count: see `model_digest`.
+    def digest(self) -> str:
+        """Digest of data and measurement: content and declared values. The model has its own, `model_digest`.
 
         The set's name and the paths of its files do not count: the same content measured the same way is the same.
         """
@@ -271,7 +271,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt: a measurement or samples, `known`, `superseded`, or a failure with kind and reason.
+    """How one attempt ended: a measurement or samples, `known`, `superseded`, or a failure with kind and reason.
 
     status: one of OUTCOMES. known: the bytes were read, and the value of content_digest is known already. released: put
     off, so that other work goes first. kind: one of FAILURE_KINDS where status is failed; None or DATA_CHANGED where it

@@ -28,7 +28,7 @@ def safe_cut(text: str, since: int = 0) -> int | None:
 def chunks(blocks: Iterable[str], chunk_chars: int) -> Iterator[str]:
     """Regroup a text that arrives in blocks into chunks of about chunk_chars, cut only where it is safe.
 
-    A text without any safe place grows into one chunk: the tokens come first, memory second.
+    A text without any safe cut becomes one chunk: exact tokens matter more than memory.
     """
     held = ""
     for block in blocks:

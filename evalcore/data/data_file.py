@@ -1,4 +1,4 @@
-"""One recognised data file. Owns nothing but its facts."""
+"""The facts of one recognised data file: kind, token type, offset, tokens."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _HEADS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
     (b"\x04\x22\x4d\x18", "LZ4-compressed", "decompress it first"),
-    (b"\xff\xff\xff\xff", "an Arrow stream", _TOKENISE),
+    (b"\xff\xff\xff\xff", "an Arrow stream under another name", "rename it to .arrow, or give --format arrow"),
     (b"{\\rtf1", "an RTF document", "save its text as UTF-8 .txt"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Office document", "save its text as UTF-8 .txt"),
 )

@@ -14,11 +14,11 @@ from evalcore.data.arrow import read_arrow
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.foreign import refuse_download, refuse_folder, refuse_foreign
-from evalcore.data.megatron import index_of, read_megatron
+from evalcore.data.megatron import read_megatron
 from evalcore.data.parquet import read_parquet
 from evalcore.data.text_files import read_text
 from evalcore.data.token_files import read_bin, read_npy, read_raw
-from evalcore.data_digest import FORMATS, kind_of_name
+from evalcore.data_digest import FORMATS, index_beside, kind_of_name
 
 _HEAD_BYTES = 4096
 
@@ -39,8 +39,8 @@ def recognise(path: Path, declared: str = "auto", token_dtype: str | None = None
         return read_parquet(path, head)
     if kind == "arrow":
         return read_arrow(path, head, declared != "auto")
-    if declared == "auto" and token_dtype is None and (index := index_of(path)) is not None:
-        return read_megatron(path, size, index)
+    if declared == "auto" and token_dtype is None and (index := index_beside(str(path))) is not None:
+        return read_megatron(path, size, Path(index))
     if head.startswith(NUMPY) and kind in ("npy", "bin", "other"):
         return read_npy(path, size)
     if kind not in ("npy", "bin") or token_dtype is None:  # ids of a named type may begin like any magic number

@@ -21,15 +21,6 @@ _DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float6
 _AGAIN = "copy both files again, or write them again with Megatron's preprocess_data.py"
 
 
-def index_of(path: Path) -> Path | None:
-    """The index beside a `.bin`, or None where there is none."""
-    index = path.with_suffix(".idx")
-    if path.suffix.lower() != ".bin" or not index.is_file():
-        return None
-    with open(index, "rb") as file:
-        return index if file.read(len(MEGATRON_INDEX)) == MEGATRON_INDEX else None
-
-
 def read_megatron(path: Path, size: int, index: Path) -> DataFile:
     """The `.bin` of this size as its index describes it. Raises DataError where the two do not agree."""
     try:

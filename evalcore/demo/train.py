@@ -1,4 +1,4 @@
-"""A trainer that knows nothing of ckptwatch and saves as carelessly as many do: in place, the last two files only.
+"""A trainer that knows nothing of ckptwatch and overwrites its checkpoints in place, keeping the last two.
 
 usage: python -m evalcore.demo.train TEXT FOLDER STEPS SAVE_EVERY
 """

@@ -59,7 +59,7 @@ class LoadedModel:
     def contradiction(self, loss: float, stderr: float | None = None, windows: int = 1) -> str | None:
         """A note on a measured loss that is far from the trainer's logged one; None where it is near or not logged.
 
-        stderr: of the loss over so many windows.
+        stderr: of the loss over this number of windows.
         """
         logged = self.logged_val_loss
         if logged is None or not contradicts_log(loss, logged, stderr, windows, self._trainer_windows()):

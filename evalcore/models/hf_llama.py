@@ -68,7 +68,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str 
         qk_norm=relative.qk_norm, qkv_bias=attention_bias or relative.qkv_bias, norms=relative.norms,
         windows=windows_of(family, config, layers), local_rope=_local_rope(relative, config),
         unrotated=unrotated_layers(family, config, layers),
-        scale=_scale(relative, config, head_width),
+        scale=_scale(relative, config),
         score_cap=_cap(config, "attn_logit_softcapping", relative.score_cap, relative),
         logit_cap=_cap(config, "final_logit_softcapping", relative.logit_cap, relative),
         embedding_scale=width**0.5 if relative.gemma else 1.0,
@@ -127,7 +127,7 @@ def _activation(family: str, relative: Relative, config: Mapping[str, Any]) -> s
     return name
 
 
-def _scale(relative: Relative, config: Mapping[str, Any], head_width: int) -> float | None:
+def _scale(relative: Relative, config: Mapping[str, Any]) -> float | None:
     if "query_pre_attn_scalar" not in relative.known:
         return None
     return float(number(config, "query_pre_attn_scalar", 256) ** -0.5)

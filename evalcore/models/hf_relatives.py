@@ -23,7 +23,8 @@ class Relative:
     """known: fields beyond those of all. head_width: None for width / heads. theta: base of rotary positions.
 
     qkv_bias: whether queries, keys and values always have one. gemma: norms with 1 + weight, scaled embeddings, tanh
-    GELU. local_theta: base in layers with a window. pattern: one layer of so many sees all keys, where no list says so.
+    GELU. local_theta: base in layers with a window. pattern: every pattern-th layer
+    attends to all keys, where the configuration lists no layer types.
     """
 
     known: tuple[str, ...] = ("attention_bias",)

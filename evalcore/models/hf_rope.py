@@ -42,7 +42,7 @@ def rope_of(config: Mapping[str, Any], theta: float, kind: str | None = None) ->
     if not isinstance(given, Mapping):
         raise CheckpointError("unsupported", f"config.rope_scaling is {str(given)[:40]!r}, not a mapping")
     _refuse_two_thetas(config, given)
-    refuse_unknown_in(config, "rope_parameters" if config.get("rope_parameters") else "rope_scaling", given, _KNOWN)
+    refuse_unknown_in("rope_parameters" if config.get("rope_parameters") else "rope_scaling", given, _KNOWN)
     scaling = given.get("rope_type", given.get("type", "default"))
     rope: dict[str, Any] = {"type": scaling, "theta": number({**config, **given}, "rope_theta", theta)}
     if number(given, "partial_rotary_factor", 1.0) != 1:

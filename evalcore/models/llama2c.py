@@ -128,7 +128,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     if kind in ("none", "default") or not (given or flag(config, "use_scaled_rope", False)):
         return ("type", "default"), theta
     values = given if isinstance(given, Mapping) else {}
-    refuse_unknown_in(config, "rope_scaling", values, _SCALING)
+    refuse_unknown_in("rope_scaling", values, _SCALING)
     places = ((values, "factor"), (values, "scaling_factor"), (config, "rope_scaling_factor"))
     place = next((place for place in places if place[1] in place[0]), None)
     if place is None:  # 8 in Llama 3.1, 32 in 3.2: not to be guessed

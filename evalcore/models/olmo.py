@@ -60,7 +60,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         raise CheckpointError("unsupported", f"an OLMo model with {positions}, not rotary ones (rope)", _FACTORY)
     width, heads = whole(config, "d_model", default=768), whole(config, "n_heads", default=12)
     layers = whole(config, "n_layers", high=1 << 16, default=12)
-    prefix, group = _blocks(config, state)
+    prefix, group = _blocks(config)
     demand_layers("n_layers", layers // group, state, re.escape(prefix) + r"\.(\d+)\.")
     vocab_size = whole(config, "vocab_size", high=1 << 28, default=50257)
     rows = whole(config, "embedding_size", high=1 << 28, default=vocab_size if "embedding_size" in config else 50304)
@@ -100,7 +100,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     return Plan("olmo", partial(Llama, shape), weights, shape.positions, rows, notes, tied_head=head)
 
 
-def _blocks(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> tuple[str, int]:
+def _blocks(config: Mapping[str, Any]) -> tuple[str, int]:
     """(name of the list of blocks, blocks in each of its entries)."""
     group = whole(config, "block_group_size", default=1)
     return ("transformer.blocks", 1) if group == 1 else ("transformer.block_groups", group)

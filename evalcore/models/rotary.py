@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 #: types of scaling that `rotary_frequencies` knows
-SCALINGS = ("default", "linear", "llama3", "yarn")
 
 
 class Rotary:

@@ -155,7 +155,7 @@ def aliases(config: Mapping[str, Any], own: Mapping[str, str]) -> set[str]:
     return {name for size, value in given.items() for name in SIZES[size] if config.get(name) == value}
 
 
-def refuse_unknown_in(config: Mapping[str, Any], name: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
+def refuse_unknown_in(name: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise CheckpointError where the mapping under `name` has a value under a name that is not known."""
     unknown = [f"{name}.{key}" for key, value in values.items() if key not in set(known) and value is not None]
     if unknown:

@@ -20,8 +20,9 @@ TIMEOUT_MAX_S = 1800.0  # the other ranks of a launch wait meanwhile, in a colle
 class SampleSpec:
     """temperature: None is greedy (the likeliest token each time); then top_k, top_p and seed are None.
 
-    top_k: draw among so many likeliest tokens. top_p: among the fewest likeliest tokens whose probabilities add up to
-    at least this. timeout_s: seconds for all prompts of one checkpoint; it cuts texts short and is not in the digest.
+    top_k: draw among the k likeliest tokens. top_p: among the smallest set of likeliest tokens whose probabilities add
+    up to at least p. timeout_s: seconds for all prompts of one checkpoint; it cuts texts short and is no part of
+    the digest.
     """
 
     prompts: tuple[str, ...]

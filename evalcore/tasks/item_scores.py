@@ -30,8 +30,8 @@ _COLUMNS = (
     ("gold_bytes", "I", False),
     ("choice_nats", "d", True),
 )
-#: Refused above: a damaged header must not make a reader allocate what it claims.
-_MOST_BYTES = 1 << 30
+#: A damaged header must not make a reader allocate what it claims.
+_MAX_BYTES = 1 << 30
 
 
 class ItemScoresError(ValueError):
@@ -83,8 +83,10 @@ def unpack(packed: bytes) -> ItemScores:
     except struct.error:
         raise ItemScoresError(f"{len(packed)} bytes are too few for item scores") from None
     expected = sum((n_choices if per_choice else n_items) * array(kind).itemsize for _, kind, per_choice in _COLUMNS)
-    if magic != _MAGIC or expected > _MOST_BYTES:
+    if magic != _MAGIC:
         raise ItemScoresError(f"item scores begin with {magic!r}, not {_MAGIC!r}")
+    if expected > _MAX_BYTES:
+        raise ItemScoresError(f"item scores claim {expected} bytes; {_MAX_BYTES} are the most that is read")
     try:
         inflate = zlib.decompressobj()
         columns = inflate.decompress(packed[_HEADER.size :], expected + 1)
@@ -107,11 +109,6 @@ def unpack(packed: bytes) -> ItemScores:
 def to_text(scores: ItemScores) -> str:
     """`pack` as base64, for JSON: `Measurement.item_scores`."""
     return base64.b64encode(pack(scores)).decode("ascii")
-
-
-def from_text(text: str) -> ItemScores:
-    """Read back what `to_text` wrote. Raises ItemScoresError."""
-    return unpack(packed_of_text(text))
 
 
 def packed_of_text(text: str) -> bytes:

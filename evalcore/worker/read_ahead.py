@@ -67,7 +67,7 @@ def needed_ranges(file: OpenFile, beside: str | None, model: ModelSpec) -> Itera
 
 
 def spare_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that new page cache would take from nobody: of the machine, or less where a control group has a limit."""
+    """Memory for new page cache without eviction: of the machine, or less where a control group has a limit."""
     known = [line.split() for line in (proc / "meminfo").read_text().splitlines()]
     spare = [int(fields[1]) << 10 for fields in known if fields[0] == "MemAvailable:"]
     for line in (proc / "self/cgroup").read_text().splitlines():

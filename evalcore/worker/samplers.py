@@ -1,6 +1,7 @@
-"""The samples of an item: texts for the prompts of a `[[sample]]`, after the losses and never in the way of one.
+"""The samples of an item: texts for the prompts of a `[[sample]]`, generated after the losses.
 
-Owns when samples are put off. All ranks call it in step; rank 0 alone generates, the others wait.
+Owns when samples are put off: while another checkpoint waits for its loss. All ranks call it in step; rank 0 alone
+generates, the others wait.
 """
 
 from __future__ import annotations

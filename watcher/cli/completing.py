@@ -1,6 +1,6 @@
 """What the shell completes: job numbers, runs and eval sets of the database that the command line names.
 
-An error while completing is silence: a shell has no place for it.
+An error while completing prints nothing: a shell cannot show it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import click
 from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json, say
 
 BATCH = 1000
-KINDS = ("jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "prometheus")
 
 
 @click.command(
@@ -103,17 +102,17 @@ def _to_stdout(kind: str, url: str, wanted: Any, since: str | None) -> None:
 def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:
     """The settings' sink of that name, or one of that kind in the working folder; flags go over both."""
     from watcher.errors import UsageError
-    from watcher.settings.schema import SinkSettings
+    from watcher.settings.outputs import SINK_KINDS, SinkSettings
     from watcher.sinks.registry import FILE_NAMES, named
 
     over = {key: value for key, value in given.items() if value is not None}
     known = named(sections)
     if sink in known:
         return known[sink].model_copy(update=over)
-    if sink not in KINDS:
+    if sink not in SINK_KINDS:
         raise UsageError(
             f"there is no sink {sink!r}",
-            hint=f"known: {', '.join(dict.fromkeys([*known, *KINDS]))}",
+            hint=f"known: {', '.join(dict.fromkeys([*known, *SINK_KINDS]))}",
             tried="[[sink]] names",
         )
     if sink in FILE_NAMES or sink in ("tensorboard", "wandb"):

@@ -1,4 +1,4 @@
-"""`ckptwatch status`: daemon, queue, running jobs and their progress, last results; the exit status sums it up."""
+"""`ckptwatch status`: daemon, queue, running jobs and their progress, last results; the exit status is the health."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def is_link_to_checkpoint(entry: os.DirEntry[str], path: str) -> bool:
     try:
         return entry.is_symlink() and entry.is_dir() and folder_at(path) is not None
     except OSError:
-        return False  # it goes, or cannot be read
+        return False  # deleted meanwhile, or unreadable
 
 
 def lacks_weights(path: str) -> bool:

@@ -54,7 +54,7 @@ def observation_of(root: str, path: str, status: os.stat_result, pattern: NamePa
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
-    """The five numbers, folded into what a database can keep (some file systems use all 64 bits)."""
+    """The five numbers of a stat, each reduced to what a database integer holds (some file systems use all 64 bits)."""
     if status.st_ino <= _INT64 and status.st_dev <= _INT64 and abs(status.st_mtime_ns) <= _INT64:
         return Fingerprint(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, min(status.st_ctime_ns, _INT64)

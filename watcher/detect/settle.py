@@ -26,7 +26,6 @@ class Candidate:
 
     path: str
     fingerprint: Fingerprint
-    first_seen_s: float
     changed_s: float
     closed: bool = False
     due_s: float = 0.0
@@ -37,7 +36,8 @@ class Candidate:
 
 @dataclass
 class Settler:
-    """All candidates of one run. settle_s: quiet time. incomplete_timeout_s: then an incomplete file is given up."""
+    """All candidates of one run. settle_s: quiet time. incomplete_timeout_s: an incomplete file is
+    given up after this time without a change."""
 
     settle_s: float
     incomplete_timeout_s: float
@@ -47,7 +47,7 @@ class Settler:
         """Take in one stat. True when it started or restarted the path's timer."""
         candidate = self.candidates.get(path)
         if candidate is None:
-            candidate = Candidate(path, fingerprint, now_s, now_s, closed)
+            candidate = Candidate(path, fingerprint, now_s, closed)
             self.candidates[path] = candidate
         elif candidate.fingerprint != fingerprint:
             candidate.fingerprint, candidate.changed_s, candidate.probes = fingerprint, now_s, 0
@@ -90,7 +90,7 @@ class Settler:
         return any(c is not candidate and same_file(c.fingerprint) == same for c in self.candidates.values())
 
     def given_up(self, candidate: Candidate, now_s: float) -> bool:
-        """Has a half-written file been unchanged for longer than its writer is given?"""
+        """Has an incomplete file been unchanged for `incomplete_timeout_s`?"""
         return now_s - candidate.changed_s >= self.incomplete_timeout_s
 
     def drop(self, path: str) -> Candidate | None:

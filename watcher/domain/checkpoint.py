@@ -53,7 +53,7 @@ class Fingerprint(NamedTuple):
     ctime_ns: int
 
 
-#: ends the reason why something is not watched that the settings could take
+#: end of the reason for a name that no glob of `include` matches
 NOT_INCLUDED = "not taken by `include`"
 #: a folder such as `checkpoint-500` that is no checkpoint
 WITHOUT_WEIGHTS = "folder of a step without weights: an optimizer's or trainer's state alone"

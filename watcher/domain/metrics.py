@@ -17,15 +17,14 @@ _EXP_MAX = 700.0
 
 @dataclass(frozen=True)
 class Metric:
-    """key: the name in addresses and flags. value, stderr: columns of `results` or of what is behind it; stderr None
-    where there is no error."""
+    """key: the name in addresses and flags. value, stderr: columns of `results` or `task_items`; stderr None where
+    there is no standard error."""
 
     key: str
     label: str
     value: str
     stderr: str | None
     higher_is_better: bool = False
-    of_tasks: bool = False
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
@@ -65,10 +64,8 @@ class Metric:
 CENTERED = "accuracy_centered"
 LOSS = Metric("loss", "loss (nats per token)", "loss", "loss_stderr")
 BITS_PER_BYTE = Metric("bits_per_byte", "bits per byte", "bits_per_byte", "bits_per_byte_stderr")
-ACCURACY = Metric("accuracy", "accuracy", "accuracy", "accuracy_stderr", True, True)
-ACCURACY_NORM = Metric(
-    "accuracy_norm", "accuracy, length-normalised", "accuracy_norm", "accuracy_norm_stderr", True, True
-)
+ACCURACY = Metric("accuracy", "accuracy", "accuracy", "accuracy_stderr", True)
+ACCURACY_NORM = Metric("accuracy_norm", "accuracy, length-normalised", "accuracy_norm", "accuracy_norm_stderr", True)
 METRICS = {
     metric.key: metric
     for metric in (
@@ -77,8 +74,8 @@ METRICS = {
         BITS_PER_BYTE,
         ACCURACY,
         ACCURACY_NORM,
-        Metric(CENTERED, "accuracy above guessing", CENTERED, f"{CENTERED}_stderr", True, True),
-        Metric("ppl_item", "perplexity per item", "ppl_item", None, False, True),
+        Metric(CENTERED, "accuracy above guessing", CENTERED, f"{CENTERED}_stderr", True),
+        Metric("ppl_item", "perplexity per item", "ppl_item", None),
         Metric("logged", "loss logged by the trainer", "logged_val_loss", None),
     )
 }

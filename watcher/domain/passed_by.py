@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from watcher.domain.checkpoint import NOT_INCLUDED, WITHOUT_WEIGHTS
 
 
-def is_told(reason: str) -> bool:
-    """Whether the user is told of it without asking."""
+def is_reported(reason: str) -> bool:
+    """Whether the log reports files that are ignored for this reason."""
     return NOT_INCLUDED in reason or reason == WITHOUT_WEIGHTS
 
 
@@ -33,5 +33,5 @@ def passed_by(ignored: Mapping[str, int]) -> list[str]:
 
 def ignored_words(ignored: Mapping[str, int]) -> list[str]:
     """A line for each reason; those that the settings could change come first."""
-    others = [f"{number} ignored: {reason}" for reason, number in ignored.items() if not is_told(reason)]
+    others = [f"{number} ignored: {reason}" for reason, number in ignored.items() if not is_reported(reason)]
     return passed_by(ignored) + others

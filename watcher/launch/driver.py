@@ -23,7 +23,7 @@ NVML = Path(__file__).with_name("nvml.py")
 DRIVER_FILES = ("/dev/nvidiactl", "/usr/lib/wsl/lib/libnvidia-ml.so.1")
 LOADED = "/proc/driver/nvidia/version"
 WSL_FOLDER = "/usr/lib/wsl/lib"  # of its nvidia-smi, which is often not on the PATH
-NO_GPUS = "No devices were found"  # a driver, and no GPU that this process may use
+NO_GPUS = "No devices were found"  # a driver is loaded, and no GPU is visible to this process
 CUT = "Enabled"  # mig.mode.current of a GPU whose slices alone can compute
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.domain.health import Fault, Pause, Paused
-from watcher.domain.timestamps import iso
 from watcher.errors import CkptwatchError, EnvironmentProblem
 from watcher.log import paused_words
 from watcher.pipeline.delivery import Delivery
@@ -43,7 +42,7 @@ class Completion:
         runs = [intake.run.name for intake in intakes]
         if queue.next_due(self.store, runs) is None:
             strided = [intake.run.name for intake in intakes if intake.run.every > 1]
-            if any(requests.revive_newest(self.store, name, iso(time.time())) for name in strided):
+            if any(requests.revive_newest(self.store, name) for name in strided):
                 return False
             return delivery is None or self._delivered(delivery)
         if self.once:

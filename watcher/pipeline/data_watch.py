@@ -19,10 +19,6 @@ class DataWatch:
 
     _changed: tuple[list[str], float] | None = None  # stamps of the changed files, and since when they are these
 
-    @property
-    def changing(self) -> bool:
-        return self._changed is not None
-
     def check(self, specs: Sequence[EvalSetSpec], now_s: float) -> Paused | None:
         """Why nothing may be claimed now; None while all is as it was hashed. now_s: monotonic.
 

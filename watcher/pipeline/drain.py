@@ -12,7 +12,7 @@ class Drain:
         self._ended = 0
 
     def after_one(self, waiting: int) -> str:
-        """One more job has ended and so many are queued or running: `12/120`, or "" where there is no backlog."""
+        """Count one more ended job; waiting: queued and running ones. `12/120`, or "" where there is no backlog."""
         self._ended += 1
         shown = f"{self._ended}/{self._ended + waiting}" if self._ended + waiting >= SHOWN_FROM else ""
         if waiting == 0:

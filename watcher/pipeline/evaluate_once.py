@@ -113,7 +113,7 @@ def evaluate_files(
     spec = replace(launch_spec(settings.launch, specs, model, state.token_cache), linger_s=0.0)
     now = iso(time.time())
     run_folder.adopt(store, run_name, os.fspath(folder), now)
-    digests = [(spec, spec.digest(model)) for spec in specs]
+    digests = [(spec, spec.digest()) for spec in specs]
     sets = eval_sets.adopt_eval_sets(store, run_name, digests, now, whole=False)
     new = [as_checkpoint(item, os.path.relpath(item.path, folder), None, model) for item in files]
     ids = [registered.id for registered in checkpoints.register(store, run_name, new, sets, now)]

@@ -23,7 +23,7 @@ from watcher.detect.settle import Settler
 from watcher.detect.spool import Spool
 from watcher.domain.checkpoint import NOT_INCLUDED, NamePattern, stored
 from watcher.domain.order import wanted
-from watcher.domain.passed_by import is_told, passed_by
+from watcher.domain.passed_by import is_reported, passed_by
 from watcher.domain.timestamps import iso
 from watcher.errors import CkptwatchError
 from watcher.failpoints import failpoint
@@ -142,7 +142,7 @@ class Intake:
         for report in reports:
             self._after_scan(report, now_s)
         if self.backlog.close(self.prober.settler.candidates) and self.run.backfill == "latest":
-            requests.revive_newest(self.store, self.run.name, iso(time.time()))
+            requests.revive_newest(self.store, self.run.name)
         if self.watch.overflows != self.overflows_seen:
             self.overflows_seen = self.watch.overflows
             self.log.event("overflow", run=self.run.name)
@@ -215,7 +215,7 @@ class Intake:
     def _log_passed_by(self, report: ScanReport) -> None:
         """Say once what is there and is not watched, and again when there is another kind of it."""
         sentences = passed_by(report.ignored)
-        kinds = tuple(sorted(filter(is_told, report.ignored)))
+        kinds = tuple(sorted(filter(is_reported, report.ignored)))
         if sentences and kinds != self._passed_by:
             hint = "  (--include GLOB, or `include` in [[run]])" if any(NOT_INCLUDED in kind for kind in kinds) else ""
             self.log.event("passed_by", run=self.run.name, words="; ".join(sentences) + hint)

@@ -1,4 +1,4 @@
-"""What became of a launch's attempts: started marks, outcome files, timeouts, and its end.
+"""Reads the results of a launch: started marks, outcome files, timeouts, and its exit.
 
 The outcome files are the truth, the exit code a hint. Ends attempts through recording.py; starts nothing.
 """

@@ -33,7 +33,7 @@ class Recorder:
     samples_drain: Drain = field(default_factory=Drain)
 
     def end(self, held: Held, end: AttemptEnd, policy: RetryPolicy, unavailable: Unavailable) -> None:
-        """Decide and write what becomes of the attempt's job."""
+        """Decide and write the next state of the attempt's job."""
         move = after_attempt(held.attempt.job, end, policy, random.random())
         if move.kind == "vanished" and (why := unavailable(held.checkpoint.run)):
             move = Transition(State.QUEUED, "released", reason=why)  # the whole folder is gone, not this file

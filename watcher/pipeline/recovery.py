@@ -68,7 +68,7 @@ def rescue_lapsed(store: Store, state: StateFolder, dispatch: Dispatch) -> int:
 
 
 def _end(dispatch: Dispatch, held: Held, folder: Path | None) -> bool:
-    """Decide what became of an attempt that no process works on; True where it left no outcome."""
+    """End an attempt that no process works on; True where it left no outcome."""
     end = AttemptEnd(Cause.ORPHANED, False)
     if folder is not None:
         launch = LaunchFolder(folder)

@@ -1,5 +1,6 @@
-"""From a settled file to the row that is registered: names, steps, digests, and when it came to lie there. Pure but for
-the model digest's inputs, which the caller has read.
+"""From a settled file to the row that is registered: names, steps, digests, time of observation.
+
+Pure but for the model digest's inputs, which the caller has read.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _depends_on_others(summary: Summary) -> bool:
 
 @dataclass(frozen=True)
 class Observation:
-    """When files came to lie where they are. started_ns: of the watch; looked_at: when the folder was last known."""
+    """When versions appeared at their paths. started_ns: of the watch; looked_at: when the folder was last known."""
 
     started_ns: int
     looked_at: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.domain.order import newest_is_due
-from watcher.domain.timestamps import iso, seconds
+from watcher.domain.timestamps import seconds
 from watcher.log import Log
 from watcher.settings.schema import RunSettings
 from watcher.store.engine import Store
@@ -33,5 +33,5 @@ class StrideEnd:
             with self.store.read() as tx:
                 saves = outbox.last_saves(tx, run)
             is_due = newest_is_due([seconds(row["saved_at"]) for row in saves], at_s)
-            if is_due and requests.revive_newest(self.store, run, iso(at_s)):
+            if is_due and requests.revive_newest(self.store, run):
                 self.log.event("newest_queued", run=run)

@@ -73,7 +73,7 @@ def resolve_launches(
     spec = launch_spec(settings.launch, specs, model, state.token_cache)
     runs = {run.name: run for run in settings.run}
     dispatch = DispatchSettings(make_launcher(settings), settings.launch, runs, spec, settings.store.keep_launches)
-    return specs, [(spec, spec.digest(model)) for spec in specs], dispatch
+    return specs, [(spec, spec.digest()) for spec in specs], dispatch
 
 
 def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:

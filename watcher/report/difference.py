@@ -42,7 +42,7 @@ class NotComparable:
 
 
 def difference_of(value: float, stderr: float, freedom: float, windows: int, method: str) -> Difference:
-    """With Student's t of so many degrees of freedom; of the normal distribution where they are infinite."""
+    """With Student's t distribution of `freedom` degrees of freedom; the normal distribution where that is infinite."""
     if stderr == 0:
         p = 1.0 if value == 0 else 0.0
         return Difference(value, 0.0, value, value, p, windows, method)

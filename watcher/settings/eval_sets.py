@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.archive.model_digest import factory_digest
-from evalcore.data_digest import files_of_dataset, index_beside, kind_of_name
+from evalcore.data_digest import files_of_dataset, index_beside, index_name, kind_of_name
 from evalcore.data_digest import stamp as data_stamp
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
@@ -125,16 +125,19 @@ def _resolve(
     kinds: tuple[str, ...] = ()
     meta: list[str] = []
     labels: list[str] = []
+    index_names: list[str] = []  # watched while absent: a .bin to which its index comes is read otherwise
     indices: list[str] = []
     if task is None:
         kinds = tuple(kind_of_name(path, section.format) for path in paths)
         beside = os.path.join(os.path.dirname(paths[0]), "meta.pkl")
         meta = [beside] if kinds[0] in ("bin", "raw") and not tokenizer else []
-        indices = [index for path in paths if (index := index_beside(path)) is not None]
+        if section.format == "auto" and section.token_dtype is None:  # a declared format is read without the index
+            index_names = [name for path in paths if (name := index_name(path)) is not None]
+            indices = [index for path in paths if (index := index_beside(path)) is not None]
         kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
     else:
         labels = [path for item in paths for path in label_files(item, task.rendering)]
-    companions = [*own_files, *meta, *labels, *indices]
+    companions = [*own_files, *meta, *labels, *index_names]
     # before the digests: a file that changes while it is hashed must not count as hashed
     stamps = tuple(data_stamp(path) for path in (*paths, *companions))
     if task is not None:

@@ -1,9 +1,9 @@
-"""The sections `[store]`, `[web]`, `[[sink]]` and `[[alert]]`: where results go, and who hears of them."""
+"""The sections `[store]`, `[web]`, `[[sink]]` and `[[alert]]`: where results are kept, shown and sent."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,14 +67,16 @@ class WebSettings(Section):
         return self
 
 
+SinkKind = Literal["jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "prometheus"]
+SINK_KINDS: tuple[str, ...] = get_args(SinkKind)
+
+
 class SinkSettings(Section):
     """`[[sink]]`: a file or tracker that gets every result."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    kind: Literal["jsonl", "csv", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "prometheus"] = Field(
-        description="Which tracker or file."
-    )
+    kind: SinkKind = Field(description="Which tracker or file.")
     name: str = Field("", description="Name of this sink in the outbox; its kind by default.")
     path: Path | None = Field(None, description="File or folder, for the sinks that write one.")
     url: str | None = Field(None, description="Server or store, e.g. `sqlite:///mlflow.db`.")

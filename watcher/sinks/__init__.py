@@ -1,1 +1,1 @@
-"""Where results go on to: files, trackers, alerts. Fed from the outbox, never in a job's way."""
+"""Destinations of results: files and trackers. They read from the outbox and never delay a job."""

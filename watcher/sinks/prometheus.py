@@ -27,7 +27,7 @@ _SHOWN = {
 
 
 class PrometheusFile:
-    """Remembers the newest and best of each cell in a JSON file of its own, so that late rows do not turn time back."""
+    """Keeps the newest and best of each cell in a JSON file of its own: a late row never replaces a newer one."""
 
     def __init__(self, name: str, path: Path, memory: Path) -> None:
         self.name = name

@@ -37,14 +37,18 @@ def make_sink(name: str, section: SinkSettings, folder: Path) -> Sink:
     path = section.path or folder / FILE_NAMES.get(kind, kind)
     if path.is_dir() and kind in FILE_NAMES:
         path = path / FILE_NAMES[kind]
-    if kind in ("jsonl", "csv", "parquet"):
-        if kind == "parquet":
-            from watcher.sinks.parquet import Parquet
+    if kind == "jsonl":
+        from watcher.sinks.files import JsonLines
 
-            return Parquet(name, path)
-        from watcher.sinks import files
+        return JsonLines(name, path)
+    if kind == "csv":
+        from watcher.sinks.files import Csv
 
-        return files.JsonLines(name, path) if kind == "jsonl" else files.Csv(name, path)
+        return Csv(name, path)
+    if kind == "parquet":
+        from watcher.sinks.parquet import Parquet
+
+        return Parquet(name, path)
     if kind == "prometheus":
         from watcher.sinks.prometheus import PrometheusFile
 

@@ -15,22 +15,22 @@ _STANDING = """
 #: When the version of a result was observed; a result whose checkpoint is not known counts from when it was saved.
 _OBSERVED = "coalesce(c.observed_at, r.saved_at)"
 
-#: The metrics of `scores`: name -> (value, standard error), over a row of `results` and its `task_items`.
-SCORES: dict[str, tuple[str, str]] = {
-    "loss": ("v.loss", "v.loss_stderr"),
-    "ppl": ("v.ppl", "NULL"),
-    "bits_per_byte": ("v.bits_per_byte", "v.bits_per_byte_stderr"),
-    "accuracy": ("v.accuracy", "v.accuracy_stderr"),
-    "accuracy_norm": ("v.accuracy_norm", "v.accuracy_norm_stderr"),
+#: The metrics of `scores`: name -> (value, standard error) in SQL, over the columns of `results` and `task_items`.
+SCORE_SQL: dict[str, tuple[str, str]] = {
+    "loss": ("loss", "loss_stderr"),
+    "ppl": ("ppl", "NULL"),
+    "bits_per_byte": ("bits_per_byte", "bits_per_byte_stderr"),
+    "accuracy": ("accuracy", "accuracy_stderr"),
+    "accuracy_norm": ("accuracy_norm", "accuracy_norm_stderr"),
     "accuracy_centered": (
-        "(v.accuracy - v.random_baseline) / nullif(1 - v.random_baseline, 0)",
-        "v.accuracy_stderr / nullif(1 - v.random_baseline, 0)",
+        "(accuracy - random_baseline) / nullif(1 - random_baseline, 0)",
+        "accuracy_stderr / nullif(1 - random_baseline, 0)",
     ),
-    "ppl_item": ("v.ppl_item", "NULL"),
+    "ppl_item": ("ppl_item", "NULL"),
 }
-_METRICS = " UNION ALL ".join(f"SELECT '{name}' AS metric" for name in SCORES)
+_METRICS = " UNION ALL ".join(f"SELECT '{name}' AS metric" for name in SCORE_SQL)
 _VALUE, _STDERR = (
-    "CASE m.metric " + " ".join(f"WHEN '{name}' THEN {pair[place]}" for name, pair in SCORES.items()) + " END"
+    "CASE m.metric " + " ".join(f"WHEN '{name}' THEN {pair[place]}" for name, pair in SCORE_SQL.items()) + " END"
     for place in (0, 1)
 )
 # The newest version of each step; every file without a step by itself.

@@ -18,7 +18,7 @@ X_AXES = {"step": "step", "tokens": "tokens seen", "time": "time (UTC)", "hours"
 
 
 def points_of_each(curves: int) -> int:
-    """How many points each of so many curves may have."""
+    """Points per curve of a panel with this number of curves."""
     return min(POINTS_MAX, max(POINTS_MIN, POINTS_OF_PANEL // max(curves, 1)))
 
 

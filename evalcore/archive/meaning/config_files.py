@@ -1,6 +1,6 @@
 """The model's configuration in a file beside the checkpoint, and whether other files beside it agree.
 
-Owns the choice among several. A second file that differs in what tensors do not show is never passed over in silence.
+Owns the choice among several. A second file that differs in what tensors do not show is always noted or refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which model family a state dict holds, by names, shapes and configuration; and what had to be assumed for it.
 
 A family is named only by what is there, never by what is absent: where two fit, it is one of AMBIGUOUS and the user is
-asked. FORMATS: one row per family.
+asked.
 """
 
 from __future__ import annotations

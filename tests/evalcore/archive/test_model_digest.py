@@ -92,6 +92,5 @@ def test_the_factory_s_package_counts_as_a_whole_and_is_never_imported(tmp_path)
 
 def test_the_eval_digest_speaks_of_data_and_measurement_only():
     spec = EvalSetSpec("val", ("a.bin",), data_digest="sha256:1", seq_len=64)
-    assert spec.digest() == spec.digest(ModelSpec(factory="m:f", config={"n_head": 3}, state="ema"))
     assert spec.digest() != replace(spec, seq_len=32).digest()
     assert spec.digest() != replace(spec, data_digest="sha256:2").digest()

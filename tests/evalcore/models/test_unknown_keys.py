@@ -165,7 +165,7 @@ def test_an_unknown_key_inside_a_rotary_scaling_is_refused_by_name(family, field
     }  # fmt: skip
     with pytest.raises(CheckpointError, match="rope_adjustments is" if family == "litgpt" else "my_new_ramp"):
         planned(family, {"rope_parameters": None, "rope_scaling": None, field: scaling})
-    refuse_unknown_in({}, field, {"factor": 2.0, "my_new_ramp": None}, ["factor"])
+    refuse_unknown_in(field, {"factor": 2.0, "my_new_ramp": None}, ["factor"])
 
 
 def test_a_folder_that_transformers_builds_says_which_keys_it_does_not_read(tmp_path):

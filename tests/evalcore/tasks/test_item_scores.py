@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from evalcore.tasks.item_scores import ItemScores, ItemScoresError, from_text, pack, to_text, unpack
+from evalcore.tasks.item_scores import ItemScores, ItemScoresError, pack, packed_of_text, to_text, unpack
 
 SCORES = ItemScores(
     index=array("I", [0, 5]),
@@ -23,7 +23,7 @@ SCORES = ItemScores(
 
 
 def test_item_scores_are_read_back_to_the_bit():
-    assert unpack(pack(SCORES)) == SCORES == from_text(to_text(SCORES))
+    assert unpack(pack(SCORES)) == SCORES == unpack(packed_of_text(to_text(SCORES)))
     assert SCORES.choices_of(1) == [1e-300, math.inf, 4.0] and len(SCORES) == 2
 
 
@@ -53,4 +53,4 @@ def test_bytes_that_are_cut_off_are_refused(bad):
     with pytest.raises(ItemScoresError):
         unpack(bad)
     with pytest.raises(ItemScoresError):
-        from_text("not base64!")
+        packed_of_text("not base64!")

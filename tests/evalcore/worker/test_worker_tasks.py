@@ -8,7 +8,7 @@ import pytest
 from evalcore import evaluate_task
 from evalcore.loading.checkpoint import load_checkpoint
 from evalcore.messages import EvalSetSpec
-from evalcore.tasks.item_scores import from_text
+from evalcore.tasks.item_scores import packed_of_text, unpack
 from evalcore.tasks.spec import task_spec
 from tests.evalcore.measure.test_ranks import start_rank
 from tests.support.checkpoints import save_nanogpt
@@ -47,7 +47,7 @@ def test_two_ranks_answer_loss_sets_and_tasks_of_one_checkpoint_with_the_scores_
         for eval_set, outcome in list(zip(sets, outcomes, strict=True))[1:4]:
             expected = evaluate_task(loaded.model, eval_set.paths, "bytes+eos", task=eval_set.task)
             got = outcome.measurement
-            scores = from_text(got.item_scores)
+            scores = unpack(packed_of_text(got.item_scores))
             assert (got.task, got.items, got.world_size, got.stride) == (eval_set.name, len(scores), 2, None)
             assert got.accuracy == expected.accuracy and scores.correct == expected.item_scores.correct
             assert list(scores.choice_nats) == pytest.approx(list(expected.item_scores.choice_nats), rel=1e-6)

@@ -41,7 +41,23 @@ def test_meta_pkl_that_comes_later_changes_the_digest_and_is_noticed(tmp_path, r
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": {0: "a", 1: "b", 2: "é"}}))
     assert resolve(tmp_path / "val.bin").digest() != after.digest()
     with_tokenizer = resolve(tmp_path / "val.bin", tokenizer="bytes")  # then meta.pkl is not used
-    assert with_tokenizer.meta_digest == "" and with_tokenizer.companions == ()
+    assert with_tokenizer.meta_digest == "" and str(tmp_path / "meta.pkl") not in with_tokenizer.companions
+
+
+def test_the_index_of_a_megatron_data_set_counts_and_any_other_idx_file_does_not(tmp_path, resolve):
+    (tmp_path / "val.bin").write_bytes(b"\1\0\2\0" * 8)
+    index = tmp_path / "val.idx"
+    alone = resolve(tmp_path / "val.bin")
+    index.write_bytes(b"TFRecord offsets, say")
+    assert changed_files(alone) == [str(index)]
+    assert resolve(tmp_path / "val.bin").digest() == alone.digest()
+    index.write_bytes(b"MMIDIDX\x00\x00 and the rest")
+    indexed = resolve(tmp_path / "val.bin")
+    assert indexed.digest() != alone.digest() and changed_files(indexed) == []
+    index.write_bytes(b"MMIDIDX\x00\x00 and another rest")
+    assert changed_files(indexed) == [str(index)] and resolve(tmp_path / "val.bin").digest() != indexed.digest()
+    typed = resolve(tmp_path / "val.bin", token_dtype="uint16")  # then the index is not read
+    assert str(index) not in typed.companions
 
 
 def test_every_file_of_a_tokenizer_counts(tmp_path, resolve):

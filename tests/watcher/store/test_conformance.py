@@ -65,10 +65,14 @@ def found(step: int, digest: str = "", path: str = "") -> NewCheckpoint:
     )  # fmt: skip
 
 
+def spec_of(name: str) -> EvalSetSpec:
+    return EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}")
+
+
 def prepare(store: Store, steps: int = 3, sets: tuple[str, ...] = ("val",), run: str = "gpt") -> None:
     """A run with these sets and a checkpoint for each step from 1."""
     runs.adopt_run(store, run, "/out", iso(T0))
-    specs = [EvalSetSpec(name=name, paths=(f"/data/{name}",), data_digest=f"sha256:{name}") for name in sets]
+    specs = [spec_of(name) for name in sets]
     rows = eval_sets.adopt_eval_sets(store, run, [(spec, spec.digest()) for spec in specs], iso(T0))
     checkpoints.register(store, run, [found(step) for step in range(1, steps + 1)], rows, iso(T0))
 
@@ -162,7 +166,7 @@ def test_a_result_is_recorded_once_and_only_with_the_token(store):
 
 def test_equal_content_under_another_path_is_read_before_its_value_is_copied(store):
     prepare(store, steps=1)
-    sets = [eval_sets.EvalSetRow(1, "val", next(iter(eval_sets.eval_set_specs(store, "gpt").values()))[1])]
+    sets = [eval_sets.EvalSetRow(1, "val", spec_of("val").digest())]
     checkpoints.register(store, "gpt", [found(2, digest="sha256:1", path="copy.pt")], sets, iso(T0))
     claimed = claim(store)
     assert claimed is not None
@@ -187,7 +191,7 @@ SCORED = replace(
 
 def test_a_task_is_one_row_with_its_items_behind_it_and_a_copy_has_them_too(store):
     prepare(store, steps=1)
-    sets = [eval_sets.EvalSetRow(1, "val", next(iter(eval_sets.eval_set_specs(store, "gpt").values()))[1])]
+    sets = [eval_sets.EvalSetRow(1, "val", spec_of("val").digest())]
     checkpoints.register(store, "gpt", [found(2, digest="sha256:1", path="copy.pt")], sets, iso(T0))
     claimed = claim(store)
     assert claimed is not None

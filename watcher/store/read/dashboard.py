@@ -31,7 +31,6 @@ _OBSERVED = """
 """  # CROSS JOIN: SQLite then walks the versions in order of their observation, and looks up the result of each
 CURVE_COLUMNS = ("id", "step", "saved_at", "loss", "loss_stderr", "finite", "seq_len", "dtype")
 CHART_COLUMNS = (*CURVE_COLUMNS, "tokens_seen", "logged_val_loss")
-COMPARED_COLUMNS = (*CURVE_COLUMNS, "stride", "tokens", "eval_digest")
 _JOB = """
     SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
            j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from watcher.store.engine import Store
 from watcher.store.read.queue import FAILED_OF_RUN
 from watcher.store.read.typed import lenient, lenient_column
-from watcher.store.views import SCORES
+from watcher.store.views import SCORE_SQL
 
 Row = dict[str, Any]
 IN_ONE_QUERY = 500  # ids: SQLite before 3.32 takes 999 variables at most
@@ -26,11 +26,9 @@ _SHOWN = (
     *("accuracy", "accuracy_norm", "accuracy_centered", "ppl_item", "accuracy_stderr", "logged_val_loss"),
     *("tokens_seen", "task", "weights", "tokens_per_second", "saved_at", "evaluated_at"),
 )
-#: Columns that are not in `results` itself, as the view `scores` has them.
-_BEHIND = {name: SCORES[name][0].replace("v.accuracy", "r.accuracy").replace("v.random", "r.random").replace("v.", "t.")
-           for name in ("accuracy_centered", "ppl_item")}  # fmt: skip
-_BEHIND |= {name: f"t.{name}" for name in ("accuracy_norm_stderr", "bits_per_byte_stderr")}
-_BEHIND["accuracy_centered_stderr"] = "r.accuracy_stderr / nullif(1 - r.random_baseline, 0)"
+#: Columns of `task_items`, and those that are computed from columns of `results`, as in the view `scores`.
+_OF_ITEMS = ("accuracy_norm_stderr", "bits_per_byte_stderr", "ppl_item")
+_COMPUTED = dict(zip(("accuracy_centered", "accuracy_centered_stderr"), SCORE_SQL["accuracy_centered"], strict=True))
 _ITEMS = "LEFT JOIN task_items t ON t.result_id = r.id"
 
 
@@ -153,7 +151,7 @@ class Panels:
     ) -> Sequence[Any]:
         assert wanted[0] == "step"
         names = _named(wanted)
-        join += f" {_ITEMS}" if "t." in names else ""
+        join += f" {_ITEMS}" if any(name in _OF_ITEMS for name in wanted) else ""
         order = "coalesce(c.observed_at, r.saved_at), r.id" if "c ON" in join else "r.id"
         values = {**cell, "first": steps[0], "last": steps[1]}
         query = f"SELECT {names} FROM results r {join} WHERE {_CELL} AND {where}"
@@ -170,7 +168,11 @@ class Panels:
 
 
 def _named(columns: Sequence[str]) -> str:
-    return ", ".join(f"{_BEHIND.get(name, f'r.{name}')} AS {name}" for name in columns)
+    return ", ".join(f"{_sql_of(name)} AS {name}" for name in columns)
+
+
+def _sql_of(column: str) -> str:
+    return _COMPUTED.get(column) or (f"t.{column}" if column in _OF_ITEMS else f"r.{column}")
 
 
 def _next_step(rows: Sequence[Any], place: int) -> int | None:

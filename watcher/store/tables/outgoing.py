@@ -33,5 +33,5 @@ exports = Table(
     Column("done_at", Text, comment="When it was sent."),
     UniqueConstraint("sink", "kind", "subject_id"),
     Index(None, "state", "sink"),
-    comment="The outbox: what each sink has been sent, and what still waits.",
+    comment="The outbox: which rows each sink has been sent, and which wait.",
 )

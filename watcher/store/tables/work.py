@@ -63,7 +63,7 @@ jobs = Table(
     Index(None, "run", "state", "priority", "order_key"),  # what a claim walks, however long other runs' queues are
     Index(None, "checkpoint_id", "state"),  # SQLite knows no numbers of rows: it takes the index that names most
     Index(None, "launch_id"),
-    comment="One row for each checkpoint and eval set: what is to be done, and what became of it.",
+    comment="One row for each checkpoint and eval set: its state, and how it ended.",
 )
 
 attempts = Table(

@@ -52,7 +52,7 @@ class NewCheckpoint:
     """One settled version of a file, ready to be registered. path: as stored; raw_path: bytes if not UTF-8.
 
     model_digest: of everything beside the file that makes it a model; assumed, sidecars: what of that is not in the
-    settings, whose own digest is model_settings. observed_at: when it came to lie there; None is now.
+    settings, whose own digest is model_settings. observed_at: when it appeared at its path; None is now.
     """
 
     path: str

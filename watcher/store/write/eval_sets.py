@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, and_, func, insert, select, update
 
-from evalcore.messages import EvalSetSpec, from_json, to_json
+from evalcore.messages import EvalSetSpec, to_json
 from watcher.domain.job import SAMPLE_PRIORITY, State
 from watcher.errors import StoreUnavailable
 from watcher.store.engine import Store
@@ -75,13 +75,6 @@ def demand_eval_sets(store: Store, rows: Sequence[EvalSetRow]) -> None:
             f"the row of eval set {missing[0]!r} was deleted from the table eval_sets",
             hint="restart ckptwatch: it writes the rows of its sets again, and registers what came meanwhile",
         )
-
-
-def eval_set_specs(store: Store, run: str) -> dict[int, tuple[EvalSetSpec, str]]:
-    """The run's current sets: id -> (spec, digest)."""
-    with store.read() as tx:
-        rows = tx.execute(select(eval_sets).where(eval_sets.c.run == run, eval_sets.c.current == 1))
-        return {row.id: (from_json(EvalSetSpec, row.spec), row.digest) for row in rows}
 
 
 def make_measured_current(store: Store, run: str, set_ids: Sequence[int]) -> list[str]:

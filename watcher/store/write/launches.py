@@ -40,7 +40,7 @@ def close_lapsed(store: Store, instance_id: str, now: str) -> list[str]:
     with store.write() as tx:
         silent = launches.c.lease_expires_at < server_time()
         lapsed = (launches.c.finished_at.is_(None), launches.c.instance_id != instance_id, silent)
-        over = {"finished_at": now, "reason": "its daemon had fallen silent"}
+        over = {"finished_at": now, "reason": "the lease of its daemon expired"}
         return list(tx.execute(update(launches).where(*lapsed).values(over).returning(launches.c.owner)).scalars())
 
 

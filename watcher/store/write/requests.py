@@ -74,8 +74,8 @@ def ended_without_result(store: Store, checkpoint_ids: Sequence[int], set_ids: S
         return list(tx.execute(query).scalars())
 
 
-def revive_newest(store: Store, run: str, now: str) -> int:
-    """The newest checkpoint of a run is evaluated even where the stride or backfill excluded it."""
+def revive_newest(store: Store, run: str) -> int:
+    """Queue the skipped jobs of the run's newest checkpoint, which the stride or `backfill` left out; their number."""
     with store.write() as tx:
         newest = tx.execute(
             select(checkpoints.c.id)
