@@ -62,7 +62,7 @@ soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JO
 	$(RUN) -m tests.faults.soak $(JOBS)
 
 bench: $(STAMP) ## run every benchmark of bench/README.md
-	$(RUN) -m bench
+	$(RUN) -m bench all
 
 test-gpu: ## test the core on the CUDA devices of this machine, then measure it; needs torch, numpy, tiktoken only
 	$(GPU_PYTHON) -m tests.gpu

@@ -12,7 +12,7 @@ from pathlib import Path
 from watcher.settings.schema import Settings
 from watcher.setup.finding import Finding
 
-#: Before it torch.load can be made to run code even with weights_only (CVE-2025-32434 to 2.5.1, CVE-2026-24747 to 2.9).
+#: As in pyproject.toml. The reader of checkpoints never calls torch.load.
 TORCH_FLOOR = (2, 10, 0)
 EXTRAS = {
     "hf": ("transformers", "safetensors", "tokenizers"),
@@ -49,10 +49,8 @@ def torch(settings: Settings) -> Iterator[Finding]:
         return
     if release_of(version) < TORCH_FLOOR:
         floor = ".".join(map(str, TORCH_FLOOR))
-        words = f"torch {version} is below {floor}: torch.load can execute code (CVE-2025-32434, CVE-2026-24747)"
-        yield Finding(
-            "torch", "problem", words, f"pip install -U 'torch>={floor}'; meanwhile set launch.require_zip = true"
-        )
+        words = f"torch {version} is older than {floor}, which ckptwatch needs"
+        yield Finding("torch", "problem", words, f"pip install -U 'torch>={floor}'")
     else:
         yield Finding("torch", "ok", f"torch {version}")
     spec = importlib.util.find_spec("torch")  # finds, does not import

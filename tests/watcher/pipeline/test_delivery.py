@@ -20,7 +20,6 @@ from watcher.pipeline.isolation import Isolation
 from watcher.settings.schema import AlertSettings, SinkSettings
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.state.folder import StateFolder
-from watcher.store.write import outbox
 
 HOOK = "import json, sys; open(sys.argv[1], 'a').write(json.dumps(json.load(sys.stdin)) + chr(10))"
 
@@ -253,14 +252,13 @@ def test_without_sinks_and_alerts_nothing_is_written(database, state):
     assert not (state.root / "sinks").exists()
 
 
-def test_a_sink_added_later_gets_what_comes_and_backfill_gives_the_rest(database, state, tmp_path):
+def test_a_sink_added_later_gets_the_results_that_come_after_it(database, state, tmp_path):
     one = delivery(database, state, [SinkSettings(kind="jsonl", path=tmp_path / "r.jsonl")])
     run_until(one, lambda: one.idle(time.time()))
     assert lines(tmp_path / "r.jsonl") == []
-    with database.store.write() as tx:
-        assert outbox.backfill(tx, "jsonl", "2026-01-01T00:00:00.000000Z") == 3
-    run_until(one, lambda: one.idle(time.time()))
-    assert [line["step"] for line in lines(tmp_path / "r.jsonl")] == [100, 200, 300]
+    database.result(400, 2.1)
+    run_until(one, lambda: lines(tmp_path / "r.jsonl") != [] and one.idle(time.time()))
+    assert [line["step"] for line in lines(tmp_path / "r.jsonl")] == [400]
 
 
 def test_a_line_that_was_cut_short_after_it_was_delivered_is_completed_with_the_next_result(database, state, tmp_path):

@@ -93,18 +93,6 @@ def test_what_is_done_stays_done_when_it_is_marked_late(database):
         assert outbox.mark_failed(tx, ids, "too late", LATER) == 0
 
 
-def test_backfill_owes_older_results_since_a_time_and_none_twice(database):
-    adopt(database, "csv")
-    with database.store.read() as tx:
-        times = [row[0] for row in tx.execute(text("SELECT evaluated_at FROM results ORDER BY id"))]
-    with database.store.write() as tx:
-        assert outbox.backfill(tx, "csv", AT, since=times[1]) == 2
-        assert outbox.backfill(tx, "csv", AT) == 1
-        assert outbox.backfill(tx, "csv", AT) == 0
-    database.result(400, 2.1)
-    assert sweep(database, "csv") == 1
-
-
 def test_failures_are_owed_once_and_again_when_they_happen_again(database):
     old = database.job(database.checkpoint(600), "failed")
     adopt(database, "alerts", failures=["alerts"])

@@ -1,6 +1,6 @@
 """The outbox `exports`: which rows each sink has still to get. It follows from the tables, never from memory.
 
-A new sink starts at the newest result (kind `from`) and gets what comes after it; `backfill` adds what came before.
+A new sink starts at the newest result (kind `from`) and gets what comes after it; `ckptwatch export` sends the others.
 `sweep` finds every result, recorded or copied, exactly once: it looks for results without a row in `exports`, because
 on a server a transaction with a lower id can commit later.
 """
@@ -107,13 +107,6 @@ def enqueue_once(tx: Connection, sink: str, kind: str, subject_id: int, at: str)
     query = """INSERT INTO exports (sink, kind, subject_id, state, tries, enqueued_at, done_at)
                VALUES (:sink, :kind, :subject, 'done', 0, :at, :at) ON CONFLICT DO NOTHING"""
     return tx.execute(text(query), {"sink": sink, "kind": kind, "subject": subject_id, "at": at}).rowcount == 1
-
-
-def backfill(tx: Connection, sink: str, at: str, since: str | None = None) -> int:
-    """Enqueue every result that the sink never got, evaluated since then (all by default)."""
-    source = "results s WHERE (CAST(:since AS TEXT) IS NULL OR s.evaluated_at >= :since)"
-    values = {"sink": sink, "kind": "result", "state": "pending", "at": at, "since": since}
-    return tx.execute(text(f"{_INSERT.format(source=source)} ON CONFLICT DO NOTHING"), values).rowcount
 
 
 def send_again(tx: Connection, sink: str, newest: int) -> int:
