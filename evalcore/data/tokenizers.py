@@ -119,8 +119,8 @@ class TiktokenTokenizer:
         self.eos_id, self.bos_id = self._special((*EOS_TEXTS, "<|bos|>")), self._special(BOS_TEXTS)
 
     def _special(self, texts: tuple[str, ...]) -> int | None:
-        found = next((text for text in texts if text in self.encoding.special_tokens_set), None)
-        return None if found is None else self.encoding.encode_single_token(found)
+        known = next((text for text in texts if text in self.encoding.special_tokens_set), None)
+        return None if known is None else self.encoding.encode_single_token(known)
 
     def encode(self, text: str) -> np.ndarray:
         if hasattr(self.encoding, "encode_to_numpy"):
@@ -187,17 +187,17 @@ def _from_pickle(name: str) -> Tokenizer:
         return characters
     import tiktoken
 
-    found = read_encoding(path)
-    if found.registered is not None:
-        return _by_name(found.registered)
-    ranks, special = found.ranks or {}, found.special_tokens or {}
+    pickled = read_encoding(path)
+    if pickled.registered is not None:
+        return _by_name(pickled.registered)
+    ranks, special = pickled.ranks or {}, pickled.special_tokens or {}
     try:
-        encoding = tiktoken.Encoding(path.stem, pat_str=found.pattern, mergeable_ranks=ranks, special_tokens=special)
+        encoding = tiktoken.Encoding(path.stem, pat_str=pickled.pattern, mergeable_ranks=ranks, special_tokens=special)
     except ValueError as error:  # the pattern is no regular expression
         raise DataError(
             f"tokenizer file {path} cannot be used: {str(error)[:200]}", "save the tokenizer again"
         ) from None
-    return TiktokenTokenizer(name, encoding, identity="pickled:" + hashlib.sha256(found.content).hexdigest())
+    return TiktokenTokenizer(name, encoding, identity="pickled:" + hashlib.sha256(pickled.content).hexdigest())
 
 
 def _from_ranks(path: Path) -> TiktokenTokenizer:

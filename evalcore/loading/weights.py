@@ -127,7 +127,7 @@ def fill(records: Records, targets: Iterable[Target]) -> int:
             groups.setdefault(target.ref.storage.key, []).append(target)
     failed = threading.Event()
 
-    def one(group: list[Target]) -> int:
+    def fill_group(group: list[Target]) -> int:
         if failed.is_set():
             return 0
         try:
@@ -138,7 +138,7 @@ def fill(records: Records, targets: Iterable[Target]) -> int:
 
     ordered = sorted(groups.values(), key=lambda group: -group[0].ref.storage.size_bytes)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="read") as pool:
-        return sum(pool.map(one, ordered))
+        return sum(pool.map(fill_group, ordered))
 
 
 def read_tensors(records: Records, state: dict[str, TensorRef]) -> tuple[dict[str, Tensor], int]:

@@ -107,9 +107,9 @@ def _blocks(config: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
-    one = flag(config, "multi_query_attention", False)
-    kv_heads = whole(config, "n_kv_heads", default=1 if one else heads)
-    if heads % kv_heads or (one and kv_heads != 1):
+    one_head = flag(config, "multi_query_attention", False)
+    kv_heads = whole(config, "n_kv_heads", default=1 if one_head else heads)
+    if heads % kv_heads or (one_head and kv_heads != 1):
         reason = f"config.n_heads = {heads} does not fit config.n_kv_heads = {kv_heads}"
         raise CheckpointError("shape", reason, "check that the configuration belongs to this checkpoint")
     return kv_heads

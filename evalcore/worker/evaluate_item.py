@@ -208,20 +208,20 @@ class ItemEvaluator:
         self,
         request: AttemptRequest,
         failure: Failure | None,
-        found: Measurement | tuple[SampleText, ...] | None = None,
+        answer: Measurement | tuple[SampleText, ...] | None = None,
         content: str = "",
     ) -> None:
         """content: the digest of what was read, where no measurement has it."""
         if not self._group.is_main:
             return
         failpoint("before_outcome", self._group.rank)
-        if failure is None and isinstance(found, tuple):
-            outcome = Outcome(request.attempt, request.token, "succeeded", content_digest=content, samples=found)
+        if failure is None and isinstance(answer, tuple):
+            outcome = Outcome(request.attempt, request.token, "succeeded", content_digest=content, samples=answer)
         elif failure is None and content:
             outcome = Outcome(request.attempt, request.token, "known", content_digest=content)
         elif failure is None:
-            assert isinstance(found, Measurement)
-            outcome = Outcome(request.attempt, request.token, "succeeded", measurement=found)
+            assert isinstance(answer, Measurement)
+            outcome = Outcome(request.attempt, request.token, "succeeded", measurement=answer)
         elif failure[0] == PUT_OFF[0]:
             outcome = Outcome(request.attempt, request.token, "released", reason=failure[1])
         elif failure[0] in ("superseded", DATA_CHANGED):

@@ -95,10 +95,10 @@ class FolderScan:
                 self._visit(current.folders.pop(), current)
             gone = len(known) - (len(current.seen) - len(current.new))
             if gone:
-                there = set(current.seen)
-                report.lost = sum(key not in there and key not in self._unregistered for key in known)
-                known &= there
-                self._unregistered &= there
+                seen = set(current.seen)
+                report.lost = sum(key not in seen and key not in self._unregistered for key in known)
+                known &= seen
+                self._unregistered &= seen
         except (OSError, ValueError) as error:  # what could not be looked at is not lost
             report.error = f"{self.root}: {getattr(error, 'strerror', None) or error}"
         report.matching = len(current.seen)
@@ -152,12 +152,12 @@ class FolderScan:
             return
         names = [] if without_weights else [entry.name for entry in entries]
         endings = map(looks_like_a_checkpoint, names)
-        found = Counter(f"{ending} file in subfolders, {NOT_INCLUDED}" for ending in endings if ending)
-        found.update([WITHOUT_WEIGHTS] * without_weights)
-        current.ignored.update(found)
+        counts = Counter(f"{ending} file in subfolders, {NOT_INCLUDED}" for ending in endings if ending)
+        counts.update([WITHOUT_WEIGHTS] * without_weights)
+        current.ignored.update(counts)
         status = os.fstat(fd)
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
-            self._plain[folder] = (status.st_ino, status.st_mtime_ns), found
+            self._plain[folder] = (status.st_ino, status.st_mtime_ns), counts
 
     def _is_checkpoint(self, folder: str, fd: int, entries: list[os.DirEntry[str]], current: _Pass) -> bool:
         """Whether the folder is recognised as one, which is then sorted in."""
@@ -183,13 +183,13 @@ class FolderScan:
         if self.pattern.recursive:
             current.folders.append(path)
         elif not entry.name.startswith("."):
-            stamp, found = self._plain.get(path, (None, Counter()))
+            stamp, counts = self._plain.get(path, (None, Counter()))
             try:
                 status = entry.stat(follow_symlinks=False) if stamp else None
             except OSError:
                 return
             if status is not None and (status.st_ino, status.st_mtime_ns) == stamp:
-                current.ignored.update(found)
+                current.ignored.update(counts)
             else:
                 current.folders.append(path)
 

@@ -179,14 +179,14 @@ def visible_gpus(gpus: Sequence[Gpu], names: Sequence[str]) -> list[Gpu]:
     highest = max((int(gpu.index) for gpu in gpus if gpu.index), default=-1)
     shown: list[Gpu] = []
     for name in names:
-        found = [gpu for gpu in gpus if _is_listed(gpu, (name,))]
-        if not found and name.isdigit() and int(name) < highest:
+        matching = [gpu for gpu in gpus if _is_listed(gpu, (name,))]
+        if not matching and name.isdigit() and int(name) < highest:
             continue
-        if len(found) != 1:
+        if len(matching) != 1:
             break
-        if found[0] in shown:
+        if matching[0] in shown:
             return []
-        shown += found
+        shown += matching
     return shown
 
 

@@ -68,15 +68,15 @@ def ask_driver() -> DriverReport:
     if not has_driver and tool is None:
         return DriverReport()
     try:
-        report, said = _parse_nvml(_output([sys.executable, "-P", os.fspath(NVML)]))
+        report, error_text = _parse_nvml(_output([sys.executable, "-P", os.fspath(NVML)]))
         if report is None and tool is not None:
-            report, said = _ask_nvidia_smi(tool)
+            report, error_text = _ask_nvidia_smi(tool)
     except NoAnswer as error:
         return DriverReport(problem=f"the NVIDIA driver does not answer: {error}; see `nvidia-smi` and `dmesg`")
     if report is None and has_driver:
         what, remedy = "neither nvidia-ml-py nor nvidia-smi can ask it", "install nvidia-ml-py (the extra `gpu`)"
-        if said:
-            what, remedy = f"it answers: {said}", "see `dmesg`"
+        if error_text:
+            what, remedy = f"it answers: {error_text}", "see `dmesg`"
         problem = f'an NVIDIA driver is loaded, but {what}; {remedy}, or set launch.device = "cpu"'
         return DriverReport(problem=problem)
     return report or DriverReport()

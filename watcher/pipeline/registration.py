@@ -29,13 +29,13 @@ def settings_digest(model: ModelSpec) -> str:
 
 
 def as_checkpoint(
-    found: SettledFile, path: str, skipped: str | None, model: ModelSpec, observed_at: str | None = None
+    settled: SettledFile, path: str, skipped: str | None, model: ModelSpec, observed_at: str | None = None
 ) -> NewCheckpoint:
     """What is registered of a file. path: relative to the run's folder. skipped: why it is not evaluated."""
-    summary: Summary = found.summary
+    summary: Summary = settled.summary
     shown = stored(path)
     notes = [summary.note] if summary.note else []
-    name_step = found.name_step.value if found.name_step.source == "name" else None
+    name_step = settled.name_step.value if settled.name_step.source == "name" else None
     if summary.step is not None and name_step is not None and name_step != summary.step:
         notes.append(f"the file says step {summary.step}, its name {name_step}")
     return NewCheckpoint(
@@ -43,13 +43,13 @@ def as_checkpoint(
         raw_path=os.fsencode(path) if shown != path else None,
         digest=summary.digest,
         format=summary.format,
-        fingerprint=found.fingerprint,
+        fingerprint=settled.fingerprint,
         family=summary.family,
         parameters=summary.parameters,
-        step=found.step.value,
-        step_source=found.step.source,
+        step=settled.step.value,
+        step_source=settled.step.source,
         payload_step=summary.step,
-        name_step=found.name_step.value,
+        name_step=settled.name_step.value,
         tokens_seen=summary.tokens_seen,
         logged_val_loss=summary.logged_val_loss,
         config=json.dumps(summary.config, default=str)[: 1 << 16] if summary.config else None,

@@ -37,7 +37,7 @@ def parse_conditions(texts: Sequence[str], columns: Mapping[str, type]) -> tuple
 
     columns: name -> int, float or str.
     """
-    found = []
+    conditions = []
     for text in texts:
         at = 0
         while True:
@@ -45,7 +45,7 @@ def parse_conditions(texts: Sequence[str], columns: Mapping[str, type]) -> tuple
             if match is None:
                 raise UsageError(f"--where {printable(text)}: expected COLUMN OPERATOR VALUE at {_rest(text, at)}",
                                  hint=EXAMPLES)  # fmt: skip
-            found.append(_condition(match, text, columns))
+            conditions.append(_condition(match, text, columns))
             at = match.end()
             if at == len(text):
                 break
@@ -53,7 +53,7 @@ def parse_conditions(texts: Sequence[str], columns: Mapping[str, type]) -> tuple
                 raise UsageError(f"--where {printable(text)}: conditions are joined by `and`, not {_rest(text, at)}",
                                  hint=EXAMPLES)  # fmt: skip
             at = joined.end()
-    return tuple(found)
+    return tuple(conditions)
 
 
 def sorted_rows(rows: Sequence[dict[str, Any]], orders: Sequence[str], columns: Mapping[str, type]) -> list[dict]:
@@ -62,9 +62,9 @@ def sorted_rows(rows: Sequence[dict[str, Any]], orders: Sequence[str], columns: 
     for order in reversed(orders):
         column = order.removeprefix("-")
         _demand_column(column, columns, f"--sort {printable(order)}")
-        there = [row for row in out if row[column] is not None]
-        there.sort(key=lambda row: row[column], reverse=order.startswith("-"))
-        out = there + [row for row in out if row[column] is None]
+        with_value = [row for row in out if row[column] is not None]
+        with_value.sort(key=lambda row: row[column], reverse=order.startswith("-"))
+        out = with_value + [row for row in out if row[column] is None]
     return out
 
 

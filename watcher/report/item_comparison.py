@@ -41,10 +41,10 @@ def compare_items(metric: Metric, a: ItemScores, b: ItemScores) -> Difference | 
         left, right = _correct(metric, a), _correct(metric, b)
         gained = sum(1 for x, y in zip(left, right, strict=True) if y > x)
         lost = sum(1 for x, y in zip(left, right, strict=True) if x > y)
-        found = _mean_difference(left, right, "McNemar")
-        if isinstance(found, NotComparable):
-            return found
-        return Difference(**{**found.__dict__, "p": mcnemar(gained, lost), "gained": gained, "lost": lost})
+        difference = _mean_difference(left, right, "McNemar")
+        if isinstance(difference, NotComparable):
+            return difference
+        return Difference(**{**difference.__dict__, "p": mcnemar(gained, lost), "gained": gained, "lost": lost})
     if metric != BITS_PER_BYTE:
         return NotComparable(f"{metric.key} has no value for each item")
     if 0 in a.gold_bytes:

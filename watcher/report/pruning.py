@@ -54,7 +54,7 @@ def decide(
     behind = {_version_of_file(row): [row["id"]] for row in present}
     ids = {row["id"] for row in present}
     behind |= {mean: list(its) for mean, its in members.items() if ids.issuperset(its)}
-    best = {one for version in _best_versions(behind, results, keep.best) for one in behind[version]}
+    best = {member for version in _best_versions(behind, results, keep.best) for member in behind[version]}
     last: set[int] = set()
     newest: set[int] = set()
     for run in dict.fromkeys(row["run"] for row in present):

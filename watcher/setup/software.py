@@ -54,12 +54,12 @@ def torch(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("torch", "ok", f"torch {version}")
     spec = importlib.util.find_spec("torch")  # finds, does not import
-    there = (
+    has_torchrun = (
         spec is not None
         and spec.origin is not None
         and Path(spec.origin).with_name("distributed").joinpath("run.py").exists()
     )
-    if there:
+    if has_torchrun:
         yield Finding("torchrun", "ok", "torch.distributed.run is available")
     else:
         yield Finding(

@@ -32,14 +32,14 @@ class Mlflow:
         for run, of_run in by_run(rows):
             run_id = self._run(run)
             keys = {metric.key for row in of_run for metric in self._metrics(row)}
-            there = {
+            recorded = {
                 (key, metric.step, metric.timestamp)
                 for key in keys
                 for metric in self._client.get_metric_history(run_id, key)
             }
             for row in of_run:
                 wanted = [(m.key, m.step, m.timestamp) for m in self._metrics(row)]
-                if wanted and all(each in there for each in wanted):
+                if wanted and all(each in recorded for each in wanted):
                     present.add(row["id"])
         return present
 
@@ -73,9 +73,9 @@ class Mlflow:
     def _run(self, run: str) -> str:
         if run not in self._runs:
             quoted = run.replace("'", "\\'")
-            found = self._client.search_runs([self._experiment], f"tags.`{RUN_TAG}` = '{quoted}'", max_results=1)
-            if found:
-                self._runs[run] = found[0].info.run_id
+            runs = self._client.search_runs([self._experiment], f"tags.`{RUN_TAG}` = '{quoted}'", max_results=1)
+            if runs:
+                self._runs[run] = runs[0].info.run_id
             else:
                 tags = {RUN_TAG: run}
                 self._runs[run] = self._client.create_run(self._experiment, run_name=run, tags=tags).info.run_id

@@ -39,13 +39,13 @@ class TensorBoard:
         present = set()
         for run, of_run in by_run(rows):
             with _opened(self._path(run)) as file:
-                there = {
+                recorded = {
                     (value.tag, event.step, round(event.wall_time, 3))
                     for event in map(self._events.Event.FromString, _records(file, self._crc))
                     for value in event.summary.value
                 }
             for row in of_run:
-                if all((*key, round(seconds(row["evaluated_at"]), 3)) in there for key in self._keys(row)):
+                if all((*key, round(seconds(row["evaluated_at"]), 3)) in recorded for key in self._keys(row)):
                     present.add(row["id"])
         return present
 

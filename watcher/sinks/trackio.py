@@ -27,8 +27,8 @@ class Trackio:
         storage = library("trackio.sqlite_storage", "trackio").SQLiteStorage
         present: set[int] = set()
         for run, of_run in by_run(rows):
-            there = {log.get(ID_KEY) for log in storage.get_logs(self.project, _name(run))}
-            present |= {row["id"] for row in of_run if row["id"] in there}
+            recorded = {log.get(ID_KEY) for log in storage.get_logs(self.project, _name(run))}
+            present |= {row["id"] for row in of_run if row["id"] in recorded}
         return present
 
     def send(self, rows: Sequence[Row]) -> None:

@@ -37,8 +37,8 @@ class Wandb:
         """By the result's id, which every logged row carries."""
         present: set[int] = set()
         for run, of_run in by_run(rows):
-            there = self._offline_ids(run) if self.mode == "offline" else self._online_ids(run)
-            present |= {row["id"] for row in of_run} & there
+            recorded = self._offline_ids(run) if self.mode == "offline" else self._online_ids(run)
+            present |= {row["id"] for row in of_run} & recorded
         return present
 
     def send(self, rows: Sequence[Row]) -> None:

@@ -215,8 +215,8 @@ def shown_url(url: str) -> str:
 
 def unavailable(error: DBAPIError, url: str) -> Exception:
     """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
-    said, url = str(error.orig).lower(), shown_url(url)
-    if "no such table" in said or "no such view" in said or "undefinedtable" in type(error.orig).__name__.lower():
+    message, url = str(error.orig).lower(), shown_url(url)
+    if "no such table" in message or "no such view" in message or "undefinedtable" in type(error.orig).__name__.lower():
         remedy = (
             "`ckptwatch db check` names what is missing of ckptwatch's own, and `ckptwatch db migrate` creates dropped "
             "views again; where another name is missing, drop the trigger or view that uses it (`SELECT name, sql FROM "
@@ -235,9 +235,9 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
         ("deadlock", "another daemon was quicker; this one tries again"),
         ("name or service not known", "is the database server's name right? The daemon keeps trying"),
     ):
-        if sign in said:
+        if sign in message:
             return StoreUnavailable(f"the database {url} cannot be used: {error.orig}", hint=remedy)
-    if "malformed" in said or "not a database" in said:
+    if "malformed" in message or "not a database" in message:
         return EnvironmentProblem(f"the database {url} is damaged: {error.orig}", hint="ckptwatch db check")
     return error
 

@@ -53,10 +53,10 @@ def _schema_of(url: str) -> dict[str, str | int | None]:
     try:
         with store.read() as tx:
             revision = revision_of(tx)
-            there = inspect(tx)
-            found = set(there.get_table_names()) | set(there.get_view_names())
+            inspector = inspect(tx)
+            present = set(inspector.get_table_names()) | set(inspector.get_view_names())
     finally:
         store.close()
-    missing = sorted((set(metadata.tables) | set(VIEWS)) - found)
+    missing = sorted((set(metadata.tables) | set(VIEWS)) - present)
     tables = "ok" if not missing else f"missing: {', '.join(missing)}"
     return {"schema": revision, "newest_schema": head_revision(), "tables": tables}

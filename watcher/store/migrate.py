@@ -137,9 +137,9 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
     failpoint("after_migration")
     create_views(connection)
-    there = _objects_of_the_user(connection)
+    remaining = _objects_of_the_user(connection)
     for name, statement in kept.items():
-        if name not in there:
+        if name not in remaining:
             connection.exec_driver_sql(statement)
 
 

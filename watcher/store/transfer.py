@@ -36,9 +36,9 @@ def transfer(source: Store, target: Store, now: str) -> dict[str, int]:
         counted = {}
         for table in metadata.sorted_tables:
             counted[table.name] = _count(writing, table)
-            if counted[table.name] != (there := _count(reading, table)):
+            if counted[table.name] != (at_source := _count(reading, table)):
                 raise StoreRefused(
-                    f"{table.name}: {there} rows at the source, {counted[table.name]} arrived",
+                    f"{table.name}: {at_source} rows at the source, {counted[table.name]} arrived",
                     hint="is a daemon writing to it? Stop it and try again; nothing was changed",
                 )
         return counted

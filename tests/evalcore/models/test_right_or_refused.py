@@ -181,7 +181,7 @@ def test_averaged_weights_with_their_counter_are_the_average(tmp_path):
 
 
 @pytest.mark.parametrize("base", [False, True])
-def test_lora_is_named(tmp_path, base):
+def test_lora_adapters_are_refused_by_name_with_the_way_to_merge_them(tmp_path, base):
     lora = {"transformer.h.0.attn.c_attn.lora_A": torch.zeros(4, 16)}
     torch.save({"model": lora | (big_state() if base else {}), "config": make.NANOGPT}, tmp_path / "a.pt")
     error = refusal(tmp_path / "a.pt")

@@ -298,7 +298,8 @@ def test_every_question_of_the_dashboard_is_understood(store):
     pages = Pages(store)
     assert pages.facts()["schema"] == "0002"
     assert [row["name"] for row in pages.runs()] == ["gpt"]
-    assert list(pages.curves()[0]["columns"]["loss"]) == [2.5]
+    panels = Panels(store)
+    assert [list(panels.points(cell, ("step", "loss"))["loss"]) for cell in panels.cells()] == [[2.5]]
     assert [cell["state"] for cell in pages.cells_of([claimed.id])[claimed.id]] == [State.SUCCEEDED]
     assert pages.checkpoint(claimed.id)["results"][0]["step"] == claimed.step  # type: ignore[index]
     for question in (

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from tests.support.training import Training, training
 from watcher.domain.timestamps import iso
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.panels import Panels
 
 
 @pytest.fixture
@@ -34,20 +35,13 @@ def test_best_and_latest_say_what_the_views_say(made, name):
     assert len(found) == 4
 
 
-def test_curves_are_the_view_curve(made):
-    found = {
-        (curve["run"], curve["eval_set"], step, loss)
-        for curve in Pages(made.database.store).curves()
-        for step, loss in zip(curve["columns"]["step"], curve["columns"]["loss"], strict=True)
-    }
-    assert found == view(made, "curve", "run, eval_set, step, loss")
-    assert ("gpt-124m", "fineweb", 5000, 3.0) in found
-
-
-def test_curves_of_one_run_and_set_are_asked_alone(made):
-    (one,) = Pages(made.database.store).curves((2,), "wikitext")
-    assert (one["run_id"], one["eval_set"]) == (2, "wikitext")
-    assert Pages(made.database.store).curves((99,)) == []
+def test_the_points_of_panels_are_the_view_curve(made):
+    panels, points = Panels(made.database.store), set()
+    for cell in panels.cells():
+        columns = panels.points(cell, ("step", "loss"))
+        points |= {(cell["run"], cell["eval_set"], *pair) for pair in zip(*columns.values(), strict=True)}
+    assert points == view(made, "curve", "run, eval_set, step, loss")
+    assert ("gpt-124m", "fineweb", 5000, 3.0) in points
 
 
 def test_the_pulse_beats_for_whatever_a_page_could_show(made):

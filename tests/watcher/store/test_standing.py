@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from tests.support.database import Database
 from watcher.store.read.dashboard import Pages
+from watcher.store.read.panels import Panels
 from watcher.store.read.results import Wanted, result_rows
 
 
@@ -26,8 +27,8 @@ def test_the_version_observed_last_is_shown_whatever_its_time_and_whenever_it_wa
     with database.store.read() as tx:
         assert tx.execute(text("SELECT loss FROM curve")).scalars().all() == [2.0]
         assert tx.execute(text("SELECT loss FROM latest")).scalars().all() == [2.0]
-    pages = Pages(database.store)
-    assert list(pages.curves()[0]["columns"]["loss"]) == [2.0]
+    pages, panels = Pages(database.store), Panels(database.store)
+    assert [list(panels.points(cell, ("step", "loss"))["loss"]) for cell in panels.cells()] == [[2.0]]
     assert [row["loss"] for row in pages.latest()] == [2.0]
     assert result_rows(database.store, Wanted(standing=True))[-1]["loss"] == 2.0
     database.close()

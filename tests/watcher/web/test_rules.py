@@ -156,7 +156,7 @@ def test_listening_beyond_loopback_needs_a_word(host):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_loopback_needs_none(host):
+def test_listening_on_loopback_needs_no_permission(host):
     assert refuse_remote(host, False) is None
 
 

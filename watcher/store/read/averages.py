@@ -23,8 +23,8 @@ def members_of_means(store: Store) -> dict[tuple[str, str, str], list[int]]:
     """(run, path, digest) of each mean, as its results say them -> ids of its members."""
     a, m = averages.c, average_members.c
     query = select(a.run, a.path, a.digest, m.checkpoint_id).join_from(averages, average_members)
-    found: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    members: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     with store.read() as tx:
         for run, path, digest, checkpoint_id in tx.execute(query):
-            found[(run, path, digest)].append(checkpoint_id)
-    return dict(found)
+            members[(run, path, digest)].append(checkpoint_id)
+    return dict(members)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from watcher.store.engine import Store
 from watcher.store.read import queue
 from watcher.store.read.tasks import SuiteScore, suite_scores
-from watcher.store.read.typed import lenient, lenient_column
+from watcher.store.read.typed import lenient
 from watcher.store.schema import OPEN_ATTEMPT, REVISION
 
 Row = dict[str, Any]
@@ -29,8 +29,6 @@ _OBSERVED = """
     CROSS JOIN results r JOIN runs u ON u.name = c.run
     WHERE c.run = :run AND r.run = c.run AND r.checkpoint = c.path AND r.checkpoint_digest = c.digest
 """  # CROSS JOIN: SQLite then walks the versions in order of their observation, and looks up the result of each
-CURVE_COLUMNS = ("id", "step", "saved_at", "loss", "loss_stderr", "finite", "seq_len", "dtype")
-CHART_COLUMNS = (*CURVE_COLUMNS, "tokens_seen", "logged_val_loss")
 _JOB = """
     SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
            j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
@@ -85,37 +83,6 @@ class Pages:
 
     def set_names(self) -> list[Row]:
         return self._all("SELECT DISTINCT name FROM eval_sets WHERE kind <> 'sample' ORDER BY name")
-
-    def curves(
-        self, runs: Sequence[int] = (), eval_set: str | None = None, wanted: Sequence[str] = CHART_COLUMNS
-    ) -> list[Row]:
-        """For each run and current set: `run_id, run, eval_set` and `columns`, of equal length, by step.
-
-        The newest version of each step; rows without a step come last. Columns, not rows: there may be 100,000.
-        """
-        found = []
-        for cell in self._cells():
-            if (runs and cell["run_id"] not in runs) or (eval_set is not None and cell["eval_set"] != eval_set):
-                continue
-            rows = self._points(wanted, cell, "")
-            last = [place for place, row in enumerate(rows) if row[1] is None or _next_step(rows, place) != row[1]]
-            if len(last) < len(rows):  # several files of one step: the one observed last counts
-                observed = "LEFT JOIN checkpoints c ON c.run = r.run AND c.path = r.checkpoint"
-                rows = self._points(wanted, cell, f"{observed} AND c.digest = r.checkpoint_digest")
-            kept = [rows[place] for place in last] if len(last) < len(rows) else rows
-            whole = zip(wanted, zip(*kept, strict=True), strict=True) if kept else ()
-            columns = {name: lenient_column(name, values) for name, values in whole}
-            if columns:
-                found.append({**cell, "columns": columns})
-        return found
-
-    def _points(self, wanted: Sequence[str], cell: Row, join: str) -> Sequence[Any]:
-        """The cell's rows by step; with a join of the checkpoints, those of one step by their observation."""
-        names = ", ".join(f"r.{name}" for name in wanted)
-        order = "coalesce(c.observed_at, r.saved_at), r.id" if join else "r.id"
-        query = f"SELECT {names} FROM results r {join} WHERE {_CELL} ORDER BY r.step IS NULL, r.step, {order}"
-        with self.store.read() as tx:
-            return tx.execute(text(query), cell).all()
 
     def newest_results(self, limit: int) -> list[Row]:
         return self._all(f"{_RESULT} ORDER BY r.id DESC LIMIT :limit", limit=limit)
@@ -256,7 +223,3 @@ class Pages:
 
     def _one(self, query: str, **values: Any) -> Row:
         return self._all(query, **values)[0]
-
-
-def _next_step(rows: Sequence[Any], place: int) -> int | None:
-    return rows[place + 1][1] if place + 1 < len(rows) else None

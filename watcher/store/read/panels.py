@@ -63,13 +63,13 @@ class Panels:
 
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]:
         """The columns that tables show, of these results."""
-        found: dict[int, Row] = {}
+        rows: dict[int, Row] = {}
         wanted = sorted(set(ids))
         query = f"SELECT {_named(_SHOWN)} FROM results r {_ITEMS} WHERE r.id IN"
         for start in range(0, len(wanted), IN_ONE_QUERY):
             some = ",".join(str(int(each)) for each in wanted[start : start + IN_ONE_QUERY])
-            found |= {row["id"]: row for row in self._all(f"{query} ({some})")}
-        return found
+            rows |= {row["id"]: row for row in self._all(f"{query} ({some})")}
+        return rows
 
     def means(self) -> list[Row]:
         """`run_id, run, eval_set, digest, weights` of the means of checkpoints that each run makes."""

@@ -202,8 +202,8 @@ def lowest_elsewhere(store: Store, row: Row) -> Row | None:
         .limit(1)
     )
     with store.read() as tx:
-        found = tx.execute(query).mappings().first()
-        return dict(found) if found else None
+        lowest = tx.execute(query).mappings().first()
+        return dict(lowest) if lowest else None
 
 
 def _unpacked(kind: str, blob: bytes) -> array:

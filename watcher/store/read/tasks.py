@@ -57,14 +57,14 @@ class SuiteScore:
 def with_scores(store: Store, rows: Sequence[Row]) -> list[Row]:
     """The rows, those of tasks with the columns of `task_items` beside those of `results`."""
     ids = [row["id"] for row in rows if row.get("task") is not None]
-    found: dict[int, Row] = {}
+    scores: dict[int, Row] = {}
     columns = [task_items.c.result_id, *(task_items.c[name] for name in BEHIND)]
     with store.read() as tx:
         for start in range(0, len(ids), 500):
             query = select(*columns).where(task_items.c.result_id.in_(ids[start : start + 500]))
-            found |= {row.result_id: {name: getattr(row, name) for name in BEHIND} for row in tx.execute(query)}
+            scores |= {row.result_id: {name: getattr(row, name) for name in BEHIND} for row in tx.execute(query)}
     nothing: Row = dict.fromkeys(BEHIND)
-    return [{**row, **found.get(row["id"], nothing)} if row.get("task") is not None else row for row in rows]
+    return [{**row, **scores.get(row["id"], nothing)} if row.get("task") is not None else row for row in rows]
 
 
 def suite_scores(store: Store, run: str | None = None) -> list[SuiteScore]:
@@ -87,11 +87,11 @@ def suite_scores(store: Store, run: str | None = None) -> list[SuiteScore]:
         asked = text(query).bindparams(bindparam("names", expanding=True), bindparam("runs", expanding=True))
         names = {"names": sorted({name for _, name in suite_of}), "runs": sorted({of_run for of_run, _ in suite_of})}
         rows = tx.execute(asked, names).all()
-    found: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    values_of: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
     for row in rows:
         if (suite := suite_of.get((row.run, row.eval_set))) is not None:
-            found[(row.run, suite, row.checkpoint, row.step, row.weights)][row.eval_set] = row.value
-    scores = [_suite_score(key, values, expected[key[:2]]) for key, values in found.items()]
+            values_of[(row.run, suite, row.checkpoint, row.step, row.weights)][row.eval_set] = row.value
+    scores = [_suite_score(key, values, expected[key[:2]]) for key, values in values_of.items()]
     return sorted(scores, key=lambda s: (s.run, s.suite, s.weights or "", s.step is None, s.step or 0, s.checkpoint))
 
 

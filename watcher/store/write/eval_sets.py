@@ -69,8 +69,8 @@ def unused_id(tx: Connection, largest: Select[Any]) -> dict[str, int]:
 def demand_eval_sets(store: Store, rows: Sequence[EvalSetRow]) -> None:
     """Raise StoreUnavailable where one of the sets is no longer in the database: somebody deleted its row."""
     with store.read() as tx:
-        there = set(tx.execute(select(eval_sets.c.id).where(eval_sets.c.id.in_([row.id for row in rows]))).scalars())
-    if missing := [row.name for row in rows if row.id not in there]:
+        present = set(tx.execute(select(eval_sets.c.id).where(eval_sets.c.id.in_([row.id for row in rows]))).scalars())
+    if missing := [row.name for row in rows if row.id not in present]:
         raise StoreUnavailable(
             f"the row of eval set {missing[0]!r} was deleted from the table eval_sets",
             hint="restart ckptwatch: it writes the rows of its sets again, and registers what came meanwhile",
@@ -126,8 +126,8 @@ def _described(spec: EvalSetSpec) -> dict[str, Any]:
 def _leave_suites(tx: Connection, run: str, kept: Sequence[int], suites: set[str | None], whole: bool) -> None:
     """A set that a suite no longer has is no member that is missing: it keeps its results and leaves the suite."""
     sets = (eval_sets.c.run == run, eval_sets.c.suite.is_not(None), eval_sets.c.id.not_in(kept))
-    mine = () if whole else (eval_sets.c.suite.in_([suite for suite in suites if suite is not None]),)
-    tx.execute(update(eval_sets).where(*sets, *mine).values(suite=None))
+    of_suites = () if whole else (eval_sets.c.suite.in_([suite for suite in suites if suite is not None]),)
+    tx.execute(update(eval_sets).where(*sets, *of_suites).values(suite=None))
 
 
 def _enqueue_missing_cells(tx: Connection, run: str, rows: Sequence[EvalSetRow], now: str) -> None:

@@ -30,8 +30,8 @@ def first_lease(store: Store) -> dict[str, Any]:
 def renew(store: Store, launch_ids: Collection[str]) -> set[str]:
     """Prolong these; returns the ones that are still open. One that is not has been taken from us."""
     with store.write() as tx:
-        mine = (launches.c.id.in_(list(launch_ids)), launches.c.finished_at.is_(None))
-        prolonged = update(launches).where(*mine).values(lease_expires_at=server_time(LEASE_S))
+        still_open = (launches.c.id.in_(list(launch_ids)), launches.c.finished_at.is_(None))
+        prolonged = update(launches).where(*still_open).values(lease_expires_at=server_time(LEASE_S))
         return set(tx.execute(prolonged.returning(launches.c.id)).scalars())
 
 
@@ -51,6 +51,6 @@ def update_launch(store: Store, launch_id: str, **values: Any) -> None:
 
 def open_launches(store: Store, instance_id: str = "") -> list[Any]:
     """Launches that have not ended; on a server only those of this instance (the id of a daemon's state folder)."""
-    mine = (launches.c.instance_id == instance_id,) if store.shared else ()
+    own = (launches.c.instance_id == instance_id,) if store.shared else ()
     with store.read() as tx:
-        return list(tx.execute(select(launches).where(launches.c.finished_at.is_(None), *mine)).all())
+        return list(tx.execute(select(launches).where(launches.c.finished_at.is_(None), *own)).all())

@@ -36,12 +36,12 @@ def record(
         values = _values(row, measured, attempt.job.charged + attempt.job.orphaned + 1, now)
         if measured.task is not None and items is None:
             values["note"] = "; ".join(filter(None, (values["note"], DAMAGED)))
-        there = _same_row(tx, values)
-        if there is not None and not row.again:
-            result_id = there.id
+        existing = _same_row(tx, values)
+        if existing is not None and not row.again:
+            result_id = existing.id
         else:
-            if there is not None:
-                _replace(tx, there, values)
+            if existing is not None:
+                _replace(tx, existing, values)
             result_id = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
             _keep_parts(tx, result_id, measured, items)
         stand(tx, row, measured.content_digest or None, now)
@@ -114,16 +114,16 @@ def _same_row(tx: Connection, values: dict[str, Any]) -> Any:
     return tx.execute(select(results.c.id, results.c.loss, results.c.accuracy).where(*where)).first()
 
 
-def _replace(tx: Connection, there: Any, values: dict[str, Any]) -> None:
+def _replace(tx: Connection, existing: Any, values: dict[str, Any]) -> None:
     """The row of the earlier measurement goes; sinks get the new one, which tells the value that was there."""
-    accuracy = f", accuracy {there.accuracy!r}" if there.accuracy is not None else ""
-    before = f"measured again on demand; before: loss {there.loss!r}{accuracy}"
+    accuracy = f", accuracy {existing.accuracy!r}" if existing.accuracy is not None else ""
+    before = f"measured again on demand; before: loss {existing.loss!r}{accuracy}"
     values["note"] = "; ".join(filter(None, (before, values["note"])))
-    owed = (exports.c.kind == "result", exports.c.subject_id == there.id, exports.c.state == "pending")
+    owed = (exports.c.kind == "result", exports.c.subject_id == existing.id, exports.c.state == "pending")
     tx.execute(exports.delete().where(*owed))
     for table in (windows, task_items):
-        tx.execute(table.delete().where(table.c.result_id == there.id))
-    tx.execute(results.delete().where(results.c.id == there.id))
+        tx.execute(table.delete().where(table.c.result_id == existing.id))
+    tx.execute(results.delete().where(results.c.id == existing.id))
 
 
 _SHARES = ("accuracy", "accuracy_norm", "accuracy_stderr", "random_baseline")

@@ -21,8 +21,8 @@ _TOP_OF_RUNS = select(runs.c.name, _TOP_PRIORITY.correlate(runs).scalar_subquery
 def runs_waiting(store: Store, names: Sequence[str], now: str) -> list[str]:
     """Those of the runs that have work due; where a person bumped some of it, only the runs of what was bumped last."""
     with store.read() as tx:
-        found = tx.execute(_TOP_OF_RUNS, {"runs": list(names), "at": now}).all()
-    waiting = {row.name: row.top for row in found if row.top is not None}
+        tops = tx.execute(_TOP_OF_RUNS, {"runs": list(names), "at": now}).all()
+    waiting = {row.name: row.top for row in tops if row.top is not None}
     return [name for name, top in waiting.items() if top == max(waiting.values())]
 
 
