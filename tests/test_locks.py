@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import tomllib
@@ -82,3 +83,10 @@ def test_uv_gets_what_pip_is_configured_with(tmp_path, monkeypatch):
     assert environment["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert uv_flags() == ["--no-index"]  # uv reads no variable for it
+
+
+def test_the_test_environment_has_every_library_without_which_a_test_would_skip_itself():
+    """Browser and engines need more than the environment; `make test` does not run them."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if not {"browser", "engines"} & set(path.parts)]
+    names = {name for path in files for name in re.findall(r'importorskip\("(\w+)', path.read_text())}
+    assert len(names) > 5 and {name for name in names if importlib.util.find_spec(name) is None} == set()
