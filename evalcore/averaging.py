@@ -61,6 +61,7 @@ def _write(options: argparse.Namespace) -> list[Member]:
     """Raises CheckpointError naming the checkpoint, OSError."""
     from evalcore.loading.checkpoint import open_checkpoint
     from evalcore.loading.mean import Member, mean_of
+    from evalcore.loading.reading import OpenOptions
     from evalcore.loading.weights import read_tensors
     from evalcore.mean_weights import ema_weights, equal_weights
     from evalcore.messages import ModelSpec
@@ -75,7 +76,7 @@ def _write(options: argparse.Namespace) -> list[Member]:
             if path in opened:
                 raise CheckpointError("unsupported", f"{path} is named twice", "name each checkpoint once")
             try:
-                opened[path] = open_checkpoint(path, spec)
+                opened[path] = open_checkpoint(path, OpenOptions(spec))
             except CheckpointError as error:
                 raise CheckpointError(error.kind, f"{path}: {error.reason}", error.hint) from error
         _demand_different(opened)

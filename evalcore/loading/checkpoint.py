@@ -6,7 +6,7 @@ Owns the choice between file and folder, and the kinds of its errors.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,7 @@ from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import open_hf_folder
 from evalcore.loading.mean import Member, mean_of
 from evalcore.loading.model import LoadedModel, still_same
-from evalcore.loading.reading import Opened, Report, load_opened
+from evalcore.loading.reading import Opened, OpenOptions, Report, load_opened
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
@@ -39,7 +39,7 @@ def load_checkpoint(
     expect_digest: str | None = None,
     expect_size_bytes: int | None = None,
     path: str | None = None,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
     linear_dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """Load the model of one checkpoint file or folder.
@@ -52,18 +52,9 @@ def load_checkpoint(
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
+    options = OpenOptions(spec, verify, require_zip, expect_digest, expect_size_bytes, path, report)
     with _as_checkpoint_errors(source if expect_digest is not None else None):
-        opened = open_checkpoint(
-            source,
-            spec,
-            verify,
-            require_zip=require_zip,
-            expect_digest=expect_digest,
-            expect_size_bytes=expect_size_bytes,
-            path=path,
-            report=report,
-        )
-        return load_opened(opened, spec, device, verify, reuse, linear_dtype)
+        return load_opened(open_checkpoint(source, options), spec, device, verify, reuse, linear_dtype)
 
 
 @torch.inference_mode(False)
@@ -97,38 +88,16 @@ def is_hugging_face(source: Source) -> bool:
     return kind is None or not kind.main
 
 
-def open_checkpoint(
-    source: Source,
-    spec: ModelSpec,
-    verify: str = "model",
-    *,
-    require_zip: bool = False,
-    expect_digest: str | None = None,
-    expect_size_bytes: int | None = None,
-    path: str | None = None,
-    report: Report | None = None,
-) -> Opened:
+def open_checkpoint(source: Source, options: OpenOptions) -> Opened:
     """Understand a file or a folder of any kind. Raises CheckpointError, OSError."""
-    with _as_checkpoint_errors(source if expect_digest is not None else None):
-        if is_hugging_face(source):
-            place = os.fsdecode(source)  # type: ignore[arg-type]  # no descriptor
-            return open_hf_folder(place, spec, expect_digest=expect_digest, report=report)
-        if not isinstance(source, int) and os.path.isdir(source):
-            place = os.fsdecode(source)
-            if index_folder(place) is not None:
-                return open_dcp(place, spec, verify, expect_digest=expect_digest, report=report)
-            return open_folder_of_one_file(
-                place, spec, verify, require_zip=require_zip, expect_digest=expect_digest, report=report
-            )
-        return open_file(
-            source,
-            spec,
-            verify,
-            require_zip=require_zip,
-            expect_digest=expect_digest,
-            expect_size_bytes=expect_size_bytes,
-            path=path,
-            report=report,
+    with _as_checkpoint_errors(source if options.expect_digest is not None else None):
+        if isinstance(source, int) or not os.path.isdir(source):
+            return open_file(source, options)
+        folder = os.fsdecode(source)
+        if is_hugging_face(folder):
+            return open_hf_folder(folder, options)
+        return (
+            open_dcp(folder, options) if index_folder(folder) is not None else open_folder_of_one_file(folder, options)
         )
 
 

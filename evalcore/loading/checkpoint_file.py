@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from evalcore.archive.container.directory import Directory
 from evalcore.archive.container.records import read_entry
@@ -12,47 +13,27 @@ from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
 from evalcore.archive.payload import Payload, identify
 from evalcore.archive.summary import probe, summarise, summary_of, understand
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.reading import Opened, Report, bytes_needed, counted, loadable_state
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state
 from evalcore.loading.weights import records_of
-from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
 
-def open_file(
-    source: Source,
-    spec: ModelSpec,
-    verify: str = "model",
-    *,
-    require_zip: bool = False,
-    expect_digest: str | None = None,
-    expect_size_bytes: int | None = None,
-    path: str | None = None,
-    report: Report | None = None,
-) -> Opened:
+def open_file(source: Source, options: OpenOptions) -> Opened:
     """Understand one file. Raises CheckpointError, ArchiveError, OSError."""
-    file = OpenFile(source)
+    file, spec = OpenFile(source), options.spec
     try:
-        _demand_version(file, expect_digest, expect_size_bytes)
-        reading = understand(file, path=path, wanted=spec.state, settings=spec.config)
-        _demand_digest(reading.payload.digest, expect_digest)
-        if require_zip and reading.payload.format != "zip":
-            hint = "save it in torch's zip format, or allow it with require_zip = false"
-            known = {
-                "safetensors": "in the safetensors format",
-                "llmc": "llm.c's",
-                "legacy": "in torch's format before 1.6",
-            }
-            reason = f"the file is {known.get(reading.payload.format, 'in another format')}, without checksums"
-            raise CheckpointError("unsupported", reason, hint)
+        _demand_version(file, options.expect_digest, options.expect_size_bytes)
+        reading = understand(file, path=options.path, wanted=spec.state, settings=spec.config)
+        _demand_digest(reading.payload.digest, options.expect_digest)
+        if options.require_zip:
+            _demand_checksums(reading.payload)
         state = loadable_state(reading, spec)
-        total = bytes_needed(state) if verify == "model" else file.size
+        passed = counted(options.report, bytes_needed(state) if options.verify == "model" else file.size)
         content = _content_of(file, reading.payload)
-        records = records_of(file, reading.payload, counted(report, total) if report is not None else None, content)
-        return Opened(
-            reading, summary_of(file, reading), state, records, content, lambda: [file], lambda: _rewritten(file)
-        )
+        records = records_of(file, reading.payload, passed, content)
+        return Opened(reading, summary_of(file, reading), state, records, content, lambda: [file], file.is_rewritten)
     except (ArchiveError, CheckpointError) as error:
-        stale = error.kind != "superseded" and _rewritten(file)
+        stale = error.kind != "superseded" and file.is_rewritten()
         file.close()
         if stale:
             raise CheckpointError("superseded", "the file was rewritten while it was read") from error
@@ -62,30 +43,26 @@ def open_file(
         raise
 
 
-def open_folder_of_one_file(
-    path: str,
-    spec: ModelSpec,
-    verify: str = "model",
-    *,
-    require_zip: bool = False,
-    expect_digest: str | None = None,
-    report: Report | None = None,
-) -> Opened:
+def open_folder_of_one_file(path: str, options: OpenOptions) -> Opened:
     """The same for a folder with the model in one file. Raises CheckpointError, ArchiveError, OSError."""
     kind = kind_at(path)
     if kind is None or not kind.main:
         raise ArchiveError("unsupported", "the folder holds no file with a model")
     demand_finished(kind)
     main, digest = os.path.join(path, kind.main), None
-    if expect_digest is not None:
+    if options.expect_digest is not None:
         digest = probe(main).digest  # first: a file that takes its place after the next line is another one
-        _demand_digest(summarise(path).digest, expect_digest)
-    return open_file(main, spec, verify, require_zip=require_zip, expect_digest=digest, path=main, report=report)
+        _demand_digest(summarise(path).digest, options.expect_digest)
+    return open_file(main, replace(options, expect_digest=digest, expect_size_bytes=None, path=main))
 
 
-def _rewritten(file: OpenFile) -> bool:
-    now = os.fstat(file.fd)
-    return (now.st_size, now.st_mtime_ns) != (file.size, file.status.st_mtime_ns)
+def _demand_checksums(payload: Payload) -> None:
+    if payload.format == "zip":
+        return
+    known = {"safetensors": "in the safetensors format", "llmc": "llm.c's", "legacy": "in torch's format before 1.6"}
+    reason = f"the file is {known.get(payload.format, 'in another format')}, without checksums"
+    hint = "save it in torch's zip format, or allow it with require_zip = false"
+    raise CheckpointError("unsupported", reason, hint)
 
 
 def _demand_version(file: OpenFile, digest: str | None, size_bytes: int | None) -> None:

@@ -23,9 +23,8 @@ from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.archive.summary import summary_of, understand_dcp
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.reading import Opened, Report, bytes_needed, counted, loadable_state
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state
 from evalcore.loading.weights import Box, Passed, ZipRecords, bytes_of, view_of
-from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
 
@@ -94,20 +93,18 @@ class DcpRecords:
         return view_of(raw, value)
 
 
-def open_dcp(
-    path: str, spec: ModelSpec, verify: str = "model", *, expect_digest: str | None = None, report: Report | None = None
-) -> Opened:
+def open_dcp(path: str, options: OpenOptions) -> Opened:
     """Understand a DCP folder. Raises CheckpointError, ArchiveError, OSError."""
-    folder = DcpFolder(path)
+    folder, spec = DcpFolder(path), options.spec
     try:
-        if expect_digest is not None and folder.payload.digest != expect_digest:
+        if options.expect_digest not in (None, folder.payload.digest):
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
         _allow_open_files(len({part.file for part in folder.index.slices()}))
         reading = understand_dcp(folder, wanted=spec.state, settings=spec.config)
         state = loadable_state(reading, spec)
-        total = bytes_needed(state) if verify == "model" else folder.size_bytes
+        passed = counted(options.report, bytes_needed(state) if options.verify == "model" else folder.size_bytes)
         content = _content_of(state)
-        records = DcpRecords(folder, counted(report, total) if report is not None else None, content)
+        records = DcpRecords(folder, passed, content)
         summary = replace(summary_of(folder.metadata, reading), size_bytes=folder.size_bytes)
         notes = partial(_late_notes, records)
         return Opened(reading, summary, state, records, content, lambda: folder.files, folder.rewritten, notes)

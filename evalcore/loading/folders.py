@@ -6,7 +6,6 @@ Runs no code from the folder (trust_remote_code stays off). Which files count is
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from evalcore.archive.container.source import OpenFile
 from evalcore.archive.meaning.config import FoundConfig
 from evalcore.archive.meaning.fields import unknown_fields
 from evalcore.archive.meaning.folders import Folder, read_folder
@@ -25,7 +23,7 @@ from evalcore.archive.pickle.values import StorageRef
 from evalcore.archive.summary import Reading, Summary
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.planning import demand_known_family
-from evalcore.loading.reading import Opened, Report, bytes_needed, counted
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted
 from evalcore.loading.weights import Passed, RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import factory
@@ -58,18 +56,17 @@ def _wanted_in(prefix: str, wanted: Callable[[str], bool], key: str) -> bool:
     return wanted(prefix + key)
 
 
-def open_hf_folder(
-    path: str, spec: ModelSpec, *, expect_digest: str | None = None, report: Report | None = None
-) -> Opened:
+def open_hf_folder(path: str, options: OpenOptions) -> Opened:
     """Understand a Hugging Face folder. Raises CheckpointError, ArchiveError, OSError."""
+    spec = options.spec
     demand_known_family(spec)
     folder = read_folder(path, spec.config, needs_config=spec.factory is None)
     try:
-        if expect_digest is not None and folder.digest != expect_digest:
+        if options.expect_digest not in (None, folder.digest):
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
         content = ContentDigest()
         content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
-        passed = counted(report, bytes_needed(folder.state)) if report is not None else None
+        passed = counted(options.report, bytes_needed(folder.state))
         return Opened(
             _reading(folder),
             _summary(folder),
@@ -77,7 +74,7 @@ def open_hf_folder(
             _records(folder, content, passed),
             content,
             lambda: folder.shards,
-            lambda: any(map(_rewritten, folder.shards)),
+            lambda: any(file.is_rewritten() for file in folder.shards),
             lambda: [*folder.notes, *(["unverified: the weights carry no checksums"] * folder.unverified)],
             partial(_through_transformers, folder, spec),
         )
@@ -95,11 +92,6 @@ def _reading(folder: Folder) -> Reading:
 def _summary(folder: Folder) -> Summary:
     source = "sidecar:trainer_state.json:global_step" if folder.step is not None else None
     return Summary("hf-folder", folder.digest, folder.size_bytes, folder.step, source, folder.family)
-
-
-def _rewritten(file: OpenFile) -> bool:
-    now = os.fstat(file.fd)
-    return (now.st_size, now.st_mtime_ns) != (file.size, file.status.st_mtime_ns)
 
 
 def _records(folder: Folder, content: ContentDigest, passed: Passed) -> Records:

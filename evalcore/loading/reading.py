@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -20,7 +20,7 @@ from evalcore.archive.summary import Reading, Summary
 from evalcore.loading.build import build_and_fill, demand_size
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import load_notes, plan_of, usable_state
-from evalcore.loading.weights import Records, read_tensors
+from evalcore.loading.weights import Passed, Records, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import FAMILIES, factory
 from evalcore.models.plan import CheckpointError, NeedsTransformers, Plan
@@ -33,6 +33,24 @@ class Content(Protocol):
 
     def value(self) -> str:
         """`sha256:...`."""
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """How a checkpoint is opened.
+
+    verify: "model" checks the CRC of what the model needs, "all" of every record. require_zip: refuse a single file
+    without checksums. expect_digest, expect_size_bytes: of the registered version; None where there is none. path:
+    where sidecar files are looked for, when the source is a descriptor or a copy. report: as records are read.
+    """
+
+    spec: ModelSpec = field(default_factory=ModelSpec)
+    verify: str = "model"
+    require_zip: bool = False
+    expect_digest: str | None = None
+    expect_size_bytes: int | None = None
+    path: str | None = None
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +166,10 @@ def _load(
     )  # fmt: skip
 
 
-def counted(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    """Pieces add up, whichever thread has read them. Reading the same records again is not reported."""
+def counted(report: Report | None, total: int) -> Passed:
+    """Adds up the pieces that any thread has read; None without a report. Records read again are not reported."""
+    if report is None:
+        return None
     read, lock = 0, threading.Lock()
 
     def passed(more: int) -> None:

@@ -6,15 +6,12 @@ Owns the error of a member, which names the member. Decides nothing about attemp
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import torch
 
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import Opened
+from evalcore.loading.reading import Opened, OpenOptions, Report
 from evalcore.messages import Item, LaunchSpec, Member
-
-Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
 
 
 def load_item(
@@ -73,13 +70,15 @@ def _open(member: Member, spec: LaunchSpec, report: Report) -> Opened:
     try:
         return open_checkpoint(
             os.fsencode(member.path),
-            spec.model,
-            spec.verify,
-            require_zip=spec.require_zip,
-            expect_digest=member.digest or None,
-            expect_size_bytes=member.size_bytes if member.digest else None,
-            path=member.beside or None,
-            report=report,
+            OpenOptions(
+                spec.model,
+                spec.verify,
+                spec.require_zip,
+                expect_digest=member.digest or None,
+                expect_size_bytes=member.size_bytes if member.digest else None,
+                path=member.beside or None,
+                report=report,
+            ),
         )
     except FileNotFoundError as error:
         hint = 'set run.pin = "always", so that members are kept until their means are evaluated'

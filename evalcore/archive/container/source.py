@@ -60,6 +60,11 @@ class OpenFile:
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def is_rewritten(self) -> bool:
+        """Whether the open file's size or modification time are others than when it was opened."""
+        now = os.fstat(self.fd)
+        return (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns)
+
     def close(self) -> None:
         if self.owned and self.fd >= 0:
             os.close(self.fd)

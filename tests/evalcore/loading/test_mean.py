@@ -9,6 +9,7 @@ from evalcore import averaging
 from evalcore.archive import summarise
 from evalcore.loading import mean as module
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, load_mean, open_checkpoint
+from evalcore.loading.reading import OpenOptions
 from evalcore.mean_weights import ema_weights
 from evalcore.messages import Item, LaunchSpec, Member, ModelSpec
 from evalcore.worker.load_item import load_item
@@ -20,7 +21,7 @@ TOKENS = torch.arange(24).reshape(2, 12)
 def opened(paths, weights=None, spec=None):
     spec = spec or ModelSpec()
     weights = weights or [1 / len(paths)] * len(paths)
-    return [(p.name, open_checkpoint(p, spec), w) for p, w in zip(paths, weights, strict=True)]
+    return [(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, weights, strict=True)]
 
 
 def average(*paths, weights=None, spec=None):

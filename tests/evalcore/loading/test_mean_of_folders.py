@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from evalcore import averaging
 from evalcore.loading import mean as module
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, load_mean, open_checkpoint
+from evalcore.loading.reading import OpenOptions
 from evalcore.messages import ModelSpec
 from tests.evalcore.models import test_litgpt as litgpt
 from tests.evalcore.models import test_nanochat as nanochat
@@ -23,7 +24,7 @@ WEIGHTS = [0.5, 0.3, 0.2]  # the newest first
 
 def average(paths):
     spec = ModelSpec()
-    members = [(p.name, open_checkpoint(p, spec), w) for p, w in zip(paths, WEIGHTS, strict=True)]
+    members = [(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, WEIGHTS, strict=True)]
     return load_mean(members, spec, "cpu", "model", None)
 
 
