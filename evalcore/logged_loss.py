@@ -25,7 +25,7 @@ def contradicts_log(
     """Whether the two differ by far more than sampling explains.
 
     loss, logged: nats per token. stderr: of `loss`, over `windows`. trainer_windows: windows that the trainer averaged
-    over, where the file tells. Both errors count, 5 standard errors in all.
+    over, where the file has it. Both errors count, 5 standard errors in all.
     """
     if loss is None or logged is None or not (math.isfinite(loss) and math.isfinite(logged)) or logged <= 0:
         return False

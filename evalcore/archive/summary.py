@@ -109,7 +109,7 @@ class Reading:
 def probe(source: Source, report: Report = lambda done, total: None) -> Probe:
     """Look at the file's structure only. Raises ArchiveError, or OSError where it cannot be opened.
 
-    report: hears of a file without checksums, which is read whole for its digest.
+    report: progress on a file without checksums, which is read whole for its digest.
     """
     with OpenFile(source, report) as file:
         structure = identify(file)
@@ -160,7 +160,7 @@ def summarise(
 ) -> Summary:
     """Everything that `inspect` shows, without torch. Raises ArchiveError or OSError.
 
-    state: which state dict. report: hears of a file without checksums, which is read whole for its digest.
+    state: which state dict. report: progress on a file without checksums, which is read whole for its digest.
     """
     if not isinstance(source, int) and os.path.isdir(source):
         place = os.fsdecode(source)

@@ -27,7 +27,7 @@ _ARRAY_BYTES = 512 << 20
 
 
 class Meter:
-    """How far into the files reading has come: bytes as they lie on disk, compressed ones too."""
+    """Bytes of the files read so far, as on disk (compressed where they are)."""
 
     def __init__(self) -> None:
         self._before = 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 class DataError(Exception):
     """Data that cannot be measured on.
 
-    kind: `data` (the files), or `shape` (ids or windows that this model has no place for).
+    kind: `data` (the files), or `shape` (ids or windows that do not fit the model).
     reason: one sentence with the path. hint: what to do or type next.
     """
 

@@ -1,6 +1,6 @@
 """From an eval set's description to a TokenStream.
 
-Owns the choice of reader and tokenizer. Token files are mapped where they lie; text goes through the token cache.
+Owns the choice of reader and tokenizer. Token files are memory-mapped; text goes through the token cache.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class _Runs(NamedTuple):
 
 
 def padding_notes(path: Path, ids: np.ndarray, starts: np.ndarray, *, allowed: bool) -> list[str]:
-    """A note where rows begin or end with runs of one id. allowed: somebody gave the number of tokens to score.
+    """A note where rows begin or end with runs of one id. allowed: the user gave the number of tokens to score.
 
     Raises DataError where the runs are more than chance leaves.
     """

@@ -127,7 +127,7 @@ def read_raw(path: Path, size: int, token_dtype: str | None) -> DataFile:
 
 
 def _doubts(path: Path, size: int) -> tuple[str, ...]:
-    """Where the ids are read as 16 bits, as somebody has said, and the bytes look like wider ones."""
+    """A note where ids are declared as 16 bits and the bytes look like wider ones."""
     evidence = against_uint16(path, size)
     if evidence is None or evidence.token_dtype not in ("uint32", "int64"):
         return ()

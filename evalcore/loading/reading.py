@@ -1,4 +1,4 @@
-"""An opened checkpoint (payload understood, records at hand) and the model made of it, for files and DCP folders alike.
+"""An opened checkpoint (payload understood, no record read) and the model made of it, for files and DCP folders alike.
 
 Owns the choice between a family and a factory. Opens no file.
 """
@@ -90,7 +90,7 @@ def bytes_needed(state: State) -> int:
 
 
 def own_plan(opened: Opened) -> Plan | None:
-    """The plan of a family of ours; None where the model is built otherwise. Raises CheckpointError."""
+    """The plan of a built-in family; None where the model is built otherwise. Raises CheckpointError."""
     if opened.otherwise is not None and opened.reading.family not in FAMILIES:
         return None
     try:

@@ -173,7 +173,7 @@ def _demand_causal(model: LogitsModel, length: int, device: str) -> None:
 def context_of(inner: Any, config: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
     """(most positions or None, notes): from the model's attributes, its own configuration, the checkpoint's.
 
-    The first that tells is taken. A field of the checkpoint that may mean something else is taken with a note.
+    The first that has it is used; a field of the checkpoint that may mean something else, with a note.
     """
     own = [inner, *(getattr(inner, name, None) for name in _OWN_CONFIGS)]
     for place in own:

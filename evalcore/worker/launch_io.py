@@ -79,5 +79,5 @@ class LaunchFolderIO:
         except (ContractError, OSError, ValueError) as error:
             if path.name not in self._bad:
                 self._bad.append(path.name)
-                os.write(2, f"ckptwatch worker: item {path.name} is left aside: {error}\n".encode(errors="replace"))
+                os.write(2, f"ckptwatch worker: item {path.name} is ignored: {error}\n".encode(errors="replace"))
             return None

@@ -41,9 +41,10 @@ def share_the_cpu() -> None:
 def keep_freed_memory() -> None:
     """Large blocks that are freed stay with the process (glibc): every pass needs them again, zeroed by the kernel.
 
-    Saves most of the system time of an evaluation on CPU and leaves the peak as it is. For a process of ours only.
+    Saves most of the system time of an evaluation on CPU and leaves the peak as it is. Only for our own
+    processes.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl, which has its own ways
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)

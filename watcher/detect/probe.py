@@ -114,7 +114,7 @@ class FolderProber:
         try:
             observed = look(self.root, path, self.pattern)
         except OSError:
-            return  # it goes, or is not readable: the next scan decides
+            return  # deleted meanwhile, or unreadable: the next scan decides
         if not isinstance(observed, Fingerprint):
             return
         candidate = self.settler.candidates.get(path)
@@ -159,7 +159,7 @@ class FolderProber:
         return candidate.path in self._folders or same_file(candidate.fingerprint) in self._done.values()
 
     def _renamed(self, path: str, new_path: str, *, is_folder: bool) -> Iterator[Rejection]:
-        """A candidate that is renamed goes on under its new name, where that is watched."""
+        """Drop a renamed candidate: its new name is a candidate by itself, or is rejected where it is not watched."""
         candidate = self.settler.drop(path)
         watched = self.pattern.why_folder_ignored(new_path) is None if is_folder else self.pattern.matches(new_path)
         if candidate is not None and not watched:
@@ -201,7 +201,7 @@ class FolderProber:
             reason = f"cannot be read: {errno.errorcode.get(error.errno or 0, '')} {error.strerror}"
             yield from self._wait(candidate, now_s, "unreadable", reason, otherwise="unsupported")
             return
-        except Exception as error:  # one odd file costs itself only
+        except Exception as error:  # an unforeseen error rejects this file only
             if not candidate.probes:
                 logging.getLogger(__name__).exception("reading the structure of %s failed", printable(path))
             reason = f"reading its structure failed unexpectedly: {type(error).__name__}: {printable(str(error)[:300])}"

@@ -45,7 +45,7 @@ class AverageSpec:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One registered version that a mean may take. readable: it lies at its path, or a copy of it is pinned."""
+    """One registered version that a mean may take. readable: it is at its path, or a copy of it is pinned."""
 
     id: int
     path: str

@@ -44,7 +44,7 @@ IGNORED_PATHS = ("train/rank[0-9]*.pt", "*/train/rank[0-9]*.pt")
 
 
 class Fingerprint(NamedTuple):
-    """What one stat tells of a file's version."""
+    """Identity of a file's version, from one stat."""
 
     dev: int
     inode: int

@@ -22,8 +22,8 @@ def passed_by(ignored: Mapping[str, int]) -> list[str]:
     for reason, number in ignored.items():
         if reason == WITHOUT_WEIGHTS:
             sentences.append(f"{number} {reason if number == 1 else reason.replace('folder', 'folders', 1)}")
-        noun, told, _ = reason.partition(f", {NOT_INCLUDED}")
-        if told:
+        noun, not_included, _ = reason.partition(f", {NOT_INCLUDED}")
+        if not_included:
             nouns = noun if number == 1 else re.sub(r"\b(file|folder)\b", r"\1s", noun)
             sentences.append(
                 f"{number} {nouns} here; `include` " + ("does not take it" if number == 1 else "takes none of them")

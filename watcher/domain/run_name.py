@@ -1,10 +1,10 @@
-"""The name of a run without a `name`: the part of its folder's path that tells it apart from other runs. Pure."""
+"""The name of a run without a `name`: the part of its folder's path that distinguishes it from other runs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-#: Names that many trainers give to their output folder: the folder above tells which training it is.
+#: Names that many trainers give to their output folder: the folder above names the training.
 GENERIC = {
     "checkpoints", "checkpoint", "ckpts", "ckpt", "out", "output", "outputs", "results", "models", "model", "weights",
     "log", "logs", "save", "saves", "saved", "snapshots", "state", "states", "base_checkpoints",
@@ -36,5 +36,5 @@ def run_names(folder: str) -> Iterator[str]:
 
 
 def former_run_name(folder: str) -> str:
-    """The default name up to 0.1.0, always the folder's own: a run of that name goes on under it."""
+    """The default name up to 0.1.0, always the folder's own: a run that has it keeps it."""
     return folder.rstrip("/").rpartition("/")[2] or "run"

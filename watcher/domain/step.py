@@ -1,4 +1,4 @@
-"""The training step of a checkpoint: what its name tells, and which of name and payload stands. Pure.
+"""The training step of a checkpoint: read from its name, and chosen between name and payload. Pure.
 
 A number in a name is the step only where nothing else explains it: sizes (124M), losses (3.45), dates, versions, seeds,
 ranks, shards and settings (lr3e-4) are none. The step is NULL rather than a guess between two readings.
@@ -91,7 +91,7 @@ _TOKENS = re.compile(r"[a-z]+|\d+|[^a-z\d]+")
 
 
 def step_from_name(path: str) -> Step:
-    """The step that a path tells. Labelled numbers of the file stand before its folder's, and those before others."""
+    """The step in a path. Labelled numbers of the file name come first, then its folder's, then other numbers."""
     parts = [part.lower() for part in path.split("/") if part]
     if not parts:
         return UNKNOWN

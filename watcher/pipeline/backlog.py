@@ -1,4 +1,4 @@
-"""The files that lay in a new run's folder before the first start, which `backfill` leaves aside. Memory only."""
+"""The files in a new run's folder before the first start, which `backfill` may exclude. In memory only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from watcher.detect.scan import ScanReport
 
 @dataclass
 class Backlog:
-    """decided: nothing is left aside (any more). whole: the first scan has reported all of it."""
+    """decided: nothing is excluded (any more). whole: the first scan has reported all files."""
 
     decided: bool
     whole: bool = False

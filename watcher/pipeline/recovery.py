@@ -25,7 +25,7 @@ from watcher.store.write.attempts import Held
 
 
 def rescue(store: Store, state: StateFolder, dispatch: Dispatch) -> None:
-    """At boot, with the lock held: leave no attempt of ours open that no living launch holds."""
+    """At boot, with the lock held: end every open attempt of this instance that no running launch holds."""
     instance = state.identity()
     launcher = dispatch.settings.launcher
     adopted, over = {}, []

@@ -1,6 +1,6 @@
 """Changes of the settings of a running daemon: build all that follows from them, and only then hand it over.
 
-While the database is locked the old parts go on and the change is tried again; wrong settings are refused.
+While the database is locked the old parts continue and the change is retried; invalid settings are refused.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 from watcher.report.columns import Column, Row
 from watcher.report.format import NONE, cell_width, csv_cell, json_text, wrapped
 
-NAME_MIN = 16  # columns that a long name keeps where space is short; its rest goes on in the next line
+NAME_MIN = 16  # minimum width of a column with long names; the rest is wrapped to the next line
 TEXT_MIN = 28  # of a sentence
 GAP = "  "
 INDENT = "    "

@@ -19,7 +19,7 @@ Identity = tuple[Any, ...]
 
 
 def identity(row: Row, as_written: Callable[[Any], Any] = lambda value: value) -> Identity:
-    """as_written: how the file writes a cell. Raises KeyError for a row that is none of ours."""
+    """as_written: how the file writes a cell. Raises KeyError for a row of another program."""
     return tuple(as_written(row[key]) for key in IDENTITY)
 
 

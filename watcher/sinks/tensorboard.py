@@ -35,7 +35,7 @@ class TensorBoard:
         self._crc = library("tensorboard.compat.tensorflow_stub.pywrap_tensorflow", "tensorboard").masked_crc32c
 
     def already(self, rows: Sequence[Row]) -> set[int]:
-        """By tag, step and time: an event keeps no id of ours."""
+        """By tag, step and time: an event has no room for a result's id."""
         present = set()
         for run, of_run in by_run(rows):
             with _opened(self._path(run)) as file:

@@ -23,7 +23,7 @@ _HEADER = 7
 
 
 class Wandb:
-    """folder: where offline runs and W&B's own files lie. mode: online | offline; W&B's own default where None."""
+    """folder: of offline runs and W&B's own files. mode: online | offline; W&B's own default where None."""
 
     def __init__(self, name: str, folder: Path, project: str | None, entity: str | None, mode: str | None) -> None:
         self.name = name

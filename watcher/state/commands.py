@@ -47,7 +47,7 @@ def send(inbox: Path, order: Order) -> Path:
 def take(inbox: Path) -> list[tuple[Path, Order]]:
     """The waiting orders, oldest first; the caller removes each file once the order is applied.
 
-    Files that are no order are removed; anything else under such a name (a FIFO, a folder, a link) is left aside.
+    Files that are no order are removed; anything else under such a name (a FIFO, a folder, a link) is not read.
     """
     orders = []
     try:

@@ -79,7 +79,7 @@ class Store:
             _OPEN_FOR_WRITING.discard(self.identity)
 
     def _still_there(self) -> None:
-        """A live database that is unlinked or replaced would take writes that nobody ever sees."""
+        """Raise StoreUnavailable where the file was unlinked or replaced: writes to it would be lost."""
         if self.path is None or self.identity is None:
             return
         try:
@@ -174,7 +174,7 @@ def _file_of(path: Path) -> tuple[int, int] | None:
 
 
 def _set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
-    """Another process that reads keeps a database that somebody switched to WAL as it is: both modes are sound."""
+    """A database in WAL mode stays so while another process reads it: both modes are sound."""
     try:
         connection.execute(f"PRAGMA journal_mode = {mode}")
     except sqlite3.OperationalError as error:
@@ -214,7 +214,7 @@ def shown_url(url: str) -> str:
 
 
 def unavailable(error: DBAPIError, url: str) -> Exception:
-    """What a driver's error means for the daemon: wait and try again, or a fault of ours that must be seen."""
+    """What a driver's error means for the daemon: wait and try again, or a defect that must be seen."""
     message, url = str(error.orig).lower(), shown_url(url)
     if "no such table" in message or "no such view" in message or "undefinedtable" in type(error.orig).__name__.lower():
         remedy = (

@@ -144,7 +144,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def create_views(connection: Connection) -> None:
-    """Create all views anew: also those that somebody dropped."""
+    """Create all views again, dropped ones included."""
     for view, query in VIEWS.items():
         connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
         connection.execute(text(f"CREATE VIEW {view} AS {query}"))

@@ -51,7 +51,7 @@ def _batches(reading: Connection, table: Table) -> Iterator[list[dict[str, Any]]
 
 
 def _at_rest(table: Table, row: dict[str, Any], now: str) -> dict[str, Any]:
-    """A row as it is when nobody works on it."""
+    """The row with the states of a database that no daemon uses."""
     if table is jobs and row["state"] == "running":
         return {**row, "state": "queued", "token": None, "launch_id": None}
     if table is attempts and row["outcome"] is None:

@@ -61,7 +61,7 @@ def recognise(
 ) -> FolderKind | None:
     """The kind of the folder with this name and these entries; None where it is no checkpoint.
 
-    list_inside: the names in a folder below it; may raise OSError. chosen: somebody gave it as a checkpoint. Otherwise
+    list_inside: the names in a folder below it; may raise OSError. chosen: the user gave it as a checkpoint. Otherwise
     a folder with one file of a common name, such as model.pt, counts only where it is named after a step.
     """
     names = set(names)
@@ -87,7 +87,7 @@ def holds_state_alone(folder: str, names: Collection[str]) -> bool:
 
 
 def kind_at(path: str) -> FolderKind | None:
-    """The same for a folder on disk that somebody gave as a checkpoint. Raises OSError."""
+    """The same for a folder on disk that the user gave as a checkpoint. Raises OSError."""
     name = os.path.basename(os.path.abspath(path))
     return recognise(name, os.listdir(path), lambda inside: os.listdir(os.path.join(path, inside)), chosen=True)
 

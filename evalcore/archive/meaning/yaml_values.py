@@ -41,7 +41,7 @@ def yaml_mappings(text: str) -> dict[str, Any]:
 
 @dataclass
 class _Opened:
-    """A mapping that may go on: the indentation of its key, and where it is in its parent, should it turn to a list."""
+    """A mapping that may get more entries: the indentation of its key, and its place in its parent if it is a list."""
 
     indent: int
     values: dict[str, Any]

@@ -1,6 +1,6 @@
 """Rows of `results` whose number columns hold numbers: SQLite keeps text in a REAL column where a user put it.
 
-Never repairs a row: a loss that somebody edited is theirs to correct.
+Never repairs a row: a value edited by hand is corrected by hand.
 """
 
 from __future__ import annotations

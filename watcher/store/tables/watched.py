@@ -104,7 +104,10 @@ checkpoints = Table(
     Column("model_settings", Text, comment="Digest of the `[model]` settings that `model_digest` was taken with."),
     Column("content_digest", Text, comment="As in `results`; NULL until a worker has read this version's bytes."),
     Column(
-        "observed_at", Text, nullable=False, comment="When it last became what lies at its path: versions order by it."
+        "observed_at",
+        Text,
+        nullable=False,
+        comment="When it last became the version at its path: versions order by it.",
     ),
     Column("changed_at", Text, comment="When its bytes were last possibly rewritten: they are read again after that."),
     Column(

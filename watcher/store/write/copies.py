@@ -67,7 +67,7 @@ def _insert_copy(tx: Connection, source: Any, row: Any) -> int:
     copy = tx.execute(insert(results).values(values).returning(results.c.id)).scalar_one()
     for table in (windows, task_items):
         kept = tx.execute(select(table).where(table.c.result_id == source.id)).mappings().first()
-        tx.execute(table.delete().where(table.c.result_id == copy))  # left behind where somebody deleted a result
+        tx.execute(table.delete().where(table.c.result_id == copy))  # left behind where a result was deleted by hand
         if kept is not None:
             tx.execute(insert(table).values({**kept, "result_id": copy}))
     return copy

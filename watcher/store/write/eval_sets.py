@@ -67,7 +67,7 @@ def unused_id(tx: Connection, largest: Select[Any]) -> dict[str, int]:
 
 
 def demand_eval_sets(store: Store, rows: Sequence[EvalSetRow]) -> None:
-    """Raise StoreUnavailable where one of the sets is no longer in the database: somebody deleted its row."""
+    """Raise StoreUnavailable where one of the sets is no longer in the database: its row was deleted by hand."""
     with store.read() as tx:
         present = set(tx.execute(select(eval_sets.c.id).where(eval_sets.c.id.in_([row.id for row in rows]))).scalars())
     if missing := [row.name for row in rows if row.id not in present]:

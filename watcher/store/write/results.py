@@ -100,7 +100,7 @@ def _queue_again(tx: Connection, job_id: int, again: int) -> None:
 def _keep_parts(tx: Connection, result_id: int, measured: Measurement, items: dict[str, Any] | None) -> None:
     """The windows of a loss, or the items of a task, for paired comparisons."""
     for table in (windows, task_items):
-        tx.execute(table.delete().where(table.c.result_id == result_id))  # somebody deleted a result by hand
+        tx.execute(table.delete().where(table.c.result_id == result_id))  # of a result that was deleted by hand
     if measured.task is None:
         tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
     elif items is not None:
@@ -115,7 +115,7 @@ def _same_row(tx: Connection, values: dict[str, Any]) -> Any:
 
 
 def _replace(tx: Connection, existing: Any, values: dict[str, Any]) -> None:
-    """The row of the earlier measurement goes; sinks get the new one, which tells the value that was there."""
+    """Delete the row of the earlier measurement; the note of the new one, which sinks get, has its value."""
     accuracy = f", accuracy {existing.accuracy!r}" if existing.accuracy is not None else ""
     before = f"measured again on demand; before: loss {existing.loss!r}{accuracy}"
     values["note"] = "; ".join(filter(None, (before, values["note"])))

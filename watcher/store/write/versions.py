@@ -79,6 +79,6 @@ def _stands(row: Any, version: Any, versions: Any) -> bool:
     since = (version.observed_at, version.id)
     if any(other.step == version.step and (other.observed_at, other.id) > since for other in versions):
         return False
-    if version.content_digest is None:  # not read since it changed: what stands goes on standing, nothing new does
+    if version.content_digest is None:  # not read since it changed: its results keep their state
         return not row.superseded
     return row.content_digest == version.content_digest
