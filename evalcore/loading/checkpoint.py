@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from evalcore.archive.container.source import Source
+from evalcore.archive.container.source import Report, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.dcp_folder import index_folder
 from evalcore.archive.meaning.folder_kinds import kind_at
@@ -20,7 +20,7 @@ from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import open_hf_folder
 from evalcore.loading.mean import Member, mean_of
 from evalcore.loading.model import LoadedModel, still_same
-from evalcore.loading.reading import Opened, OpenOptions, Report, load_opened
+from evalcore.loading.reading import Opened, OpenOptions, load_opened
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 

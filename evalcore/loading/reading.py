@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from evalcore.archive.container.source import OpenFile
+from evalcore.archive.container.source import OpenFile, Report
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.summary import Reading, Summary
@@ -24,8 +24,6 @@ from evalcore.loading.weights import Passed, Records, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import FAMILIES, factory
 from evalcore.models.plan import CheckpointError, NeedsTransformers, Plan
-
-Report = Callable[[int, int], None]  # bytes read, bytes that the model needs
 
 
 class Content(Protocol):
@@ -41,7 +39,8 @@ class OpenOptions:
 
     verify: "model" checks the CRC of what the model needs, "all" of every record. require_zip: refuse a single file
     without checksums. expect_digest, expect_size_bytes: of the registered version; None where there is none. path:
-    where sidecar files are looked for, when the source is a descriptor or a copy. report: as records are read.
+    where sidecar files are looked for, when the source is a descriptor or a copy. report(bytes read, bytes that the
+    model needs): as records are read.
     """
 
     spec: ModelSpec = field(default_factory=ModelSpec)

@@ -9,8 +9,9 @@ import os
 
 import torch
 
+from evalcore.archive.container.source import Report
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import Opened, OpenOptions, Report
+from evalcore.loading.reading import Opened, OpenOptions
 from evalcore.messages import Item, LaunchSpec, Member
 
 

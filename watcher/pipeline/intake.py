@@ -126,7 +126,7 @@ class Intake:
         self.watch.stop()
 
     def tick(self, now_s: float) -> None:
-        """Take in scans and events, probe files whose quiet time is over, write the outcome. Raises StoreUnavailable."""
+        """Take in scans and events, probe files whose quiet time is over, register them. Raises StoreUnavailable."""
         reports, new_rejections = self.prober.take_in(now_s)
         self._rejections.extend(new_rejections)
         self.backlog.note(reports)

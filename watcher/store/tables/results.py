@@ -22,7 +22,7 @@ from watcher.store.tables.base import Key, metadata
 results = Table(
     "results",
     metadata,
-    Column("id", Key, primary_key=True, comment="Rising number of the row."),
+    Column("id", Key, primary_key=True, comment="Number of the row; later rows have larger ones."),
     Column("run", Text, nullable=False, comment="Name of the training run."),
     Column("checkpoint", Text, nullable=False, comment="Path of the file, relative to the watched folder."),
     Column(
@@ -39,7 +39,7 @@ results = Table(
     Column(
         "loss_stderr",
         Float,
-        comment="Standard error of `loss` in nats, over documents where they are known, else over windows.",
+        comment="Standard error of `loss` in nats, over documents where at least 10 are known, else over windows.",
     ),
     Column("finite", Integer, nullable=False, comment="1 where `loss` is a finite number, else 0."),
     Column("tokens", BigInteger, nullable=False, comment="Scored targets: one less than the tokens of the stream."),
