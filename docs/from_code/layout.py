@@ -48,5 +48,5 @@ def sentence(file: Path) -> str:
     if not text:
         raise NotInTheCode(f"{file.relative_to(ROOT)} has no docstring")
     paragraph = " ".join(text.split("\n\n")[0].split())
-    first = re.match(r".*?[.?!](?=\s|$)", paragraph)
+    first = re.match(r".*?(?<!\.\.)[.?!](?=\s|$)", paragraph)
     return first[0] if first else paragraph

@@ -6,6 +6,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import update
+
 from docs.from_code.markdown import code, generated, table
 from tests.support.database import SAVED_S, Database
 from watcher.domain.timestamps import iso
@@ -47,6 +49,12 @@ def families() -> list[Family]:
         database.eval_set()
         database.job(database.checkpoint(1), "queued")
         database.result(1, 2.0, bits_per_byte=1.0)
+        database.eval_set(name="core/piqa", digest="sha256:piqa")
+        with database.store.write() as tx:
+            task = schema.eval_sets.c.name == "core/piqa"
+            tx.execute(update(schema.eval_sets).where(task).values(kind="task", suite="core"))
+        scores = {"accuracy": 0.6, "accuracy_norm": 0.6, "random_baseline": 0.5}
+        database.result(1, 2.0, eval_set="core/piqa", task="piqa", **scores)
         database._insert(
             schema.exports, sink="jsonl", kind="result", subject_id=1, state="done", enqueued_at=iso(SAVED_S)
         )

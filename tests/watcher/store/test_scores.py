@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import insert, text, update
 
 from tests.support.database import Database
+from watcher.domain.metrics import SCORES
 from watcher.store.schema import eval_sets, task_items
+from watcher.store.views import SCORE_SQL
 
 
 @pytest.fixture
@@ -49,6 +51,10 @@ def test_every_metric_that_a_row_has_is_one_row_of_scores(database):
     ]
     metrics = ask(database, "SELECT metric FROM scores WHERE eval_set = 'val' ORDER BY metric")
     assert metrics == [("bits_per_byte",), ("loss",), ("ppl",)]
+
+
+def test_the_view_has_the_metrics_of_plots_and_tables():
+    assert set(SCORE_SQL) == set(SCORES)
 
 
 def test_scores_have_the_version_observed_last_and_keep_means_apart(database):
