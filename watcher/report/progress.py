@@ -1,6 +1,6 @@
 """Progress of long work (a worker, a scan, hashing data) in words and as a fraction. Pure.
 
-The record is evalcore.messages.Progress as it was read from a file or a line: phase, done, total, unit, of, since, at.
+The record is evalcore.progress.Progress as it was read from a file or a line: phase, done, total, unit, of, since, at.
 """
 
 from __future__ import annotations
