@@ -146,10 +146,11 @@ def test_a_delivery_that_hangs_is_killed_with_what_it_started_and_told(database,
     hangs = ("sh", "-c", f"echo $$ > '{pid}'; exec sleep 600")
     one = delivery(database, state, alerts=[AlertSettings(on=("result",), command=hangs, timeout_s=600)])
     (name,) = one.alerts
-    one.deliveries.timeout_s = 2.0
     database.result(400, 2.1)
-    run_until(one, lambda: [row for row in states(database, name) if row[1] >= 1])
-    assert "longer than 2 s" in states(database, name)[0][2]
+    run_until(one, lambda: pid.exists() and pid.read_text().strip())
+    limit_s = one.deliveries.timeout_s
+    one.tick(time.monotonic() + limit_s + 1, time.time())
+    assert f"longer than {limit_s:.0f} s" in states(database, name)[0][2]
     assert one.deliveries.free(name) and one.log.heard[-1][0] == "sink_failed"
     wait_until(lambda: not runs(pid.read_text().strip()))
 
