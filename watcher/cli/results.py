@@ -97,7 +97,7 @@ def command(
 
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
     """Print result rows in one of the formats; notes go to stderr. current: the definitions of the sets."""
-    from watcher.cli.showing import print_table
+    from watcher.cli.showing import print_footnotes, print_table
     from watcher.report import curves
     from watcher.report.columns import footnotes, result_columns
     from watcher.report.tables import as_csv, as_jsonl, as_markdown
@@ -114,11 +114,10 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
     elif form == "csv":
         click.echo(as_csv(RESULT_COLUMNS, rows))
     elif form == "md":
-        click.echo(as_markdown(result_columns(table), table))
+        click.echo("\n\n".join([as_markdown(result_columns(table), table), *footnotes(table)]))
     else:
         print_table(result_columns(table), table)
-    if form in ("table", "md") and (below := footnotes(table)):
-        click.echo("\n" + "\n".join(below))
+        print_footnotes(table)
     for words in curves.mixtures(rows):
         say(f"note: {words}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.options import Globals, database_url
-from watcher.report.columns import Column
+from watcher.report.columns import Column, footnotes
 from watcher.report.tables import as_text
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ def in_colour() -> bool:
 
 def print_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
     click.echo(as_text(columns, rows, width=terminal_width(), colour=in_colour()))
+
+
+def print_footnotes(rows: Sequence[dict[str, Any]]) -> None:
+    """The notes below a table of results, in lines of a terminal's width; in a pipe of 100 columns."""
+    if lines := footnotes(rows, terminal_width() or 100):
+        click.echo("\n" + "\n".join(lines))
 
 
 class ProgressLine:

@@ -67,10 +67,10 @@ def _clears() -> bool:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from watcher.cli.showing import painted, print_table
+    from watcher.cli.showing import painted, print_footnotes, print_table
     from watcher.domain.checkpoint import printable
     from watcher.domain.passed_by import passed_by
-    from watcher.report.columns import Column, footnotes, result_columns, text_column
+    from watcher.report.columns import Column, result_columns, text_column
     from watcher.report.format import duration, integer, size
     from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
@@ -125,8 +125,7 @@ def _show(facts: dict[str, Any]) -> None:
         lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
         shown = [column for column in result_columns(facts["last_results"]) if column.head not in ("seconds", "tokens")]
         print_table([when, lag, *shown], facts["last_results"])
-        for line in footnotes(facts["last_results"]):
-            click.echo(line)
+        print_footnotes(facts["last_results"])
     for score in facts["suites"]:
         click.echo(f"suite      {printable(score['run'])}: {suite_words(SuiteScore(**score))}")
 

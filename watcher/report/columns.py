@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watcher.report.format import decimal, integer, text
+from watcher.report.format import decimal, integer, text, wrapped
 
 Row = dict[str, Any]
 NOTE_MIN = 16  # characters: a shorter part is written out in each row
+NOTE_MAX = 40  # a longer one stands below the table, also that of one row
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,22 @@ def result_columns(rows: Sequence[Row]) -> list[Column]:
     columns.append(Column("seconds", lambda row: decimal(row["eval_seconds"], 1), True, optional=True))
     columns.append(text_column("checkpoint"))
     if any(remarks(row) for row in rows):
-        marks = repeated_notes(rows)
+        marks = notes_below(rows)
         columns.append(Column("note", lambda row: remarks(row, marks), sentence=True))
     return columns
 
 
-def repeated_notes(rows: Sequence[Row]) -> dict[str, str]:
-    """Long parts of notes that several rows have -> the mark that stands for each in the table: `[1]`."""
+def notes_below(rows: Sequence[Row]) -> dict[str, str]:
+    """Parts of notes that are long, or that several rows have -> the mark that stands for each in the table: `[1]`."""
     parts = [part for row in rows for part in dict.fromkeys(_parts(row["note"]))]
-    repeated = [part for part in dict.fromkeys(parts) if len(part) > NOTE_MIN and parts.count(part) > 1]
-    return {part: f"[{number}]" for number, part in enumerate(repeated, 1)}
+    below = [part for part in dict.fromkeys(parts) if len(part) > (NOTE_MIN if parts.count(part) > 1 else NOTE_MAX)]
+    return {part: f"[{number}]" for number, part in enumerate(below, 1)}
 
 
-def footnotes(rows: Sequence[Row]) -> list[str]:
-    """The lines below a table: each repeated part of the notes once, behind its mark."""
-    return [f"{mark} {text(part)}" for part, mark in repeated_notes(rows).items()]
+def footnotes(rows: Sequence[Row], width: int | None = None) -> list[str]:
+    """The lines below a table: each of `notes_below` once, behind its mark; wrapped where a width is given."""
+    notes = [f"{mark} {text(part)}" for part, mark in notes_below(rows).items()]
+    return notes if width is None else [line for note in notes for line in wrapped(note, width)]
 
 
 def _parts(note: str | None) -> list[str]:

@@ -259,6 +259,18 @@ def test_a_long_note_of_several_rows_stands_once_below_the_table(ckptwatch, tmp_
         assert out.count(long) == 1 and out.rstrip().endswith(f"[1] {long}")
         assert out.count("[1]") == 3 and "state dict ema; [1]" in out and "ppl is above the float range" in out
     only = ckptwatch("results", "--db", tmp_path / "r.db", "--step", "500").out
-    assert long in only and "[1]" not in only
+    assert only.count("[1]") == 2 and only.rstrip().endswith(f"[1] {long}")
     rows = ckptwatch("results", "--db", tmp_path / "r.db", "--json").json
     assert [row["note"] for row in rows][-2:] == [long, "ppl is above the float range"]
+
+
+def test_a_long_note_of_one_row_leaves_a_piped_table_narrow_and_is_whole_below_it(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "r.db")
+    long = "short; " + "this key of the configuration is not known: foo = 1, " * 4 + "end"
+    database.result(400, 2.0, note=long)
+    out = ckptwatch("results", "--db", tmp_path / "r.db").out
+    assert max(map(len, out.splitlines())) <= 100
+    table, below = out.split("\n\n[1] ")
+    assert "short; [1]" in table and f"short; {' '.join(below.split())}" == long
+    assert ckptwatch("results", "--db", tmp_path / "r.db", "--json").json[-1]["note"] == long
+    assert long in ckptwatch("results", "--db", tmp_path / "r.db", "--format", "csv").out
