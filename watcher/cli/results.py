@@ -133,11 +133,11 @@ def show_suites(store: Any, run: str | None) -> None:
 
 
 def show_best(store: Any, rows: list[dict], form: str, by: str | None = None) -> None:
-    """Best within noise of each run and set; stderr names the best value where that is another row."""
+    """Best within noise of each run and set; stderr says which value is best, and how the row equals it."""
     from watcher.domain import metrics
     from watcher.domain.checkpoint import printable
     from watcher.report import curves
-    from watcher.report.comparison import CONFIDENCE
+    from watcher.report.best_words import best_words
     from watcher.store.read.results import KeptWindows
     from watcher.store.read.tasks import KeptItems, with_scores
 
@@ -150,20 +150,7 @@ def show_best(store: Any, rows: list[dict], form: str, by: str | None = None) ->
     for best in bests:
         mean = f" ({best.row['weights']})" if best.row.get("weights") else ""
         where = f"{printable(best.row['run'])} / {printable(best.row['eval_set'])}{mean}"
-        what = f"{'highest' if best.metric.higher_is_better else 'lowest'} {best.metric.key}"
-        if best.difference is None:
-            say(f"{where}: step {best.row['step']} has the {what}; no earlier step equals it within noise")
-            continue
-        how = {
-            "paired": "over the same windows" if best.metric == metrics.LOSS else "over the same items",
-            "McNemar": "over the same items",
-        }.get(best.difference.method, "from standard errors: no per-window sums stored")
-        unit = " nats" if best.metric == metrics.LOSS else ""
-        say(
-            f"{where}: the {what} is {best.metric.value_of(best.lowest):.4f} at step {best.lowest['step']}, but step "
-            f"{best.row['step']} equals it within noise ({best.difference.difference:+.4f}{unit}, "
-            f"p = {best.difference.p:.2f} > {1 - CONFIDENCE:.2f}, {how})"
-        )
+        say(f"{where}: {best_words(best)}")
     for gap in curves.gaps_of(rows):
         error = f" ±{gap.stderr:.4f}" if gap.stderr is not None else ""
         say(

@@ -45,13 +45,14 @@ class Curve:
 class Best:
     """row: the earliest not significantly worse than `lowest`, the row with the best value of the metric.
 
-    difference: lowest to row; None: the same row.
+    difference: lowest to row; None: the same row. again: how many later rows have exactly the value of `lowest`.
     """
 
     row: Row
     lowest: Row
     difference: Difference | None
     metric: Metric = LOSS
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def best_within_noise(
         difference = compare(metric, lowest, row, windows, items)
         if not isinstance(difference, NotComparable) and not difference.significant:
             return Best(row, lowest, difference, metric)
-    return Best(lowest, lowest, None, metric)
+    again = sum(metric.value_of(row) == metric.value_of(lowest) for row in finite) - 1
+    return Best(lowest, lowest, None, metric, again)
 
 
 def _is_far_worse(metric: Metric, lowest: Row, row: Row) -> bool:

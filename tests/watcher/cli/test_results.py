@@ -121,9 +121,26 @@ def test_best_is_the_earliest_within_noise_and_names_the_lowest(ckptwatch, tmp_p
     rows = ckptwatch("results", "--json", "--db", tmp_path / "r.db").json
     lowest = min(rows, key=lambda row: row["loss"])
     said = ckptwatch("results", "--best", "--json", "--db", tmp_path / "r.db")
-    assert said.json[0]["step"] == 200
-    if lowest["step"] != 200:
-        assert f"at step {lowest['step']}, but step 200 equals it" in said.err
+    assert (said.json[0]["step"], lowest["step"]) == (200, 300)
+    words = (
+        f"the lowest loss is {lowest['loss']:.4f} at step 300; the earliest that equals it within noise is step 200 (+"
+    )
+    assert f"gpt / val: {words}" in said.err and "over the same windows" in said.err
+
+
+def test_best_says_how_many_checkpoints_have_the_same_value_and_names_those_without_a_step(ckptwatch, tmp_path):
+    database = Database(tmp_path / "r.db")
+    for run, losses in (("alone", (3.0, 2.0)), ("equal", (2.0, 2.0, 2.5, 2.0)), ("nameless", (2.0, 3.0))):
+        database.run(run)
+        database.eval_set(run=run)
+        for number, loss in enumerate(losses, 1):
+            name = {"checkpoint": f"{number}.pt", "checkpoint_digest": f"sha256:{run}{number}"}
+            database.result(None if run == "nameless" else number, loss, run=run, **name)
+    assert ckptwatch("results", "--best", "--db", tmp_path / "r.db").err.splitlines() == [
+        "alone / val: the lowest loss is 2.0000 at step 2; no earlier checkpoint equals it within noise",
+        "equal / val: the lowest loss is 2.0000 at step 1, and at 2 later checkpoints",
+        "nameless / val: the lowest loss is 2.0000 at 1.pt; no earlier checkpoint equals it within noise",
+    ]
 
 
 def test_best_tells_the_generalisation_gap_where_a_set_is_named_train(ckptwatch, tmp_path):

@@ -173,9 +173,9 @@ def test_compare_prints_the_first_flipped_items_with_their_text_and_json_has_all
 def test_best_goes_by_each_metrics_own_direction(ckptwatch, database):
     said = ckptwatch("results", "--best", "--json", "--db", database.path)
     assert {(row["eval_set"], row["step"]) for row in said.json} == {("hellaswag", 200), ("val", 200)}
-    assert "hellaswag: step 200 has the highest accuracy" in said.err
+    assert "hellaswag: the highest accuracy is " in said.err and " at step 200; no earlier" in said.err
     bits = ckptwatch("results", "--best", "--metric", "bits_per_byte", "--json", "--db", database.path)
-    assert "gpt / hellaswag: step 200 has the lowest bits_per_byte" in bits.err
+    assert "gpt / hellaswag: the lowest bits_per_byte is " in bits.err and " at step 200; " in bits.err
 
 
 def test_curves_are_drawn_of_one_metric(ckptwatch, database):
