@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Evaluate the existing files, then exit.")
 @click.option("--again", is_flag=True, help="Evaluate even what has a result; the new value replaces it.")
 @click.option(
-    "--until", metavar="idle:SECONDS|pid:PID", help="Exit after an idle time, or when the training process has ended."
-)
+    "--until", metavar="idle:SECONDS|pid:PID",
+    help="Exit once all work is done and no new checkpoint was registered for SECONDS (counted from the newest one, or "
+    "from the start), or the process PID has ended.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would be evaluated; change nothing.")
 @click.option(
     "--backfill", type=click.Choice(["all", "latest", "none"]), help="Which existing files to evaluate.  [default: all]"

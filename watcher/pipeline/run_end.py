@@ -11,7 +11,11 @@ from watcher.errors import UsageError
 
 
 def end_of_run(once: bool, until: str | None) -> Callable[[Any], bool]:
-    """The condition that Daemon.run asks after each tick. until: idle:SECONDS or pid:PID. Raises UsageError."""
+    """The condition that Daemon.run asks after each tick. Raises UsageError.
+
+    until: `idle:SECONDS` without a new checkpoint in any run, counted from the newest registered one or the start;
+    evaluations that last longer than that are waited for. `pid:PID`: that process is gone, and a scan came after it.
+    """
     if once:
         return lambda daemon: daemon.settled_down()
     if until is None:

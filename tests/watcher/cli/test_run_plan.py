@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,8 +13,9 @@ from tests.support.checkpoints import save_rosellm
 from tests.support.database import Database
 from watcher.cli.options import Globals, db_flag
 from watcher.cli.run import load
+from watcher.daemon import Daemon
 from watcher.domain.run_name import default_run_name
-from watcher.pipeline.run_end import has_ended
+from watcher.pipeline.run_end import end_of_run, has_ended
 
 
 def test_a_dry_run_tells_new_files_from_known_ones(ckptwatch, tmp_path):
@@ -79,6 +82,21 @@ def test_a_trainer_that_nobody_waited_for_has_ended():
     assert has_ended(str(trainer.pid))
     trainer.wait()
     assert has_ended(str(trainer.pid))
+
+
+@pytest.mark.parametrize(
+    ("since_newest_s", "settled", "ends"), [(600.0, True, True), (599.0, True, False), (9000.0, False, False)]
+)
+def test_until_idle_ends_after_the_seconds_without_a_new_checkpoint_once_all_work_is_done(
+    since_newest_s, settled, ends
+):
+    daemon = SimpleNamespace(idle_s=lambda: since_newest_s, settled_down=lambda: settled)
+    assert end_of_run(False, "idle:600")(daemon) is ends
+
+
+def test_idle_time_counts_from_the_newest_checkpoint_of_any_run():
+    intakes = [SimpleNamespace(last_new_s=time.monotonic() - ago_s) for ago_s in (5000.0, 70.0)]
+    assert 70 <= Daemon.idle_s(SimpleNamespace(watching=SimpleNamespace(intakes=intakes))) < 5000
 
 
 def test_two_folders_of_one_name_become_two_runs_and_keep_their_names(tmp_path):
