@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from evalcore.command_flags import eval_sets, model_spec, parser
+from evalcore.tasks.suite_mean import above_chance, error_of_mean, mean_of
 from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
 
 if TYPE_CHECKING:
@@ -172,13 +173,13 @@ def _print_json(options: argparse.Namespace, results: list[dict[str, Any]]) -> N
     if options.suite is None:
         answer = results[0]
     else:
-        above = [(row["accuracy"] - row["random_baseline"]) / (1 - row["random_baseline"]) for row in results]
-        for row, value in zip(results, above, strict=True):
-            row["accuracy_centered"] = value
-        mean = math.fsum(above) / len(above)
+        for row in results:
+            row["accuracy_centered"] = above_chance(row["accuracy"], row["random_baseline"])
+        errors = [above_chance(row["accuracy_stderr"], row["random_baseline"], is_error=True) for row in results]
+        mean, stderr = mean_of([row["accuracy_centered"] for row in results]), error_of_mean(errors)
         suite = os.path.basename(os.path.abspath(options.suite))
-        answer = {"suite": suite, "value": mean, "members": len(results), "tasks": results}
-        print(f"suite: {suite}\naccuracy_centered: {mean}")
+        answer = {"suite": suite, "value": mean, "stderr": stderr, "members": len(results), "tasks": results}
+        print(f"suite: {suite}\naccuracy_centered: {mean}\naccuracy_centered_stderr: {stderr}")
     if options.json:
         print(json.dumps(answer, allow_nan=False))
 

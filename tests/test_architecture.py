@@ -59,6 +59,7 @@ FROM_EVALCORE = (
         "evalcore.tasks.rows",
         "evalcore.tasks.sniffing",
         "evalcore.tasks.bundle",
+        "evalcore.tasks.suite_mean",  # the same mean as that of `python -m evalcore --suite`
     ),
     "evalcore.__version__",
 )

@@ -26,6 +26,8 @@ class Score(Protocol):
     @property
     def value(self) -> float | None: ...
     @property
+    def stderr(self) -> float | None: ...
+    @property
     def members(self) -> int: ...
     @property
     def missing(self) -> tuple[str, ...]: ...
@@ -49,10 +51,11 @@ def newest_of_each(scores: Sequence[S]) -> list[S]:
 
 
 def suite_words(score: Score) -> str:
-    """`core 0.1234 at step 100 (mean accuracy above chance of 22 tasks)`."""
+    """`core 0.1234 ±0.0056 at step 100 (mean accuracy above chance of 22 tasks)`; ± is the standard error."""
     where = f"at step {integer(score.step)}" if score.step is not None else f"of {score.checkpoint}"
     where += f" ({score.weights})" if score.weights else ""
     if score.value is not None:
-        return f"{score.suite} {score.value:.4f} {where} (mean accuracy above chance of {score.members} tasks)"
+        error = "" if score.stderr is None else f" ±{score.stderr:.4f}"
+        return f"{score.suite} {score.value:.4f}{error} {where} (mean accuracy above chance of {score.members} tasks)"
     named = ", ".join(score.missing[:NAMED_MAX]) + (", ..." if len(score.missing) > NAMED_MAX else "")
     return f"{score.suite} {where}: {score.members} of {score.members + len(score.missing)} tasks; missing: {named}"

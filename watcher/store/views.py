@@ -46,6 +46,12 @@ SELECT run, checkpoint, step, eval_set, metric, value, stderr, weights FROM (
     ) AS v CROSS JOIN ({_METRICS}) AS m WHERE v.version = 1
 ) AS scored WHERE value IS NOT NULL
 """
+# sqrt(variance) by Newton's method from 1: an SQLite may be built without the function sqrt.
+_ERROR = """
+(WITH RECURSIVE newton(n, x) AS (
+    SELECT 0, CAST(1 AS DOUBLE PRECISION) UNION ALL SELECT n + 1, (x + means.variance / x) / 2 FROM newton WHERE n < 40
+) SELECT CASE WHEN means.variance = 0 THEN 0.0 ELSE x END FROM newton WHERE n = 40)
+"""
 
 VIEWS: dict[str, str] = {
     "curve": f"""
@@ -70,9 +76,11 @@ SELECT * FROM (
 """,
     "scores": _SCORES,
     "suites": f"""
-SELECT run, suite, checkpoint, step, CASE WHEN members = expected THEN mean END AS value, members, expected, weights
+SELECT run, suite, checkpoint, step, CASE WHEN members = expected THEN mean END AS value, members, expected, weights,
+       CASE WHEN members = expected AND errors = expected THEN {_ERROR} END AS stderr
 FROM (
     SELECT s.run, e.suite, s.checkpoint, s.step, s.weights, avg(s.value) AS mean, count(*) AS members,
+           count(s.stderr) AS errors, sum(s.stderr * s.stderr) / (count(*) * count(*)) AS variance,
            (SELECT count(*) FROM eval_sets x WHERE x.run = s.run AND x.suite = e.suite AND x.current = 1) AS expected
     FROM ({_SCORES}) AS s
     JOIN eval_sets e ON e.run = s.run AND e.name = s.eval_set AND e.current = 1 AND e.suite IS NOT NULL
@@ -120,8 +128,8 @@ MEANINGS: dict[str, str] = {
     "scores": "Every metric in long form, one row for each: `loss`, `ppl`, `bits_per_byte`; of tasks also `accuracy`, "
     "`accuracy_norm`, `accuracy_centered` (0 is guessing, 1 is all correct) and `ppl_item`. The newest version of each "
     "step; means of checkpoints have `weights`.",
-    "suites": "The aggregate of each suite: the mean of its members' `accuracy_centered`. NULL until all `expected` "
-    "members have a result.",
+    "suites": "The aggregate of each suite: the mean of its members' `accuracy_centered` and its standard error. NULL "
+    "until all `expected` members have a result.",
     "sample_texts": "Generated texts of the versions that stand, one row for each prompt, for the prompts and settings "
     "that the run's `[[sample]]` sections have now.",
     "queue": "Jobs that wait or run.",

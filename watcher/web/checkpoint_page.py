@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalcore.tasks.suite_mean import above_chance, error_of_mean, mean_of
 from watcher.web import reproduce, window_spikes
 from watcher.web.missing import NoSuchThing
 from watcher.web.runs import annotations_of
@@ -32,6 +33,7 @@ def checkpoint(source: Source, query: Query, checkpoint_id: int) -> Row:
         for each in row["sets"]
         if each["current"] and each["name"] not in done
     ]
+    row["suites"] = _suites(row)
     row["same_model"] = same_model
     row["config"] = _object(row["config"])
     row["edit"] = source.editable
@@ -69,6 +71,33 @@ def items(source: Source, query: Query, result_id: int) -> Row:
         "last_page": last_page,
         "items": shown[(page - 1) * ITEMS_PER_PAGE : page * ITEMS_PER_PAGE],
     }
+
+
+def _suites(row: Row) -> list[Row]:
+    """The aggregate of each suite that this checkpoint has a result of, with its members; those missing have none.
+
+    value, stderr: None while members are missing.
+    """
+    standing = {(each["eval_set"], each["eval_digest"]): each for each in row["results"] if not each["superseded"]}
+    suites: dict[str, list[Row]] = {}
+    for each in row["sets"]:
+        if each["current"] and each["suite"] is not None:
+            result = standing.get((each["name"], each["digest"]))
+            member = {"name": each["name"].removeprefix(f"{each['suite']}/"), "result": result}
+            if result is not None:
+                baseline = result["random_baseline"]
+                member["value"] = above_chance(result["accuracy"], baseline)
+                member["stderr"] = above_chance(result["accuracy_stderr"], baseline, is_error=True)
+            suites.setdefault(each["suite"], []).append(member)
+    shown = []
+    for name, members in suites.items():
+        done = [member for member in members if member.get("value") is not None]
+        whole = len(done) == len(members)
+        value = mean_of([member["value"] for member in done]) if whole else None
+        stderr = error_of_mean([member["stderr"] for member in done]) if whole else None
+        if done:
+            shown.append({"name": name, "members": members, "done": len(done), "value": value, "stderr": stderr})
+    return shown
 
 
 def _behind(source: Source, result: Row) -> Row:

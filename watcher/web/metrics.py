@@ -83,7 +83,9 @@ def _numbers(source: Source) -> list[Family]:
     for row in source.pages.best_accuracy():
         best_accuracy.add(row["accuracy"], run=row["run"], eval_set=row["eval_set"])
     suite = Family("ckptwatch_suite", "Mean accuracy above chance over a suite's tasks, newest checkpoint with all.")
+    suite_error = Family("ckptwatch_suite_stderr", "Standard error of that mean.")
     for score in newest_of_each(source.pages.suites()):
         if score.weights is None:
             suite.add(score.value, run=score.run, suite=score.suite)
-    return [loss, ppl, bits, accuracy, norm, step, finite, speed, best, best_step, best_accuracy, suite]
+            suite_error.add(score.stderr, run=score.run, suite=score.suite)
+    return [loss, ppl, bits, accuracy, norm, step, finite, speed, best, best_step, best_accuracy, suite, suite_error]

@@ -51,7 +51,7 @@ def test_core_is_the_same_on_one_and_three_ranks_and_the_mean_of_a_plain_loop(
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     answers.append(json.loads(ran.stdout.splitlines()[-1]))
-    centred = []
+    centred, errors = [], []
     for number, (label, (_, kind, shots, delimiter, baseline)) in enumerate(CORE_TASKS.items()):
         of_task = [answer["tasks"][number] for answer in answers]
         assert [row["world_size"] for row in of_task] == [1, 3]
@@ -62,10 +62,12 @@ def test_core_is_the_same_on_one_and_three_ranks_and_the_mean_of_a_plain_loop(
         right = [found for found, _ in core_predictions(kind, rows_in(bundle, label), shots, between, tokenizer, plain)]
         assert of_task[0]["accuracy"] == pytest.approx(np.mean(right))
         assert of_task[0]["accuracy_stderr"] == pytest.approx(np.std(right, ddof=1) / math.sqrt(ITEMS))
+        errors.append(np.std(right, ddof=1) / math.sqrt(ITEMS) / (1 - 0.01 * baseline))
         centred.append((np.mean(right) - 0.01 * baseline) / (1 - 0.01 * baseline))
     for answer in answers:
         assert (answer["suite"], answer["members"]) == ("eval_bundle", 22)
         assert answer["value"] == pytest.approx(np.mean(centred))
+        assert answer["stderr"] == pytest.approx(math.hypot(*errors) / 22)
     assert answers[0]["tasks"][0]["seq_len"] == CONTEXT
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -197,5 +198,6 @@ def test_the_aggregate_of_a_suite_is_told_with_what_is_missing(ckptwatch, databa
     task_result(database, 100, item_scores([1] * 4 + [0] * 4, [1.0] * 8), eval_set="core/copa", random_baseline=0.25)
     said = ckptwatch("results", "--db", database.path).err
     value = ((0.1 - 0.25) / 0.75 + (0.5 - 0.25) / 0.75) / 2
-    assert f"gpt: core {value:.4f} at step 100 (mean accuracy above chance of 2 tasks)" in said
+    error = math.hypot(math.sqrt(0.09 / 99) / 0.75, math.sqrt(0.25 / 7) / 0.75) / 2  # of 100 items and of 8
+    assert f"gpt: core {value:.4f} ±{error:.4f} at step 100 (mean accuracy above chance of 2 tasks)" in said
     assert "gpt: core at step 200: 1 of 2 tasks; missing: copa" in said

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from sqlalchemy import insert, text, update
 
 from tests.support.database import Database
 from watcher.domain.metrics import SCORES
+from watcher.report.suites import suite_words
+from watcher.store.read.tasks import suite_scores
 from watcher.store.schema import eval_sets, task_items
 from watcher.store.views import SCORE_SQL
 
@@ -73,3 +78,34 @@ def test_a_suite_has_no_value_until_every_member_has_a_result(database):
     task_row(database, 20, "core/copa", 0.625, 0.5)
     found = ask(database, "SELECT suite, step, value, members, expected FROM suites ORDER BY step")
     assert found == [("core", 10, None, 1, 2), ("core", 20, 0.375, 2, 2)]  # (0.5 + 0.25) / 2
+
+
+def test_a_suite_has_the_standard_error_of_the_mean_of_independent_tasks(database):
+    """Against the spread of the mean over many draws of the items, each task's by its own chance of a right answer."""
+    database.eval_set(name="core/arc", digest="sha256:core/arc")
+    with database.store.write() as tx:
+        tx.execute(update(eval_sets).where(eval_sets.c.name == "core/arc").values(kind="task", suite="core"))
+    draw = np.random.default_rng(5)
+    parts = (("core/piqa", 0.75, 0.5, 300), ("core/copa", 0.6, 0.5, 100), ("core/arc", 0.4, 0.25, 500))
+    for name, accuracy, baseline, n in parts:
+        error = math.sqrt(accuracy * (1 - accuracy) / n)
+        task_row(database, 20, name, accuracy, baseline, accuracy_stderr=error)
+    [(view,)] = ask(database, "SELECT stderr FROM suites")
+    drawn = [(draw.binomial(n, p, 100_000) / n - baseline) / (1 - baseline) for _, p, baseline, n in parts]
+    assert view == pytest.approx(np.mean(drawn, axis=0).std(), rel=0.01)
+    errors = [math.sqrt(p * (1 - p) / n) / (1 - baseline) for _, p, baseline, n in parts]
+    assert view == pytest.approx(math.hypot(*errors) / 3, rel=1e-14)
+    [score] = suite_scores(database.store)
+    assert score.stderr == pytest.approx(view, rel=1e-14)
+    assert (
+        suite_words(score) == f"core {score.value:.4f} ±{view:.4f} at step 20 (mean accuracy above chance of 3 tasks)"
+    )
+
+    task_row(database, 30, "core/piqa", 0.75, 0.5, accuracy_stderr=None)  # one item alone has no error
+    task_row(database, 30, "core/copa", 1.0, 0.5, accuracy_stderr=0.0)
+    task_row(database, 30, "core/arc", 1.0, 0.25, accuracy_stderr=0.0)
+    assert ask(database, "SELECT stderr FROM suites WHERE step = 30") == [(None,)]
+    assert suite_scores(database.store)[1].stderr is None
+    for name in ("core/piqa", "core/copa", "core/arc"):
+        task_row(database, 40, name, 1.0, 0.25, accuracy_stderr=0.0)
+    assert ask(database, "SELECT value, stderr FROM suites WHERE step = 40") == [(1.0, 0.0)]

@@ -70,6 +70,26 @@ def test_the_loss_of_each_window_and_position_is_drawn_and_the_highest_windows_a
     assert page.count("<polyline") == 2 and 'aria-label="Loss at each position in the window: 3 values' in page
 
 
+def test_a_suite_stands_with_its_members_its_mean_and_its_standard_error(url, made):
+    database = made.database
+    database.eval_sets("gpt", {"core/piqa": "sha256:31", "core/copa": "sha256:32"})
+    with database.store.write() as tx:
+        tx.execute(update(schema.eval_sets).where(schema.eval_sets.c.name.like("core/%")).values(suite="core"))
+    number = database.checkpoint(400, digest="sha256:gpt-400")
+    facts = {"items": 64, "random_baseline": 0.5, "stride": None, "ppl": None}
+    database.result(400, 2.0, eval_set="core/piqa", task="piqa", accuracy=0.625, accuracy_stderr=0.06, **facts)
+    [suite] = json.loads(get(f"{url}/api/checkpoints/{number}")[2])["suites"]
+    assert (suite["value"], suite["stderr"], suite["done"]) == (None, None, 1)
+    text = get(f"{url}/checkpoints/{number}")[2]
+    assert "1 of 2 tasks are evaluated: no mean yet" in text and "not evaluated yet" in text
+    database.result(400, 2.0, eval_set="core/copa", task="copa", accuracy=0.75, accuracy_stderr=0.08, **facts)
+    [suite] = json.loads(get(f"{url}/api/checkpoints/{number}")[2])["suites"]
+    assert (suite["value"], suite["stderr"]) == (0.375, pytest.approx(0.1))  # (0.25 + 0.5) / 2, hypot(0.12, 0.16) / 2
+    text = get(f"{url}/checkpoints/{number}")[2]
+    assert "± 0.1000 (standard error)</span>: mean accuracy above chance of 2 tasks" in text and ">piqa</a>" in text
+    assert "Suites" not in get(f"{url}/checkpoints/1")[2]
+
+
 def test_a_spike_shows_its_documents_and_its_text_and_a_window_that_is_not_finite_is_named(url, made):
     number = made.database.checkpoint(300, digest="sha256:gpt-300")
     nan = float("nan")

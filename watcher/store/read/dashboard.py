@@ -171,7 +171,7 @@ class Pages:
             id=checkpoint_id,
         )
         row["jobs"] = self._all(f"{_JOB} WHERE j.checkpoint_id = :id ORDER BY j.id", id=checkpoint_id)
-        sets = """SELECT name, digest, spec, current FROM eval_sets WHERE run = :run AND kind <> 'sample'
+        sets = """SELECT name, digest, spec, current, suite FROM eval_sets WHERE run = :run AND kind <> 'sample'
                   ORDER BY current DESC, id"""
         row["sets"] = self._all(sets, run=row["run"])
         return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, text
 
 from evalcore.tasks.item_scores import ItemScores, ItemScoresError, unpack
+from evalcore.tasks.suite_mean import error_of_mean, mean_of
 from watcher.store.engine import Store
 from watcher.store.schema import eval_sets, task_items
 
@@ -41,7 +41,8 @@ class KeptItems:
 class SuiteScore:
     """The aggregate of one suite on one checkpoint: the mean of its members' accuracy above chance.
 
-    value: None while members are missing. missing: their names, without the suite's.
+    value: None while members are missing. stderr: of the mean, see evalcore.tasks.suite_mean. missing: names without
+    the suite's.
     """
 
     run: str
@@ -50,6 +51,7 @@ class SuiteScore:
     step: int | None
     weights: str | None
     value: float | None
+    stderr: float | None
     members: int
     missing: tuple[str, ...]
 
@@ -82,24 +84,25 @@ def suite_scores(store: Store, run: str | None = None) -> list[SuiteScore]:
             suite_of[(row.run, row.name)] = row.suite
         if not suite_of:
             return []
-        query = """SELECT run, eval_set, checkpoint, step, weights, value FROM scores
+        query = """SELECT run, eval_set, checkpoint, step, weights, value, stderr FROM scores
                    WHERE metric = 'accuracy_centered' AND eval_set IN :names AND run IN :runs"""
         asked = text(query).bindparams(bindparam("names", expanding=True), bindparam("runs", expanding=True))
         names = {"names": sorted({name for _, name in suite_of}), "runs": sorted({of_run for of_run, _ in suite_of})}
         rows = tx.execute(asked, names).all()
-    values_of: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    values_of: dict[tuple[Any, ...], dict[str, tuple[float, float | None]]] = defaultdict(dict)
     for row in rows:
         if (suite := suite_of.get((row.run, row.eval_set))) is not None:
-            values_of[(row.run, suite, row.checkpoint, row.step, row.weights)][row.eval_set] = row.value
+            values_of[(row.run, suite, row.checkpoint, row.step, row.weights)][row.eval_set] = row.value, row.stderr
     scores = [_suite_score(key, values, expected[key[:2]]) for key, values in values_of.items()]
     return sorted(scores, key=lambda s: (s.run, s.suite, s.weights or "", s.step is None, s.step or 0, s.checkpoint))
 
 
-def _suite_score(key: tuple[Any, ...], values: dict[str, float], expected: set[str]) -> SuiteScore:
+def _suite_score(key: tuple[Any, ...], known: dict[str, tuple[float, float | None]], expected: set[str]) -> SuiteScore:
     run, suite, checkpoint, step, weights = key
-    missing = tuple(sorted(name.removeprefix(f"{suite}/") for name in expected - set(values)))
-    mean = None if missing else math.fsum(values.values()) / len(values)
-    return SuiteScore(run, suite, checkpoint, step, weights, mean, len(values), missing)
+    missing = tuple(sorted(name.removeprefix(f"{suite}/") for name in expected - set(known)))
+    mean = None if missing else mean_of([value for value, _ in known.values()])
+    stderr = None if missing else error_of_mean([error for _, error in known.values()])
+    return SuiteScore(run, suite, checkpoint, step, weights, mean, stderr, len(known), missing)
 
 
 def _unpacked(packed: bytes | None) -> ItemScores | None:
