@@ -7,8 +7,12 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
 
 from bench.processes import machine
 from bench.scale import fill
@@ -16,7 +20,9 @@ from watcher.log import Log
 from watcher.pipeline.dashboard import start_server
 from watcher.settings.schema import WebSettings
 from watcher.state.folder import StateFolder
+from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
+from watcher.store.schema import results
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 #: Runs before the page's own scripts: the longest callback of an animation frame, and the browser's own long tasks.
@@ -36,6 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--zooms", type=int, default=40)
+    parser.add_argument("--database", type=Path, help="kept and used again: filled where it does not exist")
 
 
 def run(said: argparse.Namespace) -> None:
@@ -44,38 +51,77 @@ def run(said: argparse.Namespace) -> None:
     print(f"# page: {machine()}")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page.db"
+        path = said.database or Path(folder) / "page.db"
+        filled = path.exists()
         store = open_for_writing(str(path))
-        steps = fill(store, said.results, 0, said.runs)
-        store.close()
-        print(f"{said.results:,} results, {said.runs} runs on 5 sets, {steps:,} steps on each curve")
+        if not filled:
+            fill(store, said.results, 0, said.runs)
+        print(f"{said.results:,} results, {said.runs} runs on 5 sets")
         state = StateFolder.beside(str(path))
         state.create()
         address, stop = start_server(WebSettings(port=0), str(path), state, Log(-1))
         try:
             with sync_playwright() as driver:
                 browser = driver.chromium.launch(executable_path=program, args=list(FLAGS))
-                measure_paint(browser, address, said.repeat)
+                measure_paint(browser, f"{address}healthz", "one line of JSON: the browser's own part", said.repeat)
+                measure_paint(browser, address, "overview, just started", 1)
+                measure_paint(browser, address, "overview, nothing new", said.repeat)
+                measure_paint(
+                    browser, address, "overview, a result came just before", said.repeat, partial(touch, store)
+                )
                 measure_zoom(browser, address, said.zooms)
                 browser.close()
         finally:
             stop()
+            store.close()
 
 
-def measure_paint(browser: Any, address: str, repeat: int) -> None:
-    """From the navigation on, in a fresh page each time; the server's cache is cold the first time."""
-    paints, curves = [], []
+def touch(store: Store) -> None:
+    """One more result: what the server keeps of the whole database holds no longer."""
+    with store.write() as tx:
+        columns = ", ".join(
+            c.name for c in results.c if c.name not in ("id", "step", "checkpoint", "checkpoint_digest")
+        )
+        unique = f"{time.time_ns()}"
+        names = f"INSERT INTO results (step, checkpoint, checkpoint_digest, {columns})"
+        tx.execute(text(f"{names} SELECT step + 1, '{unique}', '{unique}', {columns} FROM results WHERE id = 1"))
+
+
+def measure_paint(
+    browser: Any, address: str, what: str, repeat: int, before: Callable[[], None] = lambda: None
+) -> None:
+    """Milliseconds from the navigation on, in a fresh page with an empty cache each time.
+
+    first byte: the server's part. paint: the first text on the screen (First Contentful
+    Paint). numbers: in the run table. panel: the first curves.
+    """
+    rows: list[tuple[float, ...]] = []
     for _ in range(repeat):
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+        before()
         begun = time.perf_counter()
-        page.goto(address, wait_until="commit")
-        page.locator(".panel[data-points]").first.wait_for(timeout=120_000)
-        curves.append(time.perf_counter() - begun)
-        entry = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-        paints.append(page.evaluate(entry) / 1000)
+        page.goto(address, wait_until="load")
+        while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+            time.sleep(0.01)  # not wait_for_function: the page's own policy forbids its eval
+        row = page.evaluate(
+            """[performance.getEntriesByType("navigation")[0].responseStart,
+                performance.getEntriesByType("navigation")[0].responseEnd,
+                performance.getEntriesByName("first-contentful-paint")[0].startTime]"""
+        )
+        if "healthz" not in address:
+            page.locator("#run-rows [title='being read']").first.wait_for(state="detached", timeout=120_000)
+            row.append((time.perf_counter() - begun) * 1000)
+            page.locator(".panel[data-points]").first.wait_for(timeout=120_000)
+            row.append((time.perf_counter() - begun) * 1000)
+        rows.append(tuple(row))
         page.context.close()
-    show("first paint", paints)
-    show("first panel drawn", curves)
+    names = ("first byte", "last byte", "paint", "numbers", "panel")
+    columns = list(zip(*rows, strict=True))
+    shown = [
+        f"{name} {statistics.median(column):.0f} (at most {max(column):.0f})"
+        for name, column in zip(names, columns, strict=False)
+    ]
+    print(f"{what}, {repeat} times, median ms: {', '.join(shown)}")
 
 
 def measure_zoom(browser: Any, address: str, zooms: int) -> None:
@@ -94,9 +140,3 @@ def measure_zoom(browser: Any, address: str, zooms: int) -> None:
     print(f"{zooms} zooms with {shown} runs shown: longest script of a frame {longest:.1f} ms; "
           f"tasks over 50 ms: {[round(task) for task in tasks]}")  # fmt: skip
     page.context.close()
-
-
-def show(name: str, seconds: list[float]) -> None:
-    print(
-        f"{name}: first {seconds[0] * 1000:.0f} ms, median of {len(seconds)} {statistics.median(seconds) * 1000:.0f} ms"
-    )

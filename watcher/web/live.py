@@ -24,6 +24,11 @@ async def in_long_thread(call: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(_LONG, call, *arguments)
 
 
+def warm_up(call: Callable[..., T], *arguments: Any) -> None:
+    """Run what the first request would wait for, beside the start."""
+    _THREADS.submit(call, *arguments)
+
+
 async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking call outside the event loop."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, call, *arguments)

@@ -113,7 +113,7 @@ def _run_rows(source: Source, cells: list[Row], known: Facts, chosen: str | None
         metric = METRICS["loss"]
     of_run = {cell["run"]: cell for cell in cells}
     bests = {cell["run"]: source.curves.known_best(cell) for cell in cells}
-    best_rows = source.panels.results_by_id([best.row["id"] for _, best in bests.values() if best])
+    best_rows = _rows_by_id(source, [best.row["id"] for _, best in bests.values() if best], known.pending)
     rows = []
     for run in known.runs:
         colour, dash = place_of(run["id"])
@@ -125,6 +125,15 @@ def _run_rows(source: Source, cells: list[Row], known: Facts, chosen: str | None
         row["best_value"] = best_row[metric.value] if best_row else None
         row["lowest"] = best.lowest["loss"] if best and best.difference is not None else None
         rows.append(row)
+    return rows
+
+
+def _rows_by_id(source: Source, ids: list[int], pending: bool) -> Mapping[int, Row]:
+    """pending: also those read before the last change. Each row read may wait for a thread that computes curves."""
+    rows: dict[int, Row] | None = source.remembered.last("best rows")[0] if pending else None
+    if rows is None:
+        rows = source.remembered.get("best rows", dict[int, Row])
+    rows |= source.panels.results_by_id([key for key in ids if key not in rows])
     return rows
 
 

@@ -23,7 +23,7 @@ from watcher.errors import CkptwatchError
 from watcher.report import format, palette
 from watcher.web import checkpoint_page, comparing, editing, metrics, overview, runs, samples, views
 from watcher.web.guard import Guard
-from watcher.web.live import Live, in_long_thread, in_thread
+from watcher.web.live import Live, in_long_thread, in_thread, warm_up
 from watcher.web.missing import NoSuchThing
 from watcher.web.source import Source
 from watcher.web.tables import HEADS, csv_text, export
@@ -83,6 +83,7 @@ def create_app(
         Route("/api/curves", site.text(overview.curves)),
         Route("/api/bests", site.text(overview.bests)),
         Route("/results/{id:int}", site.result),
+        Route("/favicon.ico", site.icon),
         Route("/events", site.events),
         Route("/metrics", site.metrics),
         Route("/healthz", site.healthz),
@@ -135,6 +136,7 @@ class _Site:
             "ago": lambda at: format.ago(at, time.time()),
             "p_value": format.p_value,
         }
+        warm_up(self._templates.get_template, "overview.html")  # compiling takes a browser's whole patience
 
     def page(self, name: str) -> Callable:
         async def show(request: Request) -> Response:
@@ -184,6 +186,10 @@ class _Site:
             raise HTTPException(404)
         kind = _TYPES.get(name.rsplit(".", 1)[-1], "application/octet-stream")
         return Response(self._static[name], media_type=kind, headers={"cache-control": "max-age=3600"})
+
+    async def icon(self, request: Request) -> Response:
+        """What a browser asks for beside a JSON answer, which names no icon."""
+        return RedirectResponse("/static/favicon.svg", 301)
 
     async def events(self, request: Request) -> Response:
         if self.live.full or request.method == "HEAD":

@@ -133,4 +133,12 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_runs_of_any_name_are_compared_and_a_name_that_is_no_run_is_answered_in_words",
         ),
     ),
+    260: (
+        "P21",
+        "a note or tag written with a browser, which sends no Origin where the page's own policy hides the address",
+        (
+            "test_a_note_and_a_tag_are_written_with_the_token_and_appear_by_themselves",
+            "test_a_note_with_another_token_is_refused_in_words",
+        ),
+    ),
 }

@@ -59,7 +59,8 @@ class Pages:
         row = self._one(
             """SELECT (SELECT max(id) FROM results) AS newest,
                       (SELECT max(id) FROM checkpoints) AS checkpoint, (SELECT max(id) FROM events) AS event,
-                      (SELECT max(at) FROM candidates) AS verdict,
+                      (SELECT max(at) FROM candidates) AS verdict, (SELECT max(id) FROM samples) AS sample,
+                      (SELECT max(id) FROM annotations) AS note, (SELECT count(*) FROM annotations) AS notes,
                       (SELECT count(*) FROM jobs WHERE state = 'failed') AS failed,
                       (SELECT count(*) FROM jobs WHERE state = 'queued') AS queued,
                       (SELECT count(*) FROM jobs WHERE state = 'running') AS running,

@@ -105,15 +105,25 @@ class Panels:
     def mark(self) -> tuple[int, str]:
         """What `touched_since` takes: the newest result and the newest observation now."""
         row = self._all(
-            """SELECT coalesce((SELECT max(id) FROM results), 0) AS result,
-                      coalesce((SELECT max(observed_at) FROM checkpoints), '') AS observed_at"""
+            """SELECT coalesce((SELECT max(id) FROM results), 0) AS result, coalesce(
+                 (SELECT max((SELECT max(c.observed_at) FROM checkpoints c WHERE c.run = u.name)) FROM runs u), ''
+               ) AS observed_at"""  # by run: the index of observations begins with it
         )[0]
         return row["result"], row["observed_at"]
 
     def touched_since(self, mark: tuple[int, str]) -> tuple[set[tuple[str, str]], set[str]]:
         """((run, set) with new results, runs with a version observed since): their curves may have changed."""
-        new = self._all("SELECT DISTINCT run, eval_set FROM results WHERE id > :id", id=mark[0])
-        observed = self._all("SELECT DISTINCT run FROM checkpoints WHERE observed_at > :at", at=mark[1])
+        # Without the inner ORDER BY, SQLite walks an index of the whole table for DISTINCT.
+        new = self._all(
+            """SELECT DISTINCT run, eval_set FROM
+               (SELECT run, eval_set FROM results WHERE id > :id ORDER BY id LIMIT 1000000) AS q""",
+            id=mark[0],
+        )
+        observed = self._all(
+            """SELECT u.name AS run FROM runs u WHERE EXISTS
+               (SELECT 1 FROM checkpoints c WHERE c.run = u.name AND c.observed_at > :at)""",
+            at=mark[1],
+        )
         return {(row["run"], row["eval_set"]) for row in new}, {row["run"] for row in observed}
 
     def points(

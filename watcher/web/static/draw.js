@@ -43,7 +43,9 @@ export function drawCurves(u, drawn) {
   if (view.band && few) for (const each of drawn) band(context, u, each, px, py);
   const dots = drawn.reduce((sum, { series }) => sum + series.x.length, 0) <= DOTS_MAX;
   context.globalAlpha = drawn.length > 40 ? 0.75 : 1;
-  for (const each of drawn) line(context, u, each, px, py, (few ? 1.7 : 1.1) * ratio, dots);
+  // Of many curves each is one pixel wide, where pixels are large: hairlines take a browser without a GPU half the time.
+  const width = few ? 1.7 * ratio : ratio > 1 ? 1.1 * ratio : 1;
+  for (const each of drawn) line(context, u, each, px, py, width, dots);
   context.globalAlpha = 1;
   for (const each of drawn) marks(context, u, each, px, py, ratio, drawn.length <= RINGS_MAX);
   context.restore();
