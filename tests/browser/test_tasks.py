@@ -1,0 +1,96 @@
+"""Tasks, suites and means of checkpoints in a real Chromium: curves by accuracy, a suite and its members, the items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import insert, update
+
+from tests.browser.pixels import COLOURED
+from tests.support.database import Database
+from tests.support.task_rows import item_scores, task_result
+from tests.support.training import Training, healthy
+from tests.support.waiting import wait_until
+from watcher.domain.timestamps import iso
+from watcher.store import schema
+
+pytestmark = pytest.mark.browser
+TASKS = ("hellaswag", "core/copa", "core/piqa")
+STEPS = range(100, 700, 100)
+ITEMS = 40
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Iterator[Training]:
+    """A loss set, a task and a suite of two on six checkpoints; means of three end at the last four of them.
+
+    At step s, s / 50 of 40 items are right, of a mean one more; core/piqa has two fewer.
+    """
+    database = Database(tmp_path_factory.mktemp("tasks") / "t.db")
+    database.run()
+    database.eval_sets("gpt", {name: f"sha256:{name}" for name in ("val", *TASKS)})
+    with database.store.write() as tx:
+        tx.execute(update(schema.eval_sets).where(schema.eval_sets.c.name.like("core/%")).values(suite="core"))
+    for step in STEPS:
+        newest = database.checkpoint(step, digest=f"sha256:gpt-{step}")
+        _results(database, step, step // 50)
+        if step >= 300:
+            path = f"step_{step}.pt#mean3"
+            digest = f"sha256:mean-{step}"
+            mean = database.checkpoint(step, path=path, digest=digest, weights="mean3")
+            of_mean = {"newest_id": newest, "path": path, "digest": digest, "checkpoint_id": mean}
+            with database.store.write() as tx:
+                said = {"run": "gpt", "spec": "mean3", "weights": "mean3", "state": "final", "at": iso(1.0)}
+                tx.execute(insert(schema.averages).values(**said, **of_mean))
+            _results(database, step, step // 50 + 1, checkpoint=path, checkpoint_digest=digest, weights="mean3")
+    yield healthy(database)
+    database.close()
+
+
+def _results(database: Database, step: int, right: int, **of: str) -> None:
+    database.result(step, 4 - step / 1000, **of)
+    for name in TASKS:
+        correct = [1] * (right - 2 * (name == "core/piqa")) + [0] * ITEMS
+        task_result(database, step, item_scores(correct[:ITEMS], [1.0] * ITEMS), eval_set=name, **of)
+
+
+def panel(name: str) -> str:
+    return f'.panel[data-metric="accuracy"][data-set="{name}"]'
+
+
+def test_the_metric_accuracy_draws_each_task_with_a_curve_of_its_checkpoints_and_one_of_its_means(page, url):
+    page.goto(url)
+    page.locator('.panel[data-metric="loss"][data-set="val"][data-points]').wait_for()
+    page.get_by_label("accuracy", exact=True).check(force=True)
+    for name in TASKS:
+        shown = page.locator(panel(name))
+        shown.scroll_into_view_if_needed()
+        page.locator(f"{panel(name)}[data-points]").wait_for()
+        assert (shown.get_attribute("data-curves"), shown.get_attribute("data-points")) == ("2", "10")  # 6 and 4
+        wait_until(lambda name=name: page.evaluate(COLOURED, f"{panel(name)} canvas") > 300, 20)
+    assert page.locator('.panel[data-metric="accuracy"][data-set="val"]').count() == 0  # a loss set has none
+
+
+def test_the_page_of_a_checkpoint_shows_the_suite_with_its_members_and_the_way_to_the_items(page, url, made):
+    page.goto(f"{url}/checkpoints")
+    page.get_by_role("link", name="step_600.pt", exact=True).click()
+    suite = page.locator("#suites")
+    assert suite.locator("h3").inner_text() == "core"
+    members = [row.split("\t") for row in suite.locator("tbody tr").all_inner_texts()]
+    assert [(row[0], row[1].split()[0]) for row in members] == [("copa", "0.3000"), ("piqa", "0.2500")]
+    errors = [math.sqrt(share * (1 - share) / (ITEMS - 1)) / 0.75 for share in (0.3, 0.25)]
+    words = suite.locator("p").inner_text()
+    assert words.startswith(f"{(0.05 / 0.75 + 0) / 2:.4f} ± {math.hypot(*errors) / 2:.4f} (standard error): mean")
+    suite.get_by_role("link", name="copa").click()
+    assert page.url.endswith(page.locator("h3", has_text="core/copa").get_attribute("id"))
+    page.get_by_role("link", name="items with the model's choices").first.click()
+    assert page.locator("tbody tr").count() == ITEMS
+
+
+def test_the_page_of_a_mean_says_its_weights_and_has_its_own_suite(page, url):
+    page.goto(f"{url}/checkpoints")
+    page.get_by_role("link", name="step_600.pt#mean3", exact=True).click()
+    assert page.locator("dt", has_text="weights").locator("+ dd").inner_text() == "mean3"
+    assert page.locator("#suites tbody tr").first.inner_text().split()[:2] == ["copa", "0.3250"]  # 13 of 40
