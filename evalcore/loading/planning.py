@@ -98,6 +98,8 @@ def load_notes(reading: Reading, state: State, spec: ModelSpec) -> list[str]:
         notes.append(f"state dict {shown(state.name or '(the whole file)')}")
     if others:
         notes.append(f"also in the file: {', '.join(others[:5])}{' ...' * (len(others) > 5)}")
+    if state.name == "state_dict" and "current_model_state" in reading.states:  # Lightning's WeightAveraging
+        notes.append("state_dict is Lightning's average; --model-state current_model_state gives the trained weights")
     if reading.trainer == "deepspeed":
         kinds = sorted({tensor.dtype for tensor in state.tensors.values()})
         notes.append(f"DeepSpeed's working copy of the weights, in {', '.join(kinds)}")

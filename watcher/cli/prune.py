@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
+from watcher.detect.companions import companions_of
 from watcher.detect.folder import size_of_tree
 from watcher.detect.observation import fingerprint, fingerprint_at
 from watcher.domain.checkpoint import Fingerprint
@@ -43,7 +43,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
 
     Deletes with --apply only. Only files that are on disk as they were evaluated count.
 
-    `best` keeps all members of a best mean.
+    `best` keeps all members of a best mean. With a model of nanochat go its meta_N.json and optim_N_rank*.pt.
 
     Never deleted: the newest of a run; a checkpoint that waits, runs, is pinned, has no result or no step; a file that
     is not the evaluated one, or not a regular file. Results stay in the database.
@@ -64,11 +64,16 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     if apply:
         plan = [_delete(line) if line["keep"] is None else line for line in plan]
     if as_json:
-        print_json([{key: value for key, value in line.items() if key not in ("stat", "version")} for line in plan])
+        print_json([_plain(line) for line in plan])
     else:
         _show(plan, apply)
     if failed := [line for line in plan if line["error"]]:
         raise SomeFailed(f"{len(failed)} file(s) could not be deleted: {failed[0]['file']}: {failed[0]['error']}")
+
+
+def _plain(line: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in line.items() if key not in ("stat", "version")}
+    return kept | {"companions": [os.fsencode(name).decode(errors="replace") for name, _ in line["companions"]]}
 
 
 def _look_at(row: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +87,15 @@ def _look_at(row: dict[str, Any]) -> dict[str, Any]:
         "on_disk": False,
         "absent": None,
         "version": None,
+        "companions": [],
     }
     try:
         status = os.lstat(file)
     except OSError as error:
         return facts | {"absent": "it is gone already" if isinstance(error, FileNotFoundError) else str(error.strerror)}
-    facts |= {"bytes": status.st_size, "stat": status}
+    with_it = companions_of(file)
+    size_bytes = status.st_size + sum(companion.st_size for _, companion in with_it)
+    facts |= {"bytes": size_bytes, "stat": status, "companions": with_it}
     now: Fingerprint | None = fingerprint(status) if stat.S_ISREG(status.st_mode) else None
     if stat.S_ISDIR(status.st_mode):
         try:
@@ -111,6 +119,7 @@ def _line(row: dict[str, Any], why: str | None) -> dict[str, Any]:
         "error": None,
         "stat": row["stat"],
         "version": row["version"],
+        "companions": row["companions"],
     }
 
 
@@ -127,9 +136,11 @@ def _delete(line: dict[str, Any]) -> dict[str, Any]:
             if (now.st_dev, now.st_ino, now.st_mtime_ns) != (before.st_dev, before.st_ino, before.st_mtime_ns):
                 return line | {"keep": "the file changed meanwhile"}
             os.unlink(name, dir_fd=at)
-            if (pair := re.fullmatch(r"model_(\d+)\.pt", name)) is not None:  # nanochat: the two are one checkpoint
+            for companion, seen in line["companions"]:
                 with suppress(FileNotFoundError):
-                    os.unlink(f"meta_{pair[1]}.json", dir_fd=at)
+                    now = os.stat(companion, dir_fd=at, follow_symlinks=False)
+                    if (now.st_dev, now.st_ino, now.st_mtime_ns) == (seen.st_dev, seen.st_ino, seen.st_mtime_ns):
+                        os.unlink(companion, dir_fd=at)
         finally:
             os.close(at)
     except OSError as error:
@@ -163,7 +174,10 @@ def _show(plan: list[dict[str, Any]], applied: bool) -> None:
     def verdict(line: dict[str, Any]) -> str:
         if line["keep"] is not None:
             return f"keep: {printable(line['keep'])}"
-        return "deleted" if line["deleted"] else (f"failed: {line['error']}" if line["error"] else "delete")
+        if line["error"]:
+            return f"failed: {line['error']}"
+        done = "deleted" if line["deleted"] else "delete"
+        return f"{done}, with {', '.join(name for name, _ in line['companions'])}" if line["companions"] else done
 
     columns = [
         *(text_column("run"), Column("step", lambda line: integer(line["step"]), True)),

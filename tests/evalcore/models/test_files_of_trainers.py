@@ -112,6 +112,20 @@ def test_lightning_weights_are_found_under_any_attribute(tmp_path, prefix, as_na
     assert (loaded.family, loaded.step) == ("nanogpt", 70)
 
 
+def test_lightning_s_average_is_named_and_the_trained_weights_are_beside_it(tmp_path):
+    """Its callback WeightAveraging puts the average under state_dict and moves the trained weights aside."""
+    trained, average = big(make.nanogpt_state()), big(make.nanogpt_state(seed=5))
+    saved = torch.load(make.save_lightning(tmp_path / "a.ckpt"), weights_only=True)
+    saved["state_dict"] = {f"model.{name}": tensor for name, tensor in average.items()}
+    saved["current_model_state"] = {f"model.{name}": tensor for name, tensor in trained.items()}
+    torch.save({**saved, "averaging_state": {"decay": 0.99}}, tmp_path / "a.ckpt")
+    loaded = assert_computes(tmp_path / "a.ckpt", plain_gpt(average, 2, F.gelu, TOKENS, NANO))
+    assert any("state_dict is Lightning's average" in note for note in loaded.notes)
+    expected = plain_gpt(trained, 2, F.gelu, TOKENS, NANO)
+    loaded = assert_computes(tmp_path / "a.ckpt", expected, state="current_model_state")
+    assert not any("Lightning's average" in note for note in loaded.notes)
+
+
 def test_every_family_has_facts_and_all_but_those_of_transformers_a_comparison():
     assert set(FACTS) == set(FAMILIES)
     for family, facts in FACTS.items():

@@ -6,4 +6,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     381: ("P15", "ids in Parquet; dictionary-encoded texts and fixed-size lists of ids in Arrow and Parquet", ("test_ids_in_a_parquet_file_are_read_row_by_row", "test_texts_and_ids_of_arrow_are_read_in_each_of_its_layouts")),
     382: ("P15", "several arrays one after the other in one .npy file", ("test_several_arrays_in_one_npy_file_are_refused",)),
     383: ("P15", "shards of two saves in one folder; torchtune's folders and its own names", ("test_shards_without_an_index_are_read_and_those_of_an_older_save_are_refused", "test_torchtune_s_own_names_are_named", "test_torchtune_s_folder_in_meta_s_format_is_one_file_with_params_json_beside_it")),
+    384: ("P9", "prune and the files of nanochat's step beside its model: the meta and each rank's optimizer", ("test_prune_removes_a_pair_of_nanochat_together", "test_a_model_without_nanochat_s_meta_takes_nothing_with_it")),
+    385: ("P15", "Lightning's averaged weights in the place of the trained ones", ("test_lightning_s_average_is_named_and_the_trained_weights_are_beside_it",)),
 }  # fmt: skip

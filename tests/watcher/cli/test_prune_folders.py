@@ -116,10 +116,37 @@ def test_prune_removes_a_pair_of_nanochat_together(ckptwatch, tmp_path):
     database.run("gpt", tmp_path / "d4")
     database.eval_set()
     for step in (100, 200):
-        write(tmp_path / "d4", [f"model_{step:06d}.pt", f"meta_{step:06d}.json"])
+        optimizer = [f"optim_{step:06d}_rank{rank}.pt" for rank in (0, 1)]
+        write(tmp_path / "d4", [f"model_{step:06d}.pt", f"meta_{step:06d}.json", *optimizer])
         path = f"model_{step:06d}.pt"
         about = dict(fingerprint_at(str(tmp_path / "d4" / path))._asdict())
         database.checkpoint(step, path=path, digest=f"sha256:{step}", **about)
         database.result(step, 2.0, checkpoint=path, checkpoint_digest=f"sha256:{step}")
+    write(tmp_path / "d4", ["optim_000100_rank0.pt.bak", "optim_0001000_rank0.pt"])
+    before = tree(tmp_path / "d4")
+    shown = ckptwatch("prune", "--keep", "last:1", "--db", tmp_path / "r.db").out
+    assert "delete, with meta_000100.json, optim_000100_rank0.pt, optim_000100_rank1.pt" in shown
+    (row,) = [row for row in ckptwatch("prune", "--keep", "last:1", "--json", "--db", tmp_path / "r.db").json
+              if row["keep"] is None]  # fmt: skip
+    sizes = [(tmp_path / "d4" / name).stat().st_size for name in (row["checkpoint"], *row["companions"])]
+    assert len(sizes) == 4 and row["bytes"] == sum(sizes) and tree(tmp_path / "d4") == before
     ckptwatch("prune", "--keep", "last:1", "--apply", "--db", tmp_path / "r.db")
-    assert tree(tmp_path / "d4") == ["meta_000200.json", "model_000200.pt"]
+    assert [name for name in before if name not in tree(tmp_path / "d4")] == sorted(
+        [row["checkpoint"], *row["companions"]]
+    )
+
+
+def test_a_model_without_nanochat_s_meta_takes_nothing_with_it(ckptwatch, tmp_path):
+    """build-nanogpt writes model_N.pt too; an optimizer file beside it may belong to anything."""
+    database = Database(tmp_path / "r.db")
+    (tmp_path / "log").mkdir()
+    database.run("gpt", tmp_path / "log")
+    database.eval_set()
+    for step in (100, 200):
+        path = f"model_{step:05d}.pt"
+        write(tmp_path / "log", [path, f"optim_{step:05d}.pt"])
+        about = dict(fingerprint_at(str(tmp_path / "log" / path))._asdict())
+        database.checkpoint(step, path=path, digest=f"sha256:{step}", **about)
+        database.result(step, 2.0, checkpoint=path, checkpoint_digest=f"sha256:{step}")
+    ckptwatch("prune", "--keep", "last:1", "--apply", "--db", tmp_path / "r.db")
+    assert tree(tmp_path / "log") == ["model_00200.pt", "optim_00100.pt", "optim_00200.pt"]
