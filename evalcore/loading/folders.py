@@ -125,6 +125,10 @@ def _through_transformers(
         with torch.device("meta"):
             meta_model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:
+        if "AutoModelForCausalLM" in str(error):  # and a list of the hundreds of types that it has
+            reason = f"transformers {transformers.__version__} has no causal language model of the type {model_type}"
+            hint = "give the folder of its language model alone, or model.factory"
+            raise CheckpointError("unsupported", reason, hint) from error
         reason = f"transformers {transformers.__version__} cannot build a {model_type} model: {str(error)[:300]}"
         raise CheckpointError("unsupported", reason, "check config.json, or give model.factory") from error
     described = sum(p.numel() for p in meta_model.parameters()) * 4

@@ -15,7 +15,7 @@ from evalcore.models import nanogpt
 from evalcore.models.decoder import Decoder, DecoderShape
 from evalcore.models.facts import Facts
 from evalcore.models.plan import CheckpointError, From, Plan, Shaped, demand_layers, heads_of, is_tied, tying_field
-from evalcore.models.values import activation, aliases, flag, number_of, unknown_notes, whole
+from evalcore.models.values import activation_of_transformers, aliases, flag, number_of, unknown_notes, whole
 
 _SIZES = {
     "layers": "n_layer", "width": "n_embd", "heads": "n_head", "vocabulary": "vocab_size", "context": "n_positions",
@@ -58,7 +58,7 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         heads=heads,
         width=width,
         inner=whole(config, "n_inner", default=4 * width),
-        activation=activation(config, "gelu_tanh"),
+        activation=activation_of_transformers(config, "activation_function", "gelu_tanh"),
         epsilon=number_of(config, EPSILON, 1e-5),
         tied=is_tied(state, f"{prefix}wte.weight", "lm_head.weight", flag(config, "tie_word_embeddings", True)),
         scale=None if flag(config, "scale_attn_weights", True) else 1.0,

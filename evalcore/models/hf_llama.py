@@ -24,7 +24,7 @@ from evalcore.models.plan import (
     is_tied,
     tying_field,
 )
-from evalcore.models.values import activation, aliases, flag, number, unknown_notes, whole
+from evalcore.models.values import activation_of_transformers, aliases, flag, number, unknown_notes, whole
 
 _FOLDER = "give it as a Hugging Face folder, or set model.factory"
 _SIZES = {
@@ -113,10 +113,7 @@ def _ignored(field: str) -> str:
 def _activation(family: str, relative: Relative, config: Mapping[str, Any]) -> str:
     if relative.gemma and config.get("hidden_activation"):  # what transformers reads of Gemma, whatever hidden_act says
         config = {"hidden_activation": config["hidden_activation"]}
-    try:
-        name = activation(config, "gelu_tanh" if relative.gemma else "silu")
-    except CheckpointError as error:
-        raise NeedsTransformers("unsupported", error.reason, _FOLDER) from error
+    name = activation_of_transformers(config, "hidden_act", "gelu_tanh" if relative.gemma else "silu")
     if relative.gemma and name == "gelu" and config.get("hidden_activation") is None:
         return "gelu_tanh"  # Gemma's first configurations say `gelu` and mean the tanh GELU, as transformers has it
     if name not in ("silu", "gelu", "gelu_tanh"):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, SIZES, unknown_fields
-from evalcore.models.plan import CheckpointError
+from evalcore.models.plan import CheckpointError, NeedsTransformers
 
 _CORRECT = "correct it through [model] config or --model-config FILE"
 _MISSING = object()
@@ -122,6 +122,17 @@ def activation(config: Mapping[str, Any], default: str) -> str:
         reason = "the configuration names two activations: " + ", ".join(f"{k} = {config[k]!r:.40}" for k in named)
         raise CheckpointError("unsupported", reason, f"keep the right one through [model] config, or {_FACTORY}")
     return next(iter(named.values()), default)
+
+
+def activation_of_transformers(config: Mapping[str, Any], field: str, default: str) -> str:
+    """The same for a model of transformers, which reads `field` alone; it knows more than there are here."""
+    try:
+        return activation(config, default)
+    except CheckpointError as error:
+        if [name for name in ACTIVATION if config.get(name)] != [field]:
+            raise
+        hint = "give it as a Hugging Face folder, or set model.factory"
+        raise NeedsTransformers("unsupported", error.reason, hint) from error
 
 
 _FACTORY = "set model.factory to a function that builds the model"

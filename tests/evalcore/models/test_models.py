@@ -181,6 +181,29 @@ def test_shards_without_an_index_are_read_and_those_of_an_older_save_are_refused
     assert refused.value.kind == "unsupported"
 
 
+def test_a_gpt2_whose_activation_only_transformers_knows_goes_through_it_from_a_folder(tmp_path):
+    model = gpt2(activation_function="quick_gelu")
+    model.save_pretrained(tmp_path / "folder")
+    with load_checkpoint(tmp_path / "folder") as loaded, torch.inference_mode():
+        assert (loaded.model.logits(TOKENS) - model(TOKENS).logits).abs().max() < 1e-5
+    make.save_hf_state(tmp_path / "a.pt", model.config.to_dict(), model.state_dict())
+    with pytest.raises(CheckpointError, match="'quick_gelu'") as refused:
+        load_checkpoint(tmp_path / "a.pt")
+    assert "Hugging Face folder" in refused.value.hint
+    values = json.loads((tmp_path / "folder" / "config.json").read_text())
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**values, "activation": "relu"}))
+    with pytest.raises(CheckpointError, match="activation"):
+        load_checkpoint(tmp_path / "folder")
+
+
+def test_a_folder_of_a_model_for_images_and_text_is_named(tmp_path):
+    transformers.LlavaConfig().save_pretrained(tmp_path)
+    torch.save({"a.weight": torch.ones(2, 2)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"no causal language model of the type llava$") as refused:
+        load_checkpoint(tmp_path)
+    assert "its language model alone" in refused.value.hint
+
+
 def test_torchtune_s_own_names_are_named(tmp_path):
     path = tmp_path / "model-00001-of-00001.bin"
     torch.save({"tok_embeddings.weight": torch.ones(4, 2), "layers.0.sa_norm.scale": torch.ones(2)}, path)
