@@ -103,7 +103,21 @@ def test_the_table_of_a_small_window_keeps_its_columns_and_the_page_does_not_scr
     for path in PAGES:
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        for here in page.locator("nav [aria-current]").all():  # the row of pages scrolls to it
+            box = here.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390, path
     context.close()
+
+
+@pytest.mark.parametrize("width", [1024, 1400])
+def test_neither_the_run_table_nor_the_row_of_pages_is_cut(page, url, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(url)
+    page.locator(".panel[data-points]").first.wait_for()
+    for box in (".runs-scroll", "nav", "#controls"):
+        sizes = page.locator(box).evaluate("each => [each.scrollWidth, each.clientWidth]")
+        assert sizes[0] <= sizes[1], (box, sizes)
+    assert page.locator("header.top").bounding_box()["height"] < 70  # one row
 
 
 def test_reduced_motion_stops_the_flash_of_new_rows(browser, url, made):

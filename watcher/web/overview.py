@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 
+from watcher.domain.metrics import best_by, headline
 from watcher.domain.timestamps import seconds
 from watcher.report.metrics import BAND_WORDS, METRICS, Metric, label_of
 from watcher.report.palette import place_of
@@ -69,6 +70,8 @@ def curves(source: Source, query: Query) -> str:
     parts = []
     for cell in cells:
         best = source.curves.known_best(cell)[1] if metric.key != "logged" else None
+        if best and best_by(metric, best.row["task"] is not None) != headline(best.row):
+            best = None  # the best point by accuracy says nothing of the loss of the gold answers
         head = {"run": cell["run_id"], "best": best.row["id"] if best else None, "weights": cell.get("weights")}
         parts.append(f"{json.dumps(head)[:-1]}, {source.curves.series(cell, metric, x, points, span)[1:]}")
     about = {"metric": metric.key, "set": query.get("set"), "x": x, "higher_is_better": metric.higher_is_better}

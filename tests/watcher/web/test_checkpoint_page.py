@@ -137,6 +137,20 @@ def test_the_items_of_a_task_are_shown_with_the_models_choice(url):
     assert get(f"{url}/results/999/items")[0] == 404
 
 
+def test_the_best_point_of_a_task_is_marked_where_accuracies_are_drawn(url):
+    get(f"{url}/api/bests")
+    marked = {}
+    for name, metric in (("quiz", "accuracy"), ("quiz", "loss"), ("val", "loss"), ("val", "ppl")):
+        (curve,) = json.loads(get(f"{url}/api/curves?set={name}&metric={metric}")[2])["series"]
+        marked[name, metric] = curve["best"] in curve["id"]
+    assert marked == {
+        ("quiz", "accuracy"): True,
+        ("quiz", "loss"): False,  # the best by accuracy need not have the lowest loss of gold answers
+        ("val", "loss"): True,
+        ("val", "ppl"): True,
+    }
+
+
 def test_a_small_plot_keeps_the_spike_of_a_hundred_thousand_windows():
     values = [2.0 + (place % 7) / 100 for place in range(100_000)]
     values[77_777] = 11.0

@@ -47,6 +47,12 @@ def test_every_page_is_shown_and_has_a_json_twin_with_the_same_facts(url, name):
     assert "format=json" in page
 
 
+def test_a_launch_is_listed_under_its_name(url):
+    rows = json.loads(get(url + "/api/system")[2])["tables"]["launches"]["rows"]
+    assert {row["id"] for row in rows} == {"launch-a", "launch-b"}
+    assert '<td class="mono">launch-a</td>' in get(url + "/system")[2]
+
+
 def test_the_overview_shows_the_newest_result_and_the_best(url, made):
     page = get(url + "/")[2]
     twin = json.loads(get(url + "/api/overview")[2])

@@ -35,9 +35,12 @@ def result_dicts(store: Store, rows: Iterable[RowMapping]) -> list[dict[str, Any
 def lenient(row: Any) -> dict[str, Any]:
     """A row of any query as a dict, for pages and sinks: what is no number in a number's column counts as not known.
 
-    row: a mapping of column names.
+    row: a mapping of column names. A key is left as it is: that of a launch is text.
     """
-    return {name: None if name in NUMBERS and isinstance(value, (str, bytes)) else value for name, value in row.items()}
+    return {
+        name: None if name in NUMBERS and name != "id" and isinstance(value, (str, bytes)) else value
+        for name, value in row.items()
+    }
 
 
 def lenient_column(name: str, values: Sequence[Any]) -> Sequence[Any]:

@@ -1,6 +1,7 @@
 // Live pages: on a `change` event the page is fetched again and its [data-live] regions become what the server shows now.
 import { morph } from "./morph.js";
 
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // the row of pages scrolls on a phone
 document.getElementById("theme").addEventListener("click", () => window.ckptTheme());
 
 const EVERY_MS = 1500; // at most one update in this time, however many results come

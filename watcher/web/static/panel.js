@@ -140,7 +140,7 @@ export class Panel {
         x: { time: view.x === "time", distr: view.xlog ? 3 : 1, auto: false, range: () => this.range },
         y: { distr: view.ylog ? 3 : 1, auto: false, range: () => this.yRange },
       },
-      axes: [{ ...xAxis, size: 34 }, { ...axis, size: 52, values: figures }],
+      axes: [{ ...xAxis, size: 26 }, { ...axis, size: 52, values: figures }],
       cursor: {
         y: false, points: { show: false },
         drag: { x: true, y: false, setScale: false },
