@@ -187,7 +187,7 @@ def test_nobody_touches_the_private_state_of_another_object(folder: str) -> None
 
 
 #: torch has no public name for these.
-TORCH_PRIVATE = ("_apply",)
+TORCH_PRIVATE = ("_apply", "_linear_pointwise", "_is_mkldnn_bf16_supported")
 
 
 def _is_private(name: str) -> bool:

@@ -7,24 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def squared_relu(x: Tensor) -> Tensor:
-    return F.relu(x).square()
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "relu2": squared_relu,
-    "silu": F.silu,
-}
+from evalcore.models.linear import Linear, add_to_stream
 
 
 @dataclass(frozen=True)
@@ -65,11 +53,11 @@ class Attention(nn.Module):
         self.heads = shape.heads
         bias = shape.linear_bias if shape.qkv_bias is None else shape.qkv_bias
         if shape.separate:
-            self.q, self.k, self.v = (nn.Linear(shape.width, shape.width, bias=bias) for _ in range(3))
+            self.q, self.k, self.v = (Linear(shape.width, shape.width, bias=bias) for _ in range(3))
         else:
-            self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=bias)
+            self.qkv = Linear(shape.width, 3 * shape.width, bias=bias)
         self.separate = shape.separate
-        self.out = nn.Linear(shape.width, shape.width, bias=shape.linear_bias)
+        self.out = Linear(shape.width, shape.width, bias=shape.linear_bias)
         scale = shape.scale if shape.scale is not None else (shape.width // shape.heads) ** -0.5
         self.scale = scale / (layer + 1) if shape.by_layer else scale
 
@@ -90,13 +78,13 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
         self.attention = Attention(shape, layer)
         self.norm2 = nn.LayerNorm(shape.width, shape.epsilon, bias=shape.norm_bias)
-        self.up = nn.Linear(shape.width, shape.inner, bias=shape.linear_bias)
-        self.down = nn.Linear(shape.inner, shape.width, bias=shape.linear_bias)
-        self.activation = ACTIVATIONS[shape.activation]
+        self.up = Linear(shape.width, shape.inner, bias=shape.linear_bias)
+        self.down = Linear(shape.inner, shape.width, bias=shape.linear_bias)
+        self.activation = shape.activation
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x + self.attention(self.norm1(x), mask)
-        return x + self.down(self.activation(self.up(self.norm2(x))))
+        x = add_to_stream(x, self.attention(self.norm1(x), mask))
+        return add_to_stream(x, self.down(self.up(self.norm2(x), self.activation)))
 
 
 class Decoder(nn.Module):

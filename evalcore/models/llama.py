@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalcore.models.attention import Branches, LayerNorm, RMSNorm, attend
-from evalcore.models.decoder import ACTIVATIONS, Table
+from evalcore.models.decoder import Table
+from evalcore.models.linear import ACTIVATIONS, Linear, add_to_stream
 from evalcore.models.rotary import Rotary, rotate
 
 Rope = tuple[tuple[str, Any], ...]
@@ -103,25 +104,24 @@ class LlamaBlock(nn.Module):
         if shape.norms != "before":
             self.post1, self.post2 = norm(shape.width, shape.epsilon), norm(shape.width, shape.epsilon)
         if shape.fused:
-            self.qkv = nn.Linear(shape.width, queries + 2 * keys, bias=bias)
+            self.qkv = Linear(shape.width, queries + 2 * keys, bias=bias)
         else:
-            self.q = nn.Linear(shape.width, queries, bias=bias)
-            self.k = nn.Linear(shape.width, keys, bias=bias)
-            self.v = nn.Linear(shape.width, keys, bias=bias)
+            self.q = Linear(shape.width, queries, bias=bias)
+            self.k = Linear(shape.width, keys, bias=bias)
+            self.v = Linear(shape.width, keys, bias=bias)
         if shape.qk_norm:
             per_head = shape.qk_norm == "head"
             qk_norm = (shape.qk_norm_shape or shape.norm).build
             self.q_norm = qk_norm(shape.head_width if per_head else queries, shape.epsilon)
             self.k_norm = qk_norm(shape.head_width if per_head else keys, shape.epsilon)
-        self.out = nn.Linear(queries, shape.width, bias=shape.attention_bias)
+        self.out = Linear(queries, shape.width, bias=shape.attention_bias)
         if shape.fused_gate:
-            self.up_gate = nn.Linear(shape.width, 2 * shape.inner, bias=shape.mlp_bias)
+            self.up_gate = Linear(shape.width, 2 * shape.inner, bias=shape.mlp_bias)
         else:
             if shape.gated:
-                self.gate = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
-            self.up = nn.Linear(shape.width, shape.inner, bias=shape.mlp_bias)
-        self.down = nn.Linear(shape.inner, shape.width, bias=shape.mlp_bias)
-        self.activation = ACTIVATIONS[shape.activation]
+                self.gate = Linear(shape.width, shape.inner, bias=shape.mlp_bias)
+            self.up = Linear(shape.width, shape.inner, bias=shape.mlp_bias)
+        self.down = Linear(shape.inner, shape.width, bias=shape.mlp_bias)
 
     def forward(self, x: Tensor, tables: Tables, branches: Branches | None = None) -> Tensor:
         shape = self.shape
@@ -129,12 +129,12 @@ class LlamaBlock(nn.Module):
         mixed = self.attention(normed, tables, branches)
         mixed = mixed if shape.norms == "before" else self.post1(mixed)
         if shape.residual == "sequential":
-            x = x + mixed
+            x = add_to_stream(x, mixed)
             inner = self.mlp(x if shape.norms == "after" else self.norm2(x))
         else:
             inner = self.mlp(normed if shape.residual == "shared" else self.norm2(x))
-            x = x + mixed
-        return x + (inner if shape.norms == "before" else self.post2(inner))
+            x = add_to_stream(x, mixed)
+        return add_to_stream(x, inner if shape.norms == "before" else self.post2(inner))
 
     def attention(self, x: Tensor, tables: Tables, branches: Branches | None) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
@@ -172,12 +172,13 @@ class LlamaBlock(nn.Module):
 
     def mlp(self, x: Tensor) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
+        activation = self.shape.activation
         if self.shape.fused_gate:
             up, gate = self.up_gate(x).chunk(2, dim=-1)
-            return self.down(self.activation(gate) * up)
+            return self.down(ACTIVATIONS[activation](gate) * up)
         if self.shape.gated:
-            return self.down(self.activation(self.gate(x)) * self.up(x))
-        return self.down(self.activation(self.up(x)))
+            return self.down(self.gate(x, activation) * self.up(x))
+        return self.down(self.up(x, activation))
 
 
 class Llama(nn.Module):

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalcore.models.attention import Branches, attend
-from evalcore.models.decoder import Table, block_names, squared_relu
+from evalcore.models.decoder import Table, block_names
 from evalcore.models.facts import Facts, Proof
+from evalcore.models.linear import squared_relu
 from evalcore.models.llama import capped
 from evalcore.models.plan import (
     CheckpointError,
