@@ -56,6 +56,7 @@ def _bfloat16(steps: int) -> None:
     import torch
 
     from bench.plain import Gpt
+    from evalcore.loading.checkpoint import load_checkpoint
     from evalcore.measure.evaluate import evaluate
 
     torch.manual_seed(0)
@@ -69,6 +70,7 @@ def _bfloat16(steps: int) -> None:
         "n_heads": 4,
         "d_model": 256,
         "d_ff": 1024,
+        "use_tensor_parallel": False,
     }
     model = Gpt(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -78,29 +80,11 @@ def _bfloat16(steps: int) -> None:
         optimizer.zero_grad()
         model(batch[:, :-1], batch[:, 1:]).backward()
         optimizer.step()
-    exact = evaluate(_Ours(model), held_out, seq_len=128)
-    half = evaluate(_Ours(model), held_out, seq_len=128, dtype="bfloat16")
-    off = abs(half.loss - exact.loss)
-    print(f"bfloat16 on a byte model trained {steps} steps: {exact.loss:.4f} nats, off by {off:.1e}")
-
-
-class _Ours:
-    """The trained plain model with the face of ours."""
-
-    def __init__(self, model) -> None:  # type: ignore[no-untyped-def]
-        self.model, self.vocab_size, self.context_length = model, 256, 128
-
-    def parameters(self):  # type: ignore[no-untyped-def]
-        return self.model.parameters()
-
-    def hidden(self, tokens):  # type: ignore[no-untyped-def]
-        import torch
-
-        mask = torch.triu(torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool), diagonal=1)
-        x = self.model.token_embedding(tokens) + self.model.position_embedding.weight[: tokens.shape[1]]
-        for block in self.model.blocks:
-            x = block(x, mask)
-        return self.model.ln_f(x)
-
-    def head(self):  # type: ignore[no-untyped-def]
-        return self.model.lm_head.weight, None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        torch.save({"model": model.state_dict(), "optimizer": {}, "step": steps, "config": config}, path)
+        exact = evaluate(load_checkpoint(path).model, held_out).loss
+        lower = load_checkpoint(path, linear_dtype=torch.bfloat16).model
+        losses = [evaluate(lower, held_out, dtype="bfloat16", batch_size=size).loss for size in (1, 2, 3, 8, 32)]
+    off, spread = abs(losses[0] - exact), max(losses) - min(losses)
+    print(f"bfloat16 on a byte model trained {steps} steps: {exact:.4f} nats, off by {off:.1e}, spread {spread:.1e}")
