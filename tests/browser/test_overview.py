@@ -175,6 +175,22 @@ def test_new_results_come_by_themselves_and_move_neither_zoom_nor_filter_nor_tic
     assert not overview.locator("#show2").is_checked() and overview.locator("#run-rows tr:visible").count() == 5
 
 
+def test_a_new_result_leaves_the_tooltip_and_the_selected_text_where_they_are(overview, made):
+    overview.locator("#filter").fill("gpt-a-000")
+    wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
+    overview.evaluate("getSelection().selectAllChildren(document.querySelector('#newest tr td'))")
+    box = plot_box(overview)
+    overview.mouse.move(box["x"] + 100, box["y"] + 100)
+    overview.mouse.move(box["x"] + box["width"] / 2, box["y"] + 120)
+    before = overview.locator(".tip").inner_text()
+    selected = overview.evaluate("getSelection().toString()")
+    path = {"checkpoint": "step_002260.pt", "checkpoint_digest": "sha256:later", "tokens_seen": 1}
+    number = made.database.result(2260, 4.4, "gpt-b-001", "fineweb", **path)
+    overview.locator(f'#newest tr[data-key="{number}"]').wait_for()
+    assert overview.locator(".tip").is_visible() and overview.locator(".tip").inner_text() == before
+    assert selected and overview.evaluate("getSelection().toString()") == selected
+
+
 def test_a_reload_and_a_shared_link_show_the_same_view(overview, browser):
     overview.locator("#filter").fill("gpt-a")
     overview.locator("#show6").uncheck()

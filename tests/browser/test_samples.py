@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.test_access import RULES, violations
+from tests.support.sample_rows import sample_texts
 from tests.watcher.web.conftest import url  # noqa: F401  (a fixture)
 from tests.watcher.web.test_samples import made  # noqa: F401  (a fixture)
 
@@ -29,3 +30,20 @@ def test_axe_finds_nothing_on_the_page_of_samples(checked, url, theme):  # noqa:
     checked.goto(f"{url}/samples")
     assert violations(checked, {"type": "tag", "values": RULES}) == []
     assert checked.evaluate("document.querySelectorAll('#samples script').length") == 0
+
+
+def test_texts_of_a_new_checkpoint_come_by_themselves_and_older_ones_are_reached_with_the_keyboard(page, url, made):  # noqa: F811
+    page.goto(f"{url}/samples")
+    page.get_by_text("live", exact=True).wait_for()
+    sample_texts(made.database, made.database.checkpoint(1100), {"The ship": "sails <b>1100</b>"})
+    first = page.locator("ol.samples").first.locator("li").first
+    first.get_by_text("step 1,100").wait_for()
+    assert first.locator("pre").inner_text() == "sails <b>1100</b>"
+    page.get_by_text("older").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**page=2")
+    assert page.locator("ol.samples").first.locator("a").all_inner_texts() == ["step 300", "step 200", "step 100"]
+    page.get_by_label("run").select_option("gpt")
+    page.get_by_role("button", name="show").click()
+    page.wait_for_url("**/samples?run=1&name=stories")
+    assert page.locator("#samples b").count() == 0
