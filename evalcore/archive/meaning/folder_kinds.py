@@ -71,6 +71,7 @@ def recognise(
         or _dcp(names, list_inside)
         or _litgpt(names)
         or _deepspeed(names)
+        or _megatron(names, list_inside)
         or _refused(names)
         or _unsharded(names)
         or _of_one_file(names, folder, chosen)
@@ -179,14 +180,22 @@ def _refused(names: set[str]) -> FolderKind | None:
     """Kinds that are recognised, so that their files are no checkpoints, and refused when they are read."""
     for pattern, label in (
         (r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt", "DeepSpeed ZeRO-3"),
-        (r"mp_rank_\d+(?:_\d+)*", "Megatron"),
         (r"adapter_model\.(?:safetensors|bin)", "adapter"),
     ):
         found = sorted(name for name in names if re.fullmatch(pattern, name))
         if found:
-            folders = label == "Megatron"
-            return FolderKind("refused", label, weights=() if folders else tuple(found))
+            return FolderKind("refused", label, weights=tuple(found))
     return None
+
+
+def _megatron(names: set[str], list_inside: Callable[[str], Collection[str]]) -> FolderKind | None:
+    """One iteration: a file where one rank holds the whole model, refused where several ranks share it."""
+    ranks = sorted(name for name in names if re.fullmatch(r"mp_rank_\d+(?:_\d+)*", name))
+    if len(ranks) != 1:
+        return FolderKind("refused", "Megatron") if ranks else None
+    if "model_optim_rng.pt" not in list_inside(ranks[0]):
+        return FolderKind("full", "Megatron", missing=f"{ranks[0]}/model_optim_rng.pt is not there yet")
+    return FolderKind("full", "Megatron", weights=(file := f"{ranks[0]}/model_optim_rng.pt",), main=file)
 
 
 def _unsharded(names: set[str]) -> FolderKind | None:

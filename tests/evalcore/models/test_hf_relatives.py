@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 import transformers
 
 from evalcore.archive import summarise
@@ -272,6 +273,17 @@ def test_an_unsharded_olmo_is_computed_from_its_config_yaml(tmp_path, generation
     path = save_olmo(tmp_path, olmo_state(model), OLMO if generation == 1 else OLMO2)
     loaded = assert_computes(path, logits_of(model))
     assert (loaded.family, loaded.context_length) == ("olmo", 128)
+
+
+def test_olmo_s_sharded_folder_of_torch_new_is_computed_as_the_unsharded_one(tmp_path):
+    model, folder = model_of("olmo", clip_qkv=1.5), tmp_path / "step1000"
+    moments = {name: {"exp_avg": torch.zeros_like(tensor)} for name, tensor in olmo_state(model).items()}
+    whole = {"model": olmo_state(model), "optim": {"state": moments}}
+    dcp.save(whole, checkpoint_id=str(folder / "model_and_optim"), no_dist=True)
+    save_olmo(folder, {}, OLMO).unlink()
+    (folder / "train").mkdir()
+    torch.save({"global_step": 1000, "epoch": 0}, folder / "train" / "rank0.pt")
+    assert assert_computes(folder, logits_of(model)).family == "olmo"
 
 
 @pytest.mark.parametrize(

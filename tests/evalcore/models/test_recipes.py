@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from evalcore.loading.checkpoint import load_checkpoint
+from evalcore.archive.meaning.folder_kinds import kind_at
+from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/how-to/other-trainers.md"
@@ -41,6 +45,31 @@ def build_plain(config, state):
     model.load_state_dict(state)
     return model
 """
+#: Stands in for the package: a configuration, and a class whose state has the sLSTM's weights in the plain layout.
+XLSTM = """from dataclasses import dataclass
+import torch
+
+@dataclass
+class xLSTMLMModelConfig:
+    vocab_size: int
+    context_length: int
+    slstm_block: dict
+
+class xLSTMLMModel(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        assert config.slstm_block["slstm"]["backend"] == "vanilla"
+        self.config, self.slstm_cell = config, torch.nn.Module()
+        self.slstm_cell._recurrent_kernel_ = torch.nn.Parameter(torch.empty(2, 12, 3))
+        self.slstm_cell._bias_ = torch.nn.Parameter(torch.empty(24))
+        self.lm_head = torch.nn.Embedding(config.vocab_size, config.vocab_size)
+
+    def forward(self, tokens):
+        return self.lm_head(tokens)
+"""
+DACITE = """def from_dict(kind, values):
+    return kind(**{name: values[name] for name in kind.__dataclass_fields__})
+"""
 TOKENS = torch.tensor([[1, 5, 2]])
 
 
@@ -51,6 +80,10 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / re.match(r"# src/(\w+\.py)", body)[1]).write_text(body)
     (tmp_path / "modded.py").write_text(MODDED)
     (tmp_path / "mymodel.py").write_text(PLAIN)
+    (tmp_path / "xlstm").mkdir()
+    (tmp_path / "xlstm" / "__init__.py").touch()
+    (tmp_path / "xlstm" / "xlstm_lm_model.py").write_text(XLSTM)
+    (tmp_path / "dacite.py").write_text(DACITE)
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
@@ -76,3 +109,126 @@ def test_the_recipe_for_lora_merges_the_adapters(folder):
     torch.save({"model": state, "step": 30}, folder / "a.pt")
     loaded = load_checkpoint(folder / "a.pt", spec=ModelSpec("lora_factory:build", python_path=(str(folder),)))
     torch.testing.assert_close(loaded.model.logits(TOKENS), embed[TOKENS] @ (base + 16 / 2 * up @ down).T)
+
+
+def composer_states(folder):
+    """Composer's file, and what it saves with FSDP's shards; the embedding and the head."""
+    embed, head = torch.randn(7, 4), torch.randn(7, 4)
+    model = {"model.embed.weight": embed, "model.head.weight": head}
+    timestamp = {"iteration": 0, "epoch": 1, "batch": 320, "sample": 2560}
+    rest = {"optimizers": {"AdamW": {}}, "timestamp": timestamp, "integrations": {}, "metadata": {}, "schedulers": {}}
+    torch.save({"state": {"model": model, **rest}, "rng": []}, folder / "ep1-ba320-rank0.pt")
+    whole = {"state": {"model": model, "timestamp": timestamp}}
+    dcp.save(whole, checkpoint_id=str(folder / "ep1-ba320"), no_dist=True)
+    return embed, head
+
+
+@pytest.mark.parametrize("name", ["ep1-ba320-rank0.pt", "ep1-ba320"])
+def test_the_recipe_for_composer_takes_off_the_wrapper(folder, name):
+    embed, head = composer_states(folder)
+    loaded = load_checkpoint(folder / name, spec=ModelSpec("composer_factory:build", python_path=(str(folder),)))
+    torch.testing.assert_close(loaded.model.logits(TOKENS), embed[TOKENS] @ head.T)
+
+
+MEGATRON = {
+    "num_layers": 2, "hidden_size": 24, "ffn_hidden_size": 40, "num_attention_heads": 4, "num_query_groups": 2,
+    "group_query_attention": True, "kv_channels": 8, "seq_length": 16, "norm_epsilon": 1e-6, "rotary_base": 50_000,
+    "untie_embeddings_and_output_weights": True, "swiglu": True, "normalization": "RMSNorm", "add_bias_linear": False,
+    "position_embedding_type": "rope", "tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def llama():
+    torch.manual_seed(3)
+    shape = LlamaConfig(
+        vocab_size=11, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-6, max_position_embeddings=16, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
+    )  # fmt: skip
+    model = LlamaForCausalLM(shape).eval()
+    for name, weight in model.named_parameters():
+        torch.nn.init.normal_(weight, 1.0 if "norm" in name else 0.0, 0.3)
+    return model
+
+
+def save_megatron(folder, model, engine=True, **changed):
+    """One rank of Megatron core. engine: Transformer Engine's modules, where a norm belongs to the layer behind it."""
+    theirs, ours = model.state_dict(), {}
+    ours["embedding.word_embeddings.weight"] = theirs["model.embed_tokens.weight"]
+    ours["decoder.final_layernorm.weight"] = theirs["model.norm.weight"]
+    ours["output_layer.weight"] = theirs["lm_head.weight"]
+    norms = ("self_attention.linear_qkv.layer_norm_weight", "mlp.linear_fc1.layer_norm_weight")
+    before_attention, before_mlp = norms if engine else ("input_layernorm.weight", "pre_mlp_layernorm.weight")
+    for layer in range(2):
+        a, b = f"decoder.layers.{layer}", f"model.layers.{layer}"
+        q, k, v = (theirs[f"{b}.self_attn.{which}_proj.weight"] for which in "qkv")
+        rows = [q[0:8], q[8:16], k[0:8], v[0:8], q[16:24], q[24:32], k[8:16], v[8:16]]  # 2 groups of 2 queries
+        ours[f"{a}.self_attention.linear_qkv.weight"] = torch.cat(rows)
+        ours[f"{a}.self_attention.linear_proj.weight"] = theirs[f"{b}.self_attn.o_proj.weight"]
+        gate, up = theirs[f"{b}.mlp.gate_proj.weight"], theirs[f"{b}.mlp.up_proj.weight"]
+        ours[f"{a}.mlp.linear_fc1.weight"] = torch.cat([gate, up])
+        ours[f"{a}.mlp.linear_fc2.weight"] = theirs[f"{b}.mlp.down_proj.weight"]
+        ours[f"{a}.mlp.linear_fc1._extra_state"] = None
+        ours[f"{a}.{before_attention}"] = theirs[f"{b}.input_layernorm.weight"]
+        ours[f"{a}.{before_mlp}"] = theirs[f"{b}.post_attention_layernorm.weight"]
+    rank = folder / "iter_0000100" / "mp_rank_00"
+    rank.mkdir(parents=True)
+    whole = {"args": argparse.Namespace(**{**MEGATRON, **changed}), "checkpoint_version": 3.0, "iteration": 100}
+    torch.save({**whole, "model": ours, "optimizer": {}, "rng_state": []}, rank / "model_optim_rng.pt")
+    return rank.parent
+
+
+@pytest.mark.parametrize("engine", [True, False])
+def test_the_recipe_for_megatron_builds_llama_from_the_folder_of_one_rank(folder, llama, engine):
+    path = save_megatron(folder, llama, engine)
+    loaded = load_checkpoint(path, spec=ModelSpec("megatron_factory:build", python_path=(str(folder),)))
+    assert (loaded.step, loaded.context_length, loaded.vocab_size) == (100, 16, 11)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model.logits(TOKENS), llama(TOKENS).logits)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"tensor_model_parallel_size": 2}, "tensor_model_parallel_size is 2"),
+        ({"qk_layernorm": True}, "qk_layernorm is True"),
+        ({"normalization": "LayerNorm"}, "normalization is 'LayerNorm'"),
+    ],
+)
+def test_the_recipe_for_megatron_refuses_what_it_does_not_compute(folder, llama, changed, words):
+    path = save_megatron(folder, llama, **changed)
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_checkpoint(path, spec=ModelSpec("megatron_factory:build", python_path=(str(folder),)))
+
+
+def test_a_megatron_folder_without_a_factory_of_several_ranks_or_unfinished_is_refused(tmp_path, llama):
+    path = save_megatron(tmp_path, llama)
+    assert kind_at(str(path)).main == "mp_rank_00/model_optim_rng.pt"
+    with pytest.raises(CheckpointError, match="one file per tensor and pipeline rank"):
+        load_checkpoint(path)
+    (path / "mp_rank_01").mkdir()
+    assert kind_at(str(path)).name == "refused"
+    (tmp_path / "iter_0000200" / "mp_rank_00").mkdir(parents=True)
+    assert "model_optim_rng.pt is not there yet" in kind_at(str(tmp_path / "iter_0000200")).missing
+
+
+@pytest.mark.parametrize("backend", ["cuda", "vanilla", None])
+def test_the_recipe_for_xlstm_gives_the_plain_class_its_own_layout(folder, backend):
+    """gates[head][gate][out][in]; the CUDA kernels store (head, in, gate and out), the plain class (head, gate and out,
+    in); biases (head, gate, out) and (gate, head, out)."""
+    gates, bias, table = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3), torch.randn(9, 9)
+    plain = torch.stack([gates[head].reshape(12, 3) for head in range(2)])
+    kernels = torch.stack([torch.cat([gates[head, gate].T for gate in range(4)], 1) for head in range(2)])
+    cuda = backend != "vanilla"
+    state = {"slstm_cell._recurrent_kernel_": kernels if cuda else plain, "lm_head.weight": table}
+    state["slstm_cell._bias_"] = bias.flatten() if cuda else torch.cat([bias[:, gate].flatten() for gate in range(4)])
+    slstm = {"num_heads": 2} | ({"backend": backend} if backend else {})
+    config = {"vocab_size": 9, "context_length": 64, "slstm_block": {"slstm": slstm}}
+    torch.save({"model": state, "config": config, "step": 5}, folder / "a.pt")
+    loaded = load_checkpoint(folder / "a.pt", spec=ModelSpec("xlstm_factory:build", python_path=(str(folder),)))
+    assert (loaded.step, loaded.context_length) == (5, 64)
+    own = loaded.model.inner.state_dict()
+    assert torch.equal(own["slstm_cell._recurrent_kernel_"], plain)
+    assert torch.equal(own["slstm_cell._bias_"].view(4, 2, 3).transpose(0, 1), bias)
+    torch.testing.assert_close(loaded.model.logits(TOKENS), table[TOKENS])
