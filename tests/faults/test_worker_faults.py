@@ -29,7 +29,7 @@ def test_row_77_a_torchrun_that_cannot_start_pauses_the_queue_burns_no_attempt_a
         wrapper.chmod(0o755 if row == "exits at once" else 0o644)
     here.start()
     wait_until(lambda: here.log().count("cannot launch") >= 2)
-    assert here.jobs() == [("step_1.pt", "queued", None, 0, 0)]
+    wait_until(lambda: here.jobs() == [("step_1.pt", "queued", None, 0, 0)])  # between two attempts to launch
     wait_until(lambda: here.health().get("state") == "paused")
     assert any("torchrun cannot be started" in reason for reason in here.health()["reasons"])
     wrapper.write_text(good)

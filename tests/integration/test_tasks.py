@@ -120,7 +120,7 @@ def test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells(tmp_p
         by_hand = "SELECT avg((accuracy - random_baseline) / (1 - random_baseline)) FROM results WHERE step = 200"
         (mean,) = site.query(f"{by_hand} AND eval_set LIKE 'core/%'")[0]
         assert site.query("SELECT value, members, expected FROM suites WHERE step = 200") == [(mean, 2, 2)]
-        assert f"core {mean:.4f} at step 200" in site.cli("results").stderr
+        assert f"core {mean:.4f} ±" in site.cli("results").stderr
         compared = as_json(site.cli("compare", "100", "200", "--json"))
         accuracy = next(one for one in compared if (one["eval_set"], one["metric"]) == ("hellaswag", "accuracy"))
         assert accuracy["method"] == "McNemar" and 0 <= accuracy["p"] <= 1
