@@ -5,12 +5,13 @@ Owns when a text may be shown: only while the files are those of the result. Nev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from watcher.cli.options import say
 
 Row = dict[str, Any]
-CONTEXT_MAX, CHOICE_MAX = 200, 120  # characters
+CONTEXT_MAX, CHOICE_MAX, SHARED_MAX = 200, 120, 20  # characters
 
 
 class ItemTexts:
@@ -61,6 +62,8 @@ def texts_of(item: Any | None, gold: int, chosen: int, correct: bool) -> Row:
         return {"context": None, "gold_text": None, "chosen_text": None}
     schema = len(item.contexts) > 1
     choices = item.contexts if schema else item.continuations
+    if schema:
+        choices = _where_they_differ(choices)
     before = f"... {item.continuations[0]}" if schema else item.contexts[0]
     if len(choices) == 1:
         picked = choices[0] if correct else None
@@ -71,6 +74,14 @@ def texts_of(item: Any | None, gold: int, chosen: int, correct: bool) -> Row:
         "gold_text": _short(choices[gold]) if gold < len(choices) else None,
         "chosen_text": None if picked is None else _short(picked),
     }
+
+
+def _where_they_differ(choices: Sequence[str]) -> list[str]:
+    """The choices of a schema without the words that all begin with, where these are long."""
+    words = [choice.split(" ") for choice in choices]
+    same = next((at for at, each in enumerate(zip(*words, strict=False)) if len(set(each)) > 1), 0)
+    shared = len(" ".join(words[0][:same]))
+    return [f"...{choice[shared:]}" for choice in choices] if shared > SHARED_MAX else list(choices)
 
 
 def _short(words: str) -> str:

@@ -134,6 +134,8 @@ def test_items_and_flips_show_the_text_and_the_model_s_choice(ckptwatch, databas
     [
         ("winogrande", {"sentence": "the cat saw _ run.", "option1": "a", "option2": "b", "answer": "2"}, 1, 0, False,
          ("... run.", "the cat saw b", "the cat saw a")),
+        ("schema", {"context_options": ["a cup is not in the box, for the cup", "a cup is not in the box, for the box"],
+                    "continuation": "is big", "gold": 1}, 1, 0, False, ("... is big", "... box", "... cup")),
         ("lambada", {"text": "the cat sat"}, 0, 0, True, ("the cat", "sat", "sat")),
         ("lambada", {"text": "the cat sat"}, 0, 0, False, ("the cat", "sat", None)),
     ],
