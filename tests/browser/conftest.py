@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests.browser.program import chromium
 from tests.support.training import Training, dashboard, say_healthy, training
 
 FLAGS = (
@@ -17,7 +17,7 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")

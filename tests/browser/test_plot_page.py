@@ -7,6 +7,7 @@ import pytest
 from tests.browser.pixels import COLOURED
 from tests.browser.test_access import AXE, RULES, violations
 from tests.support.many_runs import many_runs
+from tests.support.training import say_healthy
 from tests.support.waiting import wait_until
 from tests.watcher.cli.test_plot import two_runs
 from watcher.cli import main
@@ -49,6 +50,19 @@ def test_the_page_draws_curve_band_logged_loss_and_best(opened, tmp_path):
     page.locator(".panel .plot").focus()
     page.keyboard.press("ArrowRight")
     assert "wide" in page.evaluate(POINTED, 0) and "step 100" in page.evaluate(POINTED, 0)
+
+
+def test_the_pictures_of_the_documentation_are_drawn_by_their_command(browser, tmp_path):
+    from docs import pictures
+
+    made = many_runs(tmp_path / "many", runs=5, sets=4, points=3)
+    say_healthy(made.state)
+    pictures.plot(made, tmp_path / "plot.png")
+    pictures.overview(browser, made, tmp_path / "dashboard.png")
+    made.database.close()
+    for name in ("plot.png", "dashboard.png"):
+        new, kept = ((folder / name).read_bytes() for folder in (tmp_path, pictures.IMAGES))
+        assert new[:24] == kept[:24], name  # a PNG of that width and height
 
 
 def test_each_set_and_metric_has_a_panel_that_shows_the_run_pointed_at_and_zooms_with_the_others(opened, tmp_path):

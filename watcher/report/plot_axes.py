@@ -100,7 +100,7 @@ def set_axes(
     if not drawn:
         axes.set_yticks([])
     for axis, log, most in (
-        (axes.xaxis, x_log, max(2, min(8, round(inches[0] * 1.4)))),
+        (axes.xaxis, x_log, max(2, min(8, round(inches[0] * 1.9)))),
         (axes.yaxis, y_log, max(2, min(7, round(inches[1] * 3.4)))),
     ):
         low, high = axis.get_view_interval()

@@ -204,7 +204,8 @@ class _Picture:
         standing_out = None if len(every) == len(self.names) else self.names
         logged = logged_is_drawn(self.panels)
         limits = _x_limits(self.panels, log=x_log)
-        inches = (self.width / self.columns - 0.7 * self.scale, self.panel_inches - 0.6 * self.scale)
+        beside = self._beside() + 0.5 * self.scale if self.direct else 0.0
+        inches = (self.width / self.columns - 0.7 * self.scale - beside, self.panel_inches - 0.6 * self.scale)
         for place, panel in enumerate(self.panels):
             axes = self.figure.add_subplot(self.rows, self.columns, place + 1)
             draw_curves(axes, panel, standing_out, self.scale, logged=logged)
