@@ -19,6 +19,9 @@ _SCAN_TOKENS = 1 << 22
 #: report(phase, bytes done, bytes in all): called as work advances; phases: hashing, tokenising, reading ids.
 Report = Callable[[str, int, int], None]
 
+#: Rows of a model beyond its tokenizer's ids: Qwen2 has 293, GPT-NeoX up to 411; ByT5 half as many as it has bytes.
+_MOST_RESERVED, _MOST_PADDING = 1.25, 512
+
 
 @dataclass(eq=False)
 class TokenStream:
@@ -113,11 +116,20 @@ class TokenStream:
         self.bytes_declared = True
 
     def for_vocabulary(self, vocab_size: int) -> TokenStream:
-        """This stream; without bytes per id where a tokenizer was only declared and has more text than the model."""
-        if not self.bytes_declared or self.id_bytes is None or not (self.id_bytes[vocab_size:] >= 0).any():
+        """This stream; without bytes per id where a tokenizer was only declared and has more text than the model.
+
+        A tokenizer whose vocabulary cannot be the model's, padding and reserved ids included, is noted.
+        """
+        if self.id_bytes is None:
             return self
-        note = f"bits per byte unknown: {self.tokenizer} has {len(self.id_bytes)} ids, the model {vocab_size}"
-        return replace(self, id_bytes=None, decode=None, notes=[*self.notes, note])
+        has_more = bool((self.id_bytes[vocab_size:] >= 0).any())
+        sizes = f"{self.tokenizer} has {len(self.id_bytes)} ids, the model {vocab_size}"
+        if has_more and self.bytes_declared:
+            note = f"bits per byte unknown: {sizes}"
+            return replace(self, id_bytes=None, decode=None, notes=[*self.notes, note])
+        if has_more or vocab_size > _MOST_RESERVED * len(self.id_bytes) + _MOST_PADDING:
+            return replace(self, notes=[*self.notes, f"tokenizer {sizes}: it is probably not the model's own"])
+        return self
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise DataError (kind `shape`) unless every id has a row in a vocabulary of this size."""

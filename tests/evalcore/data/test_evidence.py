@@ -330,3 +330,15 @@ def test_the_text_of_ids_can_be_written_whatever_meta_pkl_holds(tmp_path):
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 3, "itos": {0: "a", 1: "\ud800"}}))
     meta = read_meta(tmp_path / "meta.pkl")
     assert meta is not None and meta.decode([0, 1, 2]) == "a?<|id 2|>"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "noted"), [(256, False), (384, False), (832, False), (833, True), (50304, True), (255, True)]
+)
+def test_a_tokenizer_whose_vocabulary_cannot_be_the_model_s_is_noted(tmp_path, vocabulary, noted):
+    """384 is ByT5's: 256 bytes, 3 specials, 125 reserved. A model trained by gpt2's tokenizer has 50257 or 50304."""
+    (tmp_path / "a.txt").write_text("To be or not to be.\n" * 3)
+    stream = open_stream(tmp_path / "a.txt", tokenizer="bytes", cache_dir=tmp_path / "cache").for_vocabulary(vocabulary)
+    notes = [f"tokenizer bytes has 256 ids, the model {vocabulary}: it is probably not the model's own"]
+    assert stream.notes == (notes if noted else [])
+    assert stream.id_bytes is not None  # the text is as it was tokenised, so its bytes are known

@@ -9,4 +9,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     384: ("P9", "prune and the files of nanochat's step beside its model: the meta and each rank's optimizer", ("test_prune_removes_a_pair_of_nanochat_together", "test_a_model_without_nanochat_s_meta_takes_nothing_with_it")),
     385: ("P15", "Lightning's averaged weights in the place of the trained ones", ("test_lightning_s_average_is_named_and_the_trained_weights_are_beside_it",)),
     386: ("P15", "activations that only transformers knows, a model for images and text, in a folder", ("test_a_gpt2_whose_activation_only_transformers_knows_goes_through_it_from_a_folder", "test_a_folder_of_a_model_for_images_and_text_is_named")),
+    387: ("P15", "text by a tokenizer that cannot be the model's, with no id beyond its vocabulary", ("test_a_tokenizer_whose_vocabulary_cannot_be_the_model_s_is_noted",)),
 }  # fmt: skip
