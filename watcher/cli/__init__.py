@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from watcher.cli.options import Globals, fail, say, with_config_option
+from watcher.cli.options import Globals, fail, on_database, say, with_config_option
 from watcher.cli.summaries import SUMMARIES
 from watcher.cli.unforeseen import as_error, refuse_deleted_folder
 from watcher.errors import CkptwatchError
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show(sys.stderr)
         return 2
     except CkptwatchError as error:
-        fail(error)
+        fail(on_database(error, given))
         return error.exit_code
     except BrokenPipeError:
         return 0

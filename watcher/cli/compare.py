@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -193,9 +194,16 @@ def _show(compared: list[Any]) -> None:
         columns.append(Column("flipped", lambda row: _flipped(row["gained"], row["lost"]), optional=True))
     print_table(columns, rows)
     click.echo()
+    of_set = Counter((pair.eval_set, pair.metric.key) for pair in compared)
     for pair in compared:
         by = "" if pair.metric == LOSS else f" by {pair.metric.label}"
-        click.echo(f"{printable(pair.eval_set)}{by}: {_verdict(pair)}")
+        same = (
+            pair.a["run"] != pair.b["run"]
+            and pair.a["step"] == pair.b["step"]
+            and of_set[(pair.eval_set, pair.metric.key)] > 1
+        )
+        at = f" at step {integer(pair.a['step'])}" if same else ""  # the verdict names the runs alone
+        click.echo(f"{printable(pair.eval_set)}{by}{at}: {_verdict(pair)}")
 
 
 def _show_notes(compared: list[Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,21 @@ def db_flag(url: str) -> str:
     from watcher.store.engine import shown_url
 
     return f"--db {shlex.quote(shown_url(url))}"
+
+
+#: A command in a hint that reads or writes the database.
+_OF_DATABASE = re.compile(
+    r"\bckptwatch (?:status|results|plot|compare|logs|samples|export|queue list|queue resume|db \w+)\b"
+)
+
+
+def on_database(error: CkptwatchError, arguments: Sequence[str]) -> CkptwatchError:
+    """The error, the commands of its hint with the --db of the command line, so that they work when they are typed."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--db=") else [word])]
+    given = next((after for word, after in itertools.pairwise(words) if word == "--db"), None)
+    if given is not None and error.hint and "--db" not in error.hint:
+        error.hint = _OF_DATABASE.sub(lambda found: f"{found[0]} {db_flag(given)}", error.hint)
+    return error
 
 
 def print_json(value: Any) -> None:

@@ -61,7 +61,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         text_column("kind"),
         text_column("checkpoint", optional=True),
         Column("reason", reason, sentence=True),
-        text_column("hint", sentence=True),
+        *([text_column("hint", sentence=True)] if any(row["hint"] for row in rows) else []),
     ]
     print_table(columns, rows)
 

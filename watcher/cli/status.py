@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from watcher.cli.options import Globals, database_url, db_option, examples, json_option, print_json
+from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option, print_json
 
 COLOURS = {"ok": "green", "starting": "green", "degraded": "yellow", "paused": "yellow"}
 
@@ -40,7 +40,7 @@ def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: s
         else:
             if watch and _clears():
                 click.clear()
-            _show(facts)
+            _show(facts, f" {db_flag(database_url(flags, db))}" if db is not None else "")
         if not watch:
             return facts["exit_code"]
         threading.Event().wait(interval_s)
@@ -66,7 +66,8 @@ def _clears() -> bool:
     return sys.stdout.isatty()
 
 
-def _show(facts: dict[str, Any]) -> None:
+def _show(facts: dict[str, Any], of_database: str) -> None:
+    """of_database: the flag for commands that people copy; empty for the database that they would use anyway."""
     from watcher.cli.showing import painted, print_footnotes, print_table
     from watcher.domain.checkpoint import printable
     from watcher.domain.passed_by import passed_by
@@ -89,7 +90,7 @@ def _show(facts: dict[str, Any]) -> None:
     if facts["eta_s"] is not None:
         lines["queue"] = f"empty in about {duration(facts['eta_s'])}"
     if facts["failures"]:
-        lines["failures"] = f"{facts['failures']}: ckptwatch queue list --failed"
+        lines["failures"] = f"{facts['failures']}: ckptwatch queue list --failed{of_database}"
     if facts["devices"]:
         lines["devices"] = "; ".join(
             f"GPU {gpu['index']} {size(gpu['free_bytes'])} of {size(gpu['total_bytes'])} free"

@@ -38,6 +38,8 @@ def test_two_runs_are_compared_at_the_steps_both_have(ckptwatch, tmp_path):
     found = ckptwatch("compare", "a", "b", "--json", "--db", tmp_path / "r.db").json
     assert [(one["a"]["step"], one["b"]["step"]) for one in found] == [(200, 200), (300, 300)]
     assert found[0]["verdict"] == "b is better"
+    verdicts = ckptwatch("compare", "a", "b", "--db", tmp_path / "r.db").out.splitlines()[-2:]
+    assert [line.split(": ")[0] for line in verdicts] == ["val at step 200", "val at step 300"]
 
 
 def test_run_at_step_names_one_checkpoint_exactly(ckptwatch, tmp_path):

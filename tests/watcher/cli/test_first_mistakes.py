@@ -31,6 +31,19 @@ def test_a_new_database_has_no_journal_of_its_temporary_name_beside_it(ckptwatch
     assert [name for name in os.listdir(tmp_path) if name.startswith(".ckptwatch.db.")] == []
 
 
+def test_the_commands_of_hints_name_the_database_of_the_command_line(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "my results.db")
+    database.job(database.checkpoint(400), "failed")
+    database.close()
+    of = f"--db '{tmp_path}/my results.db'"
+    nothing = ckptwatch("results", "--where", "loss < 1", "--db", tmp_path / "my results.db")
+    assert f"next:  ckptwatch status {of} shows what is queued or failed" in nothing.err
+    no_job = ckptwatch("logs", 99, f"--db={tmp_path}/my results.db")
+    assert f"ckptwatch logs {of} 4" in no_job.err
+    status = ckptwatch("status", "--db", tmp_path / "my results.db")
+    assert f"1: ckptwatch queue list --failed {of}\n" in status.out
+
+
 def test_a_damaged_file_is_not_answered_with_a_command_that_repeats_the_error(ckptwatch, tmp_path):
     (tmp_path / "bad.pt").write_bytes(os.urandom(3000))
     np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
