@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     ./ckptwatch.toml, or the file given by -c.
     """
     from watcher.settings.load import load_settings
+    from watcher.settings.paths import plain_path
     from watcher.settings.schema import DEFAULT_FILE
     from watcher.setup.discover import compose, data_nearby, look_at, usual_places
 
     out = Path(flags.config_file or DEFAULT_FILE)
     if out.exists() and not force:
         raise UsageError(f"{out} exists and was not changed", hint="--force overwrites it; -c FILE writes another file")
+    folder = plain_path(folder) if ".." in Path(folder).parts else folder
     discovery = look_at(Path(folder))
     given = [Path(path) for path in data]
     if absent := [path for path in given if not path.is_file()]:
@@ -53,8 +56,9 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
         print_json(_plain(out, discovery, chosen, sniffed))
         return
     say(f"written: {out}")
-    next_ = "ckptwatch run" if chosen else f"set `data` under [[eval]] in {out}, then `ckptwatch run`"
-    say(f"  next:  {next_}        (preview: ckptwatch run --dry-run)")
+    run = "ckptwatch run" if flags.config_file is None else f"ckptwatch run -c {shlex.quote(str(out))}"
+    next_ = run if chosen else f"set `data` under [[eval]] in {out}, then `{run}`"
+    say(f"  next:  {next_}        (preview: {run} --dry-run)")
 
 
 def _sniff(paths: list[Path]) -> dict[str, dict[str, Any]]:

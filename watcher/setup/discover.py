@@ -79,7 +79,7 @@ def count_ignored(folder: Path, pattern: NamePattern) -> dict[str, int]:
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
     """Files that are named like validation data in these folders, the likeliest first; the items of tasks come last."""
     files: list[tuple[bool, int, str, Path]] = []
-    for folder in dict.fromkeys(path.absolute() for path in folders):
+    for folder in dict.fromkeys(Path(plain_path(path)) for path in folders):
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:

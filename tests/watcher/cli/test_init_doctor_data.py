@@ -53,6 +53,14 @@ def test_init_finds_checkpoints_and_data_and_writes_a_file_that_loads(ckptwatch,
     assert "# seq_len = 32 " in (tmp_path / "ckptwatch.toml").read_text()
 
 
+def test_init_says_paths_without_dots_and_the_command_that_reads_its_file(ckptwatch, tmp_path):
+    a_run(tmp_path)
+    said = ckptwatch("init", "out/../out", "--yes", "-c", "other.toml")
+    assert (said.status, ".." in said.err + said.out) == (0, False)
+    assert "next:  ckptwatch run -c other.toml        (preview: ckptwatch run -c other.toml --dry-run)" in said.err
+    assert 'dir = "out"' in (tmp_path / "other.toml").read_text()
+
+
 def test_init_overwrites_nothing_without_force(ckptwatch, tmp_path):
     a_run(tmp_path)
     (tmp_path / "ckptwatch.toml").write_text("mine")
