@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from evalcore.spikes import Spike, SpikeDocument, spikes_text
+from tests.browser.test_access import RULES, checked, violations  # noqa: F401  (checked is a fixture)
 from tests.support.many_runs import many_runs
 from tests.support.task_rows import item_scores, task_result
 from tests.support.training import Training, dashboard, say_healthy
@@ -247,3 +248,15 @@ def test_an_error_of_a_page_is_shown_with_its_reference_and_the_next_page_works(
     page.get_by_role("link", name="Queue").click()
     page.locator("#queued").wait_for()
     page.complaints.clear()  # the 500
+
+
+@pytest.mark.parametrize("path", ["/results/241/items", "/?m=accuracy,bits_per_byte,logged", "/compare?of=none&of=1"])
+def test_axe_finds_nothing_on_the_items_of_a_task_its_panels_or_a_refused_comparison(checked, url, path):  # noqa: F811
+    found = []
+    for scheme in ("light", "dark"):
+        checked.emulate_media(color_scheme=scheme)
+        checked.goto(url + path)
+        if path.startswith("/?"):
+            checked.locator('.panel[data-metric="accuracy"][data-points]').wait_for()
+        found += violations(checked, {"type": "tag", "values": RULES})
+    assert not found, "\n".join(found)
