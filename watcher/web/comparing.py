@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from watcher.errors import CkptwatchError
+from watcher.errors import CkptwatchError, NothingFound
 from watcher.report.comparison import Difference, verdict
 from watcher.report.curves import Curve
 from watcher.report.pairs import Selection, compare_pairs, matching_pairs, parse_selection
@@ -44,7 +44,12 @@ def compare(source: Source, query: Any) -> Row:
             cells = [*cells, *source.panels.means()]
         curves = _curves(source, cells, selections, wanted)
         for selection, words in zip(selections[1:], given[1:], strict=True):
-            content["compared"].append(_against(source, selections[0], selection, curves, (given[0], words)))
+            try:
+                against = _against(source, selections[0], selection, curves, (given[0], words))
+            except NothingFound:  # once more with all steps, for the nearest ones
+                curves = _curves(source, cells, selections, wanted, whole=True)
+                against = _against(source, selections[0], selection, curves, (given[0], words))
+            content["compared"].append(against)
         content["config"] = side_by_side(_configs(source, selections, given, names))
     except CkptwatchError as error:
         content["problem"] = f"{error.cause}. {error.hint}"
@@ -86,15 +91,23 @@ def _against(
     return {"name": words[1], "rows": rows, "pairs": len(pairs)}
 
 
-def _curves(source: Source, cells: list[Row], selections: Sequence[Selection], wanted: str | None) -> list[Curve]:
-    """A step without a run means every run that has it, so all are read then."""
+def _curves(
+    source: Source, cells: list[Row], selections: Sequence[Selection], wanted: str | None, *, whole: bool = False
+) -> list[Curve]:
+    """A step without a run means every run that has it. Where steps are named only these are read, unless `whole`."""
     runs = None if any(each.run is None for each in selections) else {each.run for each in selections}
+    steps = sorted({each.step for each in selections if each.step is not None})
+    spans: list[tuple[int | None, int | None]] = [(step, step) for step in steps]
+    if whole or any(each.step is None for each in selections):
+        spans = [(None, None)]
     curves = []
     for cell in cells:
         if (runs is not None and cell["run"] not in runs) or (wanted is not None and cell["eval_set"] != wanted):
             continue
-        columns = source.panels.points(cell, COMPARED)
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        rows: list[Row] = []
+        for span in spans:
+            columns = source.panels.points(cell, COMPARED, span)
+            rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         points = tuple({**row, "run": cell["run"]} for row in rows if row["step"] is not None)
         curves.append(Curve(cell["run"], cell["eval_set"], points, weights=cell.get("weights")))
     return curves

@@ -21,6 +21,7 @@ from watcher.pipeline.orders import apply_inbox
 from watcher.report.comparison import paired
 from watcher.settings.load import load_settings
 from watcher.settings.schema import WebSettings
+from watcher.store.read.panels import Panels
 from watcher.store.read.results import KeptWindows
 
 TOKEN = "0123456789abcdef"
@@ -65,6 +66,14 @@ def test_two_steps_of_one_run_and_steps_of_two_runs_are_compared_too(url):
     assert [(row["a_step"], row["b_step"], row["eval_set"]) for row in one["rows"]] == [(1000, 3000, "wikitext")]
     (other,) = compared(url, f"{A}@1000", f"{B}@3000")["compared"]
     assert {row["eval_set"] for row in other["rows"]} == {"fineweb", "wikitext"}
+
+
+def test_of_named_steps_nothing_else_is_read_and_a_step_without_a_run_means_each_run_that_has_it(url, monkeypatch):
+    read, points = [], Panels.points
+    monkeypatch.setattr(Panels, "points", lambda self, *given: read.append(given[2:]) or points(self, *given))
+    (one,) = compared(url, "1000", "3000", set="fineweb")["compared"]
+    assert [(row["a_step"], row["b_step"]) for row in one["rows"]] == [(1000, 3000)] * 3
+    assert set(read) == {((1000, 1000),), ((3000, 3000),)}
 
 
 def test_a_name_that_does_not_exist_is_answered_with_the_nearest_one(url):

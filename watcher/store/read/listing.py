@@ -147,8 +147,10 @@ def rows_of(store: Store, key: str, wanted: Wanted) -> tuple[list[Row], int]:
     sort = wanted.sort if wanted.sort in listing.columns else listing.order
     down = wanted.down if wanted.down is not None else (listing.down if sort == listing.order else False)
     way = "DESC" if down else "ASC"
-    tie = "" if sort in ("id", "job") or key == "sinks" else f", {_key(key)} {way}"
-    query = f"SELECT * FROM ({listing.source}) AS q {where} ORDER BY {sort} IS NULL, {sort} {way}{tie}"
+    order = f"{sort} IS NULL, {sort} {way}" + ("" if key == "sinks" else f", {_key(key)} {way}")
+    if sort in ("id", "job"):
+        order = f"{sort} {way}"  # never NULL: read in the order of the key, not sorted
+    query = f"SELECT * FROM ({listing.source}) AS q {where} ORDER BY {order}"
     with store.read() as tx:
         count = tx.execute(text(f"SELECT count(*) FROM ({listing.source}) AS q {where}"), values).scalar_one()
         page = {**values, "limit_": wanted.limit, "offset_": wanted.offset}
