@@ -112,12 +112,6 @@ LimitCORE=0
         return f"[Install]\nWantedBy={target}\n"
 
 
-def shipped() -> dict[str, str]:
-    """File name -> text of the units in deploy/."""
-    of_instance = Unit(config="/etc/ckptwatch/%i.toml", user="%i", state="ckptwatch-%i")
-    return {"ckptwatch.service": Unit().text(), "ckptwatch@.service": of_instance.text()}
-
-
 def spelled(*words: str) -> str:
     """Words as a unit file has to spell them: quoted where they hold spaces, `%` doubled."""
     return " ".join(_spelled(word) for word in words)
