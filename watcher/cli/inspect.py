@@ -44,7 +44,10 @@ def describe(path: str, state: str | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise NothingFound(f"there is no checkpoint at {shown}", hint="check the path") from None
     except ArchiveError as error:
-        hint = error.hint or "ckptwatch inspect reads .pt files of torch.save and Hugging Face folders"
+        hint = (
+            error.hint
+            or "ckptwatch inspect reads checkpoint files and Hugging Face, DCP, litgpt, OLMo and DeepSpeed folders"
+        )
         raise CheckpointUnreadable(f"{shown}: {error.kind}: {error.reason}", hint=hint) from None
     except OSError as error:
         hint = f"ls -l {shlex.quote(path)}"
