@@ -91,6 +91,7 @@ def _suites(row: Row) -> list[Row]:
             suites.setdefault(each["suite"], []).append(member)
     shown = []
     for name, members in suites.items():
+        members.sort(key=lambda member: member["name"])
         done = [member for member in members if member.get("value") is not None]
         whole = len(done) == len(members)
         value = mean_of([member["value"] for member in done]) if whole else None

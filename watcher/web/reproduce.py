@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evalcore.tasks.spec import TASKS, TOKENS
+
 Row = dict[str, Any]
 #: A database of its own: the result that is reproduced stays as it is.
 DATABASE = "reproduce.db"
@@ -35,7 +37,7 @@ def command(checkpoint: Row, spec_json: str, model: ModelFlags, result: Row | No
     """`ckptwatch eval CKPT ...` with the set's declared values, and the result's device, processes and batch size.
 
     What is declared `auto` stays so: on the same checkpoint and device it resolves to the same, and the digest of the
-    set stays the same too.
+    set stays the same too. A task of a bundle has the same scores but for its random baseline, which is in the bundle.
 
     checkpoint: a row with `dir` and `path`. spec_json: the set's frozen definition. Every argument is quoted.
     """
@@ -47,9 +49,10 @@ def command(checkpoint: Row, spec_json: str, model: ModelFlags, result: Row | No
     resolved, task = result or {}, spec.get("task") or {}
     is_stream = not task
     for flag, value in (
-        ("--task", task.get("name")),
+        ("--task", _task_flag(task)),
         ("--scoring", task.get("scoring")),
         ("--shots", task.get("shots") or None),
+        ("--delimiter", _unless_default(task.get("delimiter"), " ")),
         ("--max-items", task.get("max_items")),
         ("--format", _unless_default(spec.get("format"), "auto") if is_stream else None),
         ("--token-dtype", spec.get("token_dtype")),
@@ -65,8 +68,17 @@ def command(checkpoint: Row, spec_json: str, model: ModelFlags, result: Row | No
     ):
         if value is not None:
             words += [flag, str(value)]
+    if task.get("bos") is not None:
+        words.append("--bos" if task["bos"] else "--no-bos")
     words += [*model.words(), "--db", DATABASE, "--again"]
     return " ".join(map(_quoted, words))
+
+
+def _task_flag(task: Row) -> str | None:
+    """The name that --task takes; the tasks of a bundle have names of their own. None: tokenised items need no flag."""
+    name, rendering = task.get("name"), task.get("rendering")
+    known = TASKS.get(name or "") == rendering
+    return name if known else rendering if rendering != TOKENS else None
 
 
 def _quoted(word: str) -> str:

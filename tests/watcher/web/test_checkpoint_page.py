@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ import pytest
 import torch
 from sqlalchemy import insert, update
 
+from evalcore.messages import EvalSetSpec, to_json
 from evalcore.spikes import Spike, SpikeDocument, spikes_text
 from evalcore.tasks.item_scores import ItemScores, pack
+from evalcore.tasks.spec import TaskSpec, task_spec
 from tests.support.database import Database
 from tests.support.training import Training, healthy
 from tests.watcher.web.test_pages import get
-from watcher.cli import main
+from watcher.cli import main, root
 from watcher.log import Log
 from watcher.pipeline.dashboard import start_server
 from watcher.settings.load import load_settings
@@ -28,6 +31,7 @@ from watcher.state.folder import StateFolder
 from watcher.store import schema
 from watcher.store.migrate import open_for_reading
 from watcher.store.read.results import result_rows
+from watcher.web.reproduce import ModelFlags, command
 from watcher.web.small_plot import plot
 from watcher.web.window_spikes import of_windows
 
@@ -174,6 +178,33 @@ def build(config, state):
     model.load_state_dict(state)
     return model
 """
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        task_spec("hellaswag", scoring="nanogpt", max_items=9),
+        task_spec("arc_easy", bos=True),
+        task_spec("arc_easy", bos=False),
+        TaskSpec(
+            "copa", "multiple_choice", "core", random_baseline=0.5
+        ),  # a task of a bundle has its label as its name
+        TaskSpec("arc_easy", "multiple_choice", "core", shots=10, delimiter="\nAnswer: ", random_baseline=0.25),
+        task_spec("tokens"),
+    ],
+)
+def test_the_command_of_a_task_has_flags_that_make_the_same_task(task):
+    spec = EvalSetSpec("items", ("/data/items.x",), tokenizer="bytes", data_digest="d", task=task)
+    given = command({"dir": "/out", "path": "c.pt"}, to_json(spec), ModelFlags())
+    printed = subprocess.run(["bash", "-c", f"printf '%s\\0' {given}"], capture_output=True, text=True, check=True)
+    words = printed.stdout.split("\0")[2:-1]
+    flags = root.get_command(None, "eval").make_context("eval", words).params
+    if task.rendering == "tokens":
+        assert flags["task"] is None  # the file is recognised
+        return
+    fields = {name: flags[name] for name in ("scoring", "shots", "delimiter", "bos", "max_items")}
+    made = task_spec(flags["task"], **fields, random_baseline=task.random_baseline)
+    assert made.declared() == task.declared()
 
 
 def test_the_command_on_the_page_reproduces_a_number_of_two_shards_a_raw_format_and_a_factory(
