@@ -5,7 +5,6 @@ Owns the global flags, the exit statuses and how an error is shown; a verb loads
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -17,9 +16,6 @@ from watcher.cli.summaries import SUMMARIES
 from watcher.cli.unforeseen import as_error, refuse_deleted_folder
 from watcher.errors import CkptwatchError
 
-#: Allocations before the cyclic collector runs. Python's 700 makes it run 100 times while SQLAlchemy is imported, an
-#: eighth of the time that a listing takes.
-GC_THRESHOLD = 50_000
 #: Words of a command line that needs no working folder.
 ANYWHERE = {"version", "completion", "--version", "--help", "-h"}
 #: verb -> module in watcher.cli that holds a click command of that name
@@ -115,7 +111,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     A reader of stdout that leaves early, such as `head`, is no error. An exception that no verb foresaw ends with 1.
     """
-    gc.set_threshold(GC_THRESHOLD)
     fill_closed_streams()
     given, stdout = sys.argv[1:] if arguments is None else arguments, sys.stdout
     try:
