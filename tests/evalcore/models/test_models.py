@@ -129,6 +129,10 @@ def test_a_model_that_sees_later_tokens_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="not causal") as refused:
         load_checkpoint(tmp_path / "bert")
     assert (refused.value.kind, "masks later positions" in refused.value.hint) == ("unsupported", True)
+    other = transformers.XLMConfig(vocab_size=97, emb_dim=32, n_layers=1, n_heads=4, max_position_embeddings=32)
+    spread(transformers.XLMWithLMHeadModel(other)).save_pretrained(tmp_path / "xlm")  # masks its padding id, 2
+    with pytest.raises(CheckpointError, match="not causal"):
+        load_checkpoint(tmp_path / "xlm")
     config.is_decoder = True
     decoder = spread(transformers.BertLMHeadModel(config))
     decoder.save_pretrained(tmp_path / "decoder")
