@@ -112,6 +112,7 @@ class _Picture:
             place = (pad / self.width, (below + legend_inches - pad / 3) / height)
             legend.set_bbox_to_anchor(place, self.figure.transFigure)
         self._panels(x_log=x_log, y_log=y_log)
+        self.figure.align_ylabels()
 
     def _inches(self, words: str, points: float = POINTS, weight: str = "normal") -> float:
         """Width of one line of text."""
@@ -191,7 +192,9 @@ class _Picture:
         return legend, legend.get_window_extent(self.renderer).height / self.figure.dpi + PAD * self.scale
 
     def _names_fit(self) -> bool:
-        return max(self._inches(label) for label in self.names) < self._beside()
+        """Whether the names can stand at the ends of the curves: each is short, and each curve has an end."""
+        curves = [curve for curve in self.panels[0].series if curve.label in self.names]
+        return all(curve.ys and self._inches(curve.label) < self._beside() for curve in curves)
 
     def _beside(self) -> float:
         """Inches for names at the ends of curves."""

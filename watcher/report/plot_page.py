@@ -14,6 +14,7 @@ from watcher.report.format import NONE
 from watcher.report.plot_series import AXES, Panel, Series
 from watcher.report.plot_words import BANDS_MAX, logged_is_drawn, meaning, named
 
+ROWS_MAX = 20_000  # of the table of values
 _EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "chart.js")
 
 
@@ -68,23 +69,31 @@ def _for_panel(curve: Series, place: int, *, logged: bool) -> dict[str, Any]:
     return {
         "run": place,
         "x": curve.xs,
-        "y": curve.ys,
-        "low": curve.low,
-        "high": curve.high,
+        "y": _short(curve.ys),
+        "low": _short(curve.low),
+        "high": _short(curve.high),
         "logged": curve.logged if logged else (),
         "best": curve.best,
         "bad": curve.diverged,
     }
 
 
+def _short(values: Sequence[float]) -> list[float]:
+    """Enough digits to draw with."""
+    return [float(f"{value:.7g}") for value in values]
+
+
 def _table(panels: Sequence[Panel], x: str) -> str:
     rows = [_row(("run", "set", "metric", AXES[x], "value", "95 % from", "to"), "th")]
+    left_out = sum(len(curve.xs) for panel in panels for curve in panel.series) - ROWS_MAX
     for panel in panels:
         for curve in panel.series:
             for place, (at, value) in enumerate(zip(curve.xs, curve.ys, strict=True)):
                 band = (f"{curve.low[place]:.6g}", f"{curve.high[place]:.6g}") if curve.low else (NONE, NONE)
                 at_words = f"{at:,.6g}" if at % 1 else f"{at:,.0f}"
                 rows.append(_row((curve.label, curve.eval_set, panel.label, at_words, f"{value:.6g}", *band), "td"))
+    if left_out > 0:
+        rows[1 + ROWS_MAX :] = [_row((f"{left_out:,} more: ckptwatch results --format csv", *[""] * 6), "td")]
     return "".join(rows)
 
 

@@ -58,13 +58,14 @@ class Panel:
 
 
 def panels_of(series: Sequence[Series]) -> list[Panel]:
-    """A panel for each metric and set, in the order in which they come."""
+    """A panel for each metric and set: metrics in the order in which they come, sets by name, as on the dashboard."""
     cells: dict[tuple[str, str], list[Series]] = {}
     for each in series:
         cells.setdefault((each.metric, each.eval_set), []).append(each)
+    metrics = list(dict.fromkeys(each.metric for each in series))
     return [
         Panel(SCORES[key], name, label_of(SCORES[key], curves[0].is_task), tuple(curves))
-        for (key, name), curves in cells.items()
+        for (key, name), curves in sorted(cells.items(), key=lambda cell: (metrics.index(cell[0][0]), cell[0][1]))
     ]
 
 

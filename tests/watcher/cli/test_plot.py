@@ -137,6 +137,16 @@ def test_the_page_holds_its_data_and_asks_nothing_of_the_network(ckptwatch, tmp_
     assert (wide["bad"], wide["x"], len(gpt["low"])) == ([300], [100, 200, 400], 3)
 
 
+def test_a_long_table_of_values_ends_with_the_command_that_prints_all(ckptwatch, tmp_path, monkeypatch):
+    from watcher.report import plot_page
+
+    small_run(tmp_path / "r.db").close()
+    monkeypatch.setattr(plot_page, "ROWS_MAX", 2)
+    assert ckptwatch("plot", "--out", "c.html", "--db", tmp_path / "r.db").status == 0
+    page = (tmp_path / "c.html").read_text()
+    assert page.count("<tr><td>gpt</td>") == 2 and "1 more: ckptwatch results --format csv" in page
+
+
 def test_the_loss_that_the_trainer_logged_is_drawn_beside_the_set_whose_values_are_nearest(ckptwatch, tmp_path):
     database = Database(tmp_path / "r.db")
     database.run()
@@ -315,6 +325,24 @@ def test_a_panel_without_a_positive_value_keeps_a_linear_axis(ckptwatch, tmp_pat
     database.close()
     assert ckptwatch("plot", "--out", "c.png", "--log", "--db", tmp_path / "r.db").status == 0
     assert [axes.get_yscale() for axes in figures[0].axes] == ["log", "linear"]
+
+
+def test_a_run_that_never_had_a_finite_value_is_named_and_its_triangles_are_drawn(ckptwatch, tmp_path, figures):
+    database = small_run(tmp_path / "r.db")
+    database.run("nan")
+    database.eval_set("nan")
+    for step in (100, 300):
+        database.result(step, None, run="nan", checkpoint=f"{step}.pt")
+    database.eval_set("nan", "code")
+    database.result(100, None, run="nan", eval_set="code")
+    database.close()
+    for flags in (("--eval-set", "val"), ("--log",)):
+        assert ckptwatch("plot", "--out", "c.png", *flags, "--db", tmp_path / "r.db").status == 0
+        assert_legible(figures[-1])
+        assert "nan" in [text for text, _ in boxes_of(figures[-1])]
+    for axes, places in zip(figures[-1].axes, ([100], [100, 300]), strict=True):  # code, val
+        triangles = [line for line in axes.get_lines() if line.get_marker() == "v"]
+        assert [list(line.get_xdata()) for line in triangles] == [places]
 
 
 def test_signs_that_no_font_has_are_reported(ckptwatch, tmp_path):
