@@ -5,12 +5,15 @@ import pytest
 import torch
 
 import evalcore
+from bench import gpu_tasks
 from evalcore.data.stream import TokenStream
 from evalcore.loading.checkpoint import load_checkpoint
+from evalcore.measure import memory
 from evalcore.measure.accelerator import accelerator_type, pick_device
 from evalcore.measure.agreement import OutOfMemory
 from evalcore.measure.evaluate import evaluate
 from evalcore.measure.process_group import start_process_group
+from evalcore.models.decoder import Decoder, DecoderShape
 from tests.support import checkpoints as make
 from tests.support.models import LogitsModel, SmallModel, tokens_for
 from tests.support.simulated_accelerator import DeviceTensor, simulated
@@ -78,6 +81,21 @@ def test_a_batch_is_read_while_the_device_still_computes_the_one_before(monkeypa
         del model
     assert waits[::8] == [0, 0, 1, 2] and waits_in_all == 5
     assert result.loss == pytest.approx(evaluate(SmallModel(), TOKENS, seq_len=64).loss, rel=1e-6)
+
+
+def test_the_items_of_a_task_have_the_scores_of_the_cpu_and_their_batch_is_found_by_memory(monkeypatch):
+    model, task = Decoder(DecoderShape(300, 256, 1, 2, 16, 32)).eval().requires_grad_(False), gpu_tasks.made_up(40)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    expected = evalcore.evaluate_task(model, task, dtype="float32")
+    monkeypatch.setattr(memory, "PASS_TOKENS", 256)  # fewer than a batch has: memory is asked
+    with simulated() as device:
+        on_device = model.to("sim")
+        result = evalcore.evaluate_task(on_device, task, dtype="float32")
+        used = device.peak
+        del on_device, model, parameter
+    assert used and result.device == "sim" and result.item_scores.chosen == expected.item_scores.chosen
+    assert list(result.item_scores.choice_nats) == pytest.approx(list(expected.item_scores.choice_nats), rel=1e-5)
 
 
 def test_where_memory_is_short_the_batch_is_halved_and_the_loss_stays():
