@@ -65,8 +65,9 @@ class CurveCache:
             if self._mark is not None:
                 cells, runs = self._panels.touched_since(self._mark)
                 for kept in (self._curves, self._bests):
-                    for key in [key for key in kept if key[:2] in cells or key[0] in runs]:
-                        del kept[key]
+                    for key in list(kept):  # a copy: another thread adds curves meanwhile
+                        if key[:2] in cells or key[0] in runs:
+                            kept.pop(key, None)
             self._mark = mark
 
     def series(

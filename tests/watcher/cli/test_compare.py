@@ -83,7 +83,7 @@ def test_a_step_that_was_evaluated_on_an_earlier_definition_only_is_said_to_be(c
     said = ckptwatch("compare", 300, 400, "--db", tmp_path / "r.db")
     assert said.status == 4
     assert "step 400 was evaluated with another definition of val only" in said.err
-    assert "ckptwatch results --step 400 shows that value" in said.err
+    assert f"ckptwatch results --db {tmp_path / 'r.db'} --step 400 shows that value" in said.err
 
 
 def test_the_verdict_is_whole_on_a_narrow_terminal(ckptwatch, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from tests.support.training import Training, say_healthy
 from tests.watcher.web.test_pages import get
 from watcher.store.read.panels import Panels
 from watcher.web import overview_facts
+from watcher.web.curve_cache import CurveCache
 from watcher.web.remembered import Remembered
 
 
@@ -78,3 +79,24 @@ def test_of_threads_that_ask_the_same_one_asks_the_database_and_a_write_is_never
     assert known.last("a") == (1, False) and known.get("a", slow) == 2
     stamp[0] = ""  # a server: what is known may always be old
     assert known.get("a", slow) == 3 and known.last("a") == (3, False)
+
+
+def test_curves_may_be_forgotten_while_another_thread_adds_some():
+    class Changing:
+        def touched_since(self, mark: tuple[int, str]) -> tuple[set, set]:
+            return {("run", "set")}, set()
+
+    class Key(str):
+        """The name of a run; whoever compares it does so while a curve is added."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            cache._curves[(f"new {len(cache._curves)}", "set")] = (0.0, "")
+            return str.__eq__(self, other)
+
+    cache = CurveCache(Changing(), {}, {})  # type: ignore[arg-type]
+    cache.refresh((1, ""))
+    cache._curves |= {(Key("run"), "set"): (0.0, ""), (Key("other"), "set"): (0.0, "")}
+    cache.refresh((2, ""))
+    assert [str(run) for run, _ in cache._curves if not run.startswith("new")] == ["other"]
