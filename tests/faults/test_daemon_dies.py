@@ -106,6 +106,15 @@ def test_row_75_a_second_sigterm_ends_at_once(site):
     assert here.jobs()[0][1] == "queued"
 
 
+def test_row_75_any_number_of_sigterms_until_the_process_is_gone_ends_with_0(site):
+    here = site()
+    daemon = here.start()
+    wait_until(lambda: here.health().get("state") == "ok")
+    while daemon.poll() is None:
+        daemon.send_signal(signal.SIGTERM)
+    assert daemon.returncode == 0
+
+
 def test_row_75_sigint_ends_a_single_pass_with_130(site):
     here = site(rules=[{"do": "hang"}])
     write_tiny(here.folder / "step_1.pt", 1)

@@ -83,6 +83,7 @@ def command(
         for run in settings.run:
             measure_again(daemon.tools.store, run.name)
     daemon.run(end)
+    daemon.signals.ignore_stops()
     if daemon.signals.interrupted or (daemon.signals.stops and once):
         raise click.exceptions.Exit(130)
     if once:

@@ -24,6 +24,12 @@ class Signals:
         signal.signal(signal.SIGCHLD, lambda *_: self.wake.set())
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
+    @staticmethod
+    def ignore_stops() -> None:
+        """The process ends by itself: Python restores the default handlers meanwhile, and a stop would kill it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
     def exit_if_stopped(self) -> None:
         """Raise SystemExit: for long work that nothing depends on yet."""
         if self.stops:
@@ -31,6 +37,8 @@ class Signals:
 
     def _stop(self, number: int, _frame: object) -> None:
         self.stops += 1
+        if self.stops > 1:  # more of them change nothing, and a flood would exhaust the stack of handlers
+            self.ignore_stops()
         self.interrupted = self.interrupted or number == signal.SIGINT
         self.wake.set()
 
