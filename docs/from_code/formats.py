@@ -6,7 +6,7 @@ from docs.from_code.markdown import code, generated, table
 from evalcore.archive.meaning.family import AMBIGUOUS
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL
 from evalcore.archive.meaning.trainer import REFUSALS
-from evalcore.models import FACTS
+from evalcore.models import FAMILIES
 from evalcore.models.facts import Facts
 
 _ABOUT = """
@@ -36,8 +36,8 @@ that differ in what tensors do not show (heads, activation, rotary base) are ref
 def page() -> str:
     """Families, proofs, questions, refusals, configurations."""
     by_facts: dict[Facts, list[str]] = {}
-    for family, facts in FACTS.items():
-        by_facts.setdefault(facts, []).append(family)
+    for name, family in FAMILIES.items():
+        by_facts.setdefault(family.facts, []).append(name)
     return "\n".join(
         [
             generated("Checkpoint formats", "evalcore/models and evalcore/archive/meaning", _ABOUT),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalcore.archive.meaning.fields import SIZES
 from evalcore.models import (
@@ -30,46 +30,46 @@ from evalcore.models.hf_relatives import RELATIVES
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 from evalcore.models.values import refuse_two_values
 
-__all__ = ["FACTS", "FAMILIES", "CheckpointError", "Plan", "plan_model"]
-
-#: family name -> function of (config, state) that plans it
-FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]] = {
-    "rosellm": rosellm.plan,
-    "nanogpt": nanogpt.plan,
-    "build-nanogpt": partial(nanogpt.plan, family="build-nanogpt"),
-    "mingpt": partial(nanogpt.plan, family="mingpt"),
-    "llms-from-scratch": llms_from_scratch.plan,
-    "llama2c": llama2c.plan,
-    "nanochat": nanochat.plan,
-    "litgpt": litgpt.plan,
-    "hf-gpt2": gpt2.plan,
-    "minimind": minimind.plan,
-    "olmo": olmo.plan,
-    "olmo-core": olmo_core.plan,
-    **{family: partial(hf_llama.plan, family=family) for family in RELATIVES if family.startswith("hf-")},
-}
+__all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
 
 
-#: family name -> what is known about it, for docs/reference/formats.md
-FACTS: dict[str, Facts] = {
-    "rosellm": rosellm.FACTS,
-    **nanogpt.FACTS,
-    "llms-from-scratch": llms_from_scratch.FACTS,
-    "llama2c": llama2c.FACTS,
-    "nanochat": nanochat.FACTS,
-    "litgpt": litgpt.FACTS,
-    "hf-gpt2": gpt2.FACTS,
-    "minimind": minimind.FACTS,
-    "olmo": olmo.FACTS,
-    "olmo-core": olmo_core.FACTS,
-    **{family: OF_LLAMA for family in FAMILIES if family in RELATIVES and family != "minimind"},
+class Family(NamedTuple):
+    """plan: what turns configuration and state into a model. facts: what docs/reference/formats.md says of it."""
+
+    plan: Callable[[Mapping[str, Any], Mapping[str, Shaped]], Plan]
+    facts: Facts
+
+
+def _of_nanogpt(family: str) -> Family:
+    return Family(partial(nanogpt.plan, family=family), nanogpt.FACTS[family])
+
+
+#: by name; each name stands in FAMILIES of evalcore.archive.meaning.family too, which loads no torch
+FAMILIES: dict[str, Family] = {
+    "rosellm": Family(rosellm.plan, rosellm.FACTS),
+    "nanogpt": _of_nanogpt("nanogpt"),
+    "build-nanogpt": _of_nanogpt("build-nanogpt"),
+    "mingpt": _of_nanogpt("mingpt"),
+    "llms-from-scratch": Family(llms_from_scratch.plan, llms_from_scratch.FACTS),
+    "llama2c": Family(llama2c.plan, llama2c.FACTS),
+    "nanochat": Family(nanochat.plan, nanochat.FACTS),
+    "litgpt": Family(litgpt.plan, litgpt.FACTS),
+    "hf-gpt2": Family(gpt2.plan, gpt2.FACTS),
+    "minimind": Family(minimind.plan, minimind.FACTS),
+    "olmo": Family(olmo.plan, olmo.FACTS),
+    "olmo-core": Family(olmo_core.plan, olmo_core.FACTS),
+    **{
+        family: Family(partial(hf_llama.plan, family=family), OF_LLAMA)
+        for family in RELATIVES
+        if family.startswith("hf-")
+    },
 }
 
 
 def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """The plan of a known family. Raises CheckpointError: unsupported family, bad configuration value, wrong shape."""
-    plan_family = FAMILIES.get(family)
-    if plan_family is None:
+    known = FAMILIES.get(family)
+    if known is None:
         unknown = family in ("state-dict", "unknown")
         problem = "its model is of no known family" if unknown else f"its family is {family}"
         reason = f"the file holds a state dict, but {problem}: evaluated without a factory are {', '.join(FAMILIES)}"
@@ -78,4 +78,4 @@ def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shape
             hint = f"give the folder with its config.json, which transformers builds, or {hint}"
         raise CheckpointError("unsupported", reason, hint)
     refuse_two_values(config, SIZES["heads"])
-    return plan_family(config, state)
+    return known.plan(config, state)

@@ -1,6 +1,6 @@
 """What is known about each family: how it is recognised, what is exact, and which original it was compared with.
 
-Owns the form of these facts. Each family's file owns its own; `evalcore.models.FACTS` gathers them, and
+Owns the form of these facts. Each family's file owns its own; `evalcore.models.FAMILIES` gathers them, and
 docs/reference/formats.md is made from that.
 """
 
