@@ -184,8 +184,8 @@ def tasks(room: Path) -> None:
 #: page -> what makes its folder; the pages without are all NOT_RUN or have no command
 ROOMS: dict[str, Callable[[Path], None]] = {
     "backfill-and-order": backfill, "build-nanogpt": build_nanogpt, "distributed-checkpoints": distributed,
-    "huggingface": huggingface, "means": means, "nanogpt": nanogpt, "own-model": own_model, "queries": rows,
-    "samples": samples, "sinks": rows, "tasks": tasks, "troubleshooting": rows, "upgrade": rows,
+    "huggingface": huggingface, "means": means, "nanogpt": nanogpt, "own-model": own_model, "plots": rows,
+    "queries": rows, "samples": samples, "sinks": rows, "tasks": tasks, "troubleshooting": rows, "upgrade": rows,
 }  # fmt: skip
 
 

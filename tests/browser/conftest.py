@@ -15,8 +15,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator:
+    """One for the tests of this folder, closed before the tests of other folders begin."""
     program = chromium()
     if program is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
