@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ def command(flags: Globals, target: str, follow: bool, as_json: bool, db: str | 
     It is the log of the job's newest launch. The name of a run or eval set stands for its job that was started last.
     `queue list` and `queue list --failed` show job numbers.
     """
+    from watcher.cli.ctrl_c import pauses
     from watcher.report.lookup import nearest_number
     from watcher.store.read import queue as questions
 
@@ -45,8 +45,9 @@ def command(flags: Globals, target: str, follow: bool, as_json: bool, db: str | 
         print_json({**row, "log": _log_of(row)})
         return
     shown = _print_new(row, "")
-    while follow and row["state"] not in FINAL:
-        threading.Event().wait(0.3)
+    pause = pauses() if follow else None
+    while pause is not None and row["state"] not in FINAL:
+        pause(0.3)
         newer = questions.job_launch(store, job)
         assert newer is not None  # jobs are never deleted
         shown = _print_new(newer, shown if newer["launch"] == row["launch"] else "")

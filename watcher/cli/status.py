@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -29,8 +28,10 @@ def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: s
     Exit status: 0 healthy, 10 no daemon, 11 stalled, 12 degraded, paused or not readable.
     The reasons are printed.
     """
+    from watcher.cli.ctrl_c import pauses
     from watcher.report.format import json_text
 
+    pause = pauses() if watch else None
     while True:
         facts = gather(flags, db, time.time())
         if as_json and not watch:
@@ -41,9 +42,9 @@ def command(flags: Globals, watch: bool, interval_s: float, as_json: bool, db: s
             if watch and _clears():
                 click.clear()
             _show(facts, f" {db_flag(database_url(flags, db))}" if db is not None else "")
-        if not watch:
+        if pause is None:
             return facts["exit_code"]
-        threading.Event().wait(interval_s)
+        pause(interval_s)
 
 
 def gather(flags: Globals, db: str | None, now_s: float) -> dict[str, Any]:
