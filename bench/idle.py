@@ -13,9 +13,11 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
+from evalcore.messages import ModelSpec
 from tests.support.daemon import Site, wait_until
 from watcher.detect.observation import fingerprint
 from watcher.domain.timestamps import iso
+from watcher.pipeline.registration import settings_digest
 from watcher.store import schema
 from watcher.store.migrate import open_for_writing
 from watcher.store.write import runs
@@ -32,7 +34,8 @@ def fill(site: Site, files: int) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
         stat = fingerprint(os.stat(path))._asdict()
         told = {"run": "run", "path": path.name, "digest": f"sha256:{number:064x}", "format": "zip", "step": number}
-        rows.append({**told, **stat, "step_source": "name", "saved_at": now, "registered_at": now})
+        times = dict.fromkeys(("saved_at", "registered_at", "observed_at"), now)
+        rows.append({**told, **stat, **times, "step_source": "name", "model_settings": settings_digest(ModelSpec())})
     with store.write() as tx:
         tx.execute(insert(schema.checkpoints), rows)
         values = {"name": "val", "run": "run", "digest": "sha256:0", "spec": "{}", "current": 0, "created_at": now}

@@ -64,6 +64,7 @@ def command(
     from watcher.log import Log
     from watcher.pipeline.run_end import end_of_run
     from watcher.state.folder import StateFolder, default_database
+    from watcher.state.memory import return_freed_memory
     from watcher.store.write.requests import measure_again
 
     settings = _load_whole(flags, given)
@@ -77,6 +78,7 @@ def command(
     end = end_of_run(once, until)
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
+    return_freed_memory()
     daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: _load_whole(flags, given))
     settings = daemon.watching.settings
     if again:
