@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -48,6 +50,35 @@ def test_every_locked_package_has_a_hash_and_none_comes_with_cuda(name):
 
 
 @pytest.mark.parametrize("name", EXTRA_OF)
+def test_a_package_built_for_one_python_is_locked_for_every_python_that_pyproject_names(name):
+    """A lock made beside a folder of wheels for one Python held one hash, and no other Python could install it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pythons = [line for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    packages, compiled = locked(name), set()
+    for package in packages:
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another platform
+        if any(re.search(r"\.cpython-\d+-.*\.so$", file.name) for file in files):
+            compiled.add(package)
+    assert {"numpy", "matplotlib"} & compiled
+    assert [package for package in compiled if len(packages[package]) < len(pythons)] == []
+
+
+def test_the_locks_are_resolved_from_the_package_index_alone(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "locks")
+    lock = importlib.import_module("lock")
+    given = {
+        "UV_FIND_LINKS": "/wheels",
+        "UV_INDEX": "file:///more/simple",
+        "UV_DEFAULT_INDEX": "https://a.invalid/simple",
+    }
+    assert lock.index_alone(given) == {"UV_DEFAULT_INDEX": "https://a.invalid/simple", "UV_NO_CONFIG": "1"}
+    assert lock.without_hashes("a==1 \\\n    --hash=sha256:0 \\\n    --hash=sha256:1\nb==2\n") == "a==1\nb==2\n"
+
+
+@pytest.mark.parametrize("name", EXTRA_OF)
 def test_the_locks_hold_what_pyproject_asks_for(name):
     assert required(EXTRA_OF[name]) - {"torch"} - set(locked(name)) == set()
 
@@ -57,8 +88,6 @@ def test_the_demo_needs_no_tracker_browser_or_linter():
 
 
 def test_the_installed_torch_is_of_the_pinned_version():
-    import importlib.metadata
-
     pinned = (ROOT / "locks/torch.txt").read_text().strip().removeprefix("torch==")
     assert importlib.metadata.version("torch").split("+")[0] == pinned
 
