@@ -50,6 +50,7 @@ def command(
     from watcher.report.pairs import compare_pairs, matching_pairs, parse_selection
     from watcher.store.read import results as questions
     from watcher.store.read.tasks import KeptItems
+    from watcher.store.read.windows import KeptWindows
 
     store = reading(flags, db)
     runs, sets = questions.known_names(store)
@@ -64,7 +65,7 @@ def command(
     earlier = [row for row in every if (row["run"], row["eval_set"], row["eval_digest"]) not in defined]
     pairs = matching_pairs(*selections, curves_of(rows), curves_of(earlier))
     kept = KeptItems(store)
-    compared = compare_pairs(pairs, questions.KeptWindows(store), kept)
+    compared = compare_pairs(pairs, KeptWindows(store), kept)
     if as_json:
         texts = ItemTexts(store)
         print_json([_plain(pair) | {"flipped": _flips(pair, kept, texts)} for pair in compared])

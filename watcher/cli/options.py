@@ -95,10 +95,13 @@ def usable_database(url: str, given_by: str = "the database") -> str:
 
 
 def reading(flags: Globals, db: str | None):
-    """The store, opened for queries only."""
+    """The store, opened for queries only; closed when the verb ends."""
     from watcher.store.migrate import open_for_reading
 
-    return open_for_reading(database_url(flags, db))
+    store = open_for_reading(database_url(flags, db))
+    if (context := click.get_current_context(silent=True)) is not None:  # none while a shell completes
+        context.call_on_close(store.close)
+    return store
 
 
 def db_flag(url: str) -> str:

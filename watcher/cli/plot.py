@@ -103,10 +103,12 @@ def read_curves(
 
     by_time: results without a step count too.
     """
-    from watcher.report.curves import curves_of, mixtures
+    from watcher.report.curves import curves_of
     from watcher.report.lookup import expect
+    from watcher.report.mixtures import mixtures
     from watcher.store.read import results as questions
     from watcher.store.read.tasks import KeptItems, with_scores
+    from watcher.store.read.windows import KeptWindows
 
     store = reading(flags, db)
     known_runs, known_sets = questions.known_names(store)
@@ -122,7 +124,7 @@ def read_curves(
         cause = f"none of the {without} result(s) has a step" if without else "there are no results"
         hint = "ckptwatch plot --by time" if without else "ckptwatch status shows what is queued or failed"
         raise NothingFound(cause, hint=hint)
-    windows = questions.KeptWindows(store)
+    windows = KeptWindows(store)
     if y is None:
         by = LOSS if any(headline(curve.rows[0]) == LOSS for curve in curves) else ACCURACY
         curves = [curve for curve in curves if headline(curve.rows[0]) == by]

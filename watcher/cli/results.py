@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from watcher.cli.completing import complete_runs, complete_sets
-from watcher.cli.items import show_flips, show_items
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 from watcher.domain.metrics import SCORES
 from watcher.errors import NothingFound, UsageError
@@ -59,12 +58,15 @@ def command(
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of
     another definition of an eval set than the current one, are included and marked.
     """
-    from watcher.report.conditions import parse_conditions, sorted_rows
     from watcher.report.lookup import expect, parse_steps
     from watcher.store.read import results as questions
 
     steps = parse_steps(step) if step is not None else (None, None)
-    conditions = parse_conditions(where, questions.COLUMN_TYPES)
+    conditions: tuple[Any, ...] = ()
+    if where:
+        from watcher.report.conditions import parse_conditions
+
+        conditions = parse_conditions(where, questions.COLUMN_TYPES)
     if best and (sort or limit is not None):
         raise UsageError("--best has one row per run and set: --sort and --limit do not apply", hint="--run NAME")
     store = reading(flags, db)
@@ -75,6 +77,8 @@ def command(
         expect("eval set", eval_set, sets)
     shape = "json" if as_json else form
     if between is not None:
+        from watcher.cli.items import show_flips
+
         show_flips(store, *between, run, eval_set, metric or "accuracy", shape)
         return
     wanted = questions.Wanted(run, eval_set, steps, standing=best or items, conditions=conditions)
@@ -82,12 +86,18 @@ def command(
     if not rows:
         raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")
     if items:
+        from watcher.cli.items import show_items
+
         show_items(store, rows, shape)
         return
     if best:
         show_best(store, rows, shape, metric)
         return
-    shown = sorted_rows(rows, sort, questions.COLUMN_TYPES)[:limit]
+    if sort:
+        from watcher.report.conditions import sorted_rows
+
+        rows = sorted_rows(rows, sort, questions.COLUMN_TYPES)
+    shown = rows[:limit]
     show_results(shown, shape, questions.current_definitions(store))
     if len(shown) < len(rows):
         say(f"note: {len(shown)} of {len(rows)} rows (--limit {limit})")
@@ -98,8 +108,8 @@ def command(
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:
     """Print result rows in one of the formats; notes go to stderr. current: the definitions of the sets."""
     from watcher.cli.showing import print_footnotes, print_table
-    from watcher.report import curves
     from watcher.report.columns import footnotes, result_columns
+    from watcher.report.mixtures import mixtures
     from watcher.report.tables import as_csv, as_jsonl, as_markdown
     from watcher.store.read.results import RESULT_COLUMNS
 
@@ -118,7 +128,7 @@ def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]]
     else:
         print_table(result_columns(table), table)
         print_footnotes(table)
-    for words in curves.mixtures(rows):
+    for words in mixtures(rows):
         say(f"note: {words}")
 
 
@@ -126,7 +136,7 @@ def show_suites(store: Any, run: str | None) -> None:
     """The newest aggregate of each suite, on stderr; members that are missing are named."""
     from watcher.domain.checkpoint import printable
     from watcher.report.suites import newest_of_each, suite_words
-    from watcher.store.read.tasks import suite_scores
+    from watcher.store.read.suites import suite_scores
 
     for score in newest_of_each(suite_scores(store, run)):
         say(f"{printable(score.run)}: {suite_words(score)}")
@@ -138,8 +148,8 @@ def show_best(store: Any, rows: list[dict], form: str, by: str | None = None) ->
     from watcher.domain.checkpoint import printable
     from watcher.report import curves
     from watcher.report.best_words import best_words
-    from watcher.store.read.results import KeptWindows
     from watcher.store.read.tasks import KeptItems, with_scores
+    from watcher.store.read.windows import KeptWindows
 
     metric = metrics.METRICS[by] if by is not None else None
     bests = curves.best_of_each(with_scores(store, rows), KeptWindows(store), KeptItems(store), metric)

@@ -77,7 +77,7 @@ def _show(facts: dict[str, Any], of_database: str) -> None:
     from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
     from watcher.report.suites import suite_words
-    from watcher.store.read.tasks import SuiteScore
+    from watcher.store.read.suites import SuiteScore
 
     who = f", pid {facts['pid']}" if facts["pid"] else ""
     click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")

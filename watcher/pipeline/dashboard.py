@@ -24,10 +24,10 @@ from watcher.store.read.behind import Behind
 from watcher.store.read.dashboard import Pages
 from watcher.store.read.listing import rows_of
 from watcher.store.read.panels import Panels
-from watcher.store.read.results import KeptWindows
 from watcher.store.read.run_pages import RunPages
 from watcher.store.read.samples import SamplePages
 from watcher.store.read.tasks import KeptItems
+from watcher.store.read.windows import KeptWindows
 
 LOG_TAIL = 16_384  # characters
 

@@ -26,8 +26,8 @@ from watcher.sinks.delivery_folder import Result
 from watcher.sinks.delivery_process import DeliveryProcesses
 from watcher.sinks.registry import named
 from watcher.store.engine import Store
-from watcher.store.read import results
 from watcher.store.read.tasks import KeptItems
+from watcher.store.read.windows import KeptWindows
 from watcher.store.write import outbox
 
 ALERTS = "alerts"  # the name under which the rules themselves take rows from the outbox
@@ -212,7 +212,7 @@ class Delivery:
                 earlier = outbox.best_before(tx, row, metric, lower_step=True)
         if earlier is None:
             return rules.ResultFacts(row, best, metric=metric)
-        compared = compare(metric, earlier, row, results.KeptWindows(self.store), KeptItems(self.store))
+        compared = compare(metric, earlier, row, KeptWindows(self.store), KeptItems(self.store))
         if not isinstance(compared, Difference):
             return rules.ResultFacts(row, best, earlier, metric=metric)
         return rules.ResultFacts(row, best, earlier, compared.difference, compared.stderr, metric)

@@ -17,7 +17,7 @@ from watcher.state.folder import StateFolder
 from watcher.state.lock import lock_facts
 from watcher.state.status_file import read_object
 from watcher.store.migrate import open_for_reading
-from watcher.store.read import averages, queue, results, tasks
+from watcher.store.read import averages, queue, results, suites
 
 Row = dict[str, Any]
 #: What is shown of a database that cannot be read.
@@ -74,7 +74,7 @@ def _rows(url: str, now_s: float) -> Row:
             "failures": queue.failure_count(store),
             "averages": averages.waiting_averages(store),
             "last_results": recent[:5],
-            "suites": [asdict(score) for score in newest_of_each(tasks.suite_scores(store))],
+            "suites": [asdict(score) for score in newest_of_each(suites.suite_scores(store))],
         }
     finally:
         store.close()

@@ -14,8 +14,6 @@ from watcher.report.difference import Difference, NotComparable
 from watcher.report.item_comparison import Items
 
 Row = dict[str, Any]
-#: What a curve's rows should have resolved to alike.
-RESOLVED = ("seq_len", "stride", "dtype", "device")
 
 
 @dataclass(frozen=True)
@@ -174,28 +172,6 @@ def gaps_of(rows: Sequence[Row]) -> list[Gap]:
             if shared:
                 gaps.append(_gap(at[shared[-1]["step"]], shared[-1]))
     return gaps
-
-
-def mixtures(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each run and set whose standing rows were measured in different ways."""
-    ways: dict[tuple[str, str], dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
-    for row in rows:
-        if row["superseded"]:
-            continue
-        for key in (*RESOLVED, "eval_digest"):
-            ways[(row["run"], row["eval_set"])][key].add(row[key])
-    sentences = []
-    for (run, name), values in sorted(ways.items()):
-        if len(values["eval_digest"]) > 1:
-            sentences.append(
-                f"{run} / {name} was redefined: rows of {len(values['eval_digest'])} definitions are not one curve"
-            )
-            continue
-        for key in RESOLVED:
-            if len(values[key]) > 1:
-                mixed = ", ".join(sorted(map(str, values[key])))
-                sentences.append(f"{run} / {name} was measured with different {key}: {mixed}")
-    return sentences
 
 
 def _gap(train: Row, other: Row) -> Gap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +43,8 @@ def expect(what: str, given: str, known: Sequence[str]) -> None:
     """Raise NothingFound, with the nearest known name, unless `given` is one of them."""
     if given in known:
         return
+    import difflib  # 5 ms
+
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     if near:
         hint = f"did you mean {printable(near[0])!r}?"

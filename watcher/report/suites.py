@@ -11,7 +11,7 @@ NAMED_MAX = 5
 
 
 class Score(Protocol):
-    """A row of watcher.store.read.tasks.suite_scores."""
+    """A row of watcher.store.read.suites.suite_scores."""
 
     @property
     def run(self) -> str: ...

@@ -21,7 +21,7 @@ from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
 from watcher.state.status_file import read_object
 from watcher.store.read.listing import Wanted
-from watcher.store.read.tasks import SuiteScore
+from watcher.store.read.suites import SuiteScore
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
 from watcher.web.remembered import Remembered

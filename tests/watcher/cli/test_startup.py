@@ -12,24 +12,36 @@ from tests.support.database import small_run
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
-import json, sys
+import gc, json, sys
 from watcher.cli import main
 for call in json.loads(sys.argv[1]):
     main(call)
-print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+collections = [generation["collections"] for generation in gc.get_stats()]
+print(json.dumps({"modules": sorted(sys.modules), "collections": collections}), file=sys.stderr)
 """
+#: What only other verbs, or certain flags of these, need: each costs milliseconds.
+OF_OTHERS = {
+    *("difflib", "evalcore.messages", "evalcore.tasks.item_scores", "watcher.cli.items", "watcher.report.comparison"),
+    *("watcher.report.conditions", "watcher.report.curves", "watcher.settings.load", "watcher.store.read.dashboard"),
+    *("watcher.store.read.tasks", "watcher.store.read.windows", "watcher.store.transfer"),
+}
 SLOW = {"sqlalchemy", "alembic", "pydantic", "rich", "numpy", "torch", "watchdog", "tomlkit", "starlette"}
 
 
 def loaded(folder: Path, *calls: list[str], among: set[str] = SLOW) -> set[str]:
     """The modules of `among` that a process has imported after these command lines, without settings."""
+    return among & set(after(folder, *calls)["modules"])
+
+
+def after(folder: Path, *calls: list[str]) -> dict:
+    """modules, collections (of each generation) of a process after these command lines, without settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CKPTWATCH_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(calls)], cwd=folder, capture_output=True, text=True, timeout=60,
         env=environment | {"PYTHONPATH": os.fspath(ROOT)}, check=True,
     )  # fmt: skip
     assert done.stdout
-    return among & set(json.loads(done.stderr.splitlines()[-1]))
+    return json.loads(done.stderr.splitlines()[-1])
 
 
 def test_help_and_version_import_no_library_but_click(tmp_path):
@@ -57,8 +69,30 @@ def test_without_settings_the_same_database_and_state_folder_are_used_as_with_an
     assert LaunchSettings().device == DEFAULT_DEVICE
 
 
-def test_lists_load_neither_the_messages_of_jobs_nor_the_rules_of_health(tmp_path):
+def test_lists_load_nothing_that_only_other_verbs_or_flags_need(tmp_path):
     small_run(tmp_path / "ckptwatch.db").close()
-    unneeded = {"evalcore.messages", "watcher.domain.health"}
-    assert loaded(tmp_path, ["results"], ["queue", "list"], among=unneeded) == set()
-    assert loaded(tmp_path, ["status"], among={"evalcore.messages"}) == set()
+    assert loaded(tmp_path, ["results"], ["queue", "list"], among=OF_OTHERS | {"watcher.domain.health"}) == set()
+    assert loaded(tmp_path, ["status"], among=OF_OTHERS) == set()
+
+
+def test_a_list_hardly_collects_cycles_and_the_daemon_keeps_pythons_thresholds(tmp_path, monkeypatch):
+    import atexit
+    import gc
+
+    from watcher import cli
+
+    small_run(tmp_path / "ckptwatch.db").close()
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    usual = gc.get_threshold()
+    try:
+        for verb in ("run", "serve"):
+            cli.root.get_command(None, verb)
+            assert (gc.get_threshold(), at_exit) == (usual, [])
+        cli.root.get_command(None, "results")
+        assert gc.get_threshold()[0] == cli.GC_THRESHOLD
+        assert at_exit == [gc.freeze]
+    finally:
+        gc.set_threshold(*usual)
+    youngest, *_ = after(tmp_path, ["results"])["collections"]
+    assert youngest < 60  # 30 while click is imported; with Python's own thresholds 110

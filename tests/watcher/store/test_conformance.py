@@ -29,6 +29,8 @@ from watcher.store.read.listing import LISTINGS, rows_of
 from watcher.store.read.listing import Wanted as ListingWanted
 from watcher.store.read.panels import Panels
 from watcher.store.read.samples import SamplePages, WantedTexts, texts
+from watcher.store.read.suites import suite_scores
+from watcher.store.read.windows import KeptWindows
 from watcher.store.write import attempts, checkpoints, eval_sets, launches, queue, rejections, results, runs
 from watcher.store.write.attempts import OpenAttempt
 from watcher.store.write.checkpoints import NewCheckpoint
@@ -159,7 +161,7 @@ def test_a_result_is_recorded_once_and_only_with_the_token(store):
     assert succeed(store, claimed) == [None]
     row = reads.result_rows(store)[0]
     assert (row["step"], row["loss"], row["peak_memory_bytes"]) == (1, 2.5, 1 << 33)
-    kept = reads.KeptWindows(store).get(row["id"])
+    kept = KeptWindows(store).get(row["id"])
     assert kept is not None
     assert list(kept[0]) == [20.0, 30.0]
 
@@ -199,7 +201,7 @@ def test_a_task_is_one_row_with_its_items_behind_it_and_a_copy_has_them_too(stor
     twin = claim(store)
     assert twin is not None
     know(store, twin)
-    kept, windows = tasks.KeptItems(store), reads.KeptWindows(store)
+    kept, windows = tasks.KeptItems(store), KeptWindows(store)
     for row in tasks.with_scores(store, reads.result_rows(store)):
         facts = (row["task"], row["items"], row["accuracy"], row["accuracy_norm"], row["random_baseline"])
         assert facts == ("piqa", 4, 0.75, 0.5, 0.5) and row["stride"] is None
@@ -241,9 +243,9 @@ def test_a_suite_has_the_members_that_it_has_now(store):
     assert claimed is not None and len(claimed.jobs) == 2
     first = next(job for job in claimed.jobs if job.eval_set == "core/a")
     answer(store, claimed, first, like=SCORED)
-    assert [(score.value, score.missing) for score in tasks.suite_scores(store)] == [(None, ("b",))]
+    assert [(score.value, score.missing) for score in suite_scores(store)] == [(None, ("b",))]
     adopt("a")  # the bundle has one task now
-    assert [(score.value, score.missing) for score in tasks.suite_scores(store)] == [(0.5, ())]
+    assert [(score.value, score.missing) for score in suite_scores(store)] == [(0.5, ())]
     with store.read() as tx:
         assert tx.execute(text("SELECT value, members, expected FROM suites")).all() == [(0.5, 1, 1)]
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, text, update
 from tests.support.database import Database
 from watcher.domain.metrics import SCORES
 from watcher.report.suites import suite_words
-from watcher.store.read.tasks import suite_scores
+from watcher.store.read.suites import suite_scores
 from watcher.store.schema import eval_sets, task_items
 from watcher.store.views import SCORE_SQL
 

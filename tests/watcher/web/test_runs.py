@@ -22,7 +22,7 @@ from watcher.report.comparison import paired
 from watcher.settings.load import load_settings
 from watcher.settings.schema import WebSettings
 from watcher.store.read.panels import Panels
-from watcher.store.read.results import KeptWindows
+from watcher.store.read.windows import KeptWindows
 
 TOKEN = "0123456789abcdef"
 A, B, C = "gpt-a-000", "gpt-b-001", "gpt-lr-002"

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from watcher.store.engine import Store
 from watcher.store.read import queue
-from watcher.store.read.tasks import SuiteScore, suite_scores
+from watcher.store.read.suites import SuiteScore, suite_scores
 from watcher.store.read.typed import lenient
 from watcher.store.schema import OPEN_ATTEMPT, REVISION
 

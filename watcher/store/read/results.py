@@ -1,10 +1,7 @@
-"""Questions about results: which rows, which stand, their windows, what prune may delete. Never writes."""
+"""Questions about results: which rows, which stand, what prune may delete. Never writes."""
 
 from __future__ import annotations
 
-import sys
-import zlib
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +10,8 @@ from sqlalchemy import and_, func, select
 
 from watcher.domain.metrics import headline
 from watcher.store.engine import Store
-from watcher.store.read.tasks import KeptItems
 from watcher.store.read.typed import result_dicts
-from watcher.store.schema import checkpoints, eval_sets, jobs, results, runs, windows
+from watcher.store.schema import checkpoints, eval_sets, jobs, results, runs
 
 RESULT_COLUMNS = tuple(column.name for column in results.columns)
 #: name -> int, float or str, for filters.
@@ -104,32 +100,6 @@ def run_numbers(store: Store) -> dict[str, int]:
         return {row.name: row.id for row in tx.execute(select(runs.c.name, runs.c.id))}
 
 
-class KeptWindows:
-    """Result id -> (nats as float64, targets as uint32), one entry per window; read when asked for.
-
-    Of a task: one entry per item, the nats and tokens of its gold answer.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._items = KeptItems(store)
-        self._known: dict[int, tuple[array, array] | None] = {}
-
-    def get(self, result_id: int) -> tuple[array, array] | None:
-        """None where no windows are kept for this result."""
-        if result_id not in self._known:
-            with self._store.read() as tx:
-                row = tx.execute(select(windows).where(windows.c.result_id == result_id)).first()
-            if len(self._known) >= 64:
-                del self._known[next(iter(self._known))]
-            if row is not None:
-                self._known[result_id] = (_unpacked("d", row.nats), _unpacked("I", row.targets))
-            else:
-                items = self._items.get(result_id)
-                self._known[result_id] = (items.gold_nats, items.gold_tokens) if items is not None else None
-        return self._known[result_id]
-
-
 def last_results(store: Store, count: int) -> list[Row]:
     """The newest results, newest first."""
     query = select(results).order_by(results.c.evaluated_at.desc(), results.c.id.desc()).limit(count)
@@ -204,12 +174,3 @@ def lowest_elsewhere(store: Store, row: Row) -> Row | None:
     with store.read() as tx:
         lowest = tx.execute(query).mappings().first()
         return dict(lowest) if lowest else None
-
-
-def _unpacked(kind: str, blob: bytes) -> array:
-    """The inverse of what `record` packs: deflated, little-endian."""
-    values = array(kind)
-    values.frombytes(zlib.decompress(blob))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
