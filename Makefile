@@ -12,7 +12,7 @@ DEVICE ?= auto
 GPU_PYTHON := $(if $(wildcard $(RUN)),$(RUN),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lock test check faults chaos fuzz soak bench bench-gpu docs test-systemd test-image test-slurm test-postgres test-browser test-gpu clean
+.PHONY: help setup demo lock test check faults chaos fuzz soak bench bench-gpu docs test-bench test-systemd test-image test-slurm test-postgres test-browser test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ soak: $(STAMP) ## JOBS jobs with a fake worker: memory, descriptors, threads (JO
 
 bench: $(STAMP) ## run every benchmark of bench/README.md
 	$(RUN) -m bench all
+
+test-bench: $(STAMP) ## run every benchmark small, and check what it prints
+	$(RUN) -m pytest -n $(TEST_PROCESSES) -m bench tests/bench
 
 test-gpu: ## test the core on the CUDA devices of this machine, then measure it; needs torch, numpy, tiktoken only
 	$(GPU_PYTHON) -m tests.gpu

@@ -6,13 +6,18 @@ import argparse
 
 from bench import (
     backlog,
+    burst,
     core,
     exactness,
+    idle,
     lanes,
+    loading,
     others,
     page,
+    rescue,
     scale,
     scaling,
+    scan,
     simulate,
     startup,
     tasks,
@@ -26,6 +31,7 @@ BENCHES = {
     "tiny": tiny,
     "backlog": backlog,
     "tokenise": tokenise,
+    "loading": loading,
     "exactness": exactness,
     "lanes": lanes,
     "scaling": scaling,
@@ -34,20 +40,30 @@ BENCHES = {
     "simulate": simulate,
     "startup": startup,
     "tasks": tasks,
+    "scan": scan,
+    "idle": idle,
+    "burst": burst,
+    "rescue": rescue,
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    verbs = parser.add_subparsers(dest="name", required=True)
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    names = whole.add_subparsers(dest="name", required=True)
     for name, module in BENCHES.items():
         assert module.__doc__ is not None
-        module.add_flags(verbs.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__))
-    verbs.add_parser("all", help="every one with its defaults")
-    said = parser.parse_args()
-    for name in BENCHES if said.name == "all" else [said.name]:
-        chosen = parser.parse_args([name]) if said.name == "all" else said
-        BENCHES[name].run(chosen)
+        module.add_flags(names.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__))
+    names.add_parser("all", help="every one with its defaults")
+    return whole
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.name != "all":
+        BENCHES[options.name].run(options)
+        return
+    for name, module in BENCHES.items():
+        module.run(parser().parse_args([name]))
 
 
 if __name__ == "__main__":

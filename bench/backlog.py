@@ -17,12 +17,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=20_000)
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     print(f"# backlog: {machine()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = files.tokens(folder, said.tokens, files.TINY["vocab_size"])
-        paths = [files.checkpoint(folder, files.TINY, f"step_{i}.pt", seed=i) for i in range(said.checkpoints)]
+        data = files.tokens(folder, options.tokens, files.TINY["vocab_size"])
+        paths = [files.checkpoint(folder, files.TINY, f"step_{i}.pt", seed=i) for i in range(options.checkpoints)]
         launch = LaunchFolder(folder / "launch")
         launch.create()
         spec = LaunchSpec("bench", (EvalSetSpec("val", (str(data),)),), device="cpu")
@@ -33,7 +33,7 @@ def run(said: argparse.Namespace) -> None:
         losses = [read_outcome(launch.outcome(i)).measurement.loss for i in range(1, len(paths) + 1)]  # type: ignore[union-attr]
         plain = [torchrun(1, "bench/plain.py", str(path), str(data), "128", "8") for path in paths]
         wall, cpu = sum(ran.wall_s for ran in plain), sum(ran.cpu_s for ran in plain)
-        worst = max(abs(ran.said["loss"] - loss) for ran, loss in zip(plain, losses, strict=True))
+        worst = max(abs(ran.printed["loss"] - loss) for ran, loss in zip(plain, losses, strict=True))
         print(
             f"{len(paths)} checkpoints: plain {wall:.1f} s {cpu:.1f} CPU-s"
             f" | ours {ours.wall_s:.1f} s {ours.cpu_s:.1f} CPU-s"

@@ -1,18 +1,19 @@
-"""`python -m bench.burst [FILES] [QUEUE]`: FILES checkpoints at once, while the kernel's event queue overflows.
+"""Many checkpoints at once, while the kernel's event queue overflows: how many the daemon misses.
 
-A real daemon watches. The kernel's queue is shortened to QUEUE events for the time (root only; 0 leaves it), so that it
+A real daemon watches. The kernel's queue is shortened to --events for the time (root only; 0 leaves it), so that it
 surely overflows. missed: files of which the daemon has no job in the end.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.processes import machine
 from tests.support.daemon import Site, wait_until
 from tests.support.tiny import tiny_bytes
 
@@ -42,13 +43,16 @@ def burst(site: Site, files: int) -> None:
     print(f"{files} files written in {written_s - began_s:.1f} s", flush=True)
 
     def whole_scan() -> dict | None:
-        told = (site.health().get("runs") or [{}])[0]
-        age_s = told.get("last_scan_age_s")
+        """A scan that began after the last file was written."""
+        run = (site.health().get("runs") or [{}])[0]
+        age_s = run.get("last_scan_age_s")
+        if age_s is None:
+            return None
         asked_s = time.time() - (site.state / "health.json").stat().st_mtime
-        return told if age_s is not None and time.monotonic() - asked_s - age_s > written_s else None
+        return run if time.monotonic() - asked_s - age_s > written_s else None
 
-    told = wait_until(whole_scan, within_s=600, every_s=0.5)
-    print(f"the first scan after that saw {told['matching']}; the kernel dropped events {told['overflows']} time(s)")
+    run = wait_until(whole_scan, within_s=600, every_s=0.5)
+    print(f"the first scan after that saw {run['matching']}; the kernel dropped events {run['overflows']} time(s)")
 
     def registered() -> int:
         return site.query("SELECT count(*) FROM jobs")[0][0]
@@ -65,16 +69,18 @@ def burst(site: Site, files: int) -> None:
     site.stop()
 
 
-def main(files: int, events: int) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--files", type=int, default=60_000)
+    parser.add_argument("--events", type=int, default=1024, help="length of the kernel's queue meanwhile; 0: as it is")
+
+
+def run(options: argparse.Namespace) -> None:
+    print(f"# burst: {machine()}")
     place = tempfile.TemporaryDirectory(prefix="burst", ignore_cleanup_errors=True)
-    with place as folder, shortened(events) as length:
+    with place as folder, shortened(options.events) as length:
         print(f"kernel queue of {length} events")
         site = Site(Path(folder), scan_s=5.0)
         try:
-            burst(site, files)
+            burst(site, options.files)
         finally:
             site.end()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60_000, int(sys.argv[2]) if len(sys.argv) > 2 else 1024)

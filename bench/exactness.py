@@ -12,16 +12,19 @@ from bench.processes import machine, torchrun
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps of the model for bfloat16")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--windows", type=int, default=17, help="of 256 tokens, for float32; one short window more")
+    parser.add_argument("--held-out", type=int, default=40_000, help="tokens for bfloat16")
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     print(f"# exactness: {machine()}")
     with tempfile.TemporaryDirectory() as name:
-        _float32(Path(name))
-        _bfloat16(said.steps)
+        _float32(Path(name), options.windows, options.ranks)
+        _bfloat16(options.steps, options.held_out)
 
 
-def _float32(folder: Path) -> None:
+def _float32(folder: Path, windows: int, ranks: list[int]) -> None:
     import torch
 
     from evalcore.data import open_stream
@@ -30,7 +33,7 @@ def _float32(folder: Path) -> None:
 
     shape = {**files.GPT2_SMALL, "n_layers": 2, "vocab_size": 8192, "max_position_embeddings": 256}
     path = files.checkpoint(folder, shape)
-    data = files.tokens(folder, 17 * 256 + 100, 8192)
+    data = files.tokens(folder, windows * 256 + 100, 8192)
     losses = {}
     with load_checkpoint(path) as loaded:
         for threads in (1, 2):
@@ -39,16 +42,16 @@ def _float32(folder: Path) -> None:
                 for chunk in (100, 1024):
                     result = evaluate(loaded.model, open_stream(data), batch_size=batch, chunk_tokens=chunk)
                     losses[f"{threads} threads, batch {batch}, chunk {chunk}"] = result.loss
-    for ranks in (1, 2, 3, 4):
+    for count in ranks:
         flags = ["--checkpoint-path", str(path), "--data", str(data), "--device", "cpu", "--batch-size", "2", "--json"]
-        losses[f"{ranks} ranks"] = torchrun(ranks, "-m", "evalcore", *flags).said["loss"]
+        losses[f"{count} ranks"] = torchrun(count, "-m", "evalcore", *flags).printed["loss"]
     spread = (max(losses.values()) - min(losses.values())) / min(losses.values())
-    same = len({losses[f"{ranks} ranks"] for ranks in (1, 2, 3, 4)}) == 1
+    same = len({losses[f"{count} ranks"] for count in ranks}) == 1
     bits = "equal" if same else "NOT equal"
-    print(f"float32: {len(losses)} ways, spread {spread:.1e} relative; ranks 1 to 4 bitwise {bits}")
+    print(f"float32: {len(losses)} ways, spread {spread:.1e} relative; ranks {ranks} bitwise {bits}")
 
 
-def _bfloat16(steps: int) -> None:
+def _bfloat16(steps: int, held_out_tokens: int) -> None:
     """A byte model of 4 layers and width 256, trained here on the standard library's text, measured on its rest."""
     import sysconfig
 
@@ -62,7 +65,7 @@ def _bfloat16(steps: int) -> None:
     torch.manual_seed(0)
     sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     ids = np.frombuffer(b"".join(source.read_bytes() for source in sources), dtype=np.uint8)
-    train, held_out = ids[: len(ids) * 9 // 10], ids[-40_000:]
+    train, held_out = ids[: len(ids) * 9 // 10], ids[-held_out_tokens:]
     config = {
         "vocab_size": 256,
         "max_position_embeddings": 128,

@@ -40,17 +40,17 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=500, help="HellaSwag items, made up")
     parser.add_argument("--device", default="cuda", help="cuda; cpu only to try the script itself")
     parser.add_argument("--also", nargs="*", default=[], choices=VARIANTS, help="our model otherwise, beside eager")
-    said = parser.parse_args()
-    device = torch.device(said.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"torch {torch.__version__} sees no CUDA device here; nothing was measured")
     config = {
-        "vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": said.layers, "n_heads": 12, "d_model": 768,
+        "vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": options.layers, "n_heads": 12, "d_model": 768,
         "d_ff": 3072, "dropout": 0.0, "use_tensor_parallel": False, "use_activation_checkpoint": False,
     }  # fmt: skip
     torch.manual_seed(0)
     plain_model = Gpt(config).eval()
-    tokens = np.random.default_rng(0).integers(0, 50257, said.windows * 1024 + 1).astype(np.uint16)
+    tokens = np.random.default_rng(0).integers(0, 50257, options.windows * 1024 + 1).astype(np.uint16)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
         torch.save({"model": plain_model.state_dict(), "optimizer": {}, "step": 1, "config": config}, path)
@@ -63,7 +63,7 @@ def main() -> None:
         "plain": lambda: plain_loss(plain_model, tokens, device),
         "ours": lambda: evaluate(loaded.model, tokens, dtype="bfloat16", group=group).loss,
     }
-    for name in said.also:
+    for name in options.also:
         try:
             other = variant(name, loaded.model, device)
             ways[name] = lambda other=other: evaluate(other, tokens, dtype="bfloat16", group=group).loss  # type: ignore[misc]
@@ -73,10 +73,10 @@ def main() -> None:
             print(f"{name}: not supported here: {(str(error).strip() or repr(error)).splitlines()[0][:200]}")
     rate = product_rate(device)
     parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - 50257 * 768
-    flops = 2.0 * said.windows * 1024 * (parameters + said.layers * 1024 * 768)
+    flops = 2.0 * options.windows * 1024 * (parameters + options.layers * 1024 * 768)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses, peaks = {}, {}
-    for turn in range(said.repeats + 1):
+    for turn in range(options.repeats + 1):
         for name, way in ways.items():
             held = reset(device)
             started = time.perf_counter()
@@ -89,12 +89,12 @@ def main() -> None:
         middle = statistics.median(taken)
         print(
             f"{name:14} {middle * 1e3:8.1f} ms ({min(taken) * 1e3:.1f} to {max(taken) * 1e3:.1f}),"
-            f" {said.windows * 1024 / middle:12,.0f} tokens/s, {peaks[name] / 1e9:.2f} GB beyond the models,"
+            f" {options.windows * 1024 / middle:12,.0f} tokens/s, {peaks[name] / 1e9:.2f} GB beyond the models,"
             f" {flops / middle / rate:.0%} of {rate / 1e12:.0f} TFLOP/s, loss {losses[name]:.6f}"
         )
     if device.type == "cuda":
         print(overlap(loaded.model, tokens, group))
-    print(items_per_second(plain_model, loaded.model, said.items, group))
+    print(items_per_second(plain_model, loaded.model, options.items, group))
     ratio = statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     print(json.dumps({"device": where, "torch": torch.__version__, "ratio": ratio, "load_seconds": load_s}))

@@ -1,18 +1,19 @@
-"""`python -m bench.idle [FILES] [SECONDS]`: what the daemon costs when nothing happens, beside 100,000 known `.pt`.
+"""The daemon's memory and share of a core when nothing happens, beside 100,000 known `.pt`.
 
 A real daemon process over a database that knows every file; resident memory, and CPU time as a share of one core.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from sqlalchemy import insert
 
+from bench.processes import machine
 from evalcore.messages import ModelSpec
 from tests.support.daemon import Site, wait_until
 from watcher.detect.observation import fingerprint
@@ -55,7 +56,14 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def main(files: int, seconds: float) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=60.0)
+
+
+def run(options: argparse.Namespace) -> None:
+    files, seconds = options.files, options.seconds
+    print(f"# idle: {machine()}")
     with tempfile.TemporaryDirectory(prefix="idle", ignore_cleanup_errors=True) as folder:
         site = Site(Path(folder), scan_s=10.0)
         fill(site, files)
@@ -73,7 +81,3 @@ def main(files: int, seconds: float) -> None:
             site.stop(daemon)
         finally:
             site.end()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, float(sys.argv[2]) if len(sys.argv) > 2 else 60.0)

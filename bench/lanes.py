@@ -13,36 +13,39 @@ from statistics import median
 
 from bench.processes import machine
 
-#: name, vocabulary, context, layers, heads, width, tokens
-SIZES = (
-    ("tiny", 512, 128, 2, 4, 64, 100_000),
-    ("10 million", 512, 256, 6, 6, 384, 30_000),
-    ("GPT-2-small, small vocabulary", 8192, 256, 12, 12, 768, 8_192),
-)
+#: name: vocabulary, context, layers, heads, width, tokens
+SIZES = {
+    "tiny": (512, 128, 2, 4, 64, 100_000),
+    "10-million": (512, 256, 6, 6, 384, 30_000),
+    "gpt2-small": (8192, 256, 12, 12, 768, 8_192),  # with a small vocabulary
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--beside", type=int, default=0, help="busy processes beside, as a trainer would be")
+    parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--tokens", type=int, help="instead of those of the size")
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
     from evalcore.measure.evaluate import evaluate
     from evalcore.models.decoder import Decoder, DecoderShape
 
-    print(f"# lanes: {machine()}, {torch.get_num_threads()} threads, {said.beside} busy processes beside")
-    with _busy(said.beside):
-        for name, vocab, context, layers, heads, width, n in SIZES:
+    print(f"# lanes: {machine()}, {torch.get_num_threads()} threads, {options.beside} busy processes beside")
+    with _busy(options.beside):
+        for name in options.sizes:
+            vocab, context, layers, heads, width, n = SIZES[name]
             model = Decoder(DecoderShape(vocab, context, layers, heads, width, 4 * width)).eval()
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.02)
-            tokens = np.random.default_rng(0).integers(0, vocab, n).astype(np.uint16)
+            tokens = np.random.default_rng(0).integers(0, vocab, options.tokens or n).astype(np.uint16)
             taken: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
             losses = set()
-            for turn in range(said.repeats + 1):
+            for turn in range(options.repeats + 1):
                 for lanes in (True, False):
                     model.stateless = lanes
                     cpu_s, wall_s = time.process_time(), time.perf_counter()

@@ -3,43 +3,39 @@
 A GPT-2-small-shaped rosellm checkpoint with AdamW state (two thirds of the file) is written once, then read in turn:
 summary (step, configuration, shapes; no torch), our load (only the model's records, CRC checked), and the plain way
 (torch.load of the file, weights_only, then load_state_dict). The file is in the page cache for all of them.
-
-    python bench/loading.py [--layers 12] [--rounds 5] [--folder DIR]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from evalcore.archive import probe, summarise
-from evalcore.loading.checkpoint import load_checkpoint
-from evalcore.models.decoder import on_meta
-from tests.support.checkpoints import ROSELLM, save_rosellm
-
-_PEAK = "print([int(line.split()[1]) >> 10 for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+from bench import files
+from bench.processes import machine, python
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=12)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layers", type=int, default=12, help="12 layers of 768 are GPT-2 small")
+    parser.add_argument("--vocab-size", type=int, default=50257)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
+    parser.add_argument("--folder", type=Path, help="where the file is written  [default: a temporary folder]")
+
+
+def run(options: argparse.Namespace) -> None:
+    import torch
+
+    from evalcore.archive import probe, summarise
+    from evalcore.loading.checkpoint import load_checkpoint
+    from evalcore.models.decoder import on_meta
+
+    print(f"# loading: {machine()}")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        path = Path(folder) / "big.pt"
-        small_gpt2 = {"vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": options.layers, "n_heads": 12}
-        save_rosellm(path, config={**ROSELLM, **small_gpt2, "d_model": 768, "d_ff": 3072}, tied=True)
+        shape = {**files.GPT2_SMALL, "n_layers": options.layers, "vocab_size": options.vocab_size}
+        path = files.checkpoint(Path(folder), shape)
         loaded = load_checkpoint(path)
         size = path.stat().st_size
         print(f"file {size / 1e6:.0f} MB, model {loaded.read_bytes / 1e6:.0f} MB, torch {torch.__version__}")
@@ -69,17 +65,8 @@ def main() -> None:
             middle = statistics.median(taken)
             print(f"{name:34} median {middle * 1e3:9.1f} ms, best {min(taken) * 1e3:9.1f} ms, {base / middle:8.1f}x")
         for name, code in (
-            (
-                "peak MB, ours",
-                f"from evalcore.loading.checkpoint import load_checkpoint; load_checkpoint({str(path)!r})",
-            ),
-            ("peak MB, torch.load", f"import torch; torch.load({str(path)!r}, map_location='cpu', weights_only=True)"),
-            ("peak MB, summarise", f"from evalcore.archive import summarise; summarise({str(path)!r})"),
+            ("ours", f"from evalcore.loading.checkpoint import load_checkpoint; load_checkpoint({str(path)!r})"),
+            ("torch.load", f"import torch; torch.load({str(path)!r}, map_location='cpu', weights_only=True)"),
+            ("summarise", f"from evalcore.archive import summarise; summarise({str(path)!r})"),
         ):
-            root = Path(__file__).resolve().parent.parent
-            out = subprocess.run([sys.executable, "-c", f"{code}; {_PEAK}"], capture_output=True, text=True, cwd=root)
-            print(f"{name:34} {out.stdout.strip()}")
-
-
-if __name__ == "__main__":
-    main()
+            print(f"{'peak, ' + name:34} {python('-c', code).peak_bytes / 1e6:9.0f} MB")

@@ -47,32 +47,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", type=Path, help="kept and used again: filled where it does not exist")
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     from playwright.sync_api import sync_playwright
 
     print(f"# page: {machine()}")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder:
-        path = said.database or Path(folder) / "page.db"
+        path = options.database or Path(folder) / "page.db"
         filled = path.exists()
         store = open_for_writing(str(path))
         if not filled:
-            fill(store, said.results, 0, said.runs)
-        print(f"{said.results:,} results, {said.runs} runs on 5 sets")
+            fill(store, options.results, 0, options.runs)
+        print(f"{options.results:,} results, {options.runs} runs on 5 sets")
         state = StateFolder.beside(str(path))
         state.create()
         address, stop = start_server(WebSettings(port=0), str(path), state, Log(-1))
         try:
             with sync_playwright() as driver:
                 browser = driver.chromium.launch(executable_path=program, args=list(FLAGS))
-                measure_paint(browser, f"{address}healthz", "one line of JSON: the browser's own part", said.repeat)
+                measure_paint(browser, f"{address}healthz", "one line of JSON: the browser's own part", options.repeat)
                 measure_paint(browser, address, "overview, just started", 1)
-                measure_server(address, store, said.repeat)
-                measure_paint(browser, address, "overview, nothing new", said.repeat)
+                measure_server(address, store, options.repeat)
+                measure_paint(browser, address, "overview, nothing new", options.repeat)
                 measure_paint(
-                    browser, address, "overview, a result came just before", said.repeat, partial(touch, store)
+                    browser, address, "overview, a result came just before", options.repeat, partial(touch, store)
                 )
-                measure_zoom(browser, address, said.zooms)
+                measure_zoom(browser, address, options.zooms)
                 browser.close()
         finally:
             stop()

@@ -103,8 +103,8 @@ def main() -> None:
             count += batch[:, 1:].numel()
     seconds = time.perf_counter() - loaded
     loss = total / count
-    said = {"loss": loss, "ppl": math.exp(loss), "tokens": count, "load_seconds": loaded - started}
-    print(json.dumps(said | {"eval_seconds": seconds}))
+    printed = {"loss": loss, "ppl": math.exp(loss), "tokens": count, "load_seconds": loaded - started}
+    print(json.dumps(printed | {"eval_seconds": seconds}))
 
 
 if __name__ == "__main__":

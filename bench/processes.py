@@ -23,7 +23,7 @@ class Ran:
     wall_s: float
     cpu_s: float
     peak_bytes: int
-    said: dict[str, Any]
+    printed: dict[str, Any]
 
 
 def python(*arguments: str, env: dict[str, str] | None = None) -> Ran:
@@ -38,7 +38,7 @@ def python(*arguments: str, env: dict[str, str] | None = None) -> Ran:
         env={**compiled_once(os.environ), **(env or {})},
     )
     assert process.stdout is not None and process.stderr is not None
-    said, words = process.stdout.read(), process.stderr.read()
+    output, words = process.stdout.read(), process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -46,7 +46,7 @@ def python(*arguments: str, env: dict[str, str] | None = None) -> Ran:
     process.stderr.close()
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}:\n{words[-2000:]}")
-    last = said.strip().splitlines()[-1] if said.strip() else "{}"
+    last = output.strip().splitlines()[-1] if output.strip() else "{}"
     return Ran(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, json.loads(last) if last[0] == "{" else {})
 
 

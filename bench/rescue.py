@@ -1,17 +1,18 @@
-"""`python -m bench.rescue [ROUNDS] [QUEUED]`: kill -9 of the daemon with jobs in hand; how long until they wait again?
+"""kill -9 of the daemon with jobs in hand: how long until they wait in the queue again.
 
 From the start of the next daemon's process, imports included, to the end of the last attempt that the killed one held.
-QUEUED: how many further jobs wait meanwhile. The worker is the fake one, which never answers.
+The worker is the fake one, which never answers.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench.processes import machine
 from tests.support.daemon import Site, wait_until
 from tests.support.tiny import write_tiny
 
@@ -33,7 +34,14 @@ def one_round(site: Site) -> tuple[float, int]:
     return time.monotonic() - began_s, len(held)
 
 
-def main(rounds: int, queued: int) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--queued", type=int, default=1_000, help="further jobs that wait meanwhile")
+
+
+def run(options: argparse.Namespace) -> None:
+    rounds, queued = options.rounds, options.queued
+    print(f"# rescue: {machine()}")
     with tempfile.TemporaryDirectory(prefix="rescue", ignore_cleanup_errors=True) as folder:
         site = Site(Path(folder), rules=[{"do": "hang"}])
         for step in range(queued + 3):
@@ -52,7 +60,3 @@ def main(rounds: int, queued: int) -> None:
             site.kill()
         finally:
             site.end()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15, int(sys.argv[2]) if len(sys.argv) > 2 else 1_000)

@@ -45,20 +45,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=int, default=20)
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     print(f"# scale: {machine()}")
     with tempfile.TemporaryDirectory() as name:
-        url = said.url or f"{name}/scale.db"
+        url = options.url or f"{name}/scale.db"
         store = open_for_writing(url)
         begun = time.perf_counter()
-        steps = fill(store, said.results, said.queued, said.runs)
-        size = f"{Path(url).stat().st_size / 1e6:.0f} MB, " if said.url is None else ""
-        print(f"filled with {said.results:,} results and {said.queued:,} queued jobs in "
+        steps = fill(store, options.results, options.queued, options.runs)
+        size = f"{Path(url).stat().st_size / 1e6:.0f} MB, " if options.url is None else ""
+        print(f"filled with {options.results:,} results and {options.queued:,} queued jobs in "
               f"{time.perf_counter() - begun:.0f} s; {size}{steps:,} steps on each curve")  # fmt: skip
-        measure_queue(store, said.repeat)
-        measure_readers(store, said.repeat)
+        measure_queue(store, options.repeat)
+        measure_readers(store, options.repeat)
         store.close()
-        measure_scan(Path(name) / "checkpoints", said.files)
+        measure_scan(Path(name) / "checkpoints", options.files)
 
 
 def fill(store: Store, results: int, queued: int, runs: int) -> int:

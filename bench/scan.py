@@ -1,25 +1,31 @@
-"""`python -m bench.scan [FILES]`: what one look at a folder of 100,000 `.pt` costs, the first time and each time after.
+"""One scan of a folder of 100,000 `.pt`, the first time and each time after.
 
 Seconds of the scanning thread's own CPU, and of listing and stat alone beside each: a busy machine moves both.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import threading
 import time
 
+from bench.processes import machine
 from watcher.detect.events import FolderWatch
 from watcher.domain.checkpoint import NamePattern
 
 SCANS = 5
 
 
-def main(files: int) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--files", type=int, default=100_000)
+
+
+def run(options: argparse.Namespace) -> None:
+    print(f"# scan: {machine()}")
     with tempfile.TemporaryDirectory(prefix="scan") as folder:
-        for number in range(files):
+        for number in range(options.files):
             os.close(os.open(f"{folder}/step_{number:07d}.pt", os.O_CREAT | os.O_WRONLY))
         watch = FolderWatch(folder, NamePattern(("*.pt",)), 10.0, threading.Event())
         began_s = time.perf_counter()
@@ -41,7 +47,3 @@ def main(files: int) -> None:
             print(
                 f"steady scan: {report.seconds:.3f} s CPU, {wall_s:.3f} s; listing and stat alone: {bare_s:.3f} s CPU"
             )
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

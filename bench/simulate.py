@@ -41,17 +41,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2])
 
 
-def run(said: argparse.Namespace) -> None:
-    load = said.runs * said.evaluation_s / said.every_s
-    print(f"# simulate: {said.runs} runs, a save every {said.every_s:g} s, {said.evaluation_s:g} s an evaluation, "
-          f"{said.hours:g} h: {load:.2f} devices' worth of work")  # fmt: skip
+def run(options: argparse.Namespace) -> None:
+    load = options.runs * options.evaluation_s / options.every_s
+    every = f"a save every {options.every_s:g} s, {options.evaluation_s:g} s an evaluation, {options.hours:g} h"
+    print(f"# simulate: {options.runs} runs, {every}: {load:.2f} devices' worth of work")
     print("| devices | load | order | lag, median | lag, 95 % | longest queue | left | widest gap |")
     print("|---|---|---|---|---|---|---|---|")
-    for devices in said.devices:
+    work = (options.runs, options.every_s, options.evaluation_s, options.hours * 3600)
+    for devices in options.devices:
         for order in ("newest", "oldest", "fill"):
-            got = simulate(said.runs, said.every_s, said.evaluation_s, said.hours * 3600, devices, order, said.backlog)
-            lag = f"{_words(statistics.median(got.lag_s))} | {_words(_part(got.lag_s))}"
-            queue = f"{got.largest_backlog} | {got.left} | {got.largest_gap:.0f}"
+            outcome = simulate(*work, devices, order, options.backlog)
+            lag = f"{_words(statistics.median(outcome.lag_s))} | {_words(_part(outcome.lag_s))}"
+            queue = f"{outcome.largest_backlog} | {outcome.left} | {outcome.largest_gap:.0f}"
             print(f"| {devices} | {load / devices:.0%} | {order} | {lag} | {queue} |")
 
 

@@ -18,8 +18,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5)
 
 
-def run(said: argparse.Namespace) -> None:
-    print(f"# startup: {machine()}; the fastest of {said.repeats} warm runs")
+def run(options: argparse.Namespace) -> None:
+    print(f"# startup: {machine()}; the fastest of {options.repeats} warm runs")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = str(folder / "results.db")
@@ -34,13 +34,13 @@ def run(said: argparse.Namespace) -> None:
             "status": ["status", "--db", database],
             "queue list": ["queue", "list", "--db", database],
         }
-        nothing = fastest(said.repeats, "-c", "pass")
-        sqlalchemy = fastest(said.repeats, "-c", "import sqlalchemy")
+        nothing = fastest(options.repeats, "-c", "pass")
+        sqlalchemy = fastest(options.repeats, "-c", "import sqlalchemy")
         show("python -c pass", nothing)
         show("import sqlalchemy", sqlalchemy, nothing)
         for verb, arguments in verbs.items():
-            show(f"ckptwatch {verb}", fastest(said.repeats, "-c", MAIN, *arguments), nothing, sqlalchemy)
-        repeats = max(1, said.repeats // 2)
+            show(f"ckptwatch {verb}", fastest(options.repeats, "-c", MAIN, *arguments), nothing, sqlalchemy)
+        repeats = max(1, options.repeats // 2)
         torch = fastest(repeats, "-c", "import torch")
         show("import torch", torch, nothing)
         call = ("eval", tiny, "--data", data, "--device", "cpu", "--db", evaluated)

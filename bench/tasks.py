@@ -28,25 +28,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of each contender")
 
 
-def run(said: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     print(f"# tasks: {machine()}")
     if importlib.util.find_spec("transformers") is None:
         print("tasks: transformers is not installed (pip install '.[hf]' in the clone): nothing to compare with")
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = _made_up(said.items) if said.file is None else _read(said.file, said.items)
+        rows = _made_up(options.items) if options.file is None else _read(options.file, options.items)
         (folder / "hellaswag.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         contenders = [("ours", "0"), ("ours-bf16", "0"), ("nanogpt-loop", "0")]
-        contenders += [("lm-eval", str(size)) for size in said.batches]
-        python("bench/task_contenders.py", "make", str(folder), str(said.layers))
+        contenders += [("lm-eval", str(size)) for size in options.batches]
+        python("bench/task_contenders.py", "make", str(folder), str(options.layers))
         ours = None
         for who, batch in contenders:
             if who == "lm-eval" and importlib.util.find_spec("lm_eval") is None:
                 print("lm-eval         not installed: in a clone of ckptwatch: pip install '.[bench]'")
                 break
-            threads = {"OMP_NUM_THREADS": str(said.threads)}
-            answer = python("bench/task_contenders.py", who, str(folder), batch, env=threads).said
+            threads = {"OMP_NUM_THREADS": str(options.threads)}
+            answer = python("bench/task_contenders.py", who, str(folder), batch, env=threads).printed
             rate = len(rows) / answer["cpu_s"]
             ours = ours or (rate, answer)
             differ = sum(a != b for a, b in zip(answer["chosen"], ours[1]["chosen"], strict=True))

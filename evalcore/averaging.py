@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalcore.loading.mean import Member
+    from evalcore.loading.mean import OpenedMember
     from evalcore.loading.reading import Opened
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_CHECKPOINT = 2, 4, 5, 8
@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(options: argparse.Namespace) -> list[Member]:
+def _write(options: argparse.Namespace) -> list[OpenedMember]:
     """Raises CheckpointError naming the checkpoint, OSError."""
     from evalcore.loading.checkpoint import open_checkpoint
-    from evalcore.loading.mean import Member, mean_of
+    from evalcore.loading.mean import OpenedMember, mean_of
     from evalcore.loading.reading import OpenOptions
     from evalcore.loading.weights import read_tensors
     from evalcore.mean_weights import ema_weights, equal_weights
@@ -82,7 +82,7 @@ def _write(options: argparse.Namespace) -> list[Member]:
         _demand_different(opened)
         names = _newest_first(opened)
         weights = equal_weights(len(names)) if options.ema is None else ema_weights(options.ema, len(names))
-        members = [Member(name, opened[name], weight) for name, weight in zip(names, weights, strict=False)]
+        members = [OpenedMember(name, opened[name], weight) for name, weight in zip(names, weights, strict=False)]
         mean = mean_of(members, spec, built=False)
         tensors, _ = read_tensors(mean.records, mean.state.tensors)
         save_checkpoint(_payload(mean, members, tensors), Path(options.out))
@@ -92,7 +92,7 @@ def _write(options: argparse.Namespace) -> list[Member]:
             checkpoint.close()
 
 
-def _payload(mean: Opened, members: Sequence[Member], tensors: dict[str, Any]) -> dict[str, Any]:
+def _payload(mean: Opened, members: Sequence[OpenedMember], tensors: dict[str, Any]) -> dict[str, Any]:
     """What torch.load(weights_only=True) and this project's reader read. The family and what was assumed are fields."""
     from evalcore.archive.meaning.family import FAMILIES
 

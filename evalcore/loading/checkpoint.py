@@ -18,9 +18,9 @@ from evalcore.archive.meaning.folder_kinds import kind_at
 from evalcore.loading.checkpoint_file import open_file, open_folder_of_one_file
 from evalcore.loading.dcp import open_dcp
 from evalcore.loading.folders import open_hf_folder
-from evalcore.loading.mean import Member, mean_of
+from evalcore.loading.mean import OpenedMember, mean_of
 from evalcore.loading.model import LoadedModel, still_same
-from evalcore.loading.reading import Opened, OpenOptions, load_opened
+from evalcore.loading.reading import LoadOptions, Opened, OpenOptions, load_opened
 from evalcore.messages import ModelSpec
 from evalcore.models.plan import CheckpointError
 
@@ -44,39 +44,28 @@ def load_checkpoint(
 ) -> LoadedModel:
     """Load the model of one checkpoint file or folder.
 
-    verify: "model" checks the CRC of what the model needs, "all" of every record. reuse: an earlier model; where the
-    file has the same family and sizes its tensors are refilled instead of built again, and `reuse` is then spent, also
-    when this fails. path: where sidecar files are looked for when `source` is a descriptor. report(bytes read, bytes
-    that the model needs): as a file is read. linear_dtype: of the weights of linear layers in built-in families;
-    lower than float32 only for a model that is measured in that dtype alone.
+    The arguments are those of OpenOptions and LoadOptions.
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
     options = OpenOptions(spec, verify, require_zip, expect_digest, expect_size_bytes, path, report)
     with _as_checkpoint_errors(source if expect_digest is not None else None):
-        return load_opened(open_checkpoint(source, options), spec, device, verify, reuse, linear_dtype)
+        opened = open_checkpoint(source, options)
+        return load_opened(opened, LoadOptions(spec, device, verify, reuse, linear_dtype))
 
 
 @torch.inference_mode(False)
-def load_mean(
-    members: Sequence[tuple[str, Opened, float]],
-    spec: ModelSpec,
-    device: str,
-    verify: str,
-    reuse: LoadedModel | None,
-    linear_dtype: torch.dtype = torch.float32,
-) -> LoadedModel:
-    """Load the weighted mean of opened checkpoints, the newest first: (name, opened, weight).
+def load_mean(members: Sequence[OpenedMember], options: LoadOptions) -> LoadedModel:
+    """Load the weighted mean of opened checkpoints, the newest first.
 
     The members are closed where that fails. Raises CheckpointError.
     """
     try:
         with _as_checkpoint_errors():
-            mean = mean_of([Member(*member) for member in members], spec)
-            return load_opened(mean, spec, device, verify, reuse, linear_dtype)
+            return load_opened(mean_of(members, options.spec), options)
     except BaseException:
-        for _, opened, _ in members:
-            opened.close()
+        for member in members:
+            member.opened.close()
         raise
 
 

@@ -13,7 +13,7 @@ from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
 from evalcore.archive.payload import Payload, identify
 from evalcore.archive.summary import probe, summarise, summary_of, understand
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state, without_checksums
 from evalcore.loading.weights import records_of
 from evalcore.models.plan import CheckpointError
 
@@ -25,8 +25,8 @@ def open_file(source: Source, options: OpenOptions) -> Opened:
         _demand_version(file, options.expect_digest, options.expect_size_bytes)
         reading = understand(file, path=options.path, wanted=spec.state, settings=spec.config)
         _demand_digest(reading.payload.digest, options.expect_digest)
-        if options.require_zip:
-            _demand_checksums(reading.payload)
+        if options.require_zip and reading.payload.unverified:
+            raise without_checksums("the file", reading.payload.format)
         state = loadable_state(reading, spec)
         passed = counted(options.report, bytes_needed(state) if options.verify == "model" else file.size)
         content = _content_of(file, reading.payload)
@@ -54,15 +54,6 @@ def open_folder_of_one_file(path: str, options: OpenOptions) -> Opened:
         digest = probe(main).digest  # first: a file that takes its place after the next line is another one
         _demand_digest(summarise(path).digest, options.expect_digest)
     return open_file(main, replace(options, expect_digest=digest, expect_size_bytes=None, path=main))
-
-
-def _demand_checksums(payload: Payload) -> None:
-    if payload.format == "zip":
-        return
-    known = {"safetensors": "in the safetensors format", "llmc": "llm.c's", "legacy": "in torch's format before 1.6"}
-    reason = f"the file is {known.get(payload.format, 'in another format')}, without checksums"
-    hint = "save it in torch's zip format, or allow it with require_zip = false"
-    raise CheckpointError("unsupported", reason, hint)
 
 
 def _demand_version(file: OpenFile, digest: str | None, size_bytes: int | None) -> None:

@@ -23,7 +23,7 @@ from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.pickle.values import StorageRef, TensorRef
 from evalcore.archive.summary import summary_of, understand_dcp
 from evalcore.loading.content import ContentDigest
-from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state, without_checksums
 from evalcore.loading.weights import Box, Passed, ZipRecords, bytes_of, view_of
 from evalcore.models.plan import CheckpointError
 
@@ -32,12 +32,13 @@ from evalcore.models.plan import CheckpointError
 class DcpRecords:
     """The tensors of a DCP folder; a storage's key is the tensor's full name.
 
-    unverified: whether a slice was read that has no CRC.
+    require_zip: refuse a slice that has no CRC. unverified: whether such a slice was read.
     """
 
     folder: DcpFolder
     passed: Passed
     content: ContentDigest
+    require_zip: bool
     unverified: bool = False
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -84,6 +85,8 @@ class DcpRecords:
             reason = f"a slice of {shown(name)} holds {value.dtype} {list(value.shape)}, not {described}"
             raise ArchiveError("shape", reason, "copy or save the checkpoint again")
         self.unverified |= directory.unverified
+        if self.require_zip and directory.unverified:
+            raise without_checksums(shown(part.slice.file), "zip")
         raw = torch.empty(value.storage.size_bytes, dtype=torch.uint8)
         try:
             ZipRecords(file, directory, self.passed).read(value.storage, bytes_of(raw))
@@ -104,7 +107,7 @@ def open_dcp(path: str, options: OpenOptions) -> Opened:
         state = loadable_state(reading, spec)
         passed = counted(options.report, bytes_needed(state) if options.verify == "model" else folder.size_bytes)
         content = _content_of(state)
-        records = DcpRecords(folder, passed, content)
+        records = DcpRecords(folder, passed, content, options.require_zip)
         summary = replace(summary_of(folder.metadata, reading), size_bytes=folder.size_bytes)
         notes = partial(_late_notes, records)
         return Opened(reading, summary, state, records, content, lambda: folder.files, folder.rewritten, notes)

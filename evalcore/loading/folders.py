@@ -23,7 +23,7 @@ from evalcore.archive.pickle.values import StorageRef
 from evalcore.archive.summary import Reading, Summary
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.planning import demand_known_family
-from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted
+from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, without_checksums
 from evalcore.loading.weights import Passed, RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
 from evalcore.models import factory
@@ -64,6 +64,8 @@ def open_hf_folder(path: str, options: OpenOptions) -> Opened:
     try:
         if options.expect_digest not in (None, folder.digest):
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
+        if options.require_zip and folder.unverified:
+            raise without_checksums("the folder's weight file", "safetensors" if folder.ranges else "zip")
         content = ContentDigest()
         content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
         passed = counted(options.report, bytes_needed(folder.state))

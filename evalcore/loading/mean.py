@@ -34,7 +34,7 @@ _ALIKE = "average checkpoints of one run and one model only"
 
 
 @dataclass(frozen=True)
-class Member:
+class OpenedMember:
     """One checkpoint of a mean. name: as errors show it."""
 
     name: str
@@ -46,7 +46,7 @@ class Member:
 class MeanRecords:
     """Storages of a mean, named by the tensor. Floating-point values are float32; others are those of the newest."""
 
-    members: tuple[Member, ...]
+    members: tuple[OpenedMember, ...]
     refs: dict[str, tuple[TensorRef, ...]]  # name -> the tensor in each member
 
     def read(self, storage: StorageRef, buffer: memoryview) -> None:
@@ -72,14 +72,14 @@ class MeanRecords:
 class MeanContent:
     """The digest of what was read of each member, and the weights."""
 
-    members: tuple[Member, ...]
+    members: tuple[OpenedMember, ...]
 
     def value(self) -> str:
         parts = [[member.opened.content.value(), member.weight] for member in self.members]
         return "sha256:" + hashlib.sha256(b"ckptwatch mean 1\n" + json.dumps(parts).encode()).hexdigest()
 
 
-def mean_of(members: Sequence[Member], spec: ModelSpec, *, built: bool = True) -> Opened:
+def mean_of(members: Sequence[OpenedMember], spec: ModelSpec, *, built: bool = True) -> Opened:
     """The mean, described by its newest member, which comes first. The weights add up to 1.
 
     built: a model of a known family will be made of it, so the members' plans are compared, too.
@@ -104,7 +104,7 @@ def mean_of(members: Sequence[Member], spec: ModelSpec, *, built: bool = True) -
     )
 
 
-def _refs(members: tuple[Member, ...]) -> tuple[dict[str, tuple[TensorRef, ...]], dict[str, TensorRef]]:
+def _refs(members: tuple[OpenedMember, ...]) -> tuple[dict[str, tuple[TensorRef, ...]], dict[str, TensorRef]]:
     """(name -> the tensor in each member, name -> the tensor of the mean). Names that share a tensor still share it."""
     refs: dict[str, tuple[TensorRef, ...]] = {}
     tensors: dict[str, TensorRef] = {}
@@ -129,14 +129,14 @@ def _reference(name: str, ref: TensorRef) -> TensorRef:
     return replace(blank, storage=StorageRef(name, dtype, blank.size_bytes))
 
 
-def _tensor(member: Member, ref: TensorRef) -> Tensor:
+def _tensor(member: OpenedMember, ref: TensorRef) -> Tensor:
     raw = torch.empty(ref.storage.size_bytes, dtype=torch.uint8)
     if raw.numel():
         member.opened.records.read(ref.storage, bytes_of(raw))
     return view_of(raw, ref)
 
 
-def _demand_alike(newest: Member, member: Member, plan: Plan | None) -> None:
+def _demand_alike(newest: OpenedMember, member: OpenedMember, plan: Plan | None) -> None:
     """Equal family, names, shapes, dtypes and configuration. Raises CheckpointError naming the member."""
     left, right = newest.opened, member.opened
     names = f"{newest.name} and {member.name}"
@@ -179,7 +179,7 @@ def _differing(left: Opened, right: Opened) -> list[str]:
             for name in changed if name in sizes or name in about]  # fmt: skip
 
 
-def _summary(members: Sequence[Member], newest: Summary, state: State) -> Summary:
+def _summary(members: Sequence[OpenedMember], newest: Summary, state: State) -> Summary:
     """The newest member's; a loss that its trainer logged is not the mean's."""
     size_bytes = sum(ref.size_bytes for ref in {id(r): r for r in state.tensors.values()}.values())
     digests = json.dumps([[member.opened.summary.digest, member.weight] for member in members])
@@ -187,16 +187,16 @@ def _summary(members: Sequence[Member], newest: Summary, state: State) -> Summar
     return replace(newest, digest=digest, size_bytes=max(size_bytes, newest.size_bytes), logged_val_loss=None)
 
 
-def _step(member: Member) -> str:
+def _step(member: OpenedMember) -> str:
     step = member.opened.summary.step
     return "" if step is None else f" (step {step})"
 
 
-def _files(members: tuple[Member, ...]) -> list[OpenFile]:
+def _files(members: tuple[OpenedMember, ...]) -> list[OpenFile]:
     return [file for member in members for file in member.opened.open_files()]
 
 
-def _late_notes(members: tuple[Member, ...]) -> list[str]:
+def _late_notes(members: tuple[OpenedMember, ...]) -> list[str]:
     names = ", ".join(f"{shown(m.name)}{_step(m)} x {m.weight:.4g}" for m in members[:8])
     notes = [note for member in members for note in member.opened.late_notes()]
     return [f"mean of {len(members)} checkpoints: {names}{' ...' * (len(members) > 8)}", *notes[:1]]

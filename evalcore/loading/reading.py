@@ -37,7 +37,7 @@ class Content(Protocol):
 class OpenOptions:
     """How a checkpoint is opened.
 
-    verify: "model" checks the CRC of what the model needs, "all" of every record. require_zip: refuse a single file
+    verify: "model" checks the CRC of what the model needs, "all" of every record. require_zip: refuse weights
     without checksums. expect_digest, expect_size_bytes: of the registered version; None where there is none. path:
     where sidecar files are looked for, when the source is a descriptor or a copy. report(bytes read, bytes that the
     model needs): as records are read.
@@ -50,6 +50,22 @@ class OpenOptions:
     expect_size_bytes: int | None = None
     path: str | None = None
     report: Report | None = None
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How an opened checkpoint becomes a model.
+
+    verify: as in OpenOptions. reuse: an earlier model; where the checkpoint has the same family and sizes its tensors
+    are refilled instead of built again, and `reuse` is then spent, also when this fails. linear_dtype: of the weights
+    of linear layers in built-in families; lower than float32 only for a model that is measured in that dtype alone.
+    """
+
+    spec: ModelSpec = field(default_factory=ModelSpec)
+    device: str = "cpu"
+    verify: str = "model"
+    reuse: LoadedModel | None = None
+    linear_dtype: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True)
@@ -100,21 +116,14 @@ def own_plan(opened: Opened) -> Plan | None:
         return None
 
 
-def load_opened(
-    opened: Opened,
-    spec: ModelSpec,
-    device: str,
-    verify: str,
-    reuse: LoadedModel | None,
-    linear_dtype: torch.dtype = torch.float32,
-) -> LoadedModel:
+def load_opened(opened: Opened, options: LoadOptions) -> LoadedModel:
     """The model, filled from the records; the checkpoint is closed where that fails.
 
     Raises CheckpointError, ArchiveError; `superseded` where the checkpoint was rewritten meanwhile.
     """
     loaded: LoadedModel | None = None
     try:
-        loaded = _load(opened, spec, device, verify, reuse, linear_dtype)
+        loaded = _load(opened, options)
         return loaded
     except (ArchiveError, CheckpointError) as error:
         if error.kind != "superseded" and opened.rewritten():
@@ -125,9 +134,8 @@ def load_opened(
             opened.close()
 
 
-def _load(
-    opened: Opened, spec: ModelSpec, device: str, verify: str, reuse: LoadedModel | None, linear_dtype: torch.dtype
-) -> LoadedModel:
+def _load(opened: Opened, options: LoadOptions) -> LoadedModel:
+    spec, device = options.spec, options.device
     reading, summary, state, records = opened.reading, opened.summary, opened.state, opened.records
     config = reading.config.values if reading.config else None
     notes = load_notes(reading, state, spec)
@@ -147,11 +155,13 @@ def _load(
         context_length = getattr(model, "context_length", None)
         notes += getattr(model, "notes", [])
     else:
-        model, read_bytes = build_and_fill(plan, state.tensors, records, device, reuse, size_bytes, linear_dtype)
+        model, read_bytes = build_and_fill(
+            plan, state.tensors, records, device, options.reuse, size_bytes, options.linear_dtype
+        )
         notes += plan.notes
         family, vocab_size, context_length = plan.family, plan.vocab_size, plan.context_length
     storages = {ref.storage.key: ref.storage for ref in state.tensors.values()}
-    if verify == "all":
+    if options.verify == "all":
         read_bytes += records.check(lambda key: key not in storages)
     model.eval().requires_grad_(False)
     notes += opened.late_notes()
@@ -163,6 +173,16 @@ def _load(
         files=opened.open_files(),
         records=records, storages=storages,
     )  # fmt: skip
+
+
+def without_checksums(file: str, form: str) -> CheckpointError:
+    """The refusal of a file in this format where `require_zip` is set."""
+    words = {
+        "zip": "in torch's zip format", "safetensors": "in the safetensors format", "llmc": "llm.c's",
+        "legacy": "in torch's format before 1.6",
+    }  # fmt: skip
+    hint = "save it in torch's zip format, with checksums, or allow it with `[launch] require_zip = false`"
+    return CheckpointError("unsupported", f"{file} is {words[form]}, without checksums", hint)
 
 
 def counted(report: Report | None, total: int) -> Passed:

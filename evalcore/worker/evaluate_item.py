@@ -15,6 +15,7 @@ import torch
 import evalcore
 from evalcore.data import Report, TokenStream, open_stream
 from evalcore.loading.checkpoint import LoadedModel, still_same
+from evalcore.loading.reading import LoadOptions
 from evalcore.measure.evaluate import EvalResult, evaluate
 from evalcore.measure.process_group import ProcessGroup
 from evalcore.measure.scorer import linear_dtype
@@ -97,6 +98,8 @@ class ItemEvaluator:
         if last and last_item and self._samplers.are_all(item) and self._is_loaded(item, last_item, last):
             return last, None
         reuse, self._last = self._last, None
+        device, dtype = str(self._group.device), self._linear_dtype(item)
+        options = LoadOptions(self._spec.model, device, self._spec.verify, reuse, dtype)
         first = item.attempts[0]
 
         def report(done: int, total: int) -> None:
@@ -104,7 +107,7 @@ class ItemEvaluator:
 
         try:
             with self._reporter.while_working("loading", first.attempt):
-                loaded = load_item(item, self._spec, str(self._group.device), reuse, report, self._linear_dtype(item))
+                loaded = load_item(item, self._spec, options, report)
         except Exception as error:  # every file costs itself only
             return None, failure_of(error, item.shown_path or item.path)
         finally:

@@ -7,49 +7,34 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from evalcore.archive.container.source import Report
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import Opened, OpenOptions
+from evalcore.loading.mean import OpenedMember
+from evalcore.loading.reading import LoadOptions, Opened, OpenOptions
 from evalcore.messages import Item, LaunchSpec, Member
 
 
-def load_item(
-    item: Item,
-    spec: LaunchSpec,
-    device: str,
-    reuse: LoadedModel | None,
-    report: Report,
-    linear_dtype: torch.dtype = torch.float32,
-) -> LoadedModel:
+def load_item(item: Item, spec: LaunchSpec, options: LoadOptions, report: Report) -> LoadedModel:
     """Raises CheckpointError, OSError."""
     if item.members:
-        return _mean(item.members, spec, device, reuse, report, linear_dtype)
+        return load_mean(_opened(item.members, spec, report), options)
     return load_checkpoint(
         os.fsencode(item.path),
-        spec=spec.model,
-        device=device,
-        verify=spec.verify,
+        spec=options.spec,
+        device=options.device,
+        verify=options.verify,
         require_zip=spec.require_zip,
-        reuse=reuse,
+        reuse=options.reuse,
         expect_digest=item.digest or None,
         expect_size_bytes=item.size_bytes if item.digest else None,
         path=item.beside or None,
         report=report,
-        linear_dtype=linear_dtype,
+        linear_dtype=options.linear_dtype,
     )
 
 
-def _mean(
-    members: tuple[Member, ...],
-    spec: LaunchSpec,
-    device: str,
-    reuse: LoadedModel | None,
-    report: Report,
-    linear_dtype: torch.dtype,
-) -> LoadedModel:
-    opened: list[tuple[str, Opened, float]] = []
+def _opened(members: tuple[Member, ...], spec: LaunchSpec, report: Report) -> list[OpenedMember]:
+    opened: list[OpenedMember] = []
     done: dict[int, int] = {}
     try:
         for number, member in enumerate(members):
@@ -58,12 +43,13 @@ def _mean(
                 done[number] = so_far
                 report(sum(done.values()), total * len(members))
 
-            opened.append((member.shown_path or member.path, _open(member, spec, passed), member.weight))
+            name = member.shown_path or member.path
+            opened.append(OpenedMember(name, _open(member, spec, passed), member.weight))
     except BaseException:
-        for _, checkpoint, _ in opened:
-            checkpoint.close()
+        for each in opened:
+            each.opened.close()
         raise
-    return load_mean(opened, spec.model, device, spec.verify, reuse, linear_dtype)
+    return opened
 
 
 def _open(member: Member, spec: LaunchSpec, report: Report) -> Opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.matrix import PAGE, ROWS, page, rows_proven
+from tests.faults.rows import FILES, FOUND_BY_OUTSIDERS
 
 pytestmark = pytest.mark.short
 
@@ -16,4 +17,5 @@ def test_reliability_page_is_what_the_tests_say():
 def test_all_rows_are_listed_in_order_and_no_test_names_another():
     assert list(ROWS)[:100] == list(range(1, 101))
     assert list(ROWS) == sorted(ROWS)
+    assert len(FOUND_BY_OUTSIDERS) == sum(len(file.ROWS) for file in FILES), "a number stands in two files"
     assert set(rows_proven()) <= set(ROWS)

@@ -74,7 +74,9 @@ class LaunchSettings(Section):
     fallback: Literal["wait", "cpu"] = Field("wait", description="What to do while no GPU is available.")
     verify: Literal["model", "all"] = Field("model", description="Records whose CRC is checked.")
     require_zip: bool = Field(
-        False, description="Refuse single files without checksums: torch's legacy format, safetensors, llm.c's."
+        False,
+        description="Refuse checkpoints without checksums: safetensors (files and Hugging Face folders), torch's "
+        "legacy format, llm.c's, zip archives written with checksums turned off.",
     )
     selfcheck: bool = Field(False, description="Evaluate twice, with another batch size, and compare.")
     slurm: SlurmSettings = Field(SlurmSettings(), description="See `[launch.slurm]`.")

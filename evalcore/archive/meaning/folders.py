@@ -49,7 +49,7 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
 class Folder:
     """A Hugging Face folder. ranges, payloads: where each storage's bytes are; shards: the open weight files.
 
-    adapter: whether an adapter (peft) is beside the whole weights.
+    unverified: whether a weight file has no checksums. adapter: whether an adapter (peft) is beside the whole weights.
     """
 
     path: str
@@ -62,7 +62,7 @@ class Folder:
     shards: list[OpenFile] = field(default_factory=list)
     ranges: dict[str, tuple[OpenFile, int, int]] = field(default_factory=dict)
     payloads: dict[str, tuple[OpenFile, Payload]] = field(default_factory=dict)
-    unverified: bool = True
+    unverified: bool = False
     adapter: bool = False
 
     @property
@@ -154,6 +154,7 @@ def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
         prefix = f"{number}:"
         if name.endswith(".safetensors"):
             part, ranges = read_header(file, prefix)
+            folder.unverified = True
             folder.ranges |= ranges
             state.update(digest_of_bytes(file).encode())
         else:
@@ -161,7 +162,7 @@ def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
             if payload.legacy is not None:
                 raise ArchiveError("unsupported", f"{shown(name)} is in torch's format before 1.6", "save it again")
             folder.payloads[prefix] = (file, payload)
-            folder.unverified = payload.unverified
+            folder.unverified |= payload.unverified
             shard = choose_state(find_states(payload.root), None).tensors
             part = {k: replace(t, storage=replace(t.storage, key=prefix + t.storage.key)) for k, t in shard.items()}
             state.update(payload.digest.encode())

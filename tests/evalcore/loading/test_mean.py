@@ -9,7 +9,8 @@ from evalcore import averaging
 from evalcore.archive import summarise
 from evalcore.loading import mean as module
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import OpenOptions
+from evalcore.loading.mean import OpenedMember
+from evalcore.loading.reading import LoadOptions, OpenOptions
 from evalcore.mean_weights import ema_weights
 from evalcore.messages import Item, LaunchSpec, Member, ModelSpec
 from evalcore.worker.load_item import load_item
@@ -21,11 +22,11 @@ TOKENS = torch.arange(24).reshape(2, 12)
 def opened(paths, weights=None, spec=None):
     spec = spec or ModelSpec()
     weights = weights or [1 / len(paths)] * len(paths)
-    return [(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, weights, strict=True)]
+    return [OpenedMember(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, weights, strict=True)]
 
 
 def average(*paths, weights=None, spec=None):
-    return load_mean(opened(paths, weights, spec), spec or ModelSpec(), "cpu", "model", None)
+    return load_mean(opened(paths, weights, spec), LoadOptions(spec or ModelSpec()))
 
 
 def by_hand(states, weights):
@@ -113,11 +114,11 @@ def test_a_member_that_is_gone_or_another_version_is_named(tmp_path):
     item = Item(str(paths[0]), "sha256:mean", 0, (), members=members)
     paths[1].unlink()
     with pytest.raises(CheckpointError) as caught:
-        load_item(item, LaunchSpec("l"), "cpu", None, lambda done, total: None)
+        load_item(item, LaunchSpec("l"), LoadOptions(), lambda done, total: None)
     assert caught.value.kind == "vanished" and "200.pt, a member of the mean, is gone" in caught.value.reason
     make.save_nanogpt(paths[1], step=200, seed=7, bias=False)
     with pytest.raises(CheckpointError) as caught:
-        load_item(item, LaunchSpec("l"), "cpu", None, lambda done, total: None)
+        load_item(item, LaunchSpec("l"), LoadOptions(), lambda done, total: None)
     assert caught.value.kind == "superseded" and "200.pt, a member of the mean" in caught.value.reason
 
 

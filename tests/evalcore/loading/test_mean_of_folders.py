@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from evalcore import averaging
 from evalcore.loading import mean as module
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import OpenOptions
+from evalcore.loading.mean import OpenedMember
+from evalcore.loading.reading import LoadOptions, OpenOptions
 from evalcore.messages import ModelSpec
 from tests.evalcore.models import test_litgpt as litgpt
 from tests.evalcore.models import test_nanochat as nanochat
@@ -24,8 +25,10 @@ WEIGHTS = [0.5, 0.3, 0.2]  # the newest first
 
 def average(paths):
     spec = ModelSpec()
-    members = [(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, WEIGHTS, strict=True)]
-    return load_mean(members, spec, "cpu", "model", None)
+    members = [
+        OpenedMember(p.name, open_checkpoint(p, OpenOptions(spec)), w) for p, w in zip(paths, WEIGHTS, strict=True)
+    ]
+    return load_mean(members, LoadOptions(spec))
 
 
 def by_hand(states):

@@ -11,10 +11,10 @@ from torch import nn
 from evalcore import evaluate_task
 from evalcore.data.tokenizers import build_tokenizer
 from evalcore.loading.checkpoint import load_checkpoint, load_mean, open_checkpoint
-from evalcore.loading.reading import OpenOptions
+from evalcore.loading.mean import OpenedMember
+from evalcore.loading.reading import LoadOptions, OpenOptions
 from evalcore.measure.evaluate import evaluate
 from evalcore.measure.scorer import linear_dtype
-from evalcore.messages import ModelSpec
 from evalcore.models.linear import linear_layers
 from evalcore.tasks import scoring_run
 from tests.evalcore.models import test_hf_relatives as relatives
@@ -164,8 +164,8 @@ def test_a_dcp_folder_and_a_mean_are_filled_on_the_device(tmp_path, form, dtype)
     def load(device, wanted=torch.float32):
         if form == "dcp":
             return load_checkpoint(tmp_path / "dcp", device=device, linear_dtype=wanted)
-        members = [(path.name, open_checkpoint(path, OpenOptions()), 0.5) for path in paths]
-        return load_mean(members, ModelSpec(), device, "model", None, wanted)
+        members = [OpenedMember(path.name, open_checkpoint(path, OpenOptions()), 0.5) for path in paths]
+        return load_mean(members, LoadOptions(device=device, linear_dtype=wanted))
 
     expected = evaluate(load("cpu").model, TOKENS, dtype="float32", seq_len=WINDOW).loss
     with simulated() as device:

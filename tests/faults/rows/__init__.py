@@ -19,18 +19,19 @@ from tests.faults.rows import (
 )
 
 Row = tuple[str, str, tuple[str, ...] | str]
-FOUND_BY_OUTSIDERS: dict[int, Row] = {
-    **reading.ROWS,
-    **models.ROWS,
-    **data.ROWS,
-    **identity.ROWS,
-    **daemon.ROWS,
-    **detect.ROWS,
-    **launch_and_settings.ROWS,
-    **reports_and_sinks.ROWS,
-    **command_line.ROWS,
-    **tasks.ROWS,
-    **families.ROWS,
-    **unclear_inputs.ROWS,
-    **originals.ROWS,
-}
+FILES = (
+    reading,
+    models,
+    data,
+    identity,
+    daemon,
+    detect,
+    launch_and_settings,
+    reports_and_sinks,
+    command_line,
+    tasks,
+    families,
+    unclear_inputs,
+    originals,
+)
+FOUND_BY_OUTSIDERS: dict[int, Row] = {number: row for file in FILES for number, row in file.ROWS.items()}
