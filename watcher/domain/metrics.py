@@ -18,13 +18,19 @@ _EXP_MAX = 700.0
 @dataclass(frozen=True)
 class Metric:
     """key: the name in addresses and flags. value, stderr: columns of `results` or `task_items`; stderr None where
-    there is no standard error."""
+    there is no standard error. about: a sentence for Prometheus."""
 
     key: str
     label: str
     value: str
     stderr: str | None
     higher_is_better: bool = False
+    about: str = ""
+
+    @property
+    def own_stderr(self) -> str | None:
+        """The column of the value's standard error; for ppl, whose band comes from the loss', None."""
+        return None if self.key == "ppl" else self.stderr
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
@@ -37,11 +43,11 @@ class Metric:
         return None if accuracy is None or scale is None else (accuracy - row["random_baseline"]) / scale
 
     def error_of(self, row: Row) -> float | None:
-        """The standard error of the row's value; for ppl, which has none, None."""
-        if self.key == "ppl" or self.stderr is None:
+        """The standard error of the row's value."""
+        if self.own_stderr is None:
             return None
-        if self.key != CENTERED or self.stderr in row:
-            return row.get(self.stderr)
+        if self.key != CENTERED or self.own_stderr in row:
+            return row.get(self.own_stderr)
         error, scale = row.get("accuracy_stderr"), _above_chance(row)
         return None if error is None or scale is None else error / scale
 
@@ -62,18 +68,26 @@ class Metric:
 
 
 CENTERED = "accuracy_centered"
-LOSS = Metric("loss", "loss (nats per token)", "loss", "loss_stderr")
-BITS_PER_BYTE = Metric("bits_per_byte", "bits per byte", "bits_per_byte", "bits_per_byte_stderr")
-ACCURACY = Metric("accuracy", "accuracy", "accuracy", "accuracy_stderr", True)
-ACCURACY_NORM = Metric("accuracy_norm", "accuracy, length-normalised", "accuracy_norm", "accuracy_norm_stderr", True)
+LOSS = Metric(
+    "loss", "loss (nats per token)", "loss", "loss_stderr", about="Loss, nats per token; absent where not finite."
+)
+PPL = Metric("ppl", "perplexity", "ppl", "loss_stderr", about="Perplexity.")
+BITS_PER_BYTE = Metric(
+    "bits_per_byte", "bits per byte", "bits_per_byte", "bits_per_byte_stderr", about="Bits per byte of text."
+)
+ACCURACY = Metric(
+    "accuracy", "accuracy", "accuracy", "accuracy_stderr", True, "Share of a task's items answered correctly."
+)
+ACCURACY_NORM = Metric(
+    "accuracy_norm", "accuracy, length-normalised", "accuracy_norm", "accuracy_norm_stderr", True,
+    "Share of a task's items answered correctly by length-normalised scores.",
+)  # fmt: skip
+#: Columns of `results` that sinks and Prometheus get.
+PUBLISHED = (LOSS, PPL, BITS_PER_BYTE, ACCURACY, ACCURACY_NORM)
 METRICS = {
     metric.key: metric
     for metric in (
-        LOSS,
-        Metric("ppl", "perplexity", "ppl", "loss_stderr"),
-        BITS_PER_BYTE,
-        ACCURACY,
-        ACCURACY_NORM,
+        *PUBLISHED,
         Metric(CENTERED, "accuracy above guessing", CENTERED, f"{CENTERED}_stderr", True),
         Metric("ppl_item", "perplexity per item", "ppl_item", None),
         Metric("logged", "loss logged by the trainer", "logged_val_loss", None),

@@ -7,23 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalcore.launch_folder import write_atomically
-from watcher.domain.metrics import headline
+from watcher.domain.metrics import PUBLISHED, headline
 from watcher.report.prometheus import Family, exposition
 from watcher.sinks.protocol import Row
 
-_KEPT = (
-    *("step", "loss", "ppl", "bits_per_byte", "finite", "saved_at", "evaluated_at", "task", "accuracy"),
-    "accuracy_norm",
-)
-_SHOWN = {
-    "loss": "Loss, nats per token; absent where not finite.",
-    "ppl": "Perplexity.",
-    "bits_per_byte": "Bits per byte of text.",
-    "accuracy": "Share of a task's items answered correctly.",
-    "accuracy_norm": "The same by length-normalised scores.",
+_SHOWN = {metric.key: metric.about for metric in PUBLISHED} | {
     "step": "Training step.",
     "finite": "0 where the loss is not finite.",
 }
+_KEPT = (*_SHOWN, "saved_at", "evaluated_at", "task")
 
 
 class PrometheusFile:

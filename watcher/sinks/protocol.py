@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
+from watcher.domain.metrics import PUBLISHED
 from watcher.errors import EnvironmentProblem
 
 Row = dict[str, Any]  # a row of `results`
 AXIS = "train_step"
-MEASURES = ("loss", "ppl", "bits_per_byte", "accuracy", "accuracy_norm")
 
 
 class Sink(Protocol):
@@ -44,17 +44,17 @@ def send_missing(sink: Sink, rows: Sequence[Row], *, unsure: bool) -> int:
 
 
 def metrics_of(row: Row, *, nan: bool) -> dict[str, float]:
-    """`eval/<set>/loss|ppl|bits_per_byte|accuracy|accuracy_norm` of one result, those that it has.
+    """`eval/<set>/<metric>` of one result, those that it has.
 
     A mean of checkpoints has names of its own: `eval/<set>/<weights>/...`. nan: whether the sink can take NaN for a
     loss that is none.
     """
     metrics = {}
     name = f"eval/{row['eval_set']}" + (f"/{row['weights']}" if row.get("weights") else "")
-    for measure in MEASURES:
-        value = row.get(measure)
+    for metric in PUBLISHED:
+        value = row.get(metric.value)
         if value is not None and math.isfinite(value):
-            metrics[f"{name}/{measure}"] = float(value)
+            metrics[f"{name}/{metric.key}"] = float(value)
     if nan and not row["finite"]:
         metrics.setdefault(f"{name}/loss", math.nan)
     return metrics

@@ -5,6 +5,8 @@ A mean of checkpoints (`weights`) never stands among single ones. Versions order
 
 from __future__ import annotations
 
+from watcher.domain.metrics import CENTERED, SCORES
+
 # Only results on the run's current definition of a set, and only versions that stand.
 _STANDING = """
     FROM results r
@@ -17,16 +19,11 @@ _OBSERVED = "coalesce(c.observed_at, r.saved_at)"
 
 #: The metrics of `scores`: name -> (value, standard error) in SQL, over the columns of `results` and `task_items`.
 SCORE_SQL: dict[str, tuple[str, str]] = {
-    "loss": ("loss", "loss_stderr"),
-    "ppl": ("ppl", "NULL"),
-    "bits_per_byte": ("bits_per_byte", "bits_per_byte_stderr"),
-    "accuracy": ("accuracy", "accuracy_stderr"),
-    "accuracy_norm": ("accuracy_norm", "accuracy_norm_stderr"),
-    "accuracy_centered": (
+    **{metric.key: (metric.value, metric.own_stderr or "NULL") for metric in SCORES.values()},
+    CENTERED: (
         "(accuracy - random_baseline) / nullif(1 - random_baseline, 0)",
         "accuracy_stderr / nullif(1 - random_baseline, 0)",
     ),
-    "ppl_item": ("ppl_item", "NULL"),
 }
 _METRICS = " UNION ALL ".join(f"SELECT '{name}' AS metric" for name in SCORE_SQL)
 _VALUE, _STDERR = (

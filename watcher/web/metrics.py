@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from watcher.domain.metrics import PUBLISHED
 from watcher.domain.timestamps import seconds
 from watcher.report.prometheus import Family, exposition
 from watcher.report.suites import newest_of_each
@@ -59,19 +60,15 @@ def _work(source: Source, now_s: float) -> list[Family]:
 
 
 def _numbers(source: Source) -> list[Family]:
-    loss = Family("ckptwatch_eval_loss", "Loss of the newest checkpoint, nats per token; absent where not finite.")
-    ppl = Family("ckptwatch_eval_ppl", "Perplexity of the newest checkpoint.")
-    bits = Family("ckptwatch_eval_bits_per_byte", "Bits per byte of the newest checkpoint.")
-    accuracy = Family("ckptwatch_eval_accuracy", "Accuracy of the newest checkpoint on a task.")
-    norm = Family("ckptwatch_eval_accuracy_norm", "The same by length-normalised scores.")
+    newest = {m.value: Family(f"ckptwatch_eval_{m.key}", f"Newest checkpoint: {m.about}") for m in PUBLISHED}
     step = Family("ckptwatch_eval_step", "Training step of the newest evaluated checkpoint.")
     finite = Family("ckptwatch_eval_finite", "0 where the newest checkpoint's loss is not finite.")
     speed = Family("ckptwatch_eval_tokens_per_second", "Speed of the newest evaluation.")
     for row in source.pages.latest():
         labels = {"run": row["run"], "eval_set": row["eval_set"]}
-        shares = ((accuracy, "accuracy"), (norm, "accuracy_norm"))
-        for family, key in ((loss, "loss"), (ppl, "ppl"), (bits, "bits_per_byte"), (step, "step"), *shares):
-            family.add(row[key], **labels)
+        for column, family in newest.items():
+            family.add(row[column], **labels)
+        step.add(row["step"], **labels)
         finite.add(row["finite"], **labels)
         speed.add(row["tokens_per_second"], **labels)
     best = Family("ckptwatch_best_loss", "Lowest loss so far.")
@@ -88,4 +85,4 @@ def _numbers(source: Source) -> list[Family]:
         if score.weights is None:
             suite.add(score.value, run=score.run, suite=score.suite)
             suite_error.add(score.stderr, run=score.run, suite=score.suite)
-    return [loss, ppl, bits, accuracy, norm, step, finite, speed, best, best_step, best_accuracy, suite, suite_error]
+    return [*newest.values(), step, finite, speed, best, best_step, best_accuracy, suite, suite_error]
