@@ -18,6 +18,7 @@ from evalcore.archive.meaning.dcp_folder import DcpFolder, index_folder
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
 from evalcore.archive.meaning.folder_kinds import FolderKind, demand_finished, kind_at
 from evalcore.archive.meaning.folders import read_folder
+from evalcore.archive.meaning.modules import with_modules
 from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
@@ -28,10 +29,8 @@ from evalcore.archive.payload import Payload, identify, read_payload
 
 @dataclass(frozen=True)
 class Probe:
-    """A structural look: complete to the last byte, no record read. digest: `sha256:...`.
-
-    format: zip | legacy | safetensors.
-    """
+    """A structural look: complete to the last byte, no record read. digest: `sha256:...`. format: zip | legacy |
+    safetensors."""
 
     format: str
     digest: str
@@ -143,7 +142,8 @@ def reading_of(
     states = likeliest_first(models_in(find_states(payload.root)))
     state = choose_state(states, wanted) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
-    config = corrected(config_in(payload.root, resolve) or config_beside(sidecars), settings)
+    found = config_in(payload.root, resolve) or config_beside(sidecars)
+    config = corrected(with_modules(found, payload.root, state), settings)
     values = config.values if config else None
     family = family_of(trainer, state, values, config.cls if config else None)
     assumed = assumed_for(family, trainer, state, values)

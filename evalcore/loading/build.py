@@ -9,8 +9,8 @@ from typing import TypeGuard
 import torch
 from torch import nn
 
-from evalcore.archive.meaning.state_dicts import is_derived
 from evalcore.archive.pickle.values import TensorRef
+from evalcore.loading.computed import demand_as_computed, is_computed
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.weights import Records, Target, fill
 from evalcore.models.decoder import allocated, on_meta
@@ -35,7 +35,7 @@ def build_and_fill(
     """
     meta_model = on_meta(plan.build)
     expected = dict(meta_model.named_parameters())
-    check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state)
+    check_against(plan, {name: tuple(p.shape) for name, p in expected.items()}, state, meta_model)
     needed = {source.key: state[source.key] for source in plan.weights.values()}
     _demand_floats(needed)
     demand_size(needed, file_bytes)
@@ -45,7 +45,7 @@ def build_and_fill(
         Target(state[plan.weights[name].key], parameter, plan.weights[name].transposed)
         for name, parameter in model.named_parameters()
     ]
-    read_bytes = fill(records, targets)
+    read_bytes = fill(records, targets) + demand_as_computed(records, state, needed.keys() | {plan.tied_head}, model)
     _demand_tied(plan, model)
     return model, read_bytes
 
@@ -79,11 +79,13 @@ def _refillable(reuse: LoadedModel | None, plan: Plan, device: str, meta_model: 
     return same and next(reuse.model.parameters()).device.type == torch.device(device).type
 
 
-def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mapping[str, TensorRef]) -> None:
+def check_against(
+    plan: Plan, expected: dict[str, tuple[int, ...]], state: Mapping[str, TensorRef], model: nn.Module
+) -> None:
     """Names and shapes of the file against the model's. Raises CheckpointError `shape` listing up to five of each."""
     missing = [source.key for source in plan.weights.values() if source.key not in state]
     used = {source.key for source in plan.weights.values()} | {plan.tied_head}
-    extra = [key for key in state if key not in used and not _is_computed(key, state[key])]
+    extra = [key for key in state if key not in used and not is_computed(key, state[key], model)]
     wrong = []
     for name, source in plan.weights.items():
         if source.key in state:
@@ -103,11 +105,6 @@ def check_against(plan: Plan, expected: dict[str, tuple[int, ...]], state: Mappi
         if extra:
             hint += f"; a model with parts that {plan.family} does not have needs model.factory"
         raise CheckpointError("shape", reason, hint)
-
-
-def _is_computed(name: str, tensor: TensorRef) -> bool:
-    """Whether the tensor is a mask or a table; a vector named like a mask is a learned bias."""
-    return is_derived(name) and not (name.endswith(("attn.bias", "attention.bias")) and len(tensor.shape) == 1)
 
 
 def _demand_floats(state: Mapping[str, TensorRef]) -> None:

@@ -103,7 +103,8 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
         output_bias=flag(config, "lm_head_bias", False),
     )  # fmt: skip
     notes += padding_notes(vocab_size, rows)
-    return Plan("litgpt", partial(Llama, shape), _names(shape), shape.positions, rows, notes)
+    packed = "transformer.h.0.mlp.swiglu.w1.weight" in state
+    return Plan("litgpt", partial(Llama, shape), _names(shape, packed), shape.positions, rows, notes)
 
 
 def _of(config: Mapping[str, Any], names: tuple[str, ...], default: str, known: tuple[str, ...]) -> str:
@@ -114,8 +115,8 @@ def _of(config: Mapping[str, Any], names: tuple[str, ...], default: str, known: 
 
 def _norm(config: Mapping[str, Any]) -> NormShape:
     name = str(config.get("name") or "")
-    kind = _of(config, ("norm_class_name", "_norm_class"), "LayerNorm", ("LayerNorm", "RMSNorm"))
-    if kind == "RMSNorm":
+    kind = _of(config, ("norm_class_name", "_norm_class"), "LayerNorm", ("LayerNorm", "RMSNorm", "FusedRMSNorm"))
+    if kind != "LayerNorm":
         return NormShape("rms", offset=1.0 if "Gemma" in name else 0.0)
     affine = "OLMo" not in name
     return NormShape("layer", weight=affine, bias=affine)
@@ -178,7 +179,8 @@ def _rope(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     raise CheckpointError("unsupported", reason, _FACTORY)
 
 
-def _names(shape: LlamaShape) -> dict[str, From]:
+def _names(shape: LlamaShape, packed: bool) -> dict[str, From]:
+    """packed: the MLP has the names of xformers' SwiGLU, as in TinyLlama's pretraining."""
     norm = [part for part, there in (("weight", shape.norm.weight), ("bias", shape.norm.bias)) if there]
     parts: list[tuple[str, str, list[str]]] = []
     if shape.norms != "after":
@@ -191,6 +193,8 @@ def _names(shape: LlamaShape) -> dict[str, From]:
     parts += [("qkv", fused, ["weight", "bias"] if shape.qkv_bias else ["weight"]), ("out", "attn.proj", linear)]
     parts += [("q_norm", "attn.norm_q", norm), ("k_norm", "attn.norm_k", norm)] if shape.qk_norm else []
     mlp = {"gate": "fc_1", "up": "fc_2", "down": "proj"} if shape.gated else {"up": "fc", "down": "proj"}
+    if packed and shape.gated:
+        mlp = {"gate": "swiglu.w1", "up": "swiglu.w2", "down": "swiglu.w3"}
     parts += [(ours, f"mlp.{theirs}", linear) for ours, theirs in mlp.items()]
     block = {f"blocks.{{layer}}.{a}.{p}": f"transformer.h.{{layer}}.{b}.{p}" for a, b, ps in parts for p in ps}
     names = {"tokens.weight": _EMBEDDING, **block_names(shape.layers, block)}

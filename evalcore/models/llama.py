@@ -204,6 +204,10 @@ class Llama(nn.Module):
         self._rotary = Rotary(dict(shape.rope), width, shape.adjacent)
         self._local_rotary = None if local is None else Rotary(dict(local), width, shape.adjacent)
 
+    def frequencies(self) -> list[Tensor]:
+        """Angular frequencies of its rotary positions, see Rotary."""
+        return [f for rotary in (self._rotary, self._local_rotary) if rotary is not None for f in rotary.frequencies()]
+
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
         shape, branches = self.shape, Branches.of(positions, mask)

@@ -145,6 +145,10 @@ class Nanochat(nn.Module):
             self.smear_gate = nn.Linear(24, 1, bias=False)
             self.smear, self.backout = (nn.Parameter(torch.empty(1)) for _ in range(2))
 
+    def frequencies(self) -> list[Tensor]:
+        """Angular frequencies of its rotary positions, see Rotary."""
+        return self._rotary.frequencies()
+
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Final normed hidden states (B, T, D) of tokens (B, T). positions, mask: as in `Branches`."""
         shape, branches = self.shape, Branches.of(positions, mask)
@@ -210,6 +214,9 @@ def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: `model_config` of meta_N.json; logit_cap where it was given."""
     notes = unknown_notes("nanochat", config, _KNOWN, closed=True)
     version = version_of(state)
+    if _HEAD in state and state[_HEAD] == state.get(_EMBEDDING):
+        reason = "the head is the token embedding, and nanochat's is separate: modded-nanogpt has nanochat's names, too"
+        raise CheckpointError("unsupported", reason, "set model.factory to a function that builds the model")
     rows, width = matrix_shape(state, _EMBEDDING)
     layers, heads = whole(config, "n_layer", high=1 << 16), whole(config, "n_head")
     kv_heads, vocab_size = whole(config, "n_kv_head"), whole(config, "vocab_size", high=1 << 28)

@@ -79,7 +79,15 @@ def demand_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -
 
 def matrix_shape(state: Mapping[str, Shaped], name: str) -> tuple[int, int]:
     """(rows, columns) of a weight. Raises CheckpointError `shape` where it is none."""
-    shape = tuple(state[name].shape) if name in state else ()
+    if name not in state:
+        stem = name.removesuffix(".weight")
+        instead = [key for key in state if key.startswith((f"{name}_", f"{stem}."))]
+        there = f"; there is {', '.join(shown(key) for key in instead[:3])}" if instead else ""
+        hint = "save the plain weights, without pruning, quantisation or parametrizations; or set model.factory"
+        if not instead:
+            hint = "check that the configuration belongs to this checkpoint, or set model.factory"
+        raise CheckpointError("shape", f"{name} is missing from the state dict{there}", hint)
+    shape = tuple(state[name].shape)
     if len(shape) != 2 or 0 in shape:
         raise CheckpointError(
             "shape",

@@ -25,6 +25,11 @@ class Rotary:
         self._rope, self._width, self._adjacent = rope, width, adjacent
         self._frequencies: dict[torch.device, Tensor] = {}
 
+    def frequencies(self) -> list[Tensor]:
+        """Angular frequencies (width / 2), scaled and unscaled: files of older releases hold either."""
+        unscaled = {**self._rope, "type": "default"}
+        return [rotary_frequencies(rope, self._width) for rope in (self._rope, unscaled)]
+
     def tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """(cos, sin), each (T, width), float32."""
         frequencies = self._frequencies.get(device)

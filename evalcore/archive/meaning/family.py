@@ -155,7 +155,8 @@ def lacks_config_hint(family: str) -> str:
         "llms-from-scratch": "n_heads",
         "rosellm": "n_heads",
         "nanochat": "n_layer, n_head, n_kv_head, n_embd, vocab_size, sequence_len and window_pattern"
-        " (model_config in meta_N.json)",
+        " (model_config in meta_N.json; not for modded-nanogpt, whose names are the same: that needs model.factory)",
+        "litgpt": "the fields of its model_config.yaml",
         "llama2c": "n_heads, max_seq_len, and norm_eps and rope_theta where they are not 1e-5 and 10000",
         "hf-gpt2": "n_embd, n_head, n_layer, vocab_size and n_positions (the fields of its config.json)",
         "llama-like": "model_type and the other fields of its config.json",

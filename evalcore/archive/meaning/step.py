@@ -26,7 +26,8 @@ _LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_
 _TOKEN_KEYS = (
     "tokens_seen", "total_tokens", "num_tokens", "tokens_processed", "consumed_tokens", "tokens", "extra.tokens_seen",
 )  # fmt: skip
-_MAX_LOSS = 1 << 53  # an integer beyond it is no loss, and one of 400 digits is no float
+#: what a best loss is before the first validation (nanoGPT: 1e9); a mean of nats per token is far below
+_MAX_LOSS = 1e6
 Resolve = Callable[[Any], Any]
 
 
@@ -57,7 +58,7 @@ def logged_val_loss_in(values: Any, trainer: str | None, resolve: Resolve) -> fl
     """The validation loss that the trainer wrote into the file; nanoGPT's is its best so far."""
     for key in _LOSS_KEYS + (("best_val_loss",) if trainer in ("nanogpt", "llama2c") else ()):
         value = resolve(_at(values, key))
-        if type(value) is float or (type(value) is int and abs(value) < _MAX_LOSS):
+        if type(value) in (int, float) and (value != value or abs(value) < _MAX_LOSS):
             return float(value)
     return None
 

@@ -14,6 +14,7 @@ from tests.faults.rows import (
     originals,
     reading,
     reports_and_sinks,
+    siblings,
     tasks,
     unclear_inputs,
 )
@@ -33,5 +34,6 @@ FILES = (
     families,
     unclear_inputs,
     originals,
+    siblings,
 )
 FOUND_BY_OUTSIDERS: dict[int, Row] = {number: row for file in FILES for number, row in file.ROWS.items()}
