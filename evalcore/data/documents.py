@@ -24,6 +24,8 @@ from evalcore.data.parquet import parquet_texts
 
 _BLOCK_CHARS = 1 << 20
 _ARRAY_BYTES = 512 << 20
+#: names of the one field of several that is a document's text
+_USUAL = ("content", "body", "document", "story", "article", "raw_content")
 
 
 class Meter:
@@ -130,11 +132,25 @@ def _field(where: str, row: Any, text_field: str) -> str:
         what = "null" if row[text_field] is None else f"a JSON {type(row[text_field]).__name__}"
         raise DataError(f"{where}: its field {text_field!r} is {what}, not a text", "leave out or correct that line")
     texts = [name for name, value in row.items() if isinstance(value, str)]
-    remedy = f"give --text-field {texts[0]}" if texts else "write its texts as .jsonl with the field `text`"
     raise DataError(
         f"{where} has no text in field {text_field!r} (it has: {', '.join(map(str, row))[:100]})",
-        f"{remedy} (`text_field` in the settings)" if texts else remedy,
+        _remedy([name for name in texts if name in _USUAL] or texts, row),
     )
+
+
+def _remedy(texts: list[str], row: dict[str, Any]) -> str:
+    """What to do for a row whose field is not there. texts: fields that may hold its text."""
+    joined = "write them as .jsonl with one field `text`, as the trainer joins them"
+    if len(texts) == 1:
+        return f"give --text-field {texts[0]} (`text_field` in the settings)"
+    if any(isinstance(value, list) and value and isinstance(value[0], dict) for value in row.values()):
+        return f"its texts are turns of a conversation: {joined} by its chat template"
+    if texts:
+        return (
+            f"the text may be one of {', '.join(texts[:5])}: give --text-field with it (`text_field`); or, where a"
+            f" document is made of several, {joined}"
+        )
+    return "write its texts as .jsonl with the field `text`"
 
 
 def _are_ids(value: Any) -> bool:

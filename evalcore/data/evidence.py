@@ -42,9 +42,9 @@ def against_uint16(path: Path, size: int) -> Evidence | None:
         return None  # never filled: refused for every type when the stream is opened
     if size >= _MIN_TEXT_BYTES and all(_is_text(block, number > 0) for number, block in enumerate(blocks)):
         return Evidence(None, "its bytes are UTF-8 text")
-    counted = _counted_header(blocks[0], size)
-    if counted is not None:
-        return counted
+    header = _counted_header(blocks[0], size) or _empty_header(blocks[0])
+    if header is not None:
+        return header
     if size % 2:
         return Evidence("uint8" if _is_bytes(blocks) else None, f"{size} bytes are an odd number")
     floats = _floats(blocks[0][:_FLOAT_BYTES], size)
@@ -96,6 +96,15 @@ def _counted_header(block: np.ndarray, size: int) -> Evidence | None:
             count = (size - header) // width
             if (size - header) % width == 0 and count in numbers.tolist():
                 return Evidence(None, f"its first {header} bytes count the {count} tokens after them, as a header does")
+    return None
+
+
+def _empty_header(block: np.ndarray) -> Evidence | None:
+    """A header of a few numbers and zeros up to a round number of bytes, whatever its numbers count."""
+    for header in (256, 512, 1024, 2048, 4096):
+        after = block[header : 2 * header].view("<u2") if len(block) >= 2 * header else block[:0]
+        if len(after) and not block[32:header].any() and block[:4].any() and float((after == 0).mean()) < 0.2:
+            return Evidence(None, f"its first {header} bytes are a few numbers and zeros, as a header is")
     return None
 
 

@@ -56,7 +56,9 @@ def _head(path: Path) -> tuple[int, bytes]:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist", "check the path of the eval set") from None
+        pair = [path.with_name(path.name + ending) for ending in (".bin", ".idx")]  # Megatron names both by their stem
+        hint = f"name {pair[0]}" if all(one.is_file() for one in pair) else "check the path of the eval set"
+        raise DataError(f"{path} does not exist", hint) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from None
     if stat.S_ISDIR(status.st_mode):

@@ -119,6 +119,7 @@ def _open_text(
         decode=tokenizer.decode,
     )
     stream.notes.extend(tokenizer.notes)
+    stream.notes.extend(note for file in files for note in file.notes)
     unusual = [file for file in files if file.kind == "text" and kind_of_name(str(file.path), spec.format) == "other"]
     if unusual:
         what = unusual[0].path.name + (f" and {len(unusual) - 1} more" if len(unusual) > 1 else "")

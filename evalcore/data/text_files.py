@@ -65,7 +65,16 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
             what = {"jsonl": "JSON lines", "json": "a JSON array", "object": "a JSON object"}[holds]
             remedy = f"--format {holds} reads its texts; " if holds != "object" else ""
             raise DataError(f"{path} holds {what} under the name of a plain text", f"{remedy}{AS_TEXT}")
-    return DataFile(path, "text", "plain text")
+    return DataFile(path, "text", "plain text", notes=_line_ends(path, head))
+
+
+def _line_ends(path: Path, head: bytes) -> tuple[str, ...]:
+    """A note where all lines end in CRLF or CR: a trainer that reads in Python's text mode has LF there."""
+    crlf, cr, lf = (head[:-1].count(end) for end in (b"\r\n", b"\r", b"\n"))
+    if not cr or (lf and crlf != lf):
+        return ()
+    end, command = ("CRLF", rf"sed -i 's/\r$//' {path}") if crlf else ("CR", rf"sed -i 's/\r/\n/g' {path}")
+    return (f"the lines of {path.name} end in {end}, which is kept; Python's open() reads LF: {command}",)
 
 
 def _alternates_with_zeros(head: bytes) -> bool:

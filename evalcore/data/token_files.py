@@ -13,12 +13,13 @@ import numpy as np
 from evalcore.archive.signatures import LLMC_KINDS, LLMC_UINT16, LLMC_UINT32
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
-from evalcore.data.evidence import against_uint16
+from evalcore.data.evidence import Evidence, against_uint16
 from evalcore.data.foreign import LLMC_FOREIGN
 from evalcore.data_digest import TOKEN_DTYPES
 
 _LLMC = {LLMC_UINT16: ("uint16", 2), LLMC_UINT32: ("uint32", 4)}
 _LLMC_HEADER_BYTES = 1024
+_SAMPLE_BYTES = 1 << 20
 _SMALL_BYTES = 4096  # of a .bin: too little evidence of its own where train.bin has more
 
 
@@ -122,13 +123,31 @@ def read_raw(path: Path, size: int, token_dtype: str | None) -> DataFile:
     if size % numpy_dtype.itemsize:
         raise DataError(f"{path} has {size} bytes, no whole number of {token_dtype} tokens", "check --token-dtype")
     label = f"token ids without header, {token_dtype}"
-    notes = _doubts(path, size) if token_dtype in ("uint16", "int16") else ()
+    notes = _doubts(path, size, numpy_dtype)
     return DataFile(path, "raw", label, numpy_dtype, 0, size // numpy_dtype.itemsize, notes=notes)
 
 
-def _doubts(path: Path, size: int) -> tuple[str, ...]:
-    """A note where ids are declared as 16 bits and the bytes look like wider ones."""
-    evidence = against_uint16(path, size)
-    if evidence is None or evidence.token_dtype not in ("uint32", "int64"):
+def _doubts(path: Path, size: int, declared: np.dtype) -> tuple[str, ...]:
+    """A note where the bytes look like ids of more bytes than declared: read so, zeros would stand between them."""
+    if declared.itemsize == 8:
         return ()
-    return (f"read as 16-bit ids as given, but {evidence.reason}: probably --token-dtype {evidence.token_dtype}",)
+    likely = _wider_than_bytes(path) if declared.itemsize == 1 else against_uint16(path, size)
+    wide = likely.token_dtype if likely is not None else None
+    if likely is None or wide is None or np.dtype(wide).itemsize <= declared.itemsize:
+        return ()
+    doubt = f"read as {8 * declared.itemsize}-bit ids as given, but {likely.reason}: probably --token-dtype {wide}"
+    return (doubt,)
+
+
+def _wider_than_bytes(path: Path) -> Evidence | None:
+    """Evidence that single-byte ids are in fact 16-bit or wider ones: every second byte is zero."""
+    block = np.fromfile(path, dtype=np.uint8, count=_SAMPLE_BYTES)
+    block = block[: len(block) // 8 * 8].reshape(-1, 8)
+    zero = (block == 0).all(axis=0)
+    if not len(block) or zero[0] or not zero[[1, 3, 5, 7]].all():
+        return None
+    if zero[1:].all():
+        return Evidence("int64", "seven bytes of eight are zero")
+    if zero[[1, 2, 3, 5, 6, 7]].all():
+        return Evidence("uint32", "three bytes of four are zero")
+    return Evidence("uint16", "every second byte is zero")
