@@ -199,11 +199,10 @@ def _summary_of_folder(path: str, state: str | None, report: Report) -> Summary:
         return _summary_of_one_file(path, kind, state, report)
     folder = read_folder(path, needs_config=False, report=report)
     folder.close()
-    source = "sidecar:trainer_state.json:global_step"
     known = bool(folder.config)
     return Summary(
         format="hf-folder", digest=folder.digest, size_bytes=folder.size_bytes, step=folder.step,
-        step_source=source if folder.step is not None else None, family=folder.family if known else "unknown",
+        step_source=folder.step_source, family=folder.family if known else "unknown",
         config=folder.config or None, config_source="sidecar:config.json" if known else None,
         parameters=folder.state.parameters, tensors=_listed(folder.state), states=[""], unverified=folder.unverified,
         sidecars=(("config.json", values_digest(folder.config)),) if known else (),

@@ -26,7 +26,7 @@ from evalcore.loading.planning import demand_known_family
 from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, without_checksums
 from evalcore.loading.weights import Passed, RangeRecords, Records, ZipRecords, read_tensors
 from evalcore.messages import ModelSpec
-from evalcore.models import factory
+from evalcore.models import demand_unquantised, factory
 from evalcore.models.plan import CheckpointError
 from evalcore.models.values import listed
 
@@ -92,8 +92,7 @@ def _reading(folder: Folder) -> Reading:
 
 
 def _summary(folder: Folder) -> Summary:
-    source = "sidecar:trainer_state.json:global_step" if folder.step is not None else None
-    return Summary("hf-folder", folder.digest, folder.size_bytes, folder.step, source, folder.family)
+    return Summary("hf-folder", folder.digest, folder.size_bytes, folder.step, folder.step_source, folder.family)
 
 
 def _records(folder: Folder, content: ContentDigest, passed: Passed) -> Records:
@@ -110,9 +109,7 @@ def _through_transformers(
 ) -> tuple[nn.Module, int]:
     """A model type without a family here: built by transformers from its configuration, filled by our reader."""
     model_type = str(folder.config.get("model_type"))[:40]
-    if folder.config.get("quantization_config"):
-        reason = f"config.json says the weights are quantised: {str(folder.config['quantization_config'])[:120]}"
-        raise CheckpointError("unsupported", reason, "give the folder before quantisation, or set model.factory")
+    demand_unquantised(folder.config)
     try:
         import transformers
     except ImportError:

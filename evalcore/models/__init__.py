@@ -30,7 +30,7 @@ from evalcore.models.hf_relatives import RELATIVES
 from evalcore.models.plan import CheckpointError, Plan, Shaped
 from evalcore.models.values import refuse_two_values
 
-__all__ = ["FAMILIES", "CheckpointError", "Plan", "plan_model"]
+__all__ = ["FAMILIES", "CheckpointError", "Plan", "demand_unquantised", "plan_model"]
 
 
 class Family(NamedTuple):
@@ -73,9 +73,17 @@ def plan_model(family: str, config: Mapping[str, Any], state: Mapping[str, Shape
         unknown = family in ("state-dict", "unknown")
         problem = "its model is of no known family" if unknown else f"its family is {family}"
         reason = f"the file holds a state dict, but {problem}: evaluated without a factory are {', '.join(FAMILIES)}"
-        hint = "set model.factory to a function that builds the model"
+        hint = "set model.factory to a function that builds the model; of a model of transformers, give its folder"
         if family.startswith("hf-"):
             hint = f"give the folder with its config.json, which transformers builds, or {hint}"
         raise CheckpointError("unsupported", reason, hint)
+    demand_unquantised(config)
     refuse_two_values(config, SIZES["heads"])
     return known.plan(config, state)
+
+
+def demand_unquantised(config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where transformers' configuration says that the weights are quantised."""
+    if config.get("quantization_config"):
+        reason = f"config.json says the weights are quantised: {str(config['quantization_config'])[:120]}"
+        raise CheckpointError("unsupported", reason, "give the folder before quantisation, or set model.factory")

@@ -81,6 +81,12 @@ FACTS = Facts(
         Proof("huggingface/transformers", "5.23.0", "Mistral, Qwen 2 and 3 with and without windows", 3.3e-8),
         Proof("huggingface/transformers", "5.23.0", "SmolLM3, Gemma 1 to 3, OLMo 2", 2.4e-8),
         Proof("meta-pytorch/torchtune", "bd2a0fc", "folders of its Llama 3.1, Qwen 2 and 3, Gemma", 1.5e-8),
+        Proof(
+            "meta-pytorch/torchtune",
+            "bd2a0fc",
+            "folder of its Gemma 2, with its last bound moved from the hidden states to the logits",
+            2.2e-9,
+        ),
     ),
 )
 

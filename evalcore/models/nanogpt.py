@@ -13,7 +13,7 @@ from typing import Any
 from evalcore.archive.meaning.fields import EPSILON, TYING
 from evalcore.models.decoder import Decoder, DecoderShape, block_names
 from evalcore.models.facts import Facts, Proof
-from evalcore.models.plan import From, Plan, Shaped, is_tied, tying_field
+from evalcore.models.plan import CheckpointError, From, Plan, Shaped, is_tied, tying_field
 from evalcore.models.sizes import COMMON, as_here, sizes_of
 from evalcore.models.values import activation, flag, number_of, unknown_notes
 
@@ -25,6 +25,8 @@ _MINGPT = {
     "gpt2-xl": (48, 25, 1600), "gopher-44m": (8, 16, 512), "gpt-mini": (6, 6, 192), "gpt-micro": (4, 4, 128),
     "gpt-nano": (3, 3, 48),
 }  # fmt: skip
+#: types of transformers whose models have other names: their configuration does not belong to these tensors
+_OTHERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "gpt_neox", "opt", "bloom", "mamba")
 _PARTS = (
     ("norm1", "ln_1"),
     ("norm2", "ln_2"),
@@ -79,6 +81,9 @@ def names(layers: int, bias: bool, prefix: str = "transformer.") -> dict[str, st
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped], *, family: str = "nanogpt") -> Plan:
     """family: nanogpt, build-nanogpt or mingpt; an activation in the configuration has precedence over the family's."""
+    if config.get("model_type") in _OTHERS:
+        reason = f"config.model_type is {config['model_type']}, and the tensors are named as nanoGPT's"
+        raise CheckpointError("unsupported", reason, f'say model_type = "gpt" in [model] config, if it is {family}')
     if family == "mingpt" and config.get("model_type") in _MINGPT:
         sizes_by_type = dict(zip(("n_layer", "n_head", "n_embd"), _MINGPT[config["model_type"]], strict=True))
         config = {**config, **{name: n for name, n in sizes_by_type.items() if config.get(name) is None}}

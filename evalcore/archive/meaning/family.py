@@ -48,6 +48,8 @@ def family_of(trainer: str | None, state: State | None, config: dict[str, Any] |
         return str(config["family"])
     if any(re.search(r"\.lora_[AaBb]\b|\.lora_[AB]$|lora_(down|up)\.", key) for key in keys):
         return "lora"
+    if any(key.endswith("flat_param") for key in keys):
+        return "fsdp-flat"
     if any(re.fullmatch(r"layers\.\d+\.sa_norm\.scale", key) for key in keys):
         return "torchtune"
     pickled = re.match(r"transformers\.models\.(\w+)\.", cls or "")

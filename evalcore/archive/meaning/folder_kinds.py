@@ -22,8 +22,14 @@ _HF_WEIGHTS = (
 )  # fmt: skip
 #: `ft-` is torchtune's until its version 0.5, which names torch's files like those of safetensors.
 SHARD = re.compile(r"(?:ft-)?(?:model|pytorch_model)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)")
-#: Written by the Trainer of transformers after the weights; it writes trainer_state.json last.
-_TRAINER = re.compile(r"training_args\.bin|optimizer\.(?:pt|bin)|scheduler\.pt|rng_state(?:_\d+)?\.pth|scaler\.pt")
+#: The Trainer of transformers writes the weights, its arguments, the optimizer's state, the random state, and
+#: trainer_state.json last; with the arguments alone it was told to save the model alone.
+_ARGUMENTS, _LAST = "training_args.bin", "trainer_state.json"
+_TRAINER = re.compile(r"optimizer\.(?:pt|bin)|scheduler\.pt|scaler\.pt")
+_RANDOM = re.compile(r"rng_state(?:_\d+)?\.pth")
+#: Accelerate's save_state writes the weights, the optimizer's state and the random states, in this order.
+_ACCELERATE = re.compile(r"optimizer(?:_\d+)?\.bin|scheduler(?:_\d+)?\.bin|sampler(?:_\d+)?\.bin")
+_RANDOM_OF_ACCELERATE = re.compile(r"random_states_\d+\.pkl")
 #: A trainer's own state, of which no model can be made.
 _STATE = re.compile(
     r"(?:optimizer|scheduler|optim|scaler|train|distrib_optim|recipe_state)\.(?:pt|pth|bin)|.*optim_states\.pt"
@@ -110,7 +116,11 @@ def version_from(folder: os.stat_result, members: Sequence[os.stat_result]) -> t
 def demand_finished(kind: FolderKind) -> None:
     """Raise ArchiveError, incomplete, where its writer has not written everything yet."""
     if kind.missing is not None:
-        raise ArchiveError("corrupt", f"the {kind.label} folder is not complete: {kind.missing}", incomplete=True)
+        reason, hint = (
+            f"the {kind.label} folder is not complete: {kind.missing}",
+            "wait for its writer, or save it again",
+        )
+        raise ArchiveError("corrupt", reason, hint, incomplete=True)
 
 
 def _meta(names: set[str]) -> FolderKind | None:
@@ -133,10 +143,24 @@ def _hugging_face(names: set[str]) -> FolderKind | None:
         wanted = max(int(match.group(2)) for name in shards if (match := SHARD.fullmatch(name)))
         if len(shards) < wanted:
             missing = f"{len(shards)} of {wanted} shards are there, and no index yet"
-    if missing is None and any(map(_TRAINER.fullmatch, names)) and "trainer_state.json" not in names:
-        missing = "trainer_state.json, which the Trainer writes last, is not there yet"
+    missing = missing or _missing_at_the_end(names)
     members = (single,) if index and single is not None else ()
     return FolderKind("hf", "Hugging Face", members, weights, missing=missing)
+
+
+def _missing_at_the_end(names: set[str]) -> str | None:
+    """A script of the user's own may keep an optimizer's state beside the weights, too: nothing is missing there."""
+
+    def has(pattern: re.Pattern[str]) -> bool:
+        return any(map(pattern.fullmatch, names))
+
+    if _LAST in names:
+        return None
+    if has(_RANDOM) or (_ARGUMENTS in names and has(_TRAINER)):
+        return f"{_LAST}, which the Trainer writes last, is not there yet"
+    if has(_ACCELERATE) and "config.json" not in names and not has(_RANDOM_OF_ACCELERATE):
+        return "random_states_0.pkl, which Accelerate writes last, is not there yet"
+    return None
 
 
 def _dcp(names: set[str], list_inside: Callable[[str], Collection[str]]) -> FolderKind | None:

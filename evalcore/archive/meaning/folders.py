@@ -17,6 +17,7 @@ from evalcore.archive.container.source import OpenFile, Report
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.family import family_of
 from evalcore.archive.meaning.folder_kinds import SHARD, demand_finished, kind_at
+from evalcore.archive.meaning.folder_notes import RECIPE_STATE, notes_of_folder, step_of_recipe
 from evalcore.archive.meaning.sidecars import read_values
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
 from evalcore.archive.meaning.step import step_in
@@ -24,8 +25,6 @@ from evalcore.archive.meaning.trainer import refuse_family
 from evalcore.archive.payload import Payload, read_payload
 from evalcore.archive.pickle.values import TensorRef
 
-ADAPTER = "the folder holds an adapter too, which is not applied: the value is that of the whole weights alone"
-_ADAPTER = re.compile(r"adapter_config\.json|adapter_model\.(?:safetensors|bin|pt)")
 _TO_HF = "export it to a Hugging Face folder, and give that"
 _MARKERS: tuple[tuple[str, str, str], ...] = (
     (r"model_and_optim$", "an OLMo-core step whose model_and_optim/.metadata is missing",
@@ -49,7 +48,8 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
 class Folder:
     """A Hugging Face folder. ranges, payloads: where each storage's bytes are; shards: the open weight files.
 
-    unverified: whether a weight file has no checksums. adapter: whether an adapter (peft) is beside the whole weights.
+    unverified: whether a weight file has no checksums. step_source: where the step was read. notes: what is unusual
+    about the folder, for a result's note.
     """
 
     path: str
@@ -59,16 +59,12 @@ class Folder:
     digest: str
     size_bytes: int
     step: int | None
+    step_source: str | None = None
+    notes: list[str] = field(default_factory=list)
     shards: list[OpenFile] = field(default_factory=list)
     ranges: dict[str, tuple[OpenFile, int, int]] = field(default_factory=dict)
     payloads: dict[str, tuple[OpenFile, Payload]] = field(default_factory=dict)
     unverified: bool = False
-    adapter: bool = False
-
-    @property
-    def notes(self) -> list[str]:
-        """What is unusual about the folder, for a result's note."""
-        return [ADAPTER] if self.adapter else []
 
     def close(self) -> None:
         for file in self.shards:
@@ -99,9 +95,12 @@ def read_folder(
         raise ArchiveError("corrupt", "the folder's config.json is no JSON object")
     config = {**own, **(settings or {})}
     trainer = read_values(os.path.join(path, "trainer_state.json")) or {}
-    step = step_in(trainer, "lightning", lambda value: value)
-    folder = Folder(path, config, State("", {}, {}), "", "", 0, step[0] if step else None)
-    folder.adapter = any(_ADAPTER.fullmatch(name) for name in names)
+    found = step_in(trainer, "lightning", lambda value: value)
+    step, source = (found[0], "sidecar:trainer_state.json:global_step") if found else (None, None)
+    if step is None and (step := step_of_recipe(path, names)) is not None:
+        source = f"sidecar:{RECIPE_STATE}:steps_run"
+    notes = notes_of_folder(path, names, weights, config)
+    folder = Folder(path, config, State("", {}, {}), "", "", 0, step, source, notes)
     try:
         _read_shards(folder, weights, report)
     except BaseException:

@@ -28,6 +28,10 @@ REFUSALS = {
         "a state dict with LoRA adapters (low-rank updates), which stand apart from the weights that they change",
         "merge them into the base model first (peft: merge_and_unload()) and save that, or give model.factory",
     ),
+    "fsdp-flat": (
+        "one rank's share of an FSDP model, flattened",
+        "save a full state dict (StateDictType.FULL_STATE_DICT), or a DCP folder",
+    ),
     "dtensor": (
         "one shard of a distributed checkpoint",
         "save a full state dict, or convert it with dcp_to_torch_save",

@@ -15,6 +15,11 @@ FOLDERS: list[tuple[str, list[str], str | None, bool, str]] = [
     ("checkpoint-5", ["config.json", "model.safetensors", *TRAINER, "trainer_state.json"], "hf", True, ""),
     ("checkpoint-5", ["config.json", "generation_config.json"], None, False, ""),
     ("final", ["config.json", "pytorch_model.bin"], "hf", True, ""),
+    ("final", ["config.json", "model.safetensors", "training_args.bin"], "hf", True, ""),  # trainer.save_model()
+    ("step_5", ["config.json", "model.safetensors", "optimizer.pt", "scheduler.pt"], "hf", True, ""),  # a loop of its own
+    ("checkpoint-5", ["config.json", "model.safetensors", "rng_state_0.pth"], "hf", False, ""),
+    ("checkpoint_0", ["model.safetensors", "optimizer.bin", "scheduler.bin"], "hf", False, ""),  # Accelerate
+    ("checkpoint_0", ["model.safetensors", "optimizer.bin", "sampler.bin", "random_states_0.pkl"], "hf", True, ""),
     ("x", ["config.json", "model-00001-of-00002.safetensors"], "hf", False, ""),
     ("x", ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], "hf", True, ""),
     ("step-5", [".metadata", "__0_0.distcp", "__1_0.distcp"], "dcp", True, ""),
