@@ -16,7 +16,7 @@ FOLDERS: list[tuple[str, list[str], str | None, bool, str]] = [
     ("checkpoint-5", ["config.json", "generation_config.json"], None, False, ""),
     ("final", ["config.json", "pytorch_model.bin"], "hf", True, ""),
     ("final", ["config.json", "model.safetensors", "training_args.bin"], "hf", True, ""),  # trainer.save_model()
-    ("step_5", ["config.json", "model.safetensors", "optimizer.pt", "scheduler.pt"], "hf", True, ""),  # a loop of its own
+    ("step_5", ["config.json", "model.safetensors", "optimizer.pt", "scheduler.pt"], "hf", True, ""),  # own loop
     ("checkpoint-5", ["config.json", "model.safetensors", "rng_state_0.pth"], "hf", False, ""),
     ("checkpoint_0", ["model.safetensors", "optimizer.bin", "scheduler.bin"], "hf", False, ""),  # Accelerate
     ("checkpoint_0", ["model.safetensors", "optimizer.bin", "sampler.bin", "random_states_0.pkl"], "hf", True, ""),
