@@ -24,7 +24,7 @@ from evalcore.data.padding import padding_notes
 from evalcore.data.parquet import parquet_ids
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
-from evalcore.data.tokenizers import build_tokenizer
+from evalcore.data.tokenizers import Tokenizer, build_tokenizer
 from evalcore.data_digest import digest_files, files_of_dataset, kind_of_name
 from evalcore.messages import EvalSetSpec
 
@@ -71,6 +71,18 @@ def expand_paths(paths: Iterable[str]) -> list[str]:
     return files
 
 
+def default_tokenizer() -> Tokenizer:
+    """gpt2, for data without a named tokenizer. Raises TokenizerUnavailable, which tells that it is the default."""
+    try:
+        return build_tokenizer(DEFAULT_TOKENIZER)
+    except TokenizerUnavailable as error:
+        raise TokenizerUnavailable(
+            f"no tokenizer was given, so it is {DEFAULT_TOKENIZER}: {error.reason}",
+            "name the tokenizer of the training with --tokenizer: `bytes`, or a tokenizer.json, .tiktoken, "
+            f"tokenizer.pkl or meta.pkl file; for {DEFAULT_TOKENIZER}, a folder with its ranks in TIKTOKEN_CACHE_DIR",
+        ) from error
+
+
 def _as_spec(source: object, tokenizer: str | None, max_tokens: int | None) -> EvalSetSpec:
     if isinstance(source, EvalSetSpec):
         changes = {"tokenizer": tokenizer, "max_tokens": max_tokens}
@@ -88,7 +100,7 @@ def _open_text(
     cache_dir: str | os.PathLike[str] | None,
     report: Report | None,
 ) -> TokenStream:
-    tokenizer = build_tokenizer(spec.tokenizer or DEFAULT_TOKENIZER)
+    tokenizer = build_tokenizer(spec.tokenizer) if spec.tokenizer else default_tokenizer()
     try:
         total = sum(file.path.stat().st_size for file in files)
         hashed = partial(_hashed, report, total) if report else None

@@ -175,7 +175,8 @@ def _by_name(name: str) -> TiktokenTokenizer:
     except Exception as error:  # requests' own errors, OSError, ValueError by a damaged cache
         raise TokenizerUnavailable(
             f"the ranks of tokenizer {name!r} are not cached here and cannot be fetched ({type(error).__name__})",
-            "set TIKTOKEN_CACHE_DIR to a folder that has them, or use the tokenizer `bytes` or a .tiktoken file",
+            "set TIKTOKEN_CACHE_DIR to a folder that has them, or name another tokenizer: `bytes`, or the path of a "
+            "tokenizer.json, .tiktoken or .pkl file",
         ) from error
     return TiktokenTokenizer(name, encoding, identity=f"tiktoken:{name}:{encoding.n_vocab}")
 

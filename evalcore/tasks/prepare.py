@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalcore.data.errors import DataError
-from evalcore.data.opening import DEFAULT_TOKENIZER
+from evalcore.data.opening import default_tokenizer
 from evalcore.data.tokenizers import Tokenizer, build_tokenizer
 from evalcore.tasks.encoding import EncodedItem, Encoder
 from evalcore.tasks.items import rendered_items
@@ -120,7 +120,7 @@ def _twin(item: EncodedItem) -> int | None:
 
 def _tokenizer(spec: TaskSpec, tokenizer: str | Tokenizer | None) -> Tokenizer | None:
     if tokenizer is None:
-        return None if spec.rendering == TOKENS else build_tokenizer(DEFAULT_TOKENIZER)
+        return None if spec.rendering == TOKENS else default_tokenizer()
     return build_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
 
 

@@ -25,8 +25,9 @@ _FLAGS = (
         "--data",
         "data",
         multiple=True,
-        metavar="PATH",
-        help="Validation data (.npy .bin .txt .jsonl), or the items of a task; repeatable.",
+        metavar="[NAME=]PATH",
+        help="Validation data (.npy .bin .txt .jsonl), or the items of a task, and the set's name in the results "
+        "(by default the file's); repeatable.",
     ),
     click.option(
         "--one-set", is_flag=True, help="All --data files are one set, in this order: the shards of one text."
@@ -115,19 +116,36 @@ def as_settings(flags: dict[str, Any]) -> dict[str, Any]:
 def _sets(flags: dict[str, Any]) -> dict[str, Any]:
     """[[eval]] and [[suite]]: a flag goes to the sets that it has a meaning for, and is refused where there is none."""
     common, suites = _given(flags, _COMMON_FLAGS), flags.get("suite") or ()
+    named = [_name_and_path(given) for given in flags["data"]]
     of_kind = {True: _given(flags, _TASK_FLAGS), False: _given(flags, _STREAM_FLAGS)}
-    is_task = {path: _holds_items(path, flags, alone=len(flags["data"]) == 1) for path in flags["data"]}
+    is_task = {path: _holds_items(path, flags, alone=len(named) == 1) for _, path in named}
     if True not in is_task.values():
         unused = [name for name in _TASK_FLAGS if not (suites and name == "max_items")]
         _refuse_unused(flags, unused, "has no meaning here: no --data file holds items of a task that is recognised")
     if False not in is_task.values():
         _refuse_unused(flags, _STREAM_FLAGS, "has no meaning for a task; --max-items limits its items")
     limits = _given(flags, ("max_items",))
-    parts = [list(flags["data"])] if flags["data"] and flags.get("one_set") else [[path] for path in flags["data"]]
+    parts = [named] if named and flags.get("one_set") else [[one] for one in named]
     return {
-        "eval": [{"data": part, **common, **of_kind[is_task[part[0]]]} for part in parts],
+        "eval": [{**_name_of_set(part), **common, **of_kind[is_task[part[0][1]]]} for part in parts],
         "suite": [{"data": plain_path(folder), **common, **limits} for folder in suites],
     }
+
+
+def _name_and_path(given: str) -> tuple[str, str]:
+    """NAME=PATH of --data; the name is empty where there is none, or where a file of that whole name exists."""
+    name, equals, path = given.partition("=")
+    if not (name and equals and path) or "/" in name or os.path.exists(given) or glob.glob(given):
+        return "", given
+    return name, path
+
+
+def _name_of_set(part: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """`data`, and `name` where one was given. Raises UsageError where the files of one set have several."""
+    names = sorted({name for name, _ in part if name})
+    if len(names) > 1:
+        raise click.UsageError(f"--one-set has one name, and --data gives it {len(names)}: {', '.join(names)}")
+    return {"data": [path for _, path in part], **({"name": names[0]} if names else {})}
 
 
 def _holds_items(path: str, flags: dict[str, Any], *, alone: bool) -> bool:

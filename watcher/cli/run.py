@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,6 +91,8 @@ def command(
         raise click.exceptions.Exit(130)
     if once:
         _verdict(settings, url, as_json)
+    elif until is not None and not daemon.signals.stops:
+        _tell_where_none(settings, url)
 
 
 def load(flags: Globals, given: dict[str, Any]):
@@ -155,9 +158,6 @@ def _refuse_missing_data(settings, url: str) -> None:
 
 def _verdict(settings, url: str, as_json: bool) -> None:
     """The end of a single pass: rows on stdout, and the exit status."""
-    from watcher.domain.checkpoint import NamePattern
-    from watcher.domain.passed_by import passed_by
-    from watcher.setup.discover import count_ignored
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import queue
@@ -178,19 +178,50 @@ def _verdict(settings, url: str, as_json: bool) -> None:
             hint=f"ckptwatch queue list --failed {db_flag(url)}",
         )
     if not seen:
-        where = ", ".join(str(run.dir) for run in settings.run)
-        ignored = [count_ignored(run.dir, NamePattern(run.include, run.exclude)) for run in settings.run]
-        others = "".join(f"; {words}" for counts in ignored for words in passed_by(counts))
-        raise NothingFound(f"there is no checkpoint in {where}{others}", hint=_hint_where_none(settings))
+        raise _none_there(settings)
     say(f"{count} result(s) in {shown_url(url)}:  ckptwatch results {db_flag(url)}")
+
+
+def _tell_where_none(settings, url: str) -> None:
+    """After --until: that no checkpoint came, which the exit status 0 of a good end does not tell."""
+    from watcher.store.migrate import open_for_reading
+    from watcher.store.read import queue
+
+    store = open_for_reading(url)
+    seen = queue.seen(store, [run.name for run in settings.run])
+    store.close()
+    if not seen:
+        none = _none_there(settings)
+        say(f"nothing was evaluated: {none.cause}\n  next:  {none.hint}")
+
+
+def _none_there(settings) -> NothingFound:
+    from watcher.domain.checkpoint import NamePattern
+    from watcher.domain.passed_by import passed_by
+    from watcher.setup.discover import count_ignored
+
+    where = ", ".join(str(run.dir) for run in settings.run)
+    ignored = [
+        count_ignored(run.dir, NamePattern(run.include, run.exclude)) for run in settings.run if run.dir.is_dir()
+    ]
+    others = "".join(f"; {words}" for counts in ignored for words in passed_by(counts))
+    return NothingFound(f"there is no checkpoint in {where}{others}", hint=_hint_where_none(settings))
 
 
 def _hint_where_none(settings) -> str:
     from evalcore.archive import kind_at
+    from watcher.domain.checkpoint import NamePattern
+    from watcher.setup.discover import training_folders
 
     for run in settings.run:
+        if not run.dir.is_dir():
+            return f"check --dir: there is no folder {run.dir}"
         if (kind := kind_at(str(run.dir))) is not None:
             return f"{run.dir} is itself a {kind.label} checkpoint: ckptwatch eval {run.dir} --data FILE"
+    for run in settings.run:
+        if inside := training_folders(run.dir, NamePattern(run.include, run.exclude)):
+            flags = " ".join(f"--dir {shlex.quote(os.fspath(path))}" for path in inside[:4])
+            return f"a run for each folder: {flags}" + (" ..." if len(inside) > 4 else "")
     return "--include GLOB selects files and folders by name, e.g. --include '*.bin' or --include '**/*.pt'"
 
 
@@ -209,3 +240,5 @@ def _show_plan(settings, url: str, as_json: bool) -> None:
     sets = ", ".join(settings.measures)
     new = sum(row["plan"] == NEW for row in rows)
     say(f"{new} new file(s) on {len(settings.measures)} set(s): {sets}; nothing was changed")
+    if not any(row["checkpoint"] for row in rows):
+        say(f"  next:  {_hint_where_none(settings)}")

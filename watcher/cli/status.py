@@ -125,7 +125,8 @@ def _show(facts: dict[str, Any], of_database: str) -> None:
         click.echo()
         when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True, optional=True)
         lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
-        shown = [column for column in result_columns(facts["last_results"]) if column.head not in ("seconds", "tokens")]
+        columns = result_columns(facts["last_results"], with_run=len(facts["runs"]) > 1)
+        shown = [column for column in columns if column.head not in ("seconds", "tokens")]
         print_table([when, lag, *shown], facts["last_results"])
         print_footnotes(facts["last_results"])
     for score in facts["suites"]:

@@ -28,10 +28,13 @@ class Column:
     sentence: bool = False
 
 
-def result_columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns worth showing for these rows: a run's or set's name only where there are several, and so on."""
+def result_columns(rows: Sequence[Row], *, with_run: bool = False) -> list[Column]:
+    """The columns worth showing for these rows: a run's or set's name only where there are several, and so on.
+
+    with_run: there are other runs than those of these rows.
+    """
     columns: list[Column] = []
-    if len({row["run"] for row in rows}) > 1:
+    if with_run or len({row["run"] for row in rows}) > 1:
         columns.append(text_column("run"))
     columns.append(Column("step", lambda row: integer(row["step"]), True))
     if len({row["eval_set"] for row in rows}) > 1 or not rows:

@@ -73,7 +73,10 @@ class Settings(Section):
             raise ValueError(f"two [[average]] sections ask for {', '.join(twice)}: remove one")
         for kind, names in named.items():
             if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"two [[{kind}]] sections are named {', '.join(map(repr, twice))}: give one a `name`")
+                flag = ", on the command line --data NAME=PATH" if kind == "eval" else ""
+                raise ValueError(
+                    f"two [[{kind}]] sections are named {', '.join(map(repr, twice))}: give one a `name`{flag}"
+                )
         return self
 
     @model_validator(mode="after")

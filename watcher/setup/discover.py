@@ -76,6 +76,15 @@ def count_ignored(folder: Path, pattern: NamePattern) -> dict[str, int]:
     return discovery.ignored
 
 
+def training_folders(folder: Path, pattern: NamePattern) -> list[Path]:
+    """The folders directly in this one that the globs would find checkpoints in, were each of them a run's."""
+    try:
+        inside = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return []
+    return [path for path in inside if _candidates(path, pattern, Discovery(path))]
+
+
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
     """Files that are named like validation data in these folders, the likeliest first; the items of tasks come last."""
     files: list[tuple[bool, int, str, Path]] = []

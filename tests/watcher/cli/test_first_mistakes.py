@@ -113,3 +113,25 @@ def save_hf_folder(folder):
     for name in ("config.json", "trainer_state.json"):
         (folder / name).write_text("{}")
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+
+
+def test_a_run_that_ends_by_itself_without_a_checkpoint_tells_so(ckptwatch, tmp_path):
+    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
+    for name in ("exp1", "exp2"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        save_nanogpt(tmp_path / "p" / name / "ckpt.pt")
+    ended = ckptwatch("run", "--dir", "p", "--data", "val.bin", "--device", "cpu", "--until", "idle:0")
+    assert ended.status == 0
+    assert f"nothing was evaluated: there is no checkpoint in {tmp_path}/p; 2 .pt files in subfolders" in ended.err
+    assert f"a run for each folder: --dir {tmp_path}/p/exp1 --dir {tmp_path}/p/exp2" in ended.err
+    absent = ckptwatch("run", "--dir", "later", "--data", "val.bin", "--device", "cpu", "--until", "idle:0")
+    assert absent.status == 0 and f"nothing was evaluated: there is no checkpoint in {tmp_path}/later" in absent.err
+
+
+def test_a_run_that_ends_by_itself_with_its_results_does_not_call_itself_empty(ckptwatch, tmp_path):
+    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
+    (tmp_path / "out").mkdir()
+    save_nanogpt(tmp_path / "out" / "ckpt.pt")
+    settle = ("--settle-s", "0.1", "--backfill", "none")  # registered, and skipped: no worker is needed
+    ended = ckptwatch("run", "--dir", "out", "--data", "val.bin", "--device", "cpu", *settle, "--until", "idle:1")
+    assert ended.status == 0 and "nothing was evaluated" not in ended.err

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import click
+import numpy as np
 import pytest
 
 from evalcore.data_digest import FORMATS, TOKEN_DTYPES
@@ -67,3 +68,19 @@ def test_task_names_what_files_hold_and_leaves_token_files_alone(tmp_path):
 def test_a_flag_without_a_set_that_it_means_anything_for_is_refused(given, words):
     with pytest.raises(click.UsageError, match=words):
         as_settings({**NOTHING, **given})
+
+
+def test_a_set_is_named_on_the_command_line_as_two_files_of_one_name_need(ckptwatch, tmp_path):
+    for folder in ("out", "a", "b"):
+        (tmp_path / folder).mkdir()
+        np.arange(100, dtype=np.uint16).tofile(tmp_path / folder / "val.bin")
+    np.arange(100, dtype=np.uint16).tofile(tmp_path / "lr=3.bin")
+    plan = ("run", "--dry-run", "--dir", "out")
+    refused = ckptwatch(*plan, "--data", "a/val.bin", "--data", "b/val.bin")
+    assert refused.status == 3 and "--data NAME=PATH" in refused.err
+    named = ckptwatch(*plan, "--data", "a/val.bin", "--data", "code=b/val.bin", "--data", "lr=3.bin")
+    assert "3 set(s): val, code, lr=3;" in named.err  # a file that exists is no NAME=PATH
+    one = as_settings({**NOTHING, "data": ("web=a/*.bin", "b/val.bin"), "one_set": True})["eval"]
+    assert one == [{"data": ["a/*.bin", "b/val.bin"], "name": "web"}]
+    with pytest.raises(click.UsageError, match="2: code, web"):
+        as_settings({**NOTHING, "data": ("web=a/val.bin", "code=b/val.bin"), "one_set": True})

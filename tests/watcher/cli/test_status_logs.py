@@ -267,3 +267,12 @@ def test_logs_are_followed_until_the_job_is_over(tmp_path):
             tx.execute(jobs.update().where(jobs.c.id == job).values(over))
         assert process.wait(20) == 0
         killer.cancel()
+
+
+def test_status_names_the_run_of_its_newest_results_where_it_watches_several(ckptwatch, tmp_path):
+    database = small_run(tmp_path / "ckptwatch.db")
+    database.close()
+    one = {"matching": 3, "settling": 0, "ignored": {}, "scan_seconds": 0.01, "dir": "/training"}
+    with daemon_of(tmp_path / "ckptwatch.db", runs=[{**one, "name": "gpt"}, {**one, "name": "other"}]):
+        table = ckptwatch("status").out
+    assert re.search(r"run +step +loss", table) and re.search(r"gpt +300 ", table)  # all rows are of gpt
