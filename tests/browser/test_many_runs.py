@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.browser.pixels import COLOURED
+from tests.browser.test_access import RULES, checked, violations  # noqa: F401  (checked is a fixture)
 from tests.browser.test_overview import attribute, zoom
 from tests.support.many_runs import many_runs
 from tests.support.training import Training, say_healthy
@@ -94,3 +96,25 @@ def test_a_zoom_stays_when_a_result_of_one_of_two_hundred_runs_comes(many, made)
     wait_until(lambda: sum("from=" in each for each in many.asked) > len(refined), 20)
     wait_until(lambda: many.locator(FIRST).get_attribute("data-range") == f"{low}~{high}", 10)
     assert parse_qs(urlsplit(many.url).query)["zoom"]
+
+
+@pytest.mark.parametrize("path", ["/", "/runs"])
+def test_axe_finds_nothing_with_two_hundred_runs(checked, url, path):  # noqa: F811
+    found = []
+    for scheme in ("light", "dark"):
+        checked.emulate_media(color_scheme=scheme)
+        checked.goto(url + path)
+        if path == "/":
+            checked.locator(f"{FIRST}[data-points]").wait_for()
+        found += violations(checked, {"type": "tag", "values": RULES})
+    assert not found, "\n".join(found)
+
+
+def test_of_two_hundred_curves_the_eight_best_are_strong(many):
+    """A strong line keeps its colour; a faint one, a quarter of it at most, is no colour that COLOURED counts."""
+    canvas = f"{FIRST} canvas:not(.lit)"
+    wait_until(lambda: many.evaluate(COLOURED, canvas) > 100, 20)
+    crowd = many.evaluate(COLOURED, canvas)
+    many.locator("#filter").fill("gpt-a")  # 40 curves, all alike
+    wait_until(lambda: attribute(many, "data-curves", FIRST) == "40", 10)
+    assert many.evaluate(COLOURED, canvas) > 2 * crowd

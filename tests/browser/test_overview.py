@@ -20,6 +20,9 @@ CANVAS = f"{PANEL} canvas"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Iterator[Training]:
     one = many_runs(tmp_path_factory.mktemp("overview"), runs=26, sets=2, points=10)
+    database = one.database
+    for run, state in (("gpt-lr-002", "failed"), ("gpt-wd-003", "queued"), ("gpt-deep-004", "running")):
+        database.job(database.checkpoint(90_000, run, f"{state}.pt"), state, run, "wikitext")
     say_healthy(one.state)
     yield one
     one.database.close()
@@ -100,6 +103,16 @@ def test_a_click_on_a_head_sorts_the_runs_and_unknown_values_come_last(overview)
     assert address(overview)["sort"] == ["newest"] and address(overview)["down"] == ["1"]
 
 
+def test_the_state_sorts_what_runs_first_then_what_waits_what_failed_and_the_rest_by_name(overview):
+    states = overview.locator("#run-rows td:last-child")
+    overview.get_by_role("button", name="state", exact=True).click()
+    assert [text.split()[0] for text in states.all_inner_texts()] == ["running", "queued", "failed"] + ["idle"] * 23
+    names = overview.locator("#run-rows tr").evaluate_all("rows => rows.map((row) => row.dataset.name)")
+    assert names[:4] == ["gpt-deep-004", "gpt-wd-003", "gpt-lr-002", "gpt-a-000"]
+    overview.get_by_role("button", name="state", exact=True).click()
+    assert states.all_inner_texts()[-1] == "running" and address(overview)["sort"] == ["state"]
+
+
 def test_a_run_keeps_its_colour_whatever_is_filtered_and_the_25th_has_another_line(overview):
     def swatch(run: int) -> str:
         return overview.locator(f'tr[data-key="{run}"] svg').evaluate("e => getComputedStyle(e).color")
@@ -130,6 +143,133 @@ def test_every_axis_and_both_logarithms_draw_the_curves_and_the_band_can_be_take
     overview.get_by_label("95 % band").uncheck()
     wait_until(lambda: overview.locator(PANEL).screenshot() != linear, 10)
     assert "1.96 standard errors" in overview.locator("#legend-note").inner_text()
+
+
+def test_on_two_logarithmic_axes_tokens_and_hours_stand_where_they_belong(overview):
+    overview.locator("#filter").fill("gpt-a-000")
+    wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
+    for flag in ("log x", "log y"):
+        overview.get_by_label(flag).check()
+    reaches = {  # each positive x, a fiftieth of the axis more at both ends; the first checkpoint is at 0 hours
+        "tokens seen": (500 * 524_288, 5000 * 524_288, "262,144,000 tokens"),
+        "training hours": (600 / 3600, 9 * 600 / 3600, "0 h of training"),
+    }
+    for axis, (low, high, first) in reaches.items():
+        overview.get_by_label(axis, exact=True).check(force=True)
+        right = low / (high / low) ** 0.02, high * (high / low) ** 0.02
+        wait_until(lambda right=right: drawn_range(overview) == pytest.approx(right, rel=1e-3), 10)
+        overview.locator(f"{PANEL} .plot").focus()
+        overview.keyboard.press("Escape")
+        overview.keyboard.press("ArrowRight")
+        assert f"gpt-a-000, {first}: " in overview.locator(f"{PANEL} .status").inner_text()
+    overview.keyboard.press("Escape")
+    assert "points at 0 are not drawn on a log axis" in overview.locator(f"{PANEL} .status").inner_text()
+
+
+def drawn_range(page) -> list[float]:
+    return [float(edge) for edge in attribute(page, "data-range").split("~")]
+
+
+PICTURE = "(selector) => [...document.querySelectorAll(selector)].map((canvas) => canvas.toDataURL())"
+
+
+def test_the_address_makes_the_same_picture_in_another_browser(overview, browser):
+    overview.get_by_label("perplexity").check(force=True)
+    overview.locator('.panel[data-metric="ppl"]').first.wait_for()
+    overview.locator("#regex").check()
+    overview.locator("#filter").fill("^gpt-(a|b)")
+    overview.locator("#show6").uncheck()
+    for label in ("log x", "log y"):
+        overview.get_by_label(label).check()
+    overview.get_by_label("95 % band").uncheck()
+    overview.get_by_label("tokens seen").check(force=True)
+    overview.get_by_role("button", name="step", exact=True).click()
+    overview.get_by_role("button", name="step", exact=True).click()
+    overview.locator('#run-rows tr[data-key="2"] td.n').first.click()  # pinned
+    zoom(overview)
+    overview.mouse.move(5, 5)
+    assert address(overview).keys() == {
+        *("m", "regex", "q", "hide", "xlog", "ylog", "band", "x", "sort", "down", "pin", "zoom")
+    }
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    other = opened(context.new_page(), overview.url)
+    pictures = ".panel canvas:not(.lit)"
+    for page in (overview, other):
+        page.locator('.panel[data-metric="ppl"]').last.scroll_into_view_if_needed()
+        wait_until(lambda page=page: page.locator(".panel[data-points]").count() == 4, 20)
+        wait_until(lambda page=page: page.locator("#run-rows [title='being computed']").count() == 0, 20)
+    wait_until(lambda: other.evaluate(PICTURE, pictures) == overview.evaluate(PICTURE, pictures), 20)
+    assert overview.evaluate(COLOURED, CANVAS) > 100
+    for part in ("#run-table", "#controls", "#shown-count"):
+        assert other.locator(part).inner_text() == overview.locator(part).inner_text(), part
+    context.close()
+
+
+#: Of a pixel in the lower middle of a canvas, 0 to 255.
+OPACITY = """(selector) => {
+  const canvas = document.querySelector(selector);
+  return canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height - 70, 1, 1).data[3];
+}"""
+
+
+def test_the_run_that_is_pointed_at_or_pinned_is_strong_and_the_others_are_faint(overview):
+    def strong() -> int:  # pixels of the colours as they are: those of faint curves are mixed with the card's
+        return overview.evaluate(COLOURED, f"{CANVAS}:not(.lit)")
+
+    wait_until(lambda: strong() > 2000, 20)
+    all_alike, row = strong(), overview.locator('#run-rows tr[data-key="2"]')
+    row.hover()
+    lit = f"{CANVAS}.lit"
+    wait_until(lambda: overview.evaluate(COLOURED, lit) > 100, 10)
+    veil = overview.evaluate(OPACITY, lit)
+    assert 140 < veil < 165  # 60 % of the card's colour lies over the other curves
+    row.locator("td.n").first.click()
+    overview.mouse.move(5, 5)
+    wait_until(lambda: strong() < all_alike / 2, 10)
+    assert address(overview)["pin"] == ["2"] and "gpt-b-001 pinned" in overview.locator("#shown-count").inner_text()
+    wait_until(lambda: overview.evaluate(COLOURED, lit) == 0, 10)
+    overview.locator(f"{PANEL} .plot").focus()
+    overview.keyboard.press("ArrowRight")  # the first run: gpt-a-000
+    overview.keyboard.press("p")
+    wait_until(lambda: address(overview)["pin"] == ["1"], 10)
+    overview.keyboard.press("p")
+    overview.keyboard.press("Escape")
+    wait_until(lambda: "pin" not in address(overview) and strong() > all_alike * 0.9, 10)
+
+
+def test_a_run_is_lit_up_over_the_whole_panel_also_when_nothing_was_drawn_since_the_page_was_opened(page, url):
+    page.route("**/api/bests*", lambda route: route.abort())  # what comes then draws anew
+    opened(page, url)
+    page.complaints.clear()
+    page.locator('#run-rows tr[data-key="2"]').hover()
+    lit = f"{CANVAS}.lit"
+    wait_until(lambda: page.evaluate(COLOURED, lit) > 100, 10)
+    sizes = (
+        "(s) => [...document.querySelectorAll(s)].map((canvas) => [canvas.width, canvas.height, canvas.clientWidth])"
+    )
+    upper, lower = page.evaluate(sizes, lit), page.evaluate(sizes, f"{CANVAS}:not(.lit)")
+    assert upper == lower and upper[0][0] > 350
+    page.complaints.clear()  # the abort
+
+
+def test_an_answer_that_is_cut_off_is_no_error_of_the_page_and_is_asked_for_again(page, url, made):
+    cut = []
+
+    def cut_the_first(route) -> None:
+        if cut:
+            route.continue_()
+        else:
+            cut.append(route.request.url)
+            route.fulfill(status=200, content_type="application/json", body='{"computed": 1')
+
+    page.route("**/api/bests*", cut_the_first)
+    opened(page, url)
+    wait_until(lambda: bool(cut), 20)
+    row = {"checkpoint": "after.pt", "checkpoint_digest": "sha256:after"}
+    number = made.database.result(2270, 4.4, "gpt-wd-008", "wikitext", **row)
+    page.locator(f'#newest tr[data-key="{number}"]').wait_for()
+    wait_until(lambda: page.locator("#run-rows [title='being computed']").count() == 0, 20)
+    assert page.locator('#run-rows tr[data-key="9"]').get_attribute("data-best")
 
 
 def test_a_zoom_moves_all_panels_and_a_double_click_ends_it(overview):
@@ -237,10 +377,49 @@ def test_the_keyboard_reads_points_changes_the_run_zooms_and_opens(overview):
     assert "step_001000.pt" in overview.locator("h1").inner_text()
 
 
-def test_a_table_of_the_values_stands_behind_each_chart(overview):
-    overview.locator("#filter").fill("gpt-a-000")
+def test_from_the_overview_to_a_checkpoint_to_a_comparison_with_the_keyboard_alone(overview):
+    def tab_to(script: str) -> None:
+        for _ in range(150):
+            overview.keyboard.press("Tab")
+            if overview.evaluate(f"(() => {{ const here = document.activeElement; return {script}; }})()"):
+                return
+        raise AssertionError(f"no Tab leads to {script}")
+
+    tab_to("here.id === 'filter'")
+    overview.keyboard.type("gpt-a-000")
     wait_until(lambda: attribute(overview, "data-curves") == "1", 10)
-    overview.locator(f"{PANEL} summary").click()
+    tab_to("here.classList.contains('plot')")
+    overview.keyboard.press("ArrowRight")
+    overview.keyboard.press("Enter")
+    overview.wait_for_url("**/checkpoints/*")
+    overview.get_by_text("live", exact=True).wait_for()
+    tab_to("here.textContent === 'Compare'")
+    overview.keyboard.press("Enter")
+    overview.wait_for_url("**/compare*")
+    overview.get_by_text("live", exact=True).wait_for()
+    tab_to("here.name === 'of'")
+    overview.keyboard.type("gpt-a-000@5000")
+    overview.keyboard.press("Tab")
+    overview.keyboard.type("gpt-b-001@5000")
+    overview.keyboard.press("Enter")
+    overview.locator("#compared .pairs").wait_for()
+    assert overview.locator("#compared .pairs tbody tr").count() == 2
+
+
+def test_the_table_behind_a_chart_holds_the_values_of_its_curves(overview, made):
+    overview.locator("#filter").fill("gpt-deep")
+    wait_until(lambda: attribute(overview, "data-curves") == "5", 10)
+    overview.locator(f"{PANEL} summary").focus()
+    overview.keyboard.press("Enter")
     rows = overview.locator(f"{PANEL} tbody tr")
-    wait_until(lambda: rows.count() == 10, 10)
-    assert rows.first.inner_text().split("\t")[:2] == ["gpt-a-000", "step 500"]
+    query = "SELECT run, step, loss, loss_stderr FROM curve JOIN results USING (run, eval_set, step, loss) WHERE "
+    query += "run LIKE 'gpt-deep%' AND eval_set = 'fineweb' AND loss IS NOT NULL ORDER BY run, step"
+    with made.database.store.read() as tx:
+        known = tx.exec_driver_sql(query).all()
+    wait_until(lambda: rows.count() == len(known), 10)
+    assert len(known) == 49  # of five runs with ten checkpoints each, one of which has no finite loss
+    shown = [row.split("\t") for row in rows.all_inner_texts()]
+    for cells, (run, step, loss, error) in zip(shown, known, strict=True):
+        assert cells[:2] == [run, f"step {step:,}"]
+        right = [loss, loss - 1.959964 * error, loss + 1.959964 * error]
+        assert [float(cell) for cell in cells[2:]] == pytest.approx(right, rel=1e-6)

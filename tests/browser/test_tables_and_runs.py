@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.browser.test_access import RULES, checked, violations  # noqa: F401  
 from tests.support.many_runs import many_runs
 from tests.support.task_rows import item_scores, task_result
 from tests.support.training import Training, dashboard, say_healthy
+from tests.support.waiting import wait_until
 from watcher.log import Log
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.orders import apply_inbox
@@ -64,8 +67,13 @@ def made(tmp_path_factory) -> Iterator[Training]:
 
 
 @pytest.fixture(scope="module")
-def url(made) -> Iterator[str]:
-    with dashboard(made, edit=True, edit_token=TOKEN) as address:
+def log() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def url(made, log) -> Iterator[str]:
+    with dashboard(made, Log(stream=log), edit=True, edit_token=TOKEN) as address:
         yield address
 
 
@@ -169,7 +177,7 @@ def test_two_steps_are_compared_with_the_keyboard_and_a_step_that_is_not_finite_
     assert "did you mean 'gpt-a-000'" in page.get_by_role("alert").inner_text()
 
 
-def test_a_note_and_a_tag_are_written_with_the_token_and_appear_by_themselves(page, url, made):
+def test_a_note_and_a_tag_are_written_and_removed_with_the_token_and_the_page_follows_by_itself(page, url, made):
     page.goto(f"{url}/runs/1")
     page.get_by_text("live", exact=True).wait_for()
     for kind, text in (("tag", "baseline"), ("note", "<b>warm-up</b> too short")):
@@ -183,7 +191,17 @@ def test_a_note_and_a_tag_are_written_with_the_token_and_appear_by_themselves(pa
     page.locator("#annotation-list", has_text="<b>warm-up</b> too short").wait_for()
     page.goto(f"{url}/runs")
     assert "baseline" in page.locator('tr[data-key="1"]').inner_text()
-    page.complaints.clear()
+    for text in ("baseline", "<b>warm-up</b> too short"):  # and removed again
+        page.goto(f"{url}/runs/1")
+        page.get_by_text("live", exact=True).wait_for()
+        page.get_by_label("edit token").fill(TOKEN)
+        page.get_by_role("button", name=f"remove {text}").click()
+        page.get_by_text("live", exact=True).wait_for()
+        apply_inbox(made.database.store, made.state, Log(-1), Isolation(Log(-1)), 0.0)
+        wait_until(lambda text=text: text not in page.locator("#annotation-list").inner_text(), 10)
+    assert "None yet" in page.locator("#annotation-list").inner_text()
+    page.goto(f"{url}/runs")
+    assert "baseline" not in page.locator('tr[data-key="1"]').inner_text()
 
 
 def test_a_note_with_another_token_is_refused_in_words(page, url, made):
@@ -234,7 +252,7 @@ def test_a_task_has_panels_of_its_own_metrics_and_its_bits_per_byte_are_those_of
     assert chosen == ["bits_per_byte", "accuracy"]
 
 
-def test_an_error_of_a_page_is_shown_with_its_reference_and_the_next_page_works(page, url, monkeypatch):
+def test_an_error_of_a_page_is_shown_with_the_reference_of_the_log_and_the_next_page_works(page, url, log, monkeypatch):
     def broken(*_: object) -> None:
         raise KeyError("no such column")
 
@@ -243,7 +261,10 @@ def test_an_error_of_a_page_is_shown_with_its_reference_and_the_next_page_works(
         patch.setattr(Pages, "running", broken)
         page.get_by_role("link", name="Queue").click()
         page.wait_for_url("**/queue")
-        assert "500: this page failed: KeyError in /queue; reference" in page.locator("body").inner_text()
+        shown = page.locator("body").inner_text()
+        reference = re.search("500: this page failed: KeyError in /queue; reference ([0-9a-f]{8}) in the log", shown)
+    assert reference and f"page /queue failed: KeyError: 'no such column' (reference {reference[1]})" in log.getvalue()
+    assert "Traceback (most recent call last)" in log.getvalue() and "in broken" in log.getvalue()
     page.go_back()
     page.get_by_role("link", name="Queue").click()
     page.locator("#queued").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -26,7 +27,8 @@ ITEMS = 40
 def made(tmp_path_factory) -> Iterator[Training]:
     """A loss set, a task and a suite of two on six checkpoints; means of three end at the last four of them.
 
-    At step s, s / 50 of 40 items are right, of a mean one more; core/piqa has two fewer.
+    At step s, s / 50 of 40 items are right, of a mean one more; core/piqa has two fewer. Length-normalised twice as
+    many are right. The gold answers' nats fall with the step, and each item goes up and down for itself.
     """
     database = Database(tmp_path_factory.mktemp("tasks") / "t.db")
     database.run()
@@ -52,8 +54,14 @@ def made(tmp_path_factory) -> Iterator[Training]:
 def _results(database: Database, step: int, right: int, **of: str) -> None:
     database.result(step, 4 - step / 1000, **of)
     for name in TASKS:
-        correct = [1] * (right - 2 * (name == "core/piqa")) + [0] * ITEMS
-        task_result(database, step, item_scores(correct[:ITEMS], [1.0] * ITEMS), eval_set=name, **of)
+        some = right - 2 * (name == "core/piqa")
+        correct, norm = ([1] * each + [0] * (ITEMS - each) for each in (some, 2 * some))
+        scores = item_scores(correct, gold_nats(step), norm)
+        task_result(database, step, scores, eval_set=name, **of)
+
+
+def gold_nats(step: int) -> list[float]:
+    return [2.0 - step * 0.0006 + 0.2 * ((item * 7 + step // 100 * 3) % 5 - 2) for item in range(ITEMS)]
 
 
 def panel(name: str) -> str:
@@ -94,3 +102,62 @@ def test_the_page_of_a_mean_says_its_weights_and_has_its_own_suite(page, url):
     page.get_by_role("link", name="step_600.pt#mean3", exact=True).click()
     assert page.locator("dt", has_text="weights").locator("+ dd").inner_text() == "mean3"
     assert page.locator("#suites tbody tr").first.inner_text().split()[:2] == ["copa", "0.3250"]  # 13 of 40
+
+
+def walked(page, box: str) -> list[str]:
+    """What the panel says at each point of its first curve, read with the keyboard."""
+    page.locator(f"{box} .plot").focus()
+    page.keyboard.press("Escape")
+    words = []
+    for _ in STEPS:
+        page.keyboard.press("ArrowRight")
+        words.append(page.locator(f"{box} .status").inner_text())
+    return words
+
+
+def test_the_ring_stands_at_the_best_within_noise_of_each_metric_by_its_own_direction_and_error(page, url):
+    page.goto(f"{url}/?m=accuracy,accuracy_norm,bits_per_byte,loss&set=hellaswag")
+    worse = {  # p of the paired difference to the best one, step 600, by hand
+        "accuracy": lambda step: 2 * 0.5 ** ((600 - step) // 50),  # McNemar: all flips go one way
+        "accuracy_norm": lambda step: 2 * 0.5 ** ((600 - step) // 25),
+        "bits_per_byte": lambda step: 0.01 if significant_at_95(gold_nats(step), gold_nats(600)) else 0.5,
+    }
+    right = {key: next(step for step in STEPS if step == 600 or p(step) >= 0.05) for key, p in worse.items()}
+    assert right == {"accuracy": 400, "accuracy_norm": 500, "bits_per_byte": right["bits_per_byte"]}
+    for metric, best in right.items():
+        box = f'.panel[data-metric="{metric}"][data-set="hellaswag"]'
+        page.locator(box).scroll_into_view_if_needed()
+        page.locator(f"{box}[data-points]").wait_for()
+        wait_until(lambda box=box: any("best within noise" in words for words in walked(page, box)), 20)
+        marked = [step for step, words in zip(STEPS, walked(page, box), strict=True) if "best within noise" in words]
+        assert marked == [best], metric
+    page.goto(f"{url}/?m=accuracy_norm&set=hellaswag")
+    row = page.locator("#run-rows tr")
+    wait_until(lambda: row.get_attribute("data-best") == "0.5", 10)  # 20 of 40 at step 500
+    words = row.locator("td").nth(3).locator("a").get_attribute("title")
+    assert "the highest accuracy_norm is 0.6000 at step 600" in words and "equals it within noise is step 500" in words
+
+
+def significant_at_95(values: list[float], others: list[float]) -> bool:
+    differences = [(value - other) / (math.log(2) * 8) for value, other in zip(values, others, strict=True)]
+    t = statistics.mean(differences) / (statistics.stdev(differences) / math.sqrt(ITEMS))
+    return abs(t) > 2.0227  # the quantile of Student's t with 39 degrees of freedom
+
+
+def test_a_suite_has_a_curve_of_its_mean_on_every_axis_and_a_point_leads_to_its_checkpoint(page, url):
+    page.goto(url)
+    page.locator('.panel[data-metric="loss"][data-set="val"][data-points]').wait_for()
+    page.get_by_label("mean accuracy above guessing of a suite").check(force=True)
+    box = '.panel[data-metric="suite"][data-set="core"]'
+    page.locator(box).scroll_into_view_if_needed()
+    page.locator(f'{box}[data-points="10"]').wait_for()  # 6 of single checkpoints, 4 of means
+    words = walked(page, box)
+    above = [((step // 50) / ITEMS - 0.25 + (step // 50 - 2) / ITEMS - 0.25) / 2 / 0.75 for step in STEPS]
+    assert [float(each.split(": ")[1].split(",")[0]) for each in words] == [round(value, 4) for value in above]
+    page.get_by_label("training hours").check(force=True)
+    wait_until(lambda: page.locator(box).get_attribute("data-points") == "10", 10)
+    page.locator(f"{box} .plot").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/checkpoints/*")
+    assert page.locator("h1").inner_text().startswith("step_100.pt")

@@ -84,17 +84,20 @@ ACCURACY_NORM = Metric(
 )  # fmt: skip
 #: Columns of `results` that sinks and Prometheus get.
 PUBLISHED = (LOSS, PPL, BITS_PER_BYTE, ACCURACY, ACCURACY_NORM)
+#: The mean of a suite's tasks on one checkpoint: no column of `results`, so no metric of `SCORES`.
+SUITE = Metric("suite", "mean accuracy above guessing of a suite", "suite_mean", "suite_stderr", True)
 METRICS = {
     metric.key: metric
     for metric in (
         *PUBLISHED,
         Metric(CENTERED, "accuracy above guessing", CENTERED, f"{CENTERED}_stderr", True),
         Metric("ppl_item", "perplexity per item", "ppl_item", None),
+        SUITE,
         Metric("logged", "loss logged by the trainer", "logged_val_loss", None),
     )
 }
 #: Those of the view `scores`.
-SCORES = {key: metric for key, metric in METRICS.items() if key != "logged"}
+SCORES = {key: metric for key, metric in METRICS.items() if key not in ("logged", SUITE.key)}
 
 
 def headline(row: Row) -> Metric:
@@ -105,9 +108,12 @@ def headline(row: Row) -> Metric:
 def best_by(metric: Metric, is_task: bool) -> Metric:
     """The metric that says which point of a curve of `metric` is the best within noise.
 
-    On text, perplexity and bits per byte order checkpoints as the loss does, whose windows give the paired difference.
+    On text, perplexity and bits per byte order checkpoints as the loss does, whose windows give the paired difference;
+    on a task, accuracy above guessing does so as accuracy, whose items give it.
     """
-    return LOSS if not is_task and metric.key in ("ppl", BITS_PER_BYTE.key) else metric
+    if is_task:
+        return ACCURACY if metric.key == CENTERED else metric
+    return LOSS if metric.key in ("ppl", BITS_PER_BYTE.key) else metric
 
 
 def compared_metrics(row: Row) -> tuple[Metric, ...]:

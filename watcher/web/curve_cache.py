@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from watcher.domain.metrics import headline
 from watcher.report.comparison import Windows
 from watcher.report.curves import Best, best_within_noise
 from watcher.report.item_comparison import Items
@@ -24,7 +25,7 @@ KEPT_MAX = 20_000  # curves
 COMPARED = (
     *("step", "id", "loss", "loss_stderr", "finite", "seq_len", "stride", "tokens", "eval_digest", "saved_at"),
     *("task", "items", "accuracy", "accuracy_norm", "accuracy_stderr", "random_baseline", "bits_per_byte"),
-    *("accuracy_norm_stderr", "bits_per_byte_stderr", "checkpoint"),
+    *("accuracy_norm_stderr", "bits_per_byte_stderr", "ppl_item", "checkpoint"),
 )
 
 
@@ -33,6 +34,8 @@ class PanelReadings(Protocol):
 
     def cells(self) -> list[Row]: ...
     def sets(self) -> list[Row]: ...
+    def suites(self) -> list[str]: ...
+    def suite_curves(self) -> list[Row]: ...
     def means(self) -> list[Row]: ...
     def runs(self) -> list[Row]: ...
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]: ...
@@ -89,57 +92,60 @@ class CurveCache:
             self._curves[key] = (time.monotonic(), made)
         return made
 
-    def known_best(self, cell: Row) -> tuple[bool, Best | None]:
-        """(whether it has been computed, the best within noise)."""
-        known = self._bests.get(self._best_key(cell))
+    def known_best(self, cell: Row, metric: Metric | None = None) -> tuple[bool, Best | None]:
+        """(whether it has been computed, the best within noise). metric: by default what the set is judged by."""
+        known = self._bests.get(_best_key(cell, metric))
         return (True, known[1]) if known is not None and time.monotonic() - known[0] < KEPT_S else (False, None)
 
-    def best(self, cell: Row, end_s: float = math.inf) -> Best | None:
-        """The earliest point that is as good as the lowest, within noise: reads windows, so it takes time.
+    def best(self, cell: Row, metric: Metric | None = None, end_s: float = math.inf) -> Best | None:
+        """The earliest point that is as good as the best one, within noise: reads windows or items, so it takes time.
 
         Raises TimeoutError where it is not done at end_s of the monotonic clock.
         """
-        known, best = self.known_best(cell)
+        known, best = self.known_best(cell, metric)
         if known:
             return best
         columns = self._panels.points(cell, COMPARED)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        best = best_within_noise(
-            [{**row, "run": cell["run"]} for row in rows], _Until(self._windows, end_s), self._items
-        )
-        self._bests[self._best_key(cell)] = (time.monotonic(), best)
+        rows = [{**row, "run": cell["run"]} for row in rows]
+        by = metric or headline(cell)
+        best = best_within_noise(rows, _Until(self._windows, end_s), _Until(self._items, end_s), by)
+        self._bests[_best_key(cell, by)] = (time.monotonic(), best)
         return best
 
-    def compute_bests(self, cells: Sequence[Row], budget_s: float, *, strict: bool = False) -> tuple[int, bool]:
+    def compute_bests(
+        self, wanted: Sequence[tuple[Row, Metric | None]], budget_s: float, *, strict: bool = False
+    ) -> tuple[int, bool]:
         """Compute what is not known yet, until the time is up: (how many, whether all are known now).
 
-        strict: also a curve that is begun is given up then; otherwise at least one is computed.
+        wanted: cells, each with its metric as in `best`. strict: also a curve that is begun is given up then; otherwise
+        at least one is computed.
         """
         end_s, computed = time.monotonic() + budget_s, 0
-        for cell in cells:
-            if not self.known_best(cell)[0]:
+        for cell, metric in wanted:
+            if not self.known_best(cell, metric)[0]:
                 if computed and time.monotonic() > end_s:
                     return computed, False
                 try:
-                    self.best(cell, end_s if strict else math.inf)
+                    self.best(cell, metric, end_s if strict else math.inf)
                 except TimeoutError:
                     return computed, False
                 computed += 1
         return computed, True
 
-    @staticmethod
-    def _best_key(cell: Row) -> tuple:
-        return (cell["run"], cell["eval_set"], cell["digest"], cell.get("weights"))
+
+def _best_key(cell: Row, metric: Metric | None) -> tuple:
+    return (cell["run"], cell["eval_set"], cell["digest"], cell.get("weights"), (metric or headline(cell)).key)
 
 
 class _Until:
-    """Windows that can be read until a time."""
+    """Windows or items that can be read until a time."""
 
-    def __init__(self, windows: Windows, end_s: float) -> None:
-        self._windows = windows
+    def __init__(self, kept: Any, end_s: float) -> None:
+        self._kept = kept
         self._end_s = end_s
 
-    def get(self, result_id: int) -> tuple[Sequence[float], Sequence[int]] | None:
+    def get(self, result_id: int) -> Any:
         if time.monotonic() > self._end_s:
             raise TimeoutError
-        return self._windows.get(result_id)
+        return self._kept.get(result_id)

@@ -6,6 +6,7 @@ from watcher.domain.metrics import PUBLISHED
 from watcher.domain.timestamps import seconds
 from watcher.report.prometheus import Family, exposition
 from watcher.report.suites import newest_of_each
+from watcher.web.overview_facts import facts
 from watcher.web.source import Source
 
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -49,7 +50,7 @@ def _work(source: Source, now_s: float) -> list[Family]:
     checkpoints = Family("ckptwatch_checkpoints", "Registered checkpoints, without older versions of a file.")
     results = Family("ckptwatch_results", "Rows in the table results.")
     newest = Family("ckptwatch_newest_checkpoint_seconds", "When the newest checkpoint was saved, Unix time.")
-    for run in source.pages.runs():
+    for run in source.remembered.get("runs", source.pages.runs):
         checkpoints.add(run["checkpoints"], run=run["name"])
         results.add(run["results"], run=run["name"])
         newest.add(seconds(run["newest_saved_at"]) if run["newest_saved_at"] else None, run=run["name"])
@@ -64,7 +65,8 @@ def _numbers(source: Source) -> list[Family]:
     step = Family("ckptwatch_eval_step", "Training step of the newest evaluated checkpoint.")
     finite = Family("ckptwatch_eval_finite", "0 where the newest checkpoint's loss is not finite.")
     speed = Family("ckptwatch_eval_tokens_per_second", "Speed of the newest evaluation.")
-    for row in source.pages.latest():
+    known = facts(source)  # asked once for each change of the database, as for the overview
+    for row in filter(None, (known.newest_of(cell) for cell in known.cells)):
         labels = {"run": row["run"], "eval_set": row["eval_set"]}
         for column, family in newest.items():
             family.add(row[column], **labels)
@@ -73,15 +75,15 @@ def _numbers(source: Source) -> list[Family]:
         speed.add(row["tokens_per_second"], **labels)
     best = Family("ckptwatch_best_loss", "Lowest loss so far.")
     best_step = Family("ckptwatch_best_step", "Training step of the lowest loss so far.")
-    for row in source.pages.best():
+    for row in filter(None, (known.shown.get(cell["lowest"]) for cell in known.cells)):
         best.add(row["loss"], run=row["run"], eval_set=row["eval_set"])
         best_step.add(row["step"], run=row["run"], eval_set=row["eval_set"])
     best_accuracy = Family("ckptwatch_best_accuracy", "Highest accuracy so far on a task.")
-    for row in source.pages.best_accuracy():
+    for row in source.remembered.get("best accuracy", source.pages.best_accuracy):
         best_accuracy.add(row["accuracy"], run=row["run"], eval_set=row["eval_set"])
     suite = Family("ckptwatch_suite", "Mean accuracy above chance over a suite's tasks, newest checkpoint with all.")
     suite_error = Family("ckptwatch_suite_stderr", "Standard error of that mean.")
-    for score in newest_of_each(source.pages.suites()):
+    for score in newest_of_each(source.remembered.get("suites", source.pages.suites)):
         if score.weights is None:
             suite.add(score.value, run=score.run, suite=score.suite)
             suite_error.add(score.stderr, run=score.run, suite=score.suite)

@@ -6,7 +6,7 @@ the answers before the last change, or the names of runs and sets. The page then
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from watcher.report.metrics import METRICS
@@ -19,6 +19,7 @@ NEWEST = 12  # results in the table of the last ones
 @dataclass(frozen=True)
 class Facts:
     """cells: every run on every set. shown: their newest and lowest results by id. sets: metrics and task by name.
+    suites: names.
 
     pending: these are not all answers of now.
     """
@@ -30,7 +31,12 @@ class Facts:
     newest: list[Row]
     counts: Mapping[str, int] = field(default_factory=dict)
     waiting_at: str | None = None
+    suites: Sequence[str] = ()
     pending: bool = False
+
+    def newest_of(self, cell: Row) -> Row | None:
+        """The result of the version observed last; where no checkpoint is registered, the one saved last."""
+        return self.shown.get(cell["observed"] or 0) or self.shown.get(cell["saved"] or 0)
 
 
 def facts(source: Source) -> Facts:
@@ -58,7 +64,8 @@ def _asked(source: Source) -> Facts:
     shown = source.panels.results_by_id(ids)
     pages = source.pages
     newest, counts = pages.newest_results(NEWEST), pages.counts()
-    return Facts(cells, shown, _sets(cells, shown), source.panels.runs(), newest, counts, pages.oldest_waiting_at())
+    sets, suites = _sets(cells, shown), source.panels.suites()
+    return Facts(cells, shown, sets, source.panels.runs(), newest, counts, pages.oldest_waiting_at(), suites)
 
 
 def _sets(cells: list[Row], shown: Mapping[int, Row]) -> dict[str, Row]:
@@ -70,7 +77,7 @@ def _sets(cells: list[Row], shown: Mapping[int, Row]) -> dict[str, Row]:
             if row is None:
                 continue
             about["task"] = about["task"] or row["task"]
-            has = [key for key, metric in METRICS.items() if row[metric.value] is not None or key == "loss"]
+            has = [key for key, metric in METRICS.items() if row.get(metric.value) is not None or key == "loss"]
             about["metrics"] = [key for key in METRICS if key in about["metrics"] or key in has]
     return {name: sets[name] for name in sorted(sets)}
 

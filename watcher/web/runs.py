@@ -30,7 +30,7 @@ def run(source: Source, query: Query, run_id: int) -> Row:
         raise NoSuchThing(f"there is no run number {run_id}")
     cells = [cell for cell in source.panels.cells() if cell["run_id"] == run_id]
     source.refresh_curves()
-    source.curves.compute_bests(cells, 0.5, strict=True)
+    source.curves.compute_bests([(cell, None) for cell in cells], 0.5, strict=True)
     bests = {cell["eval_set"]: source.curves.known_best(cell)[1] for cell in cells}
     ids = [cell[key] for cell in cells for key in ("observed", "saved", "lowest") if cell[key] is not None]
     shown = source.panels.results_by_id([*ids, *(best.row["id"] for best in bests.values() if best)])

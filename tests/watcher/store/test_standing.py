@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from tests.support.database import Database
-from watcher.store.read.dashboard import Pages
 from watcher.store.read.panels import Panels
 from watcher.store.read.results import Wanted, result_rows
 
@@ -21,15 +20,21 @@ def two_files_of_one_step(database: Database) -> None:
     database.result(10, 3.0, checkpoint="old.pt", checkpoint_digest="d1", saved_at=late)
 
 
+def newest_and_lowest(panels: Panels, cell: dict) -> tuple[float, float]:
+    """What the overview and /metrics take for the newest and the best result."""
+    rows = panels.results_by_id([cell["observed"], cell["lowest"]])
+    return rows[cell["observed"]]["loss"], rows[cell["lowest"]]["loss"]
+
+
 def test_the_version_observed_last_is_shown_whatever_its_time_and_whenever_it_was_evaluated(tmp_path):
     database = Database(tmp_path / "r.db")
     two_files_of_one_step(database)
     with database.store.read() as tx:
         assert tx.execute(text("SELECT loss FROM curve")).scalars().all() == [2.0]
         assert tx.execute(text("SELECT loss FROM latest")).scalars().all() == [2.0]
-    pages, panels = Pages(database.store), Panels(database.store)
+    panels = Panels(database.store)
     assert [list(panels.points(cell, ("step", "loss"))["loss"]) for cell in panels.cells()] == [[2.0]]
-    assert [row["loss"] for row in pages.latest()] == [2.0]
+    assert [newest_and_lowest(panels, cell) for cell in panels.cells()] == [(2.0, 2.0)]
     assert result_rows(database.store, Wanted(standing=True))[-1]["loss"] == 2.0
     database.close()
 
@@ -42,5 +47,6 @@ def test_a_mean_of_checkpoints_stands_in_no_curve_and_is_the_best_of_its_own_kin
         assert tx.execute(text("SELECT loss FROM curve")).scalars().all() == [2.0]
         best = tx.execute(text("SELECT weights, loss FROM best ORDER BY loss")).all()
     assert [tuple(row) for row in best] == [("mean of the last 5", 1.0), (None, 2.0)]
-    assert [row["loss"] for row in Pages(database.store).best()] == [2.0]
+    panels = Panels(database.store)
+    assert [newest_and_lowest(panels, cell) for cell in panels.cells()] == [(2.0, 2.0)]
     database.close()

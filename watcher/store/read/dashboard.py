@@ -24,11 +24,6 @@ _RESULT = """
 """
 #: One run on one set as it is defined now; only versions that stand, and no means of checkpoints.
 _CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0 AND r.weights IS NULL"
-_OBSERVED = """
-    SELECT r.*, c.id AS checkpoint_id, u.id AS run_id, c.observed_at FROM checkpoints c
-    CROSS JOIN results r JOIN runs u ON u.name = c.run
-    WHERE c.run = :run AND r.run = c.run AND r.checkpoint = c.path AND r.checkpoint_digest = c.digest
-"""  # CROSS JOIN: SQLite then walks the versions in order of their observation, and looks up the result of each
 _JOB = """
     SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
            j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
@@ -96,38 +91,16 @@ class Pages:
         query = f"{_RESULT} WHERE {' AND '.join(where)} ORDER BY r.id LIMIT :limit"
         return self._all(query, after_id=after_id, run=run, eval_set=eval_set, limit=limit)
 
-    def best(self) -> list[Row]:
-        """Lowest loss of each run and current set; what the view `best` says, without sorting the whole table."""
-        return self._first_of_each("r.finite = 1", "r.loss, r.step, r.id")
-
     def best_accuracy(self) -> list[Row]:
-        """Highest accuracy of each run on each task."""
-        return self._first_of_each("r.accuracy IS NOT NULL", "r.accuracy DESC, r.step, r.id", "task")
+        """Highest accuracy of each run on each current task."""
+        tasks = """SELECT e.run, e.name AS eval_set, e.digest FROM eval_sets e JOIN runs u ON u.name = e.run
+                   WHERE e.current = 1 AND e.kind = 'task' ORDER BY u.id, e.name"""
+        order = "ORDER BY r.accuracy DESC, r.step, r.id LIMIT 1"
+        query = f"{_RESULT} WHERE {_CELL} AND r.accuracy IS NOT NULL {order}"
+        return [row for cell in self._all(tasks) for row in self._all(query, **cell)]
 
     def suites(self) -> list[SuiteScore]:
         return suite_scores(self.store)
-
-    def latest(self) -> list[Row]:
-        """The result of the version observed last of each run and current set, as the view `latest` has it."""
-        rows = []
-        for cell in self._cells():
-            order = "ORDER BY c.observed_at DESC, r.step DESC, r.id DESC LIMIT 1"
-            newest = self._all(f"{_OBSERVED} AND {_CELL} {order}", **cell)
-            observed_at = newest[0].pop("observed_at") if newest else ""
-            later = f"c.id IS NULL AND r.saved_at > :observed_at AND {_CELL} ORDER BY r.saved_at DESC, r.id DESC"
-            rows += self._all(f"{_RESULT} WHERE {later} LIMIT 1", observed_at=observed_at, **cell) or newest
-        return rows
-
-    def _first_of_each(self, where: str, order: str, kind: str | None = None) -> list[Row]:
-        query = f"{_RESULT} WHERE {_CELL} AND {where} ORDER BY {order} LIMIT 1"
-        return [row for cell in self._cells(kind) for row in self._all(query, **cell)]
-
-    def _cells(self, kind: str | None = None) -> list[Row]:
-        cells = self._all(
-            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, e.kind FROM eval_sets e
-               JOIN runs u ON u.name = e.run WHERE e.current = 1 AND e.kind <> 'sample' ORDER BY u.id, e.name"""
-        )
-        return [cell for cell in cells if kind is None or cell["kind"] == kind]
 
     def counts(self) -> dict[str, int]:
         return queue.count_by_state(self.store)

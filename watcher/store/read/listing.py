@@ -143,18 +143,20 @@ LISTINGS: dict[str, Listing] = {
 def rows_of(store: Store, key: str, wanted: Wanted) -> tuple[list[Row], int]:
     """(the rows of this page, how many there are in all)."""
     listing = LISTINGS[key]
-    where, values = _conditions(listing, wanted)
+    where, values = _conditions(listing, wanted, "LIKE" if store.engine.dialect.name == "sqlite" else "ILIKE")
     sort = wanted.sort if wanted.sort in listing.columns else listing.order
     down = wanted.down if wanted.down is not None else (listing.down if sort == listing.order else False)
     way = "DESC" if down else "ASC"
     order = f"{sort} IS NULL, {sort} {way}" + ("" if key == "sinks" else f", {_key(key)} {way}")
     if sort in ("id", "job"):
         order = f"{sort} {way}"  # never NULL: read in the order of the key, not sorted
-    query = f"SELECT * FROM ({listing.source}) AS q {where} ORDER BY {order}"
+    query = f"SELECT * FROM ({listing.source}) AS q {where} ORDER BY {order} LIMIT :limit_ OFFSET :offset_"
     with store.read() as tx:
-        count = tx.execute(text(f"SELECT count(*) FROM ({listing.source}) AS q {where}"), values).scalar_one()
-        page = {**values, "limit_": wanted.limit, "offset_": wanted.offset}
-        rows = tx.execute(text(f"{query} LIMIT :limit_ OFFSET :offset_"), page).mappings()
+        rows = tx.execute(text(query), {**values, "limit_": wanted.limit, "offset_": wanted.offset}).mappings().all()
+        if len(rows) < wanted.limit and (rows or not wanted.offset):
+            count = wanted.offset + len(rows)  # the last page: to count them would read the whole table once more
+        else:
+            count = tx.execute(text(f"SELECT count(*) FROM ({listing.source}) AS q {where}"), values).scalar_one()
         return [{name: value for name, value in lenient(row).items() if name != "raw_path"} for row in rows], count
 
 
@@ -162,13 +164,14 @@ def _key(key: str) -> str:
     return "job" if key in ("queued", "failed") else "id"
 
 
-def _conditions(listing: Listing, wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def _conditions(listing: Listing, wanted: Wanted, like: str) -> tuple[str, dict[str, Any]]:
+    """like: the operator that takes upper and lower case alike; `lower()` of each value would take twice the time."""
     parts: list[str] = []
     values: dict[str, Any] = {}
     for number, word in enumerate(_words(wanted.words)):
-        escaped = word.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values[f"word{number}"] = f"%{escaped}%"
-        any_of = " OR ".join(f"lower({name}) LIKE :word{number} ESCAPE '\\'" for name in listing.searched)
+        any_of = " OR ".join(f"{name} {like} :word{number} ESCAPE '\\'" for name in listing.searched)
         parts.append(f"({any_of})")
     for name, value in wanted.equal.items():
         if name in listing.filters and value is not None:

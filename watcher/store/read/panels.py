@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from watcher.store.engine import Store
 from watcher.store.read.queue import FAILED_OF_RUN
+from watcher.store.read.suite_curves import suite_curves
 from watcher.store.read.typed import lenient, lenient_column
 from watcher.store.views import SCORE_SQL
 
@@ -21,6 +22,7 @@ IN_ONE_QUERY = 500  # ids: SQLite before 3.32 takes 999 variables at most
 #: A run on a set as it is defined now; only versions that stand, and no means of checkpoints among single ones.
 _STANDING = "r.run = e.run AND r.eval_set = e.name AND r.eval_digest = e.digest AND r.superseded = 0"
 _CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0"
+_TASK = "CASE WHEN e.kind = 'task' THEN e.name END"
 _SHOWN = (
     *("id", "run", "checkpoint", "step", "eval_set", "loss", "loss_stderr", "ppl", "bits_per_byte", "finite"),
     *("accuracy", "accuracy_norm", "accuracy_centered", "ppl_item", "accuracy_stderr", "logged_val_loss"),
@@ -39,9 +41,9 @@ class Panels:
     store: Store
 
     def cells(self) -> list[Row]:
-        """`run_id, run, eval_set, digest` of every current set, with the ids of its newest and its lowest result."""
+        """`run_id, run, eval_set, digest, task` of every current set, with the ids of its newest and lowest result."""
         return self._all(
-            f"""SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest,
+            f"""SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, {_TASK} AS task,
                 (SELECT r.id FROM results r WHERE {_STANDING} AND r.weights IS NULL AND r.finite = 1
                  ORDER BY r.loss, r.step, r.id LIMIT 1) AS lowest,
                 (SELECT r.id FROM checkpoints c CROSS JOIN results r
@@ -57,9 +59,14 @@ class Panels:
     def sets(self) -> list[Row]:
         """`name, task` of every current set; task: None for one that is no task."""
         return self._all(
-            """SELECT name, max(CASE WHEN kind = 'task' THEN name END) AS task FROM eval_sets
-               WHERE current = 1 AND kind <> 'sample' GROUP BY name ORDER BY name"""
+            f"""SELECT e.name, max({_TASK}) AS task FROM eval_sets e
+               WHERE e.current = 1 AND e.kind <> 'sample' GROUP BY e.name ORDER BY e.name"""
         )
+
+    def suites(self) -> list[str]:
+        """Names of the suites that have a task now."""
+        query = "SELECT DISTINCT suite FROM eval_sets WHERE current = 1 AND suite IS NOT NULL ORDER BY suite"
+        return [row["suite"] for row in self._all(query)]
 
     def results_by_id(self, ids: Sequence[int]) -> dict[int, Row]:
         """The columns that tables show, of these results."""
@@ -71,10 +78,13 @@ class Panels:
             rows |= {row["id"]: row for row in self._all(f"{query} ({some})")}
         return rows
 
+    def suite_curves(self) -> list[Row]:
+        return suite_curves(self.store)
+
     def means(self) -> list[Row]:
-        """`run_id, run, eval_set, digest, weights` of the means of checkpoints that each run makes."""
+        """`run_id, run, eval_set, digest, task, weights` of the means of checkpoints that each run makes."""
         return self._all(
-            """SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, a.weights
+            f"""SELECT u.id AS run_id, e.run, e.name AS eval_set, e.digest, {_TASK} AS task, a.weights
                FROM (SELECT DISTINCT run, weights FROM averages) a
                JOIN eval_sets e ON e.run = a.run AND e.current = 1 AND e.kind <> 'sample' JOIN runs u ON u.name = e.run
                ORDER BY u.id, e.name, a.weights"""

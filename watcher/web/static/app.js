@@ -43,4 +43,6 @@ stream.addEventListener("hello", () => {
 });
 stream.addEventListener("change", refresh);
 stream.addEventListener("error", () => { lamp.textContent = "reconnecting…"; });
+addEventListener("pagehide", () => stream.close()); // else a navigation under load shows as an error of the line
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 setInterval(() => { if (!document.hidden) refresh(); }, 60000); // "3 min ago" goes on

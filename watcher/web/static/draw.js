@@ -4,6 +4,8 @@ import { view } from "./view.js";
 
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]]; // watcher/report/palette.py
 const BANDS_MAX = 24, RINGS_MAX = 40, DOTS_MAX = 400;
+const CROWD = 40, LEADING = 8; // more curves than this: the best ones of the panel are strong, the others faint
+const FAINT = (curves) => Math.max(0.15, Math.min(0.4, 24 / curves)); // opacity: the more there are, the less each shows
 let inks = null;
 
 export function ink(place) {
@@ -35,28 +37,52 @@ function clipped(u, context) {
   context.clip();
 }
 
-// drawn: [{series, run}]; lit: drawn thick by itself on the upper canvas.
-export function drawCurves(u, drawn) {
+// Which of these curves are strong while the others are faint: the pinned run's, or the best ones of a crowd. null: all alike.
+export function strongOf(drawn, higherIsBetter) {
+  const pinned = drawn.filter(({ run }) => run.id === view.pin);
+  if (pinned.length) return new Set(pinned);
+  if (drawn.length <= CROWD) return null;
+  const sign = higherIsBetter ? -1 : 1;
+  const best = ({ series }) => series.y.reduce((least, value) => Math.min(least, sign * value), Infinity);
+  const ranked = drawn.map((each) => [best(each), each]).sort((a, b) => a[0] - b[0]);
+  return new Set(ranked.slice(0, LEADING).map((pair) => pair[1]));
+}
+
+// drawn: [{series, run}]; strong: some of them, or null; lit: drawn thick by itself on the upper canvas.
+export function drawCurves(u, drawn, strong) {
   const context = u.ctx, [px, py] = toPixels(u), ratio = devicePixelRatio || 1;
   clipped(u, context);
-  const few = drawn.length <= BANDS_MAX;
-  if (view.band && few) for (const each of drawn) band(context, u, each, px, py);
+  const isStrong = (each) => strong === null || strong.has(each), few = drawn.length <= BANDS_MAX;
+  if (view.band) for (const each of drawn) if (few ? isStrong(each) : strong?.size === 1 && isStrong(each)) band(context, u, each, px, py);
   const dots = drawn.reduce((sum, { series }) => sum + series.x.length, 0) <= DOTS_MAX;
-  context.globalAlpha = drawn.length > 40 ? 0.75 : 1;
   // Of many curves each is one pixel wide, where pixels are large: hairlines take a browser without a GPU half the time.
-  const width = few ? 1.7 * ratio : ratio > 1 ? 1.1 * ratio : 1;
-  for (const each of drawn) line(context, u, each, px, py, width, dots);
+  const thin = ratio > 1 ? 1.1 * ratio : 1, width = few ? 1.7 * ratio : thin;
+  for (const way of strong === null ? [true] : [false, true]) {
+    context.globalAlpha = way ? 1 : FAINT(drawn.length);
+    for (const each of drawn) {
+      if (isStrong(each) === way) line(context, u, each, px, py, strong === null ? width : way ? 2.2 * ratio : thin, dots && way);
+    }
+  }
   context.globalAlpha = 1;
-  for (const each of drawn) marks(context, u, each, px, py, ratio, drawn.length <= RINGS_MAX);
+  for (const each of drawn) {
+    if (isStrong(each) || !few) marks(context, u, each, px, py, ratio, isStrong(each) && (strong !== null || drawn.length <= RINGS_MAX));
+  }
   context.restore();
 }
 
-export function drawLit(u, canvas, each, at) {
+// alone: no other curve is drawn below, which a veil would have to mute.
+export function drawLit(u, canvas, each, at, alone) {
   const context = canvas.getContext("2d"), ratio = devicePixelRatio || 1;
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!each) return;
   const [px, py] = toPixels(u);
   clipped(u, context);
+  if (!alone) {
+    context.fillStyle = ink("card");
+    context.globalAlpha = 0.6;
+    context.fillRect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    context.globalAlpha = 1;
+  }
   if (view.band) band(context, u, each, px, py);
   line(context, u, each, px, py, 3 * ratio, false);
   if (at >= 0) {

@@ -21,10 +21,11 @@ const hooks = {
     clearTimeout(refining);
     refining = setTimeout(refine, 250);
   },
+  pin: table.pin,
   lightUp(id, x) {
     table.light(id);
     if (id === null) hide();
-    for (const panel of panels.values()) if (panel.visible && panel.u) panel.light(id, x);
+    for (const panel of panels.values()) if (panel.u && (panel.visible || id === null)) panel.light(id, x);
   },
 };
 
@@ -120,23 +121,24 @@ for (const flag of ["xlog", "ylog", "band"]) controls.elements[flag].checked = v
 resetZoom.disabled = view.zoom === null;
 
 // Best points that take a while (windows are read for them): the server is asked until it knows all; the table's set first.
-let completing = false;
+let completing = false, onceMore = false;
 async function completeBests() {
-  if (completing) return;
+  if (completing) { onceMore = true; return; }
   completing = true;
-  for (const query of [`?set=${encodeURIComponent(setChoice.value)}`, ""]) {
+  const m = `m=${[...controls.querySelectorAll('[name="m"]:checked')].map((each) => each.value).join(",")}`;
+  for (const query of [`?${m}&set=${encodeURIComponent(setChoice.value)}`, `?${m}`]) {
     let complete = false, changed = false;
     for (let turn = 0; turn < 30 && !complete; turn++) {
       await idle(); // curves come first
-      const answer = await fetch(`/api/bests${query}`).catch(() => null);
-      if (!answer?.ok) break;
-      const words = await answer.json();
+      const words = await fetch(`/api/bests${query}`).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+      if (words === null) break; // asked again with the next update
       complete = words.complete;
       changed ||= words.computed > 0;
     }
     if (changed) window.ckptRefresh();
   }
   completing = false;
+  if (onceMore) { onceMore = false; completeBests(); }
 }
 
 addEventListener("livechange", () => {
@@ -149,7 +151,7 @@ addEventListener("themechange", drawAll);
 let width = 0;
 new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; drawAll(); } }).observe(box);
 
-table.start(drawAll);
+table.start(drawAll, (id) => hooks.lightUp(id, null));
 listPanels();
 // What the server could not tell at once, it is asked for now.
 if (document.querySelector(".overview[data-pending]")) window.ckptRefresh(); else completeBests();

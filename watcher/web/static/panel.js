@@ -1,12 +1,12 @@
 // One panel: uPlot gives axes, cursor and selection; the curves are drawn by draw.js. Nothing here decides what is shown.
 import { fetchCurves, height, nearest, reach } from "./curves.js";
-import { drawCurves, drawLit } from "./draw.js";
-import { show, hide } from "./tooltip.js";
+import { drawCurves, drawLit, strongOf } from "./draw.js";
+import { axisLabel, show, hide } from "./tooltip.js";
 import { runs } from "./run_table.js";
 import { fillTable } from "./values_table.js";
 import { view } from "./view.js";
 
-const HEIGHT = 240;
+const HEIGHT = 255;
 
 export class Panel {
   // hooks: zoomTo(range or null), lightUp(run id or null, x, panel)
@@ -30,7 +30,7 @@ export class Panel {
     this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "group");
     this.plot.setAttribute("aria-roledescription", "chart");
-    const keys = "Arrow keys read points and change the run, Enter opens the checkpoint, plus and minus zoom, 0 resets the zoom.";
+    const keys = "Arrow keys read points and change the run, Enter opens the checkpoint, plus and minus zoom, 0 resets the zoom, p pins the run.";
     this.plot.setAttribute("aria-label", `${this.box.getAttribute("aria-label")}. ${keys}`);
     this.status = document.createElement("div");
     this.status.className = "status";
@@ -94,13 +94,6 @@ export class Panel {
       this.upper.className = "lit";
       this.u.root.querySelector(".u-wrap").append(this.upper);
     }
-    const canvas = this.u.ctx.canvas;
-    if (this.upper.width !== canvas.width || this.upper.height !== canvas.height) {
-      this.upper.width = canvas.width;
-      this.upper.height = canvas.height;
-      this.upper.style.width = `${canvas.width / (devicePixelRatio || 1)}px`;
-      this.upper.style.height = `${canvas.height / (devicePixelRatio || 1)}px`;
-    }
     this.u.batch(() => {
       this.u.setScale("x", { min: this.range[0], max: this.range[1] });
       this.u.setScale("y", { min: this.yRange[0], max: this.yRange[1] });
@@ -140,7 +133,7 @@ export class Panel {
         x: { time: view.x === "time", distr: view.xlog ? 3 : 1, auto: false, range: () => this.range },
         y: { distr: view.ylog ? 3 : 1, auto: false, range: () => this.yRange },
       },
-      axes: [{ ...xAxis, size: 26 }, { ...axis, size: 52, values: figures }],
+      axes: [{ ...xAxis, size: 26, label: axisLabel(), labelSize: 18, labelGap: -4, labelFont: axis.font }, { ...axis, size: 52, values: figures }],
       cursor: {
         y: false, points: { show: false },
         drag: { x: true, y: false, setScale: false },
@@ -149,7 +142,7 @@ export class Panel {
           filters: { pub: (kind) => kind === "mousemove" || kind === "mouseleave" } },
       },
       hooks: {
-        draw: [(u) => drawCurves(u, this.drawn())],
+        draw: [(u) => { const drawn = this.drawn(); drawCurves(u, drawn, strongOf(drawn, this.data?.higher_is_better)); }],
         setCursor: [(u) => this.moved(u)],
         setSelect: [(u) => this.selected(u)],
         ready: [(u) => { u.over.addEventListener("click", () => this.clicked()); u.over.addEventListener("mouseleave", () => hide()); }],
@@ -176,12 +169,21 @@ export class Panel {
     show(this, best.each, best.place, left, top);
   }
 
-  // The run that is pointed at, in this panel at the point nearest to x.
+  // The run that is pointed at, in this panel at the point nearest to x; x is null where its row is pointed at.
   light(id, x) {
-    const each = id === null ? null : this.drawn().find(({ run }) => run.id === id);
-    this.lit = { run: each ? id : null, x, at: each ? nearest(each.series.x, x) : -1 };
-    if (this.u) drawLit(this.u, this.upper, each, this.lit.at);
+    const drawn = this.drawn(), each = id === null ? null : drawn.find(({ run }) => run.id === id);
+    this.lit = { run: each ? id : null, x, at: each && x !== null ? nearest(each.series.x, x) : -1 };
+    if (this.u) this.fitUpper();
+    if (this.u) drawLit(this.u, this.upper, each, this.lit.at, drawn.length === 1);
     if (!each) this.say(this.note || "");
+  }
+
+  // The upper canvas gets uPlot's size when it is drawn on: uPlot sizes its own only after the drawing that made it.
+  fitUpper() {
+    const { width, height } = this.u.ctx.canvas, ratio = devicePixelRatio || 1;
+    if (this.upper.width === width && this.upper.height === height) return;
+    Object.assign(this.upper, { width, height });
+    Object.assign(this.upper.style, { width: `${width / ratio}px`, height: `${height / ratio}px` });
   }
 
   selected(u) {
@@ -200,17 +202,18 @@ export class Panel {
     const each = this.drawn().find(({ run }) => run.id === this.lit.run);
     if (!each || this.lit.at < 0) return;
     const id = each.series.id[this.lit.at];
-    location.assign(this.metric === "logged" ? `/checkpoints/${id}` : `/results/${id}`);
+    location.assign(["logged", "suite"].includes(this.metric) ? `/checkpoints/${id}` : `/results/${id}`);
   }
 
   key(event) {
     const drawn = this.drawn(), step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const other = { ArrowUp: -1, ArrowDown: 1 }[event.key], zoom = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
-    if (!drawn.length || !(step || other || zoom || ["Enter", "0", "Escape"].includes(event.key))) return;
+    if (!drawn.length || !(step || other || zoom || ["Enter", "0", "Escape", "p"].includes(event.key)) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     let place = Math.max(0, drawn.findIndex(({ run }) => run.id === this.lit.run));
     if (event.key === "Enter") return this.open();
     if (event.key === "0") return this.hooks.zoomTo(null);
+    if (event.key === "p") return this.lit.run === null || this.hooks.pin(this.lit.run);
     if (event.key === "Escape") { hide(); return this.hooks.lightUp(null, null, this); }
     if (zoom) {
       const [low, high] = this.range, middle = this.lit.x ?? (low + high) / 2, half = (high - low) / 2 * zoom;

@@ -4,12 +4,14 @@ import { adoptRuns, view, write } from "./view.js";
 const rows = document.getElementById("run-rows"), problem = document.getElementById("filter-problem");
 const count = document.getElementById("shown-count");
 const filter = document.getElementById("filter"), regex = document.getElementById("regex");
-let changed = () => {};
+let changed = () => {}, pointed = () => {};
 
 export const runs = new Map(); // id -> {id, name, colour, dash, shown, row}
 
-export function start(onChange) {
+// onChange: what is shown has changed. onPoint(run id or null): the row that is pointed at, or holds the focus.
+export function start(onChange, onPoint) {
   changed = onChange;
+  pointed = onPoint;
   filter.value = view.q;
   regex.checked = view.regex;
   filter.addEventListener("input", () => { view.q = filter.value; update(); });
@@ -19,6 +21,10 @@ export function start(onChange) {
     event.target.checked ? view.hidden.delete(id) : view.hidden.add(id);
     update();
   });
+  const runOf = (event) => +event.target.closest("tr")?.dataset.key || null;
+  for (const kind of ["pointerover", "focusin"]) rows.addEventListener(kind, (event) => pointed(runOf(event)));
+  for (const kind of ["pointerleave", "focusout"]) rows.addEventListener(kind, () => pointed(null));
+  rows.addEventListener("click", (event) => { if (!event.target.closest("a, label, input")) pin(runOf(event)); });
   document.getElementById("show-all").addEventListener("click", () => tickAll(true));
   document.getElementById("show-none").addEventListener("click", () => tickAll(false));
   for (const head of document.querySelectorAll("#run-table th[data-sort]")) {
@@ -29,6 +35,12 @@ export function start(onChange) {
     });
   }
   apply();
+}
+
+// Pin a run, or take the pin off: it stays strong while the others are faint.
+export function pin(id) {
+  view.pin = view.pin === id ? null : id;
+  update();
 }
 
 // All rows that the filter leaves: the others keep their tick.
@@ -53,6 +65,7 @@ export function apply() {
     const id = +row.dataset.key, ticked = !view.hidden.has(id);
     row.hidden = !matches(row.dataset.name);
     row.classList.toggle("off", !ticked);
+    row.classList.toggle("pinned", id === view.pin);
     row.querySelector("input").checked = ticked;
     const swatch = row.querySelector("svg");
     runs.set(id, { id, row, name: row.dataset.name, colour: +swatch.getAttribute("class").slice(1),
@@ -60,7 +73,7 @@ export function apply() {
   }
   order(all);
   const shown = [...runs.values()].filter((run) => run.shown).length;
-  const words = `${shown} of ${all.length} shown`;
+  const words = `${shown} of ${all.length} shown${runs.get(view.pin)?.shown ? `, ${runs.get(view.pin).name} pinned` : ""}`;
   if (count.textContent !== words) count.textContent = words;
 }
 

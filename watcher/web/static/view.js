@@ -1,12 +1,13 @@
 // The view: metrics, axes, zoom, filter, order, hidden runs. It stands in the address, so that a reload and a link keep it.
 export const view = { x: "step", xlog: false, ylog: false, band: true, q: "", regex: false, sort: "name", down: false,
-  hidden: new Set(), zoom: null };
+  hidden: new Set(), zoom: null, pin: null };
 
 const given = new URLSearchParams(location.search);
 if (given.has("x")) view.x = given.get("x");
 for (const flag of ["xlog", "ylog", "regex", "down"]) view[flag] = given.get(flag) === "1";
 view.band = given.get("band") !== "0";
 view.q = given.get("q") || "";
+view.pin = +given.get("pin") || null;
 view.sort = given.get("sort") || "name";
 view.hidden = numbers(given.get("hide") || "");
 const only = given.has("only") ? numbers(given.get("only")) : null;
@@ -27,6 +28,7 @@ export function write(more = {}) {
   put("band", view.band ? "" : "0", "");
   put("q", view.q, "");
   put("sort", view.sort, "name");
+  put("pin", view.pin, null);
   put("zoom", view.zoom ? view.zoom.map((value) => +value.toPrecision(10)).join("~") : "", "");
   const all = [...(view.seen || [])], shown = all.filter((id) => !view.hidden.has(id));
   const few = shown.length < all.length - shown.length;
