@@ -13,7 +13,8 @@ from tests.browser.test_overview import attribute, zoom
 from tests.support.many_runs import many_runs
 from tests.support.training import Training, say_healthy
 from tests.support.waiting import wait_until
-from watcher.web import chart_data, overview_facts
+from watcher.report import thinning
+from watcher.web import overview_facts
 
 pytestmark = pytest.mark.browser
 RUNS, SETS, POINTS = 200, 10, 6
@@ -27,8 +28,8 @@ def made(tmp_path_factory) -> Iterator[Training]:
     one = many_runs(tmp_path_factory.mktemp("many"), runs=RUNS, sets=SETS, points=POINTS)
     say_healthy(one.state)
     with pytest.MonkeyPatch.context() as patch:  # as with 60 times as many points on each curve
-        patch.setattr(chart_data, "POINTS_OF_PANEL", RUNS * OF_EACH)
-        patch.setattr(chart_data, "POINTS_MIN", 1)
+        patch.setattr(thinning, "POINTS_OF_PANEL", RUNS * OF_EACH)
+        patch.setattr(thinning, "POINTS_MIN", 1)
         patch.setattr(overview_facts, "AT_ONCE_MAX", 0)
         yield one
     one.database.close()

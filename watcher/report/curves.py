@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from watcher.domain.metrics import LOSS, Metric, headline
+from watcher.domain.metrics import LOSS, Metric, best_by, headline
 from watcher.report.comparison import NO_ITEMS, Windows, compare
 from watcher.report.difference import Difference, NotComparable
 from watcher.report.item_comparison import Items
@@ -138,7 +138,8 @@ def best_of_each(
 ) -> list[Best]:
     """Best within noise of each run, set and weights; one row for each step, rows without a step last.
 
-    Of several versions of one step the last of `rows` counts, as in `curves_of`.
+    metric: by default what each set is judged by; what says which point is best is `best_by` it. Of several versions
+    of one step the last of `rows` counts, as in `curves_of`.
     """
     grouped: dict[tuple[str, str, str], dict[Any, Row]] = defaultdict(dict)
     for row in rows:
@@ -148,7 +149,8 @@ def best_of_each(
         group = sorted(
             points.values(), key=lambda row: (row["step"] is None, row["step"] or 0, row["saved_at"], row["id"])
         )
-        best = best_within_noise(group, windows, items, metric)
+        judge = best_by(metric, group[0].get("task") is not None) if metric else None
+        best = best_within_noise(group, windows, items, judge)
         if best is not None:
             bests.append(best)
     return bests

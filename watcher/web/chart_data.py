@@ -9,17 +9,11 @@ from typing import Any
 
 from watcher.domain.timestamps import seconds
 from watcher.report.metrics import Metric
+from watcher.report.thinning import thinned
 
 Row = dict[str, Any]
-POINTS_OF_PANEL = 12_000  # of all its curves together: what a browser draws in a frame
-POINTS_MIN, POINTS_MAX = 40, 2000  # of one curve
 #: x axis -> its words. `hours` counts from the first checkpoint of the run that has a result.
 X_AXES = {"step": "step", "tokens": "tokens seen", "time": "time (UTC)", "hours": "training hours"}
-
-
-def points_of_each(curves: int) -> int:
-    """Points per curve of a panel with this number of curves."""
-    return min(POINTS_MAX, max(POINTS_MIN, POINTS_OF_PANEL // max(curves, 1)))
 
 
 def columns_for(metric: Metric, x: str) -> tuple[str, ...]:
@@ -61,18 +55,6 @@ def series_json(
         "bad": [[_short(xs[place], 12), columns["id"][place]] for place in bad[:points_max]],
     }
     return json.dumps(out, separators=(",", ":"), allow_nan=False)
-
-
-def thinned(places: Sequence[int], values: Sequence[float | None], points_max: int) -> Sequence[int]:
-    """At most about `points_max` of these places, in order: the lowest and highest of each bucket, first and last."""
-    if len(places) <= points_max:
-        return places
-    width = -(-2 * len(places) // points_max)
-    keep = {0, len(places) - 1}
-    for start in range(0, len(places), width):
-        bucket = range(start, min(start + width, len(places)))
-        keep |= {min(bucket, key=lambda n: values[places[n]]), max(bucket, key=lambda n: values[places[n]])}  # type: ignore[arg-type, return-value]
-    return [places[n] for n in sorted(keep)]
 
 
 def _xs(columns: dict[str, Sequence[Any]], x: str) -> Sequence[float | None]:

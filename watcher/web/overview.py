@@ -12,8 +12,9 @@ from watcher.domain.timestamps import seconds
 from watcher.report.best_words import best_words
 from watcher.report.metrics import BAND_WORDS, METRICS, Metric, label_of
 from watcher.report.palette import place_of
+from watcher.report.thinning import points_of_each
 from watcher.web import suite_panel
-from watcher.web.chart_data import X_AXES, points_of_each
+from watcher.web.chart_data import X_AXES
 from watcher.web.overview_facts import Facts, facts, facts_at_once
 from watcher.web.source import Row, Source
 

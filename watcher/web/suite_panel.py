@@ -8,7 +8,8 @@ from typing import Any
 
 from watcher.domain.metrics import SUITE
 from watcher.report.curves import best_within_noise
-from watcher.web.chart_data import points_of_each, series_json
+from watcher.report.thinning import points_of_each
+from watcher.web.chart_data import series_json
 from watcher.web.source import Row, Source
 
 

@@ -137,7 +137,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "P21",
         "a note or tag written with a browser, which sends no Origin where the page's own policy hides the address",
         (
-            "test_a_note_and_a_tag_are_written_with_the_token_and_appear_by_themselves",
+            "test_a_note_and_a_tag_are_written_and_removed_with_the_token_and_the_page_follows_by_itself",
             "test_a_note_with_another_token_is_refused_in_words",
         ),
     ),
