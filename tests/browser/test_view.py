@@ -1,4 +1,4 @@
-"""The view in the address: another browser shows the same; and the way from overview to comparison by keyboard alone."""
+"""The view in the address, which another browser shows alike; and from overview to comparison by keyboard alone."""
 
 from __future__ import annotations
 

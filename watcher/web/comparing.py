@@ -71,7 +71,7 @@ def _against(
     source: Source, first: Selection, other: Selection, curves: Sequence[Curve], words: tuple[str, str]
 ) -> Row:
     pairs = matching_pairs(first, other, curves)
-    pairs.sort(key=lambda pair: (pair[0], -(pair[1]["step"] or 0)))
+    pairs.sort(key=lambda pair: (-(pair[1]["step"] or 0), pair[0]))  # all sets at the newest step stand on top
     rows = []
     for pair in compare_pairs(pairs[:PAIRS_SHOWN], source.windows, source.items):
         row: Row = {"eval_set": pair.eval_set, "a_step": pair.a["step"], "b_step": pair.b["step"]}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from watcher.domain.metrics import headline
 from watcher.report.palette import place_of
 from watcher.web.comparing import side_by_side
 from watcher.web.missing import NoSuchThing
@@ -33,12 +34,20 @@ def run(source: Source, query: Query, run_id: int) -> Row:
     source.curves.compute_bests([(cell, None) for cell in cells], 0.5, strict=True)
     bests = {cell["eval_set"]: source.curves.known_best(cell)[1] for cell in cells}
     ids = [cell[key] for cell in cells for key in ("observed", "saved", "lowest") if cell[key] is not None]
-    shown = source.panels.results_by_id([*ids, *(best.row["id"] for best in bests.values() if best)])
+    shown = source.panels.results_by_id(
+        [*ids, *(row["id"] for best in bests.values() if best for row in (best.row, best.lowest))]
+    )
     sets = []
     for cell in cells:
         best = bests[cell["eval_set"]]
         each: Row = {"eval_set": cell["eval_set"], "newest": shown.get(cell["observed"] or cell["saved"] or 0)}
         each |= {"lowest": shown.get(cell["lowest"] or 0), "best": shown.get(best.row["id"]) if best else None}
+        by = headline(cell)
+        if best:
+            each["lowest"] = shown.get(best.lowest["id"]) or each["lowest"]
+        values = {key: by.value_of(each[key]) if each[key] else None for key in ("newest", "best", "lowest")}
+        error = by.error_of(each["newest"]) if each["newest"] else None
+        each |= {"metric": by.label.split(" (")[0], "values": values, "stderr": error}
         sets.append(each)
     config = source.runs.config_of(row["name"])
     known = _annotations(source, [row["name"]])

@@ -53,6 +53,8 @@ def test_three_runs_are_compared_with_the_first_on_every_set_and_shared_step(url
     content = compared(url, A, B, C)
     assert [other["name"] for other in content["compared"]] == [B, C]
     assert [len(other["rows"]) for other in content["compared"]] == [12, 12]
+    order = [(row["a_step"], row["eval_set"]) for row in content["compared"][0]["rows"]]
+    assert order == [(step, name) for step in range(3000, 0, -500) for name in ("fineweb", "wikitext")]
     row = next(r for r in content["compared"][0]["rows"] if (r["eval_set"], r["a_step"]) == ("fineweb", 1500))
     windows = KeptWindows(made.database.store)
     left, right = windows.get(row["a_id"]), windows.get(row["b_id"])
