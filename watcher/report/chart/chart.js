@@ -8,7 +8,7 @@
   const ratio = () => devicePixelRatio || 1;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const ink = (curve) => css(`--k${data.runs[curve.run].colour}`);
-  let zoom = null, lit = null; // lit: {run, x}
+  let zoom = null, lit = null, shared = [0, 1]; // lit: {run, x}; shared: what the x axes show
 
   function made(tag, words, className) {
     const element = document.createElement(tag);
@@ -41,10 +41,10 @@
     return [low - more, high + more];
   }
 
-  const xRange = () => zoom || range(data.panels.flatMap((panel) => drawn(panel).flatMap((curve) => [...curve.x, ...curve.bad])), wanted.x === "log", 0.02);
+  const findRange = () => zoom || range(data.panels.flatMap((panel) => drawn(panel).flatMap((curve) => [...curve.x, ...curve.bad])), wanted.x === "log", 0.02);
 
   function yRange(panel) {
-    const [from, to] = xRange(), values = [];
+    const [from, to] = shared, values = [];
     for (const curve of drawn(panel)) {
       curve.x.forEach((x, at) => { if (x >= from && x <= to) values.push(curve.y[at]); });
       if (wanted.logged) for (const [x, y] of curve.logged) if (x >= from && x <= to) values.push(y);
@@ -58,7 +58,7 @@
     return {
       width: panel.plot.clientWidth || 300, height: data.panels.length === 1 && box.clientWidth > 560 ? 380 : 250, legend: { show: false },
       series: [{}, { show: false }],
-      scales: { x: { time: false, distr: wanted.x === "log" ? 3 : 1, auto: false, range: xRange },
+      scales: { x: { time: false, distr: wanted.x === "log" ? 3 : 1, auto: false, range: () => shared },
         y: { distr: wanted.y === "log" ? 3 : 1, auto: false, range: () => yRange(panel) } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : short(tick))), space: 60, size: 28, label: data.x, labelSize: 20, labelGap: 0, labelFont: axis.font },
         { ...axis, size: 52, values: figures }],
@@ -76,9 +76,13 @@
   }
 
   function drawAll() {
+    shared = findRange();
     for (const panel of panels) {
       panel.u?.destroy();
-      panel.u = new uPlot(options(panel), [xRange(), [null, null]], panel.plot);
+      panel.u = new uPlot(options(panel), [shared, [null, null]], panel.plot);
+      panel.upper = document.createElement("canvas"); // the run that is pointed at: to draw it, nothing else is drawn anew
+      panel.upper.className = "lit";
+      panel.u.root.querySelector(".u-wrap").append(panel.upper);
       panel.element.dataset.points = String(drawn(panel).reduce((sum, curve) => sum + curve.x.length + curve.bad.length, 0));
     }
     say();
@@ -86,8 +90,19 @@
 
   function setZoom(chosen) { zoom = chosen; drawAll(); }
 
+  // From values to device pixels, once for each drawing: uPlot's own function takes the scale apart for each point.
+  function mapping(from, to, start, length, log) {
+    const way = log ? Math.log : (value) => value, low = way(from), factor = length / (way(to) - low);
+    return (value) => start + (way(value) - low) * factor;
+  }
+
+  function toPixels(u) {
+    const { left, top, width, height } = u.bbox, { x, y } = u.scales;
+    return [mapping(x.min, x.max, left, width, wanted.x === "log"), mapping(y.min, y.max, top + height, -height, wanted.y === "log")];
+  }
+
   function draw(u, panel) {
-    const context = u.ctx, px = (x) => u.valToPos(x, "x", true), py = (y) => u.valToPos(y, "y", true);
+    const context = u.ctx, [px, py] = toPixels(u);
     const curves = drawn(panel), shown = (x, y) => (wanted.x !== "log" || x > 0) && (wanted.y !== "log" || y > 0);
     context.save();
     context.beginPath();
@@ -100,8 +115,6 @@
       line(context, curve, px, py, shown, (thin(curve) ? 0.8 : 1.8) * ratio());
     }
     context.globalAlpha = 1;
-    const chosen = lit && curves.find((curve) => curve.run === lit.run);
-    if (chosen) line(context, chosen, px, py, shown, 3.2 * ratio());
     for (const curve of curves) {
       context.strokeStyle = ink(curve);
       context.lineWidth = 1.2 * ratio();
@@ -111,10 +124,35 @@
       if (curve.best && !thin(curve) && shown(...curve.best)) circle(context, px(curve.best[0]), py(curve.best[1]), 5 * ratio());
       for (const x of curve.bad) if (shown(x, 1)) triangle(context, px(x), u.bbox.top, ink(curve));
     }
-    const at = chosen ? nearest(chosen.x, lit.x) : -1;
+    context.restore();
+    drawLit(panel, u);
+  }
+
+  // The run that is pointed at, over a veil that mutes the others.
+  function drawLit(panel, u = panel.u) {
+    const { width, height } = u.ctx.canvas, upper = panel.upper, context = upper?.getContext("2d");
+    if (!context) return; // uPlot draws before its panel has a second canvas
+    Object.assign(upper, { width, height });
+    Object.assign(upper.style, { width: `${width / ratio()}px`, height: `${height / ratio()}px` });
+    const curves = drawn(panel), chosen = lit && curves.find((curve) => curve.run === lit.run);
+    if (!chosen) return;
+    const [px, py] = toPixels(u), shown = (x, y) => (wanted.x !== "log" || x > 0) && (wanted.y !== "log" || y > 0);
+    context.save();
+    context.beginPath();
+    context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    context.clip();
+    if (curves.length > 1) {
+      context.fillStyle = css("--card");
+      context.globalAlpha = 0.6;
+      context.fillRect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+      context.globalAlpha = 1;
+    }
+    line(context, chosen, px, py, shown, 3.2 * ratio());
+    const at = nearest(chosen.x, lit.x);
     if (at >= 0 && shown(chosen.x[at], chosen.y[at])) {
       context.fillStyle = ink(chosen);
       context.strokeStyle = css("--card");
+      context.lineWidth = 2 * ratio();
       circle(context, px(chosen.x[at]), py(chosen.y[at]), 5.5 * ratio());
     }
     context.restore();
@@ -175,20 +213,24 @@
     context.stroke();
   }
 
+  // xs ascend.
   function nearest(xs, x) {
-    let best = -1;
-    for (let at = 0; at < xs.length; at++) if (best < 0 || Math.abs(xs[at] - x) < Math.abs(xs[best] - x)) best = at;
-    return best;
+    let low = 0, high = xs.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (xs[middle] < x) low = middle + 1; else high = middle;
+    }
+    return low > 0 && x - xs[low - 1] <= xs[low] - x ? low - 1 : high;
   }
 
   function moved(u, panel) {
     if (!u.cursor.event) return; // synchronised from another panel
-    const { left, top } = u.cursor;
+    const { left, top } = u.cursor, scale = ratio(), [px, py] = toPixels(u), at0 = u.posToVal(left, "x");
     let best = null;
     for (const curve of left < 0 ? [] : drawn(panel)) {
-      const at = nearest(curve.x, u.posToVal(left, "x"));
+      const at = nearest(curve.x, at0);
       if (at < 0) continue;
-      const far = Math.hypot((u.valToPos(curve.x[at], "x") - left) / 2, u.valToPos(curve.y[at], "y") - top);
+      const far = Math.hypot(((px(curve.x[at]) - u.bbox.left) / scale - left) / 2, (py(curve.y[at]) - u.bbox.top) / scale - top);
       if (!best || far < best.far) best = { far, run: curve.run, x: curve.x[at] };
     }
     light(best);
@@ -197,7 +239,7 @@
   function light(next) {
     if (next?.run === lit?.run && next?.x === lit?.x) return;
     lit = next && { run: next.run, x: next.x };
-    for (const panel of panels) panel.u?.redraw(false, false);
+    for (const panel of panels) if (panel.u) drawLit(panel);
     say();
   }
 

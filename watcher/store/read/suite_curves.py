@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from watcher.store.engine import Store
-from watcher.store.read.tasks import SuiteScore, suite_scores
+from watcher.store.read.suites import SuiteScore, suite_scores
 from watcher.store.schema import checkpoints, runs
 
 Row = dict[str, Any]
