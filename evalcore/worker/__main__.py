@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, Item, LaunchSpec, from_json
 from evalcore.progress import write_progress
-from evalcore.worker.process_setup import die_with_parent, end_on, keep_freed_memory, leave_no_core, share_the_cpu
+from evalcore.worker.process_setup import (
+    die_with_parent,
+    end_on,
+    keep_freed_memory,
+    leave_no_core,
+    share_the_cpu,
+    uncollected,
+)
 
 if TYPE_CHECKING:
     from evalcore.measure.process_group import ProcessGroup
@@ -43,13 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
-    from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
     from evalcore.progress import ProgressReporter
 
     rank = int(os.environ.get("RANK", "0"))
     reporter = ProgressReporter(partial(write_progress, folder.progress) if rank == 0 else None)
     reporter.report("importing", force=True)
-    import torch
+    with uncollected():
+        import torch
+
+        from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
+        from evalcore.worker.evaluate_item import ItemEvaluator
+        from evalcore.worker.launch_io import LaunchFolderIO
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
@@ -59,9 +70,6 @@ def _drain(folder: LaunchFolder, spec: LaunchSpec) -> int:
     except (RuntimeError, ValueError) as error:
         os.write(2, f"ckptwatch worker: rank {rank}: {error}\n".encode(errors="replace"))
         return 7
-    from evalcore.worker.evaluate_item import ItemEvaluator
-    from evalcore.worker.launch_io import LaunchFolderIO
-
     launch_io = LaunchFolderIO(folder, spec.linger_s)
     evaluator = ItemEvaluator(spec, group, launch_io, reporter)
     try:

@@ -1,4 +1,4 @@
-"""Stands in for `python -m torch.distributed.run ... -m evalcore.worker FOLDER` where a test needs no real model.
+"""Stands in for `python -m evalcore.worker.torchrun ... -m evalcore.worker FOLDER` where a test needs no real model.
 
 It speaks the real contract through LaunchFolderIO, reads the real archive for the identity, and starts in a tenth
 of torch's time. A JSON list of rules changes its behaviour: [{"match": glob, "do": action, "tries": n, ...}].
@@ -205,9 +205,9 @@ class FakeWorker:
 
 
 def main() -> int:
-    """fake_worker.py RULES_FILE NOTES_FOLDER <the arguments of python -m torch.distributed.run>"""
+    """fake_worker.py RULES_FILE NOTES_FOLDER <the arguments of python -m evalcore.worker.torchrun>"""
     rules_file, notes, *torchrun = sys.argv[1:]
-    assert torchrun[:2] == ["-m", "torch.distributed.run"], torchrun
+    assert torchrun[1] in ("evalcore.worker.torchrun", "torch.distributed.run"), torchrun  # the latter in Slurm jobs
     die_with_parent()
     folder = LaunchFolder(Path(torchrun[-1]))
     rules = json.loads(Path(rules_file).read_text())

@@ -109,7 +109,7 @@ def called(arguments: list[str]) -> int | None:
     """`ckptwatch ARGUMENTS`, or what `python -m MODULE ARGUMENTS` would do; torchrun's is its worker, in one rank."""
     from watcher.cli import main as ckptwatch
 
-    if arguments[:2] == ["-m", "torch.distributed.run"]:
+    if arguments[:2] == ["-m", "evalcore.worker.torchrun"]:
         arguments = ["-m", *arguments[-2:]]
     if arguments[:1] != ["-m"]:
         return ckptwatch(arguments)

@@ -129,9 +129,10 @@ def shimmed(command: list[str], nice: int = 0) -> list[str]:
 
 
 def torchrun_arguments(plan: LaunchPlan) -> list[str]:
-    """`python -m torch.distributed.run` on a free port of this machine; no restarts."""
+    """torchrun on a free port of this machine; no restarts."""
     return [
-        *("-m", "torch.distributed.run", *local_rendezvous(plan), f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
+        *("-m", "evalcore.worker.torchrun", *local_rendezvous(plan)),
+        *(f"--nproc-per-node={plan.nproc}", "--max-restarts=0"),
         *("-m", "evalcore.worker", os.fspath(plan.folder.root)),
     ]
 

@@ -96,3 +96,16 @@ def test_a_list_hardly_collects_cycles_and_the_daemon_keeps_pythons_thresholds(t
         gc.set_threshold(*usual)
     youngest, *_ = after(tmp_path, ["results"])["collections"]
     assert youngest < 60  # 30 while click is imported; with Python's own thresholds 110
+
+
+def test_torchrun_is_imported_without_collections_and_runs_with_them():
+    program = """
+import atexit, gc, sys
+sys.argv[1:] = ["--help"]
+atexit.register(lambda: print(gc.isenabled(), gc.get_stats()[2]["collections"], gc.get_freeze_count() > 50_000))
+import runpy
+runpy.run_module("evalcore.worker.torchrun", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "--nproc-per-node" in done.stdout, done.stderr  # torchrun's own help
+    assert done.stdout.splitlines()[-1] == "True 0 True"

@@ -195,7 +195,7 @@ def test_the_command_and_environment_of_a_launch_are_these(nproc, tmp_path, monk
     choice = pool_of(EIGHT).choose(LaunchSettings(nproc=nproc), (), 0.0)
     plan = LaunchPlan("L1", LaunchFolder(tmp_path), choice.device, nproc, choice.devices, None, 0)
     assert torchrun_arguments(plan) == [
-        *("-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
+        *("-m", "evalcore.worker.torchrun", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
         *("--local-addr=127.0.0.1", "--rdzv-id=L1", f"--nproc-per-node={nproc}", "--max-restarts=0"),
         *("-m", "evalcore.worker", str(tmp_path)),
     ]
