@@ -39,6 +39,21 @@ def digest_files(paths: Iterable[str], report: Callable[[int], None] | None = No
     return "sha256:" + whole.hexdigest()
 
 
+def each_once(paths: Iterable[str]) -> list[str]:
+    """The paths without those of a file that an earlier one names, by the same name, another or a link to it.
+
+    Patterns overlap: a file that two of them match would count twice.
+    """
+    files: dict[object, str] = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+            files.setdefault((status.st_dev, status.st_ino), path)
+        except OSError:
+            files.setdefault(path, path)  # its reader says what is wrong with it
+    return list(files.values())
+
+
 def files_of_dataset(folder: str) -> list[str] | None:
     """The Arrow files of a folder that `save_to_disk` of Hugging Face datasets wrote, in order; None for any other."""
     try:

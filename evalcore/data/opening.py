@@ -25,7 +25,7 @@ from evalcore.data.parquet import parquet_ids
 from evalcore.data.stream import Report, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import Tokenizer, build_tokenizer
-from evalcore.data_digest import digest_files, files_of_dataset, kind_of_name
+from evalcore.data_digest import digest_files, each_once, files_of_dataset, kind_of_name
 from evalcore.messages import EvalSetSpec
 
 DEFAULT_TOKENIZER = "gpt2"
@@ -68,7 +68,7 @@ def expand_paths(paths: Iterable[str]) -> list[str]:
         matches = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
         for match in matches or [path]:
             files.extend(files_of_dataset(match) or [match])
-    return files
+    return each_once(files)
 
 
 def default_tokenizer() -> Tokenizer:

@@ -117,7 +117,7 @@ def open_dcp(path: str, options: OpenOptions) -> Opened:
 
 
 def _late_notes(records: DcpRecords) -> list[str]:
-    return ["unverified: the slices carry no checksums"] if records.unverified else []
+    return [*records.folder.notes, *(["unverified: the slices carry no checksums"] * records.unverified)]
 
 
 def _content_of(state: State) -> ContentDigest:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalcore.archive.model_digest import factory_digest
-from evalcore.data_digest import files_of_dataset, index_beside, index_name, kind_of_name
+from evalcore.data_digest import each_once, files_of_dataset, index_beside, index_name, kind_of_name
 from evalcore.data_digest import stamp as data_stamp
 from evalcore.messages import EvalSetSpec, LaunchSpec, ModelSpec
 from evalcore.progress import Progress
@@ -108,7 +108,7 @@ def data_files(section: EvalSettings) -> list[str]:
                 hint="check `data`, or see what a file is with `ckptwatch data sniff PATH`",
             )
         paths += readable
-    return paths
+    return each_once(paths)
 
 
 def _resolve(

@@ -16,6 +16,7 @@ from evalcore.archive.container.dcp import METADATA, DcpIndex, ShardedTensor, Sl
 from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile, Window
 from evalcore.archive.errors import ArchiveError, shown
+from evalcore.archive.meaning.folder_notes import mixed_saves
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, read_values
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS
 from evalcore.archive.payload import Payload, read_payload
@@ -71,6 +72,11 @@ class DcpFolder:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the folder, for a result's note."""
+        return mixed_saves(self._folder, METADATA, sorted({part.file for part in self.index.slices()}))
 
     @property
     def files(self) -> list[OpenFile]:

@@ -32,7 +32,8 @@ _TORCHTUNE_GEMMA2 = (
 def notes_of_folder(path: str, names: list[str], read: list[str], config: dict[str, Any]) -> list[str]:
     """Sentences for a result's note. names: of the folder's files; read: those with the weights that were read."""
     notes = [ADAPTER] if any(map(_ADAPTER.fullmatch, names)) else []
-    notes += _other_weights(path, names, read) + _times(path, names, read) + _class(config)
+    index = next((name for name in names if _INDEX.fullmatch(name)), None)
+    notes += _other_weights(path, names, read) + mixed_saves(path, index, read) + _class(config)
     if config.get("model_type") == "gemma2" and RECIPE_STATE in names:
         notes.append(_TORCHTUNE_GEMMA2)
     return notes
@@ -62,9 +63,11 @@ def _other_weights(path: str, names: list[str], read: list[str]) -> list[str]:
     return [f"also in the folder and not read: {', '.join(others)}" + (", newer than what was read" if newer else "")]
 
 
-def _times(path: str, names: list[str], read: list[str]) -> list[str]:
-    """An index is written when all shards are: a shard after it belongs to a save that was interrupted."""
-    index = next((name for name in names if _INDEX.fullmatch(name)), None)
+def mixed_saves(path: str, index: str | None, read: list[str]) -> list[str]:
+    """An index is written when all files are: one after it belongs to a later save, which was interrupted.
+
+    read: files with weights in the folder `path`.
+    """
     if index is None or len(read) < 2:
         return []
     written = _time(path, index)
@@ -72,7 +75,7 @@ def _times(path: str, names: list[str], read: list[str]) -> list[str]:
     if not after or len(after) == len(read):  # downloaded, index first
         return []
     return [
-        f"{shown(after[0])} is newer than {index} and other shards are older: the folder may mix two saves of which the"
+        f"{shown(after[0])} is newer than {index} and other files are older: the folder may mix two saves of which the"
         " later one was interrupted"
     ]
 

@@ -7,6 +7,8 @@ import pytest
 
 from evalcore.data import DataError, open_stream
 from evalcore.messages import EvalSetSpec
+from watcher.settings.eval_sets import data_files
+from watcher.settings.schema import EvalSettings
 
 IDS = np.random.default_rng(0).integers(0, 65, 900)
 
@@ -75,3 +77,13 @@ def test_the_stem_by_which_megatron_names_its_pair_is_answered_by_the_file(tmp_p
     with pytest.raises(DataError) as caught:
         opened(tmp_path / "val_text_document")
     assert caught.value.hint == f"name {tmp_path / 'val_text_document.bin'}"
+
+
+def test_a_file_that_two_patterns_or_a_link_name_counts_once(tmp_path):
+    for name, part in (("val_0.bin", IDS[:500]), ("val_1.bin", IDS[500:])):
+        part.astype("<u2").tofile(tmp_path / name)
+    (tmp_path / "val_2.bin").symlink_to(tmp_path / "val_0.bin")
+    given = [str(tmp_path / "val_1.bin"), str(tmp_path / "val_*.bin"), str(tmp_path / "val_?.bin")]
+    stream = open_stream(given)
+    assert stream.n_tokens == len(IDS)
+    assert data_files(EvalSettings(data=given)) == [str(tmp_path / "val_1.bin"), str(tmp_path / "val_0.bin")]

@@ -129,6 +129,14 @@ def test_damaged_slice_is_corrupt_by_its_file(copied):
     assert error.kind == "corrupt" and name in error.reason and "CRC" in error.reason
 
 
+@pytest.mark.parametrize(("first", "noted"), [(900, True), (-1, False)])
+def test_a_slice_of_a_later_save_that_was_interrupted_is_noted(copied, first, noted):
+    for name, at in ((".metadata", 4), ("__0_0.distcp", first), ("__1_0.distcp", 3)):
+        os.utime(copied / name, (1_700_000_000 + at, 1_700_000_000 + at))
+    with load_checkpoint(copied) as loaded:
+        assert any("__0_0.distcp is newer than .metadata" in note for note in loaded.notes) is noted
+
+
 @pytest.mark.parametrize("what", ["missing", "cut off", "no index", "index cut off"])
 def test_incomplete_folder_is_corrupt_and_says_which_file(copied, what):
     name = "__1_0.distcp" if what in ("missing", "cut off") else ".metadata"

@@ -12,4 +12,6 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     426: ("P15", "a folder whose architectures name a class of the trainer's own; quantised weights of a family of ours; torchtune's steps and its Gemma 2", ("test_a_class_of_the_trainer_s_own_is_named", "test_quantised_weights_are_called_so_for_a_family_of_ours", "test_torchtune_s_recipe_state_in_the_folder_of_an_epoch_gives_the_step", "test_torchtune_s_gemma_2_is_told_from_the_one_that_is_computed")),
     427: ("P1", "weights saved by trainer.save_model(), beside an optimizer's state of a loop of its own, or by Accelerate: no trainer_state.json ever comes", ("test_a_folder_that_the_trainer_of_transformers_did_not_write_to_its_end_is_whole", "test_an_accelerate_folder_is_evaluated_with_the_configuration_given", "test_a_folder_is_recognised_by_the_names_in_it")),
     428: ("P15", "one rank's share of an FSDP model; a configuration of another model type beside the tensors", ("test_a_share_of_an_fsdp_model_and_a_configuration_of_another_type_are_called_so",)),
+    429: ("P15", "one data file named by two patterns or by a link", ("test_a_file_that_two_patterns_or_a_link_name_counts_once",)),
+    430: ("P15", "a save over an older DCP folder that stopped between two ranks", ("test_a_slice_of_a_later_save_that_was_interrupted_is_noted",)),
 }  # fmt: skip
