@@ -36,6 +36,8 @@ _KNOWN = COMMON | {
     "norm_type", "depth_init", "use_flex_attn", "attn_mask_type", "attn_type", "head_dim", "rope_scaling",
     "rope_scaling_factor", "sliding_window",
 }  # fmt: skip
+#: switches between rotary pairs of neighbours, which this family has, and of halves
+_ADJACENT = ("interleaved", "rope_interleaved", "rope_interleave", "interleaved_rope", "use_interleaved_rope")
 _SCALING = (
     "rope_type", "type", "factor", "scaling_factor", "low_freq_factor", "high_freq_factor",
     "original_max_position_embeddings",
@@ -67,7 +69,10 @@ FACTS = Facts(
 
 def plan(config: Mapping[str, Any], state: Mapping[str, Shaped]) -> Plan:
     """config: ModelArgs' fields. n_heads must be there; rows, width and inner are in the tensors."""
-    notes = unknown_notes("llama2c", config, _KNOWN)
+    notes = unknown_notes("llama2c", config, {*_KNOWN, *(name for name in _ADJACENT if flag(config, name, True))})
+    if halves := [name for name in _ADJACENT if not flag(config, name, True)]:
+        reason = f"the configuration says {halves[0]} = false; Meta's names stand for rotary pairs of neighbours"
+        raise CheckpointError("unsupported", reason, f"say {halves[0]} = true in [model] config, or set model.factory")
     if str(config.get("norm_type", "rmsnorm")).lower() != "rmsnorm":
         reason = "the configuration names another norm than RMSNorm"
         raise CheckpointError("unsupported", reason, "convert it to a Hugging Face folder, or set model.factory")

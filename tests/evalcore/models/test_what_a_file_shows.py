@@ -268,3 +268,30 @@ def test_a_best_loss_from_before_the_first_validation_is_no_logged_loss(tmp_path
     payload = {"model": STATE, "model_args": make.NANOGPT, "iter_num": 7, "best_val_loss": 1e9}
     torch.save(payload, tmp_path / "ckpt.pt")
     assert summarise(tmp_path / "ckpt.pt").logged_val_loss is None
+
+
+@pytest.mark.parametrize(
+    "switch", ["use_layernorm", "final_norm", "residual", "use_positional_embedding", "pos_emb", "ln"]
+)
+def test_a_part_that_every_model_of_the_family_has_cannot_be_switched_off(tmp_path, switch):
+    path = make.save_bare(tmp_path / "m.pt", STATE)
+    for off in (False, "false"):
+        error = refusal(path, config={**GIVEN, switch: off})
+        assert f"{switch} = false" in error.reason and f"{switch} = true" in error.hint
+    expected = plain_gpt(STATE, 2, F.gelu, TOKENS, NANO)
+    assert_near(logits_of(path, config={**GIVEN, switch: True}), expected)
+
+
+def test_rotary_pairs_of_halves_are_no_llama_by_meta_s_names(tmp_path):
+    drawn = torch.Generator().manual_seed(3)
+    sizes = {f"attention.w{name}": (16, 16) for name in "qkvo"} | {
+        "feed_forward.w1": (32, 16),
+        "feed_forward.w2": (16, 32),
+    }
+    sizes |= {"feed_forward.w3": (32, 16), "attention_norm": (16,), "ffn_norm": (16,)}
+    state = {f"layers.0.{name}.weight": torch.randn(size, generator=drawn) for name, size in sizes.items()}
+    state |= {f"{name}.weight": torch.randn(64, 16, generator=drawn) for name in ("tok_embeddings", "output")}
+    path = make.save_bare(tmp_path / "m.pt", state | {"norm.weight": torch.ones(16)})
+    given = {"n_heads": 2, "max_seq_len": 32}
+    assert "rope_interleaved = false" in refusal(path, config={**given, "rope_interleaved": False}).reason
+    assert torch.equal(logits_of(path, config={**given, "rope_interleaved": True}), logits_of(path, config=given))
