@@ -59,6 +59,15 @@ def test_nothing_is_asked_of_any_other_host(page, url):
     assert asked and all(each.startswith(url) for each in asked)
 
 
+def test_a_page_without_edit_has_no_form_to_write_and_the_server_takes_none(page, url):
+    for path in ("/runs/1", "/checkpoints/1"):
+        page.goto(url + path)
+        assert page.locator("form[method=post], #annotate").count() == 0
+    sent = "fetch('/annotations', {method: 'POST', body: 'text=x'}).then((answer) => answer.status)"
+    assert page.evaluate(sent) == 405
+    page.complaints.clear()  # the 405
+
+
 def test_light_and_dark_follow_the_system_and_the_choice_is_kept(browser, url):
     context = browser.new_context(color_scheme="dark")
     page = context.new_page()

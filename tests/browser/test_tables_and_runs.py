@@ -20,6 +20,7 @@ from tests.support.many_runs import many_runs
 from tests.support.task_rows import item_scores, task_result
 from tests.support.training import Training, dashboard, say_healthy
 from tests.support.waiting import wait_until
+from watcher.cli import main
 from watcher.log import Log
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.orders import apply_inbox
@@ -240,6 +241,30 @@ def test_the_mark_of_a_spike_leads_to_its_documents_and_a_task_to_the_models_cho
     page.wait_for_url("**only=wrong")
     cells = page.locator("tbody tr td").all_inner_texts()
     assert cells[:4] == ["1", "wrong", "1", "2"]
+
+
+def test_a_checkpoint_shows_every_number_that_the_command_line_prints_and_how_to_get_it_again(page, url, made, capsys):
+    assert main(["results", "--run", A, "--step", "500:500", "--json", "--db", made.url]) == 0
+    rows = {row["eval_set"]: row for row in json.loads(capsys.readouterr().out)}
+    page.goto(f"{url}/checkpoints/1")
+    shown = page.locator("#results").inner_text()
+    for name in ("fineweb", "wikitext"):
+        row = rows[name]
+        for words in (
+            f"{row['loss']:.4f} ±{row['loss_stderr']:.4f} nats per token",
+            f"perplexity\n{row['ppl']:.3f}\nbits per byte\n{row['bits_per_byte']:.4f}",
+            f"{row['tokens']:,} tokens, {row['bytes']:,} bytes; windows of {row['seq_len']}",
+            f"{row['dtype']}, {row['device']}, {row['world_size']} process, batch {row['batch_size']}",
+            f"torch {row['torch_version']}, evalcore {row['evalcore_version']}",
+            f"{row['load_seconds']:g} s to load, {row['eval_seconds']:g} s to evaluate",
+            f"({row['tokens_per_second']:,.0f} tokens/s), peak memory {row['peak_memory_bytes'] / 2**30:.1f} GiB",
+            f"{row['evaluated_at'][:19].replace('T', ' ')} UTC",
+            f"--data /data/{name}.npy",
+        ):
+            assert words in shown, words
+    quiz = rows["quiz"]
+    words = f"{quiz['accuracy']:.4f} ± {quiz['accuracy_stderr']:.4f} (standard error); by guessing 0.250"
+    assert words in shown and f"{quiz['items']} items, {quiz['tokens']} tokens of gold answers" in shown
 
 
 def test_a_task_has_panels_of_its_own_metrics_and_its_bits_per_byte_are_those_of_the_gold_answer(page, url):

@@ -12,6 +12,7 @@ from tests.faults.rows import (
     launch_and_settings,
     models,
     originals,
+    page,
     reading,
     reports_and_sinks,
     siblings,
@@ -35,5 +36,6 @@ FILES = (
     unclear_inputs,
     originals,
     siblings,
+    page,
 )
 FOUND_BY_OUTSIDERS: dict[int, Row] = {number: row for file in FILES for number, row in file.ROWS.items()}
