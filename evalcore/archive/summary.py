@@ -23,7 +23,7 @@ from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, sidecars_of
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states
 from evalcore.archive.meaning.step import contradictions_in, logged_val_loss_in, step_in, tokens_seen_in
-from evalcore.archive.meaning.trainer import trainer_of
+from evalcore.archive.meaning.trainer import optimizer_notes, trainer_of
 from evalcore.archive.payload import Payload, identify, read_payload
 
 
@@ -148,6 +148,7 @@ def reading_of(
     family = family_of(trainer, state, values, config.cls if config else None)
     assumed = assumed_for(family, trainer, state, values)
     notes = (*(config.notes if config else ()), *contradictions_in(payload.root, trainer, resolve))
+    notes = (*notes, *optimizer_notes(payload.root))
     return Reading(payload, states, state, trainer, family, config, sidecars, assumed, notes)
 
 

@@ -39,6 +39,12 @@ REFUSALS = {
 }
 
 
+_SCHEDULE_FREE = (
+    "the optimizer is schedule-free and was saved in its train mode: these are the weights of training, not the averaged"
+    " ones that optimizer.eval() gives before validation"
+)
+
+
 def trainer_of(root: Any, names: Iterable[str]) -> str | None:
     """The trainer by the payload's top keys, the most specific first; None where it is none of those known."""
     if any("DTensor" in name or "ShardedTensor" in name for name in names):
@@ -70,6 +76,19 @@ def trainer_of(root: Any, names: Iterable[str]) -> str | None:
     if keys and keys <= {"state", "param_groups"}:
         return "optimizer"
     return None
+
+
+def optimizer_notes(root: Any) -> list[str]:
+    """A note of an optimizer whose weights in the file are not those that its trainer validates with."""
+    for name, value in root.items() if isinstance(root, dict) else ():
+        if not isinstance(name, str) or not name.startswith("optim"):
+            continue
+        for optimizer in value if isinstance(value, (list, tuple)) else (value,):
+            groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
+            for group in groups if isinstance(groups, list) else ():
+                if isinstance(group, dict) and group.get("train_mode") is True:
+                    return [_SCHEDULE_FREE]
+    return []
 
 
 def refuse_family(family: str, trainer: str | None, families: Iterable[str]) -> None:

@@ -295,3 +295,17 @@ def test_rotary_pairs_of_halves_are_no_llama_by_meta_s_names(tmp_path):
     given = {"n_heads": 2, "max_seq_len": 32}
     assert "rope_interleaved = false" in refusal(path, config={**given, "rope_interleaved": False}).reason
     assert torch.equal(logits_of(path, config={**given, "rope_interleaved": True}), logits_of(path, config=given))
+
+
+@pytest.mark.parametrize("key", ["optimizer", "optimizer_states", "optimizers", "optim"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_weights_of_a_schedule_free_optimizer_in_its_train_mode_are_told(tmp_path, key, mode):
+    state = {
+        "state": {},
+        "param_groups": [{"lr": 1e-2, "k": 30, "train_mode": mode, "params": [0]}],
+    }  # schedulefree 1.4.1
+    value = [state] if key.endswith("s") else state
+    torch.save({"model": STATE, "model_args": make.NANOGPT, "iter_num": 7, key: value}, tmp_path / "ckpt.pt")
+    assert ("schedule-free" in (summarise(tmp_path / "ckpt.pt").note or "")) is mode
+    with load_checkpoint(tmp_path / "ckpt.pt") as loaded:
+        assert any("optimizer.eval()" in note for note in loaded.notes) is mode
