@@ -10,7 +10,7 @@ import shlex
 from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import nameless_config
 from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING, lacks_config_hint
-from evalcore.archive.meaning.prefixes import is_copy
+from evalcore.archive.meaning.prefixes import holds_no_weights, is_copy
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
 from evalcore.archive.summary import Reading, notes_of
@@ -33,6 +33,12 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
         reason = f"the file, in the format without checksums, names {', '.join(reading.payload.custom_names[:5])}"
         raise CheckpointError("unsafe", reason, "save it in torch's zip format, with the state dict and plain values")
     state = reading.state if reading.state is not None else choose_state(reading.states, spec.state)
+    if spec.state is None and holds_no_weights(state.name):
+        reason = f"the only state dict of the file is {shown(state.name)}, which by its name holds no weights"
+        hint = (
+            f"save the model's state_dict; or give --model-state {shlex.quote(shown(state.name))}, if these are weights"
+        )
+        raise CheckpointError("unsupported", reason, hint)
     strange = {name: what for name, what in state.others.items() if not name.endswith("_extra_state")}
     if strange:
         shown_names = ", ".join(f"{name} ({what})" for name, what in list(strange.items())[:5])

@@ -20,6 +20,12 @@ _COPY = re.compile(
     r"grads?|gradients?|init|initial|prev|previous|polyak|draft|exp_avg(?:_sq)?)(?:$|[^a-z])",
     re.IGNORECASE,
 )
+#: tensors with the names and shapes of weights that are none
+_NO_WEIGHTS = re.compile(
+    r"(?:^|[^a-z])(?:grads?|gradients?|momentum|velocity|exp_avg(?:_sq)?|fisher|hessian|deltas?|diffs?|task_vectors?|"
+    r"masks?)(?:$|[^a-z])",
+    re.IGNORECASE,
+)
 #: counters and sums of metrics: no model multiplies by them
 _METRIC = re.compile(
     r"(?:^|[._])(?:metrics?|acc|accuracy|loss|ppl|perplexity|total|count|counts|n_averaged|num_\w+|correct|confmat|auroc|"
@@ -49,6 +55,11 @@ def likeliest_first(states: dict[str, State]) -> dict[str, State]:
 def is_copy(name: str) -> bool:
     """Whether a state dict's name says that it is no trained model itself: an average, a teacher, a reference."""
     return bool(_COPY.search(name))
+
+
+def holds_no_weights(name: str) -> bool:
+    """Whether a state dict's name says that its tensors are no weights: gradients, moments, differences."""
+    return bool(_NO_WEIGHTS.search(name))
 
 
 def has_known_names(state: State) -> bool:

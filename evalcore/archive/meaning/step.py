@@ -13,7 +13,7 @@ _STEP_KEYS = (
     "current_step", "current_iter", "cur_step", "cur_iter", "iter_idx", "training_step", "optimizer_step", "opt_step",
     "update_step", "state.step", "state.global_step", "train_state.global_step", "training_state.step",
     "training_state.global_step", "progress.step", "metadata.step", "info.step", "trainer.global_step",
-    "extra.iter_num", "meta.iter_num",
+    "extra.iter_num", "meta.iter_num", "checkpoint.step", "checkpoint.global_step", "checkpoint.iter_num",
 )  # fmt: skip
 #: hold the step in some trainers and the planned number of steps in others: used where there is no other key
 _PLANNED_KEYS = ("iter", "steps", "num_steps")

@@ -40,8 +40,8 @@ REFUSALS = {
 
 
 _SCHEDULE_FREE = (
-    "the optimizer is schedule-free and was saved in its train mode: these are the weights of training, not the averaged"
-    " ones that optimizer.eval() gives before validation"
+    "the optimizer is schedule-free and was saved in its train mode: these are the weights of training, not the"
+    " averaged ones that optimizer.eval() gives before validation"
 )
 
 

@@ -309,3 +309,12 @@ def test_weights_of_a_schedule_free_optimizer_in_its_train_mode_are_told(tmp_pat
     assert ("schedule-free" in (summarise(tmp_path / "ckpt.pt").note or "")) is mode
     with load_checkpoint(tmp_path / "ckpt.pt") as loaded:
         assert any("optimizer.eval()" in note for note in loaded.notes) is mode
+
+
+@pytest.mark.parametrize("name", ["grads", "exp_avg", "model_delta", "task_vector"])
+def test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked(tmp_path, name):
+    torch.save({name: STATE, "model_args": make.NANOGPT, "iter_num": 7}, tmp_path / "ckpt.pt")
+    assert name in refusal(tmp_path / "ckpt.pt").reason
+    assert_near(logits_of(tmp_path / "ckpt.pt", state=name), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
+    torch.save({name: STATE, "model": dict(STATE), "model_args": make.NANOGPT, "iter_num": 7}, tmp_path / "both.pt")
+    assert_near(logits_of(tmp_path / "both.pt"), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))

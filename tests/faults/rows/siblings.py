@@ -16,4 +16,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     430: ("P15", "a save over an older DCP folder that stopped between two ranks", ("test_a_slice_of_a_later_save_that_was_interrupted_is_noted",)),
     431: ("P15", "switches that are off: a norm, a residual or positions that every model of the family has; rotary pairs of halves", ("test_a_part_that_every_model_of_the_family_has_cannot_be_switched_off", "test_rotary_pairs_of_halves_are_no_llama_by_meta_s_names")),
     432: ("P15", "a schedule-free optimizer saved in its train mode: other weights than those it is validated with", ("test_weights_of_a_schedule_free_optimizer_in_its_train_mode_are_told",)),
+    433: ("P15", "gradients, moments or differences under a model's names and shapes, with no model beside them", ("test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked",)),
 }  # fmt: skip
