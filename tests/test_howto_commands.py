@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.checkpoints import save_build_nanogpt, save_nanogpt
+from tests.support.checkpoints import save_build_nanogpt, save_nanochat, save_nanogpt
 from tests.support.database import Database, small_run
 from tests.support.dcp_writer import LLAMA, llama_state
 from tests.support.tasks import rows_of, write_rows
@@ -142,6 +142,26 @@ def means(room: Path) -> None:
         save_nanogpt(room / f"out/ckpt_{step}.pt", step=step, seed=step)
 
 
+def nanochat(room: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+    import tiktoken
+
+    for name in ("base_checkpoints/d12", "base_data_climbmix", "tokenizer", "eval_bundle/eval_data"):
+        (room / name).mkdir(parents=True)
+    save_nanochat(room / "base_checkpoints/d12", step=500, vocab_size=260, whole=True)
+    shard = pyarrow.table({"text": ["the harbour is quiet", "a boat leaves"]})
+    pyarrow.parquet.write_table(shard, room / "base_data_climbmix/shard_06542.parquet")
+    ranks, special = {bytes([n]): n for n in range(256)}, {"<|bos|>": 256}
+    encoding = tiktoken.Encoding("rustbpe", pat_str=r"\w+|\W", mergeable_ranks=ranks, special_tokens=special)
+    (room / "tokenizer/tokenizer.pkl").write_bytes(pickle.dumps(encoding))
+    write_rows(room / "eval_bundle/eval_data/copa.jsonl", rows_of("multiple_choice", 4))
+    (room / "eval_bundle/core.yaml").write_text(
+        "icl_tasks:\n- label: copa\n  dataset_uri: copa.jsonl\n  num_fewshot: [0]\n  icl_task_type: multiple_choice\n"
+    )
+    (room / "eval_bundle/eval_meta_data.csv").write_text("Eval Task,Random baseline\ncopa,50\n")
+
+
 def nanogpt(room: Path) -> None:
     tokens(room / "data/openwebtext/val.bin")
     save_nanogpt(room / "out/ckpt.pt", step=7)
@@ -184,8 +204,9 @@ def tasks(room: Path) -> None:
 #: page -> what makes its folder; the pages without are all NOT_RUN or have no command
 ROOMS: dict[str, Callable[[Path], None]] = {
     "backfill-and-order": backfill, "build-nanogpt": build_nanogpt, "distributed-checkpoints": distributed,
-    "huggingface": huggingface, "means": means, "nanogpt": nanogpt, "own-model": own_model, "plots": rows,
-    "queries": rows, "samples": samples, "sinks": rows, "tasks": tasks, "troubleshooting": rows, "upgrade": rows,
+    "huggingface": huggingface, "means": means, "nanochat": nanochat, "nanogpt": nanogpt, "own-model": own_model,
+    "plots": rows, "queries": rows, "samples": samples, "sinks": rows, "tasks": tasks,
+    "troubleshooting": rows, "upgrade": rows,
 }  # fmt: skip
 
 

@@ -120,15 +120,19 @@ def save_bare(path: Path, state: dict[str, Any] | None = None) -> Path:
     return path
 
 
-def save_nanochat(folder: Path, *, step: int = 700) -> Path:
-    """nanochat's model_000700.pt with the meta_000700.json that it writes after it."""
+def save_nanochat(folder: Path, *, step: int = 700, vocab_size: int = 64, whole: bool = False) -> Path:
+    """nanochat's model_000700.pt with the meta_000700.json that it writes after it; without its MLP unless whole."""
     make = _Random(0, bias=False)
-    state = {"_orig_mod.transformer.wte.weight": make(64, 16), "_orig_mod.lm_head.weight": make(64, 16)}
+    ends = {name: make(vocab_size, 16) for name in ("transformer.wte", "lm_head")}
+    state = {f"_orig_mod.{name}.weight": tensor for name, tensor in ends.items()}
     for name in ("c_q", "c_k", "c_v", "c_proj"):
         state[f"_orig_mod.transformer.h.0.attn.{name}.weight"] = make(16, 16)
+    if whole:
+        state["_orig_mod.transformer.h.0.mlp.c_fc.weight"] = make(64, 16)
+        state["_orig_mod.transformer.h.0.mlp.c_proj.weight"] = make(16, 64)
     path = folder / f"model_{step:06d}.pt"
     torch.save(state, path)
-    config = {"sequence_len": 32, "vocab_size": 64, "n_layer": 1, "n_head": 2, "n_kv_head": 2, "n_embd": 16}
+    config = {"sequence_len": 32, "vocab_size": vocab_size, "n_layer": 1, "n_head": 2, "n_kv_head": 2, "n_embd": 16}
     meta = {"step": step, "val_bpb": 1.01, "model_config": config}
     (folder / f"meta_{step:06d}.json").write_text(json.dumps(meta))
     return path
