@@ -79,6 +79,8 @@ def test_the_metric_accuracy_draws_each_task_with_a_curve_of_its_checkpoints_and
         assert (shown.get_attribute("data-curves"), shown.get_attribute("data-points")) == ("2", "10")  # 6 and 4
         wait_until(lambda name=name: page.evaluate(COLOURED, f"{panel(name)} canvas") > 300, 20)
     assert page.locator('.panel[data-metric="accuracy"][data-set="val"]').count() == 0  # a loss set has none
+    tile = page.locator(".tile").first.inner_text().split("\n")
+    assert tile[:2] == ["last evaluated: accuracy", "0.2750"]  # core/piqa of the last mean: 11 of 40
 
 
 def test_the_page_of_a_checkpoint_shows_the_suite_with_its_members_and_the_way_to_the_items(page, url, made):
@@ -136,6 +138,23 @@ def test_the_ring_stands_at_the_best_within_noise_of_each_metric_by_its_own_dire
     wait_until(lambda: row.get_attribute("data-best") == "0.5", 10)  # 20 of 40 at step 500
     words = row.locator("td").nth(3).locator("a").get_attribute("title")
     assert "the highest accuracy_norm is 0.6000 at step 600" in words and "equals it within noise is step 500" in words
+
+
+def test_a_band_lies_within_its_panel(page, url):
+    """No pixel of the band touches the upper or lower edge of the plot, which the card's colour surrounds."""
+    page.goto(f"{url}/?m=accuracy&set=hellaswag")
+    box = panel("hellaswag")
+    page.locator(box).scroll_into_view_if_needed()
+    page.locator(f"{box}[data-points]").wait_for()
+    edges = """(selector) => {
+      const canvas = document.querySelector(`${selector} canvas`), over = document.querySelector(`${selector} .u-over`);
+      const look = (y) => canvas.getContext("2d").getImageData(over.offsetLeft, y, over.clientWidth, 1).data;
+      const tinted = (data) => data.some((value, at) => at % 4 === 0 && data[at + 3] && data[at + 2] - value > 12);
+      const top = over.offsetTop, bottom = over.offsetTop + over.clientHeight;
+      return [top + 2, (top + bottom) / 2, bottom - 3].map((y) => tinted(look(Math.round(y))));
+    }"""
+    wait_until(lambda: page.evaluate(edges, box)[1], 10)
+    assert page.evaluate(edges, box) == [False, True, False]
 
 
 def significant_at_95(values: list[float], others: list[float]) -> bool:

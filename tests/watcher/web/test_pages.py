@@ -59,7 +59,7 @@ def test_the_overview_shows_the_newest_result_and_the_best(url, made):
     shown = next(run for run in twin["runs"] if run["name"] == "gpt-124m")
     assert twin["set"] == "fineweb" and f"{shown['best']['loss']:.4f}" in page and f"{shown['value']:.4f}" in page
     assert twin["newest"][0]["id"] == max(row["id"] for row in twin["newest"])
-    assert '<div class="label">last evaluated</div>' in page  # an older step may be evaluated after a newer one
+    assert '<div class="label">last evaluated: loss</div>' in page  # an older step may be evaluated after a newer one
     queue = json.loads(get(url + "/api/queue")[2])
     assert queue["running"][0]["progress"] == {
         "phase": "evaluating",

@@ -44,9 +44,13 @@
   const findRange = () => zoom || range(data.panels.flatMap((panel) => drawn(panel).flatMap((curve) => [...curve.x, ...curve.bad])), wanted.x === "log", 0.02);
 
   function yRange(panel) {
-    const [from, to] = shared, values = [];
+    const [from, to] = shared, values = [], banded = wanted.band && drawn(panel).length <= data.bands_max;
     for (const curve of drawn(panel)) {
-      curve.x.forEach((x, at) => { if (x >= from && x <= to) values.push(curve.y[at]); });
+      curve.x.forEach((x, at) => {
+        if (x < from || x > to) return;
+        values.push(curve.y[at]);
+        if (banded && curve.low.length) values.push(curve.low[at], curve.high[at]);
+      });
       if (wanted.logged) for (const [x, y] of curve.logged) if (x >= from && x <= to) values.push(y);
     }
     return range(values, wanted.y === "log", 0.06);

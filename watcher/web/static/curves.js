@@ -43,8 +43,8 @@ export function reach(all) {
   return low <= high ? widened(low, high, view.xlog, 0.02) : null;
 }
 
-// [lowest, highest] value of these series between two x.
-export function height(all, from, to) {
+// [lowest, highest] value of these series between two x; banded: with the bands around them.
+export function height(all, from, to, banded) {
   let low = Infinity, high = -Infinity;
   for (const one of all) {
     const last = Math.min(placeOf(one.x, to) + 1, one.x.length);
@@ -53,6 +53,9 @@ export function height(all, from, to) {
       if (one.x[at] > to || (view.ylog && value <= 0)) continue;
       if (value < low) low = value;
       if (value > high) high = value;
+      if (!banded || one.low[at] == null) continue;
+      if (one.low[at] < low && !(view.ylog && one.low[at] <= 0)) low = one.low[at];
+      if (one.high[at] > high) high = one.high[at];
     }
   }
   return low <= high ? widened(low, high, view.ylog, 0.06) : null;

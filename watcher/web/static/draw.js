@@ -3,7 +3,8 @@ import { placeOf } from "./curves.js";
 import { view } from "./view.js";
 
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]]; // watcher/report/palette.py
-const BANDS_MAX = 24, RINGS_MAX = 40, DOTS_MAX = 400;
+export const BANDS_MAX = 24;
+const RINGS_MAX = 40, DOTS_MAX = 400;
 const CROWD = 40, LEADING = 8; // more curves than this: the best ones of the panel are strong, the others faint
 const FAINT = (curves) => Math.max(0.15, Math.min(0.4, 24 / curves)); // opacity: the more there are, the less each shows
 let inks = null;

@@ -1,6 +1,6 @@
 // One panel: uPlot gives axes, cursor and selection; the curves are drawn by draw.js. Nothing here decides what is shown.
 import { fetchCurves, height, nearest, reach } from "./curves.js";
-import { drawCurves, drawLit, strongOf } from "./draw.js";
+import { BANDS_MAX, drawCurves, drawLit, strongOf } from "./draw.js";
 import { axisLabel, show, hide } from "./tooltip.js";
 import { runs } from "./run_table.js";
 import { fillTable } from "./values_table.js";
@@ -85,7 +85,8 @@ export class Panel {
     const drawn = this.drawn();
     this.range = view.zoom || range || [0, 1];
     if (view.xlog && this.range[0] <= 0) this.range = [Math.min(1, this.range[1] / 10), this.range[1]];
-    this.yRange = height(drawn.map((each) => each.series), ...this.range) || [0.1, 1];
+    const banded = view.band && drawn.length <= BANDS_MAX;
+    this.yRange = height(drawn.map((each) => each.series), ...this.range, banded) || [0.1, 1];
     if (this.frame !== frame) {
       this.frame = frame;
       this.u?.destroy();
