@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, EPSILON, SIZES, TYING
+from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, EPSILON, GPT_PARTS, SIZES, TYING
 from evalcore.models.plan import CheckpointError, Shaped, demand_layers, demand_shape, heads_of, matrix_shape
 from evalcore.models.values import flag, number_of, whole
 
@@ -23,12 +23,6 @@ _BIASES = ("use_bias", "qkv_bias", "attention_bias", "attn_bias", "mlp_bias", "l
 _KV_HEADS = ("n_kv_head", "n_kv_heads", "num_kv_heads", "num_key_value_heads")
 #: switches of the learned positions that every GPT-2 shaped family adds
 _POSITIONS = ("use_wpe", "use_pos_emb", "use_abs_pos", "learned_pos", "abs_pos_emb", "absolute_pos_emb")
-#: parts that every GPT-2 shaped model has, by the names of the switches that forks give them
-_PARTS = re.compile(
-    r"(?:use|has|with|add|enable)?_?(?:layer_?norms?|ln|final_(?:ln|norm|layer_?norm)|ln_f|residuals?|"
-    r"(?:residual|skip)_connections?|pe|pos_?emb(?:ed|edding)?s?|position(?:al)?_?(?:emb(?:ed|edding)s?|encodings?)|"
-    r"(?:learned|learnable)_pos(?:ition)?s?|gelu|attention|attn|mlp|ffn)"
-)
 #: values that describe what every GPT-2 shaped family does
 _WORDS = {
     ("norm", "norm_type", "norm_layer", "normalization"): ("layernorm", "layer_norm", "ln"),
@@ -65,7 +59,7 @@ def sizes_of(
         if not flag(config, name, True):
             reason = f"the configuration says {name} = false; the model adds {positions} to its input"
             raise CheckpointError("unsupported", reason, f"say {name} = true in [model] config, or set model.factory")
-    without = [name for name, value in config.items() if _is_off(value) and _PARTS.fullmatch(name)]
+    without = [name for name, value in config.items() if _is_off(value) and GPT_PARTS.fullmatch(name)]
     if without:
         reason = f"the configuration says {without[0]} = false, and every model of these names has that"
         raise CheckpointError("unsupported", reason, f"say {without[0]} = true in [model] config, or set model.factory")
@@ -98,7 +92,7 @@ def as_here(config: Mapping[str, Any], sizes: DecoderSizes, bias: bool) -> set[s
     """Fields whose values describe what every GPT-2 shaped decoder does."""
     known = {name for name in _BIASES if config.get(name) is bias}
     known |= {name for name in _KV_HEADS if config.get(name) == sizes.heads}
-    known |= {name for name, value in config.items() if value in (True, "true", "True") and _PARTS.fullmatch(name)}
+    known |= {name for name, value in config.items() if value in (True, "true", "True") and GPT_PARTS.fullmatch(name)}
     known |= {name for name in ALWAYS if flag(config, name, True)}
     known |= {name for name in _POSITIONS if flag(config, name, True)}
     known |= {name for name in ("head_dim", "head_size") if config.get(name) == sizes.width // sizes.heads}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, SIZES, unknown_fields
+from evalcore.archive.meaning.fields import ACTIVATION, ALWAYS, GPT_PARTS, GPT_SHAPED, SIZES, unknown_fields
 from evalcore.models.plan import CheckpointError, NeedsTransformers
 
 _CORRECT = "correct it through [model] config or --model-config FILE"
@@ -149,7 +149,8 @@ def unknown_notes(
     unknown = unknown_fields(config, known, open_ended=open_ended, closed=closed)
     if unknown.refused:
         reason = f"the configuration says {listed(config, unknown.refused)}, which a {family} model does not have"
-        hint = f"{_FACTORY}; or, where it changes no forward pass, say {_neutral(unknown.refused[0])} in [model] config"
+        neutral = _neutral(unknown.refused[0], family)
+        hint = f"{_FACTORY}; or, where it changes no forward pass, say {neutral} in [model] config"
         raise CheckpointError("unsupported", reason, hint)
     return [f"unknown to {family} and not used: {listed(config, unknown.noted)}"] if unknown.noted else []
 
@@ -184,5 +185,7 @@ def refuse_two_values(config: Mapping[str, Any], names: Iterable[str]) -> None:
         raise CheckpointError("unsupported", reason, f"say {same} in [model] config")
 
 
-def _neutral(name: str) -> str:
-    return f"{name} = {'true' if name in ALWAYS else 'false'}"
+def _neutral(name: str, family: str) -> str:
+    """`name = value` by which the user says that the model is as its family is."""
+    is_a_part = family in GPT_SHAPED and GPT_PARTS.fullmatch(name) is not None
+    return f"{name} = {'true' if name in ALWAYS or is_a_part else 'false'}"

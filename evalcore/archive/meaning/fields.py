@@ -54,6 +54,13 @@ ALWAYS = (
     "pre_norm", "prenorm", "norm_first", "pre_ln", "causal", "is_causal", "causal_mask", "use_causal_mask",
     "scale_attn", "scale_attention", "scale_attn_weights",
 )  # fmt: skip
+#: parts that every GPT-2 shaped model has, by the names of the switches that forks give them
+GPT_PARTS = re.compile(
+    r"(?:use|has|with|add|enable)?_?(?:layer_?norms?|ln|final_(?:ln|norm|layer_?norm)|ln_f|residuals?|"
+    r"(?:residual|skip)_connections?|pe|pos_?emb(?:ed|edding)?s?|position(?:al)?_?(?:emb(?:ed|edding)s?|encodings?)|"
+    r"(?:learned|learnable)_pos(?:ition)?s?|gelu|attention|attn|mlp|ffn)"
+)
+GPT_SHAPED = ("rosellm", "nanogpt", "build-nanogpt", "mingpt", "llms-from-scratch", "hf-gpt2")
 #: a mask that is switched off by any of these values
 _MASKS = ("mask", "use_mask", "mask_type", "attn_mask", "attention_mask")
 

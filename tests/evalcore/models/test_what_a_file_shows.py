@@ -1,6 +1,7 @@
 """What a file shows of its model beside names, shapes and configuration: modules, masks, tables, a shared head."""
 
 import contextlib
+import re
 import sys
 import types
 
@@ -318,3 +319,13 @@ def test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked(tmp
     assert_near(logits_of(tmp_path / "ckpt.pt", state=name), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
     torch.save({name: STATE, "model": dict(STATE), "model_args": make.NANOGPT, "iter_num": 7}, tmp_path / "both.pt")
     assert_near(logits_of(tmp_path / "both.pt"), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
+
+
+@pytest.mark.parametrize(("field", "value"), [("attn", {"kind": "local"}), ("pos_emb", "rope"), ("mixer", "conv")])
+def test_what_the_hint_says_of_a_field_that_names_another_model_works(tmp_path, field, value):
+    path = make.save_bare(tmp_path / "m.pt", STATE)
+    hint = refusal(path, config={**GIVEN, field: value}).hint
+    said = re.search(rf"say {field} = (true|false) in", hint)
+    assert said, hint
+    logits = logits_of(path, config={**GIVEN, field: said[1] == "true"})
+    assert_near(logits, plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))

@@ -17,4 +17,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     431: ("P15", "switches that are off: a norm, a residual or positions that every model of the family has; rotary pairs of halves", ("test_a_part_that_every_model_of_the_family_has_cannot_be_switched_off", "test_rotary_pairs_of_halves_are_no_llama_by_meta_s_names")),
     432: ("P15", "a schedule-free optimizer saved in its train mode: other weights than those it is validated with", ("test_weights_of_a_schedule_free_optimizer_in_its_train_mode_are_told",)),
     433: ("P15", "gradients, moments or differences under a model's names and shapes, with no model beside them", ("test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked",)),
+    434: ("P15", "a hint on a field of the configuration, followed to the letter", ("test_what_the_hint_says_of_a_field_that_names_another_model_works",)),
 }  # fmt: skip
