@@ -24,7 +24,7 @@ from watcher.store import schema
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
 from watcher.store.read.dashboard import Pages
-from watcher.store.read.listing import Wanted, rows_of
+from watcher.store.read.listing import ListingQuery, rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.write import eval_sets, queue, round_robin
 from watcher.store.write.launches import update_launch
@@ -125,7 +125,7 @@ def measure_readers(store: Store, repeat: int) -> None:
         store, "SELECT step, loss, ppl FROM results WHERE run = 'run-007' ORDER BY step"), repeat)  # fmt: skip
     show("dashboard: newest and lowest of every curve", Panels(store).cells, 3)
     show("dashboard: latest of every run", pages.latest, 3)
-    queued = partial(rows_of, store, "queued", Wanted())
+    queued = partial(rows_of, store, "queued", ListingQuery())
     show("dashboard: queue page", lambda: (queued(), pages.counts(), pages.running()), 5)
 
 

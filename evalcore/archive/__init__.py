@@ -4,7 +4,7 @@ Standard library only; the daemon imports this package, so it must never import 
 """
 
 from evalcore.archive.container.records import read_records
-from evalcore.archive.container.source import Report
+from evalcore.archive.container.source import ReportBytes
 from evalcore.archive.errors import LIMITS, ArchiveError, Limits
 from evalcore.archive.meaning.folder_kinds import (
     FolderKind,
@@ -17,6 +17,6 @@ from evalcore.archive.meaning.folder_kinds import (
 from evalcore.archive.summary import Probe, Summary, probe, summarise
 
 __all__ = [
-    "LIMITS", "ArchiveError", "FolderKind", "Limits", "Probe", "Report", "Summary", "holds_state_alone", "kind_at",
+    "LIMITS", "ArchiveError", "FolderKind", "Limits", "Probe", "ReportBytes", "Summary", "holds_state_alone", "kind_at",
     "probe", "read_records", "recognise", "summarise", "version_from", "version_of",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from evalcore.data.megatron import document_starts
 from evalcore.data.metapickle import Meta, read_meta
 from evalcore.data.padding import padding_notes
 from evalcore.data.parquet import parquet_ids
-from evalcore.data.stream import Report, TokenStream
+from evalcore.data.stream import ReportPhase, TokenStream
 from evalcore.data.textcache import tokenised
 from evalcore.data.tokenizers import Tokenizer, build_tokenizer
 from evalcore.data_digest import digest_files, each_once, files_of_dataset, kind_of_name
@@ -38,7 +38,7 @@ def open_stream(
     tokenizer: str | None = None,
     max_tokens: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    report: Report | None = None,
+    report: ReportPhase | None = None,
 ) -> TokenStream:
     """The tokens of an eval set, a file, or several files in order; raises DataError.
 
@@ -98,7 +98,7 @@ def _open_text(
     spec: EvalSetSpec,
     files: list[DataFile],
     cache_dir: str | os.PathLike[str] | None,
-    report: Report | None,
+    report: ReportPhase | None,
 ) -> TokenStream:
     tokenizer = build_tokenizer(spec.tokenizer) if spec.tokenizer else default_tokenizer()
     try:
@@ -143,11 +143,11 @@ def _open_text(
     return stream
 
 
-def _hashed(report: Report, total: int, done: int) -> None:
+def _hashed(report: ReportPhase, total: int, done: int) -> None:
     report("hashing", done, total)
 
 
-def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: Report | None) -> TokenStream:
+def _open_tokens(spec: EvalSetSpec, files: list[DataFile], report: ReportPhase | None) -> TokenStream:
     read = [read_tokens(file) for file in files]
     stream = TokenStream([ids for ids, _ in read], max_tokens=spec.max_tokens, label=_label(files))
     stream.notes.extend(note for file in files for note in file.notes)
@@ -184,7 +184,7 @@ def meta_of(file: DataFile) -> Meta | None:
     return read_meta(file.path.with_name("meta.pkl"))
 
 
-def _refuse_unfilled(stream: TokenStream, files: list[DataFile], report: Report | None) -> None:
+def _refuse_unfilled(stream: TokenStream, files: list[DataFile], report: ReportPhase | None) -> None:
     """Raise DataError where all tokens, or a long tail of a file, are one id: allocated or padded, never written."""
     low, high = stream.measure_ids(report)
     if low == high and (low == 0 or stream.n_tokens >= _ZERO_TAIL_TOKENS):

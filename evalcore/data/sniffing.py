@@ -15,7 +15,7 @@ from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
 from evalcore.data.formats import recognise
 from evalcore.data.opening import meta_of, open_stream
-from evalcore.data.stream import Report, TokenStream
+from evalcore.data.stream import ReportPhase, TokenStream
 from evalcore.data_digest import files_of_dataset
 from evalcore.messages import EvalSetSpec
 from evalcore.tasks.rows import RowError
@@ -61,7 +61,7 @@ def sniff(
     text_field: str = "text",
     max_tokens: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    report: Report | None = None,
+    report: ReportPhase | None = None,
 ) -> Sniffed:
     """Describe a file; one that cannot be read as data comes back as kind `foreign` with its problem.
 
@@ -121,7 +121,7 @@ def _try_first_document(file: DataFile, text_field: str) -> None:
     raise DataError(f"{file.path} holds no text", "name another file")
 
 
-def _measure(sniffed: Sniffed, stream: TokenStream, report: Report | None) -> None:
+def _measure(sniffed: Sniffed, stream: TokenStream, report: ReportPhase | None) -> None:
     sniffed.tokens = stream.n_tokens
     sniffed.smallest_id, sniffed.largest_id = stream.measure_ids(report)
     if stream.document_starts is not None:

@@ -17,7 +17,7 @@ from evalcore.data.errors import DataError
 _SCAN_TOKENS = 1 << 22
 
 #: report(phase, bytes done, bytes in all): called as work advances; phases: hashing, tokenising, reading ids.
-Report = Callable[[str, int, int], None]
+ReportPhase = Callable[[str, int, int], None]
 
 #: Rows of a model beyond its tokenizer's ids: Qwen2 has 293, GPT-NeoX up to 411; ByT5 half as many as it has bytes.
 _MOST_RESERVED, _MOST_PADDING = 1.25, 512
@@ -78,7 +78,7 @@ class TokenStream:
         """Smallest and largest id among the tokens in use."""
         return self.measure_ids()
 
-    def measure_ids(self, report: Report | None = None) -> tuple[int, int]:
+    def measure_ids(self, report: ReportPhase | None = None) -> tuple[int, int]:
         """Smallest and largest id, by one pass in blocks, done once. Raises DataError where there are no tokens."""
         if self._id_range is not None:
             return self._id_range

@@ -22,7 +22,7 @@ from evalcore.data.chunking import chunks
 from evalcore.data.data_file import DataFile
 from evalcore.data.documents import Meter, documents
 from evalcore.data.errors import DataError
-from evalcore.data.stream import Report
+from evalcore.data.stream import ReportPhase
 from evalcore.data.tokenizers import Tokenizer
 from evalcore.launch_folder import write_atomically
 
@@ -52,7 +52,7 @@ def tokenised(
     text_field: str = "text",
     max_tokens: int | None = None,
     cache_dir: Path | None = None,
-    report: Report | None = None,
+    report: ReportPhase | None = None,
 ) -> TokenisedText:
     """The files' tokens from the cache, or tokenised into it now. report is called as it goes."""
     folder = _writable(cache_dir or default_cache_dir())
@@ -105,7 +105,13 @@ def _load(folder: Path, name: str) -> TokenisedText | None:
 
 
 def _write(
-    folder: Path, name: str, files: list[DataFile], tokenizer: Tokenizer, field: str, limit: int | None, report: Report
+    folder: Path,
+    name: str,
+    files: list[DataFile],
+    tokenizer: Tokenizer,
+    field: str,
+    limit: int | None,
+    report: ReportPhase,
 ) -> None:
     dtype = "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
     starts: list[int] = []

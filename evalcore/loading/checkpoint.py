@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from evalcore.archive.container.source import Report, Source
+from evalcore.archive.container.source import ReportBytes, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.dcp_folder import index_folder
 from evalcore.archive.meaning.folder_kinds import kind_at
@@ -39,7 +39,7 @@ def load_checkpoint(
     expect_digest: str | None = None,
     expect_size_bytes: int | None = None,
     path: str | None = None,
-    report: Report | None = None,
+    report: ReportBytes | None = None,
     linear_dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """Load the model of one checkpoint file or folder.

@@ -11,7 +11,8 @@ from evalcore.archive.container.source import OpenFile, Source
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.folder_kinds import demand_finished, kind_at
 from evalcore.archive.payload import Payload, identify
-from evalcore.archive.summary import probe, summarise, summary_of, understand
+from evalcore.archive.reading import understand
+from evalcore.archive.summary import probe, summarise, summary_of
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state, without_checksums
 from evalcore.loading.weights import records_of

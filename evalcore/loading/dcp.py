@@ -21,7 +21,8 @@ from evalcore.archive.errors import ArchiveError, shown
 from evalcore.archive.meaning.dcp_folder import DcpFolder
 from evalcore.archive.meaning.state_dicts import State
 from evalcore.archive.pickle.values import StorageRef, TensorRef
-from evalcore.archive.summary import summary_of, understand_dcp
+from evalcore.archive.reading import understand_dcp
+from evalcore.archive.summary import summary_of
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, loadable_state, without_checksums
 from evalcore.loading.weights import Box, Passed, ZipRecords, bytes_of, view_of

@@ -20,7 +20,8 @@ from evalcore.archive.meaning.folders import Folder, read_folder
 from evalcore.archive.meaning.state_dicts import State, is_derived
 from evalcore.archive.payload import Payload
 from evalcore.archive.pickle.values import StorageRef
-from evalcore.archive.summary import Reading, Summary
+from evalcore.archive.reading import Reading
+from evalcore.archive.summary import Summary
 from evalcore.loading.content import ContentDigest
 from evalcore.loading.planning import demand_known_family
 from evalcore.loading.reading import Opened, OpenOptions, bytes_needed, counted, without_checksums

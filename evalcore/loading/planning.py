@@ -13,7 +13,7 @@ from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING
 from evalcore.archive.meaning.prefixes import holds_no_weights, is_copy
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
-from evalcore.archive.summary import Reading, notes_of
+from evalcore.archive.reading import Reading, notes_of
 from evalcore.messages import ModelSpec
 from evalcore.models import plan_model
 from evalcore.models.plan import CheckpointError, Plan

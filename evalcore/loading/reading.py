@@ -13,10 +13,11 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from evalcore.archive.container.source import OpenFile, Report
+from evalcore.archive.container.source import OpenFile, ReportBytes
 from evalcore.archive.errors import ArchiveError
 from evalcore.archive.meaning.state_dicts import State
-from evalcore.archive.summary import Reading, Summary
+from evalcore.archive.reading import Reading
+from evalcore.archive.summary import Summary
 from evalcore.loading.build import build_and_fill, demand_size
 from evalcore.loading.model import LoadedModel
 from evalcore.loading.planning import load_notes, plan_of, usable_state
@@ -49,7 +50,7 @@ class OpenOptions:
     expect_digest: str | None = None
     expect_size_bytes: int | None = None
     path: str | None = None
-    report: Report | None = None
+    report: ReportBytes | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def without_checksums(file: str, form: str) -> CheckpointError:
     return CheckpointError("unsupported", f"{file} is {words[form]}, without checksums", hint)
 
 
-def counted(report: Report | None, total: int) -> Passed:
+def counted(report: ReportBytes | None, total: int) -> Passed:
     """Adds up the pieces that any thread has read; None without a report. Records read again are not reported."""
     if report is None:
         return None

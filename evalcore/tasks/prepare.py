@@ -29,7 +29,7 @@ _ORDER_SEED, _SHOTS_SEED = 1337, 1234
 #: Items whose right choice stands twice, of all items: a larger share is a file that was converted wrongly.
 _AMBIGUOUS_MAX = 0.01
 
-Report = Callable[[int, int], None]
+ReportItems = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def prepare(
     spec: TaskSpec,
     items: Sequence[str | os.PathLike[str]] | Iterable[dict],
     tokenizer: str | Tokenizer | None = None,
-    report: Report | None = None,
+    report: ReportItems | None = None,
 ) -> PreparedTask:
     """The encoded items of a task. items: paths of files, joined in order, or rows as dicts.
 
@@ -125,7 +125,7 @@ def _tokenizer(spec: TaskSpec, tokenizer: str | Tokenizer | None) -> Tokenizer |
 
 
 def _encoded(
-    spec: TaskSpec, rendered: Iterator[Item], tokenizer: Tokenizer, report: Report | None
+    spec: TaskSpec, rendered: Iterator[Item], tokenizer: Tokenizer, report: ReportItems | None
 ) -> tuple[list[EncodedItem], list[str]]:
     if spec.scoring == "core":
         chosen = list(rendered)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import evalcore
-from evalcore.data import Report, TokenStream, open_stream
+from evalcore.data import ReportPhase, TokenStream, open_stream
 from evalcore.loading.checkpoint import LoadedModel, still_same
 from evalcore.loading.reading import LoadOptions
 from evalcore.measure.evaluate import EvalResult, evaluate
@@ -237,7 +237,7 @@ class ItemEvaluator:
 
 
 def open_together(
-    group: ProcessGroup, eval_set: EvalSetSpec, cache_dir: str | None, report: Report | None = None
+    group: ProcessGroup, eval_set: EvalSetSpec, cache_dir: str | None, report: ReportPhase | None = None
 ) -> tuple[TokenStream | PreparedTask | None, Failure | None]:
     """The data, or the same failure, on every rank: one rank of each machine tokenises, then the rest."""
     data: TokenStream | PreparedTask | None = None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 
-from evalcore.archive.container.source import Report
+from evalcore.archive.container.source import ReportBytes
 from evalcore.loading.checkpoint import CheckpointError, LoadedModel, load_checkpoint, load_mean, open_checkpoint
 from evalcore.loading.mean import OpenedMember
 from evalcore.loading.reading import LoadOptions, Opened, OpenOptions
 from evalcore.messages import Item, LaunchSpec, Member
 
 
-def load_item(item: Item, spec: LaunchSpec, options: LoadOptions, report: Report) -> LoadedModel:
+def load_item(item: Item, spec: LaunchSpec, options: LoadOptions, report: ReportBytes) -> LoadedModel:
     """Raises CheckpointError, OSError."""
     if item.members:
         return load_mean(_opened(item.members, spec, report), options)
@@ -33,7 +33,7 @@ def load_item(item: Item, spec: LaunchSpec, options: LoadOptions, report: Report
     )
 
 
-def _opened(members: tuple[Member, ...], spec: LaunchSpec, report: Report) -> list[OpenedMember]:
+def _opened(members: tuple[Member, ...], spec: LaunchSpec, report: ReportBytes) -> list[OpenedMember]:
     opened: list[OpenedMember] = []
     done: dict[int, int] = {}
     try:
@@ -52,7 +52,7 @@ def _opened(members: tuple[Member, ...], spec: LaunchSpec, report: Report) -> li
     return opened
 
 
-def _open(member: Member, spec: LaunchSpec, report: Report) -> Opened:
+def _open(member: Member, spec: LaunchSpec, report: ReportBytes) -> Opened:
     name = member.shown_path or member.path
     try:
         return open_checkpoint(

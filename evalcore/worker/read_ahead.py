@@ -14,7 +14,7 @@ from pathlib import Path
 from evalcore.archive.container.directory import Directory, data_offset
 from evalcore.archive.container.source import OpenFile
 from evalcore.archive.payload import identify
-from evalcore.archive.summary import understand
+from evalcore.archive.reading import understand
 from evalcore.loading.reading import loadable_state
 from evalcore.messages import Item, ModelSpec
 from evalcore.worker.failpoints import failpoint

@@ -59,8 +59,8 @@ def command(
     if eval_set is not None:
         expect("eval set", eval_set, sets)
     selections = parse_selection(a, runs), parse_selection(b, runs)
-    rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
-    every = questions.result_rows(store, questions.Wanted(run, eval_set))
+    rows = questions.result_rows(store, questions.ResultFilter(run, eval_set, standing=True))
+    every = questions.result_rows(store, questions.ResultFilter(run, eval_set))
     defined = questions.current_definitions(store)
     earlier = [row for row in every if (row["run"], row["eval_set"], row["eval_digest"]) not in defined]
     pairs = matching_pairs(*selections, curves_of(rows), curves_of(earlier))

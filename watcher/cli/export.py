@@ -49,11 +49,11 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
     from watcher.sinks.registry import make_sink
     from watcher.state.folder import StateFolder
     from watcher.store.migrate import open_for_reading
-    from watcher.store.read.results import Wanted, result_rows
+    from watcher.store.read.results import ResultFilter, result_rows
 
     settings = load_settings(flags.settings_file())
     url = database_url(flags, db)
-    wanted = Wanted(run=given.pop("run"), eval_set=given.pop("eval_set"))
+    wanted = ResultFilter(run=given.pop("run"), eval_set=given.pop("eval_set"))
     if sink == "-" or os.fspath(given["path"] or "") == "-":
         _to_stdout("jsonl" if sink == "-" else sink, url, wanted, since)
         return

@@ -55,7 +55,7 @@ def show_flips(store: Any, a: str, b: str, run: str | None, eval_set: str | None
 
     runs, _ = questions.known_names(store)
     selections = parse_selection(a, runs), parse_selection(b, runs)
-    rows = questions.result_rows(store, questions.Wanted(run, eval_set, standing=True))
+    rows = questions.result_rows(store, questions.ResultFilter(run, eval_set, standing=True))
     by, kept, texts, found = METRICS[metric], KeptItems(store), ItemTexts(store), 0
     items: list[Row] = []
     for name, left, right in matching_pairs(*selections, curves_of(rows)):

@@ -116,7 +116,7 @@ def read_curves(
         expect("run", name, known_runs)
     for name in sets:
         expect("eval set", name, known_sets)
-    rows = questions.result_rows(store, questions.Wanted(standing=True))
+    rows = questions.result_rows(store, questions.ResultFilter(standing=True))
     rows = [row for row in rows if (not runs or row["run"] in runs) and (not sets or row["eval_set"] in sets)]
     curves = curves_of(with_scores(store, rows), by_time=by_time)
     if not curves:

@@ -58,7 +58,7 @@ def command(flags: Globals, rules: str, run: str | None, apply: bool, as_json: b
     if run is not None:
         expect("run", run, questions.known_names(store)[0])
     facts = [row for row in questions.prunable_facts(store) if run is None or row["run"] == run]
-    results = questions.result_rows(store, questions.Wanted(run, standing=True))
+    results = questions.result_rows(store, questions.ResultFilter(run, standing=True))
     facts = [{**row, **_look_at(row)} for row in facts]
     plan = [_line(row, why) for row, why in decide(facts, results, keep, averages.members_of_means(store))]
     if apply:

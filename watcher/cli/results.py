@@ -81,7 +81,7 @@ def command(
 
         show_flips(store, *between, run, eval_set, metric or "accuracy", shape)
         return
-    wanted = questions.Wanted(run, eval_set, steps, standing=best or items, conditions=conditions)
+    wanted = questions.ResultFilter(run, eval_set, steps, standing=best or items, conditions=conditions)
     rows = questions.result_rows(store, wanted)
     if not rows:
         raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")

@@ -161,11 +161,11 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     from watcher.store.engine import shown_url
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import queue
-    from watcher.store.read.results import Wanted, count_standing, result_rows
+    from watcher.store.read.results import ResultFilter, count_standing, result_rows
 
     store = open_for_reading(url)
     names = [run.name for run in settings.run]
-    rows = [row for name in names if as_json for row in result_rows(store, Wanted(name, standing=True))]
+    rows = [row for name in names if as_json for row in result_rows(store, ResultFilter(name, standing=True))]
     count = count_standing(store, names)
     failures = queue.failures(store, names)
     seen = queue.seen(store, names)

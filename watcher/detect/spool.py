@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalcore.archive import ArchiveError, Report, kind_at, probe, summarise
+from evalcore.archive import ArchiveError, ReportBytes, kind_at, probe, summarise
 
 _FICLONE = 0x40049409
 KEEPS_AFTER = 3  # checkpoints that stayed where they were: then the trainer is taken to keep its files
@@ -38,7 +38,7 @@ class Spool:
         )
 
     def pin(
-        self, source: str, version: str, digest: str, size_bytes: int, report: Report = lambda done, total: None
+        self, source: str, version: str, digest: str, size_bytes: int, report: ReportBytes = lambda done, total: None
     ) -> Path:
         """Copy `source`, a file or a recognised folder, and check that the copy has that digest. Raises NotPinned.
 
@@ -98,7 +98,7 @@ def should_pin(policy: str, *, rotates: bool, overwritten: bool, kept: int) -> b
     return rotates or overwritten or kept < KEEPS_AFTER
 
 
-def _digest(path: str, report: Report) -> str:
+def _digest(path: str, report: ReportBytes) -> str:
     """What `summarise` gives; of a file with checksums without its pickle being read."""
     return summarise(path, report=report).digest if os.path.isdir(path) else probe(path, report).digest
 
@@ -110,7 +110,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _copy_folder(source: str, target: Path, size_bytes: int, report: Report) -> None:
+def _copy_folder(source: str, target: Path, size_bytes: int, report: ReportBytes) -> None:
     """The files that make up the version, and the small ones that describe it; never an optimizer's state."""
     kind = kind_at(source)
     if kind is None:
@@ -130,7 +130,7 @@ def _copy_folder(source: str, target: Path, size_bytes: int, report: Report) -> 
         done += size
 
 
-def _copy(source: str, target: Path, size_bytes: int, report: Report) -> None:
+def _copy(source: str, target: Path, size_bytes: int, report: ReportBytes) -> None:
     """Shared blocks, else a copy within the kernel, else (across most file systems) through memory."""
     with open(source, "rb", buffering=0) as reading, open(target, "xb") as writing:
         try:

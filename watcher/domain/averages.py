@@ -44,7 +44,7 @@ class AverageSpec:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MemberVersion:
     """One registered version that a mean may take. readable: it is at its path, or a copy of it is pinned."""
 
     id: int
@@ -54,7 +54,7 @@ class Candidate:
     readable: bool
 
 
-def joined(members: Sequence[Candidate], new: Candidate) -> list[Candidate]:
+def joined(members: Sequence[MemberVersion], new: MemberVersion) -> list[MemberVersion]:
     """The members, newest first, with a new one in front: a second file of one step takes the place of the first.
 
     The same content under another name changes nothing.
@@ -64,7 +64,7 @@ def joined(members: Sequence[Candidate], new: Candidate) -> list[Candidate]:
     return [new, *(member for member in members if new.step is None or member.step != new.step)]
 
 
-def members_digest(members: Sequence[Candidate], weights: Sequence[float]) -> str:
+def members_digest(members: Sequence[MemberVersion], weights: Sequence[float]) -> str:
     """`sha256:...` of the members' digests and weights, in order."""
     parts = [[member.digest, weight] for member, weight in zip(members, weights, strict=True)]
     return "sha256:" + hashlib.sha256(b"ckptwatch mean 1\n" + json.dumps(parts).encode()).hexdigest()

@@ -20,7 +20,7 @@ from watcher.report.item_comparison import Items
 from watcher.state.folder import StateFolder
 from watcher.state.lock import is_held, lock_facts
 from watcher.state.status_file import read_object
-from watcher.store.read.listing import Wanted
+from watcher.store.read.listing import ListingQuery
 from watcher.store.read.suites import SuiteScore
 from watcher.web.curve_cache import CurveCache, PanelReadings
 from watcher.web.health import Health, page_health
@@ -90,7 +90,7 @@ class Source:
 
     pages: Readings
     panels: PanelReadings
-    listing: Callable[[str, Wanted], tuple[list[Row], int]]
+    listing: Callable[[str, ListingQuery], tuple[list[Row], int]]
     state: StateFolder
     read_log: Callable[[Path], str]
     runs: RunReadings

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from watcher.report.tables import as_csv
-from watcher.store.read.listing import EXPORT_MAX, LISTINGS, Wanted
+from watcher.store.read.listing import EXPORT_MAX, LISTINGS, ListingQuery
 from watcher.web.source import Row, Source
 
 PER_PAGE = 50
@@ -91,14 +91,14 @@ def table_of(source: Source, key: str, query: Query, title: str, **equal: Any) -
 def export(source: Source, key: str, query: Query, **equal: Any) -> list[Row]:
     """All rows of the table as it is sorted and filtered, 50,000 at most."""
     wanted, _ = _wanted(key, query, equal)
-    return source.listing(key, Wanted(wanted.sort, wanted.down, wanted.words, wanted.equal, EXPORT_MAX, 0))[0]
+    return source.listing(key, ListingQuery(wanted.sort, wanted.down, wanted.words, wanted.equal, EXPORT_MAX, 0))[0]
 
 
 def csv_text(rows: list[Row]) -> str:
     return as_csv(list(rows[0]), rows) + "\n" if rows else "\n"
 
 
-def _wanted(key: str, query: Query, equal: Mapping[str, Any]) -> tuple[Wanted, int]:
+def _wanted(key: str, query: Query, equal: Mapping[str, Any]) -> tuple[ListingQuery, int]:
     given = {name: query.get(f"{key}.{name}", "") for name in ("sort", "down", "q", "page")}
     page = max(1, int(given["page"])) if given["page"].isascii() and given["page"].isdigit() else 1
     page = min(page, 10**9)
@@ -106,10 +106,10 @@ def _wanted(key: str, query: Query, equal: Mapping[str, Any]) -> tuple[Wanted, i
     sort = given["sort"] if given["sort"] in LISTINGS[key].columns else LISTINGS[key].order
     if down is None:
         down = LISTINGS[key].down if sort == LISTINGS[key].order else False
-    return Wanted(sort, down, given["q"][:200], equal, PER_PAGE, (page - 1) * PER_PAGE), page
+    return ListingQuery(sort, down, given["q"][:200], equal, PER_PAGE, (page - 1) * PER_PAGE), page
 
 
-def _head(key: str, query: Query, wanted: Wanted, column: str, words: str, number: bool) -> Row:
+def _head(key: str, query: Query, wanted: ListingQuery, column: str, words: str, number: bool) -> Row:
     if not column:
         return {"words": words, "number": number, "href": None, "aria": None}
     here = wanted.sort == column

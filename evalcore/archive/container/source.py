@@ -10,7 +10,7 @@ from types import TracebackType
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 
 Source = str | bytes | os.PathLike | int
-Report = Callable[[int, int], None]  # bytes done, bytes in all: where a whole file is read
+ReportBytes = Callable[[int, int], None]  # bytes done, bytes in all: where a whole file is read
 
 _NAMES = (
     (stat.S_ISDIR, "a folder"),
@@ -28,7 +28,7 @@ class OpenFile:
     that takes its place in between from blocking.
     """
 
-    def __init__(self, source: Source, report: Report = lambda done, total: None) -> None:
+    def __init__(self, source: Source, report: ReportBytes = lambda done, total: None) -> None:
         self.report = report
         self.path: str | None = None
         self.owned = not isinstance(source, int)

@@ -13,7 +13,7 @@ from typing import Any
 
 from evalcore.archive.container.directory import digest_of_bytes
 from evalcore.archive.container.safetensors import read_header
-from evalcore.archive.container.source import OpenFile, Report
+from evalcore.archive.container.source import OpenFile, ReportBytes
 from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.family import family_of
 from evalcore.archive.meaning.folder_kinds import SHARD, demand_finished, kind_at
@@ -76,7 +76,7 @@ def read_folder(
     settings: dict[str, Any] | None = None,
     *,
     needs_config: bool = True,
-    report: Report = lambda done, total: None,
+    report: ReportBytes = lambda done, total: None,
 ) -> Folder:
     """Understand a Hugging Face folder. settings: `[model] config`, laid over config.json or given in its place.
 
@@ -140,7 +140,7 @@ def _weight_files(path: str, names: set[str]) -> list[str]:
     return found
 
 
-def _read_shards(folder: Folder, names: list[str], report: Report) -> None:
+def _read_shards(folder: Folder, names: list[str], report: ReportBytes) -> None:
     state = hashlib.sha256(b"ckptwatch folder 1\n")
     tensors: dict[str, TensorRef] = {}
     if os.path.exists(config_path := os.path.join(folder.path, "config.json")):

@@ -25,8 +25,7 @@ from watcher.store.read import queue as queues
 from watcher.store.read import results as reads
 from watcher.store.read import tasks
 from watcher.store.read.dashboard import Pages
-from watcher.store.read.listing import LISTINGS, rows_of
-from watcher.store.read.listing import Wanted as ListingWanted
+from watcher.store.read.listing import LISTINGS, ListingQuery, rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.samples import SamplePages, WantedTexts, texts
 from watcher.store.read.suites import suite_scores
@@ -317,7 +316,7 @@ def test_every_question_of_the_dashboard_is_understood(store):
         question()
     assert len(pages.newest_results(5)) == 1
     for key, listing in LISTINGS.items():
-        rows, total = rows_of(store, key, ListingWanted())
+        rows, total = rows_of(store, key, ListingQuery())
         assert len(rows) == total, listing
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import sqlite
 
 from watcher.store.engine import Store
 from watcher.store.migrate import open_for_writing
-from watcher.store.read.listing import Wanted, rows_of
+from watcher.store.read.listing import ListingQuery, rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.samples import SamplePages
 from watcher.store.write import checkpoints, copies, queue, versions
@@ -90,7 +90,7 @@ def test_a_page_over_a_million_rows_finds_them_by_an_index(store, what):
 def test_the_first_page_of_a_table_is_read_in_the_order_of_its_key_not_sorted(store, table):
     asked: list = []
     event.listen(store.engine, "before_cursor_execute", lambda *of: asked.append(of[2:4]))
-    rows_of(store, table, Wanted(sort="id", down=True))
+    rows_of(store, table, ListingQuery(sort="id", down=True))
     statement, values = next(each for each in asked if "LIMIT" in each[0])
     with store.engine.connect() as connection:
         plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]

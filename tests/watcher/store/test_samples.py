@@ -13,7 +13,7 @@ from watcher.domain.job import SAMPLE_PRIORITY, AttemptEnd, Cause, JobFacts, Ret
 from watcher.store import schema
 from watcher.store.read import queue as questions
 from watcher.store.read.dashboard import Pages
-from watcher.store.read.listing import Wanted, rows_of
+from watcher.store.read.listing import ListingQuery, rows_of
 from watcher.store.read.panels import Panels
 from watcher.store.read.samples import SamplePages, WantedTexts, texts
 from watcher.store.write import attempts, outbox, queue, requests, samples
@@ -118,7 +118,7 @@ def test_a_failed_sample_is_no_failure_of_the_run_and_takes_no_loss_away(made):
     assert "failed" not in questions.count_by_state(made.store)
     assert questions.count_by_state(made.store, samples=True)["failed"] == 1
     assert questions.failure_count(made.store) == 0 and questions.failures(made.store, ["gpt"]) == []
-    listed = rows_of(made.store, "runs", Wanted())[0]
+    listed = rows_of(made.store, "runs", ListingQuery())[0]
     assert [row["failed"] for row in (*Pages(made.store).runs(), *Panels(made.store).runs(), *listed)] == [0, 0, 0]
     with made.store.write() as tx:
         outbox.adopt(tx, ["alerts"], NOW, ["alerts"])

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from tests.support.database import Database
 from watcher.store.read.panels import Panels
-from watcher.store.read.results import Wanted, result_rows
+from watcher.store.read.results import ResultFilter, result_rows
 
 
 def two_files_of_one_step(database: Database) -> None:
@@ -35,7 +35,7 @@ def test_the_version_observed_last_is_shown_whatever_its_time_and_whenever_it_wa
     panels = Panels(database.store)
     assert [list(panels.points(cell, ("step", "loss"))["loss"]) for cell in panels.cells()] == [[2.0]]
     assert [newest_and_lowest(panels, cell) for cell in panels.cells()] == [(2.0, 2.0)]
-    assert result_rows(database.store, Wanted(standing=True))[-1]["loss"] == 2.0
+    assert result_rows(database.store, ResultFilter(standing=True))[-1]["loss"] == 2.0
     database.close()
 
 

@@ -33,7 +33,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ListingQuery:
     """Which rows of a listing. words: all of them must occur in some searched column. equal: column -> value."""
 
     sort: str = ""
@@ -140,7 +140,7 @@ LISTINGS: dict[str, Listing] = {
 }  # fmt: skip
 
 
-def rows_of(store: Store, key: str, wanted: Wanted) -> tuple[list[Row], int]:
+def rows_of(store: Store, key: str, wanted: ListingQuery) -> tuple[list[Row], int]:
     """(the rows of this page, how many there are in all)."""
     listing = LISTINGS[key]
     where, values = _conditions(listing, wanted, "LIKE" if store.engine.dialect.name == "sqlite" else "ILIKE")
@@ -164,7 +164,7 @@ def _key(key: str) -> str:
     return "job" if key in ("queued", "failed") else "id"
 
 
-def _conditions(listing: Listing, wanted: Wanted, like: str) -> tuple[str, dict[str, Any]]:
+def _conditions(listing: Listing, wanted: ListingQuery, like: str) -> tuple[str, dict[str, Any]]:
     """like: the operator that takes upper and lower case alike; `lower()` of each value would take twice the time."""
     parts: list[str] = []
     values: dict[str, Any] = {}

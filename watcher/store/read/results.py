@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResultFilter:
     """Which results. steps: first and last, both included; None is open. standing: only what curves are made of.
 
     conditions: (column, operator, value), all of which hold; operators as SQL writes them.
@@ -33,7 +33,7 @@ class Wanted:
     conditions: Sequence[tuple[str, str, Any]] = ()
 
 
-def result_rows(store: Store, wanted: Wanted = Wanted()) -> list[Row]:
+def result_rows(store: Store, wanted: ResultFilter = ResultFilter()) -> list[Row]:
     """Rows of `results` with exactly its columns, ordered by run, set, step (rows without a step last), time."""
     r = results.c
     query = select(results)

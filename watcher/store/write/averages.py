@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
-from watcher.domain.averages import AverageSpec, Candidate, joined, members_digest
+from watcher.domain.averages import AverageSpec, MemberVersion, joined, members_digest
 from watcher.domain.job import State
 from watcher.store.engine import Store
 from watcher.store.schema import average_members, averages, checkpoints, jobs
@@ -94,11 +94,11 @@ def _plan(tx: Connection, run: str, spec: AverageSpec, sets: Sequence[EvalSetRow
     return made
 
 
-def _candidates(tx: Connection, ids: Any) -> list[Candidate]:
+def _candidates(tx: Connection, ids: Any) -> list[MemberVersion]:
     """The newest registered first."""
     query = select(_c.id, _c.path, _c.digest, _c.step, _c.superseded, _c.spool_path).where(_c.id.in_(ids))
     return [
-        Candidate(row.id, row.path, row.digest, row.step, row.superseded == 0 or row.spool_path is not None)
+        MemberVersion(row.id, row.path, row.digest, row.step, row.superseded == 0 or row.spool_path is not None)
         for row in tx.execute(query.order_by(_c.id.desc()))
     ]
 
@@ -112,7 +112,7 @@ def _is_evaluated(tx: Connection, checkpoint_id: int) -> bool:
 
 
 def _make(
-    tx: Connection, run: str, spec: AverageSpec, members: Sequence[Candidate], sets: Sequence[EvalSetRow], now: str
+    tx: Connection, run: str, spec: AverageSpec, members: Sequence[MemberVersion], sets: Sequence[EvalSetRow], now: str
 ) -> str:
     weights = spec.weights(len(members))
     taken = members[: len(weights)]
@@ -137,8 +137,8 @@ def _make(
 
 
 def _wait(
-    tx: Connection, run: str, spec: AverageSpec, waiting: int | None, newest: Candidate, members: Sequence[Candidate],
-    reason: str | None, now: str,
+    tx: Connection, run: str, spec: AverageSpec, waiting: int | None, newest: MemberVersion,
+    members: Sequence[MemberVersion], reason: str | None, now: str,
 ) -> None:  # fmt: skip
     """What the next mean will take. reason: why there is none yet."""
     weights = [1.0] * len(members)
@@ -153,7 +153,7 @@ def _wait(
     _set_members(tx, waiting, members, weights)
 
 
-def _set_members(tx: Connection, average_id: int, members: Sequence[Candidate], weights: Sequence[float]) -> None:
+def _set_members(tx: Connection, average_id: int, members: Sequence[MemberVersion], weights: Sequence[float]) -> None:
     rows = [
         {"average_id": average_id, "position": position, "checkpoint_id": member.id, "weight": weight}
         for position, (member, weight) in enumerate(zip(members, weights, strict=True))
