@@ -96,15 +96,22 @@ def _plain(out: Path, discovery: Any, data: list[Path], sniffed: dict[str, dict[
 
 
 def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
-    from watcher.domain.checkpoint import printable
+    from watcher.domain.checkpoint import DEFAULT_INCLUDE, NamePattern, printable
     from watcher.domain.passed_by import ignored_words
     from watcher.report.format import size
+    from watcher.setup.discover import training_folders
 
     where = printable(str(discovery.dir))
     say(
         f"{where}: {discovery.files} checkpoint(s), {size(discovery.bytes)}"
         + (" in subfolders" if "**" in discovery.include[0] else "")
     )
+    inside = training_folders(discovery.dir, NamePattern(DEFAULT_INCLUDE)) if "**" in discovery.include[0] else []
+    if len(inside) > 1:
+        names = ", ".join(printable(path.name) for path in inside[:4]) + ", ..." * (len(inside) > 4)
+        flags = " ".join(f"--dir {shlex.quote(os.fspath(path))}" for path in inside[:4]) + " ..." * (len(inside) > 4)
+        say(f"  {len(inside)} folders ({names}) become one run with one curve. If each is a training of its own, write")
+        say(f"  a [[run]] for each, or start without this file: ckptwatch run {flags} --data FILE")
     for words in ignored_words(discovery.ignored):
         say(f"  {words}")
     if discovery.readable is not None:
