@@ -21,7 +21,7 @@ def best_words(best: Best) -> str:
     if best.difference is None:
         return f"{value} at {_place(best.row)}; no earlier checkpoint equals it within noise"
     how = _METHODS.get(best.difference.method, "from standard errors: no per-window sums stored")
-    if best.difference.method == "paired" and not is_loss:
+    if best.difference.method == "paired" and (not is_loss or best.row.get("task") is not None):
         how = "over the same items"
     return (
         f"{value} at {_place(best.lowest)}; the earliest that equals it within noise is {_place(best.row)} "
