@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from docs.from_code.markdown import code, generated, table
 from evalcore.archive.meaning.family import AMBIGUOUS
+from evalcore.archive.meaning.indirect_weights import IN_PARTS
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL
 from evalcore.archive.meaning.trainer import REFUSALS
 from evalcore.models import FAMILIES
@@ -58,6 +59,8 @@ def page() -> str:
             table(["names fit", "why it is asked", "say in `[model] config`"], _ambiguous()),
             "## Recognised and refused\n",
             table(["kind", "it is", "what to do"], ((code(k), what, hint) for k, (what, hint) in REFUSALS.items())),
+            "Weights that the file holds in parts are refused too:\n",
+            table(["kind", "the weight is stored", "what to do"], ((code(k), how, todo) for k, how, todo in IN_PARTS)),
             "## Configuration beside a file\n",
             _CONFIGURATION.strip() + "\n",
             "\n".join(f"- `{name}`" for name in OF_THE_MODEL) + "\n",

@@ -12,6 +12,7 @@ from evalcore.archive.meaning.config_fields import Resolve
 from evalcore.archive.meaning.config_files import config_beside
 from evalcore.archive.meaning.dcp_folder import DcpFolder
 from evalcore.archive.meaning.family import assumed_for, assumption_note, family_of
+from evalcore.archive.meaning.indirect_weights import notes_on_weights, weight_lists
 from evalcore.archive.meaning.modules import with_modules
 from evalcore.archive.meaning.prefixes import likeliest_first, models_in
 from evalcore.archive.meaning.sidecars import Sidecar, sidecars_of
@@ -62,7 +63,7 @@ def reading_of(
 ) -> Reading:  # fmt: skip
     """Find the payload's state dicts, configuration and family. resolve: reads a tensor of one element."""
     states = likeliest_first(models_in(find_states(payload.root)))
-    state = choose_state(states, wanted) if states or wanted is not None else None
+    state = choose_state(states, wanted, list(weight_lists(payload.root))) if states or wanted is not None else None
     trainer = trainer_of(payload.root, payload.names)
     found = config_in(payload.root, resolve) or config_beside(sidecars)
     config = corrected(with_modules(found, payload.root, state), settings)
@@ -70,7 +71,7 @@ def reading_of(
     family = family_of(trainer, state, values, config.cls if config else None)
     assumed = assumed_for(family, trainer, state, values)
     notes = (*(config.notes if config else ()), *contradictions_in(payload.root, trainer, resolve))
-    notes = (*notes, *optimizer_notes(payload.root))
+    notes = (*notes, *optimizer_notes(payload.root), *notes_on_weights(payload.root, state))
     return Reading(payload, states, state, trainer, family, config, sidecars, assumed, notes)
 
 

@@ -10,6 +10,7 @@ import shlex
 from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import nameless_config
 from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING, lacks_config_hint
+from evalcore.archive.meaning.indirect_weights import described, weights_in_parts
 from evalcore.archive.meaning.prefixes import holds_no_weights, is_copy
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
@@ -44,6 +45,8 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
         shown_names = ", ".join(f"{name} ({what})" for name, what in list(strange.items())[:5])
         reason = f"the model's state dict holds something else than tensors: {shown_names}"
         raise CheckpointError("unsafe", reason, "save model.state_dict() alone")
+    if spec.factory is None and (parts := weights_in_parts(state.tensors)) is not None:
+        raise CheckpointError("unsupported", described(parts), f"{parts.remedy}; or give model.factory")
     return state
 
 

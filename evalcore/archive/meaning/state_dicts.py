@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +113,11 @@ def parts_in(root: Any) -> tuple[str, int] | None:
     return None
 
 
-def choose_state(states: dict[str, State], wanted: str | None) -> State:
-    """The state dict named `wanted`, else the likeliest. Raises ArchiveError `unsupported` listing the names."""
+def choose_state(states: dict[str, State], wanted: str | None, lists: Sequence[str] = ()) -> State:
+    """The state dict named `wanted`, else the likeliest. Raises ArchiveError `unsupported` listing the names.
+
+    lists: names of lists of weights, which are no state dicts.
+    """
     if not states:
         hint = "save the model's state_dict under the key 'model'"
         raise ArchiveError("unsupported", "the file holds no state dict: no mapping from names to tensors", hint)
@@ -123,6 +127,9 @@ def choose_state(states: dict[str, State], wanted: str | None) -> State:
         return _with_readable_names(states[wanted])
     names = ", ".join(shown(name or "(the whole file)") for name in list(states)[: LIMITS.listed])
     hint = "set model.state to one of them"
+    if unnamed := [name for name in lists if name == wanted or name.startswith(f"{wanted}.")]:
+        names += f"; {shown(unnamed[0])} is a list of tensors without names"
+        hint += ", or save model.state_dict() after ema.copy_to(model.parameters())"
     raise ArchiveError("unsupported", f"there is no state dict {shown(wanted)!r} in the file; there is {names}", hint)
 
 
