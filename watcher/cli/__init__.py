@@ -20,6 +20,7 @@ from watcher.errors import CkptwatchError
 
 #: Words of a command line that needs no working folder.
 ANYWHERE = {"version", "completion", "--version", "--help", "-h"}
+COMPLETE = "_CKPTWATCH_COMPLETE"  # the shell's question, as click names it
 #: Verbs that may run for days in one process: the collector keeps Python's own thresholds.
 LONG_LIVED = {"run", "serve"}
 GC_THRESHOLD = 50_000
@@ -65,7 +66,7 @@ class Verbs(click.Group):
         if name not in LONG_LIVED:
             spare_collections()
         module = importlib.import_module(f"watcher.cli.{VERBS[name]}")
-        return with_config_option(module.command)
+        return _completed(with_config_option(module.command))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs in `--help`, from their summaries: to import every verb takes seconds on a slow disk."""
@@ -101,6 +102,15 @@ def root(ctx: click.Context, config_file: str | None, verbose: int, quiet: bool)
     ctx.obj = Globals(config_file, verbose, quiet)
 
 
+def _completed(command: click.Command) -> click.Command:
+    """The command, able to complete its parameters where a shell asks for it."""
+    if COMPLETE not in os.environ:
+        return command
+    from watcher.cli.completing import with_completion
+
+    return with_completion(command)
+
+
 def spare_collections() -> None:
     """Collect cycles seldom, and not at the end: a fifth of a listing's time, as imports make objects that stay."""
     gc.set_threshold(GC_THRESHOLD)
@@ -129,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if ANYWHERE.isdisjoint(given):
             refuse_deleted_folder()
-        status = root.main(args=arguments, prog_name="ckptwatch", standalone_mode=False)
+        status = _completed(root).main(args=arguments, prog_name="ckptwatch", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
     except click.exceptions.Abort:

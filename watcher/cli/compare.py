@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from watcher.cli.completing import complete_runs
 from watcher.cli.options import Globals, db_option, examples, json_option, print_json, reading, say
 
 TASKS_MAX = 3  # tasks whose flipped items are printed
@@ -22,8 +23,8 @@ TASKS_MAX = 3  # tasks whose flipped items are printed
         "ckptwatch compare 2000 2000#mean5",
     ),
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_runs)
+@click.argument("b", shell_complete=complete_runs)
 @click.option("--run", metavar="NAME", help="The run of both steps, if the database has several.")
 @click.option("--eval-set", metavar="NAME", help="Only this set.")
 @json_option

@@ -1,10 +1,11 @@
-"""What the shell completes: job numbers, runs and eval sets of the database that the command line names.
+"""What the shell completes: paths; jobs, runs, eval sets and columns of the database that the command line names.
 
 An error while completing prints nothing: a shell cannot show it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,47 @@ from click.shell_completion import CompletionItem
 from watcher.cli.options import Globals, reading
 
 JOBS_OFFERED = 200
+_PATH = re.compile(r"\b(FILE|DIR|FOLDER|CKPT|PATH|P)\b")
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+class _Text(click.ParamType):
+    """Any text, with a completer of its own."""
+
+    name = "text"
+
+    def __init__(self, complete: Completer) -> None:
+        self._complete = complete
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._complete(ctx, param, incomplete)
+
+
+def with_completion(command: click.Command) -> click.Command:
+    """The verb, and each verb below it: parameters without a completer get one by their name or metavar."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        with_completion(below)
+    for parameter in command.params:
+        if parameter.type is click.STRING and (complete := _completer_of(parameter)) is not None:
+            parameter.type = _Text(complete)
+    return command
+
+
+def _completer_of(parameter: click.Parameter) -> Completer | None:
+    if _PATH.search(parameter.metavar or "") or parameter.name == "file":
+        return complete_paths
+    names = {"--run": complete_runs, "--eval-set": complete_sets, "--sort": complete_columns}
+    return next((names[flag] for flag in parameter.opts if flag in names), None)
+
+
+def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> list[CompletionItem]:
+    return [CompletionItem(start, type="file")]  # the shell completes it itself
+
+
+def complete_columns(ctx: click.Context, param: click.Parameter, start: str) -> list[CompletionItem]:
+    from watcher.store.read.results import RESULT_COLUMNS
+
+    return [CompletionItem(name) for name in RESULT_COLUMNS if name.startswith(start)]
 
 
 def complete_jobs(*states: str) -> Completer:

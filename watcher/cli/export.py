@@ -110,9 +110,13 @@ def _section(sink: str, sections: Any, given: dict[str, Any]) -> Any:
     if sink in known:
         return known[sink].model_copy(update=over)
     if sink not in SINK_KINDS:
+        import difflib
+
+        names = list(dict.fromkeys([*known, *SINK_KINDS]))
+        near = "".join(f"did you mean {name}? " for name in difflib.get_close_matches(sink, names, n=1))
         raise UsageError(
             f"there is no sink {sink!r}",
-            hint=f"known: {', '.join(dict.fromkeys([*known, *SINK_KINDS]))}",
+            hint=f"{near}known: {', '.join(names)}",
             tried="[[sink]] names",
         )
     if sink in FILE_NAMES or sink in ("tensorboard", "wandb"):

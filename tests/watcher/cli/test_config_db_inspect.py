@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.support.checkpoints import save_rosellm
 from tests.support.database import small_run
 from watcher.state.folder import StateFolder
 from watcher.state.lock import Lock
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_two_misspelt_keys_are_both_named_with_the_right_ones(ckptwatch, tmp_path):
@@ -172,3 +175,31 @@ def test_completion_offers_the_verbs(tmp_path):
     command = [sys.executable, "-c", "from watcher.cli import main; main()"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert "plain,results" in done.stdout.splitlines()
+
+
+def test_a_real_bash_completes_paths_runs_sets_columns_and_keeps_its_own_completion_of_files(tmp_path):
+    """The script is evaluated by bash, and asked as readline asks it."""
+    small_run(tmp_path / "ckptwatch.db").close()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "ckptwatch").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; from watcher.cli import main; sys.exit(main())" "$@"\n'
+    )
+    (tmp_path / "ckptwatch").chmod(0o755)
+    script = r"""
+eval "$(ckptwatch completion bash)"
+compopt() { echo compopt "$@"; }
+ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+        _ckptwatch_completion ckptwatch; echo "${COMPREPLY[*]}"; }
+ask ckptwatch results --run ''
+ask ckptwatch compare ''
+ask ckptwatch plot --eval-set ''
+ask ckptwatch results --sort loss_
+ask ckptwatch eval check
+ask ckptwatch --config check
+"""
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.fspath(ROOT)}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.stderr == ""
+    runs, compared, sets, columns, *paths = done.stdout.splitlines()
+    assert (runs, compared, sets, columns) == ("gpt", "gpt", "val", "loss_stderr")
+    assert paths == ["compopt -o default", "", "compopt -o default", ""]
