@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NUMPY = b"\x93NUMPY"
 PARQUET = b"PAR1"
+ARROW_FILE = b"ARROW1"
+ARROW_STREAM = b"\xff\xff\xff\xff"  # a continuation mark: what Hugging Face datasets writes
 HDF5 = b"\x89HDF"
 GGUF = b"GGUF"
 SQLITE = b"SQLite format 3\x00"

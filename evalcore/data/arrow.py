@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from evalcore.archive.signatures import ARROW_FILE, ARROW_STREAM
 from evalcore.data.columns import ID_COLUMNS, import_pyarrow, joined_ids, kinds_of, listed
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data_digest import files_of_dataset
-
-_FILE = b"ARROW1"  # the file format; datasets writes the stream format, which begins with a continuation mark
-_STREAM = b"\xff\xff\xff\xff"
 
 
 def dataset_files(path: Path) -> list[Path]:
@@ -40,7 +38,7 @@ def dataset_files(path: Path) -> list[Path]:
 
 def read_arrow(path: Path, head: bytes, declared: bool) -> DataFile:
     """An Arrow file. declared: its texts are wanted, whatever else it holds. Raises DataError."""
-    if not head.startswith((_FILE, _STREAM)):
+    if not head.startswith((ARROW_FILE, ARROW_STREAM)):
         raise DataError(f"{path} is no Arrow file: it does not begin as one", "download or write it again")
     kinds = _schema(path)
     ids = [name for name in ID_COLUMNS if kinds.get(name) == "ids"]
@@ -62,6 +60,7 @@ def arrow_texts(path: Path, text_field: str) -> Iterator[str]:
     if schema.get(text_field) != "text":
         texts = [name for name, kind in schema.items() if kind == "text"]
         remedy = f"give --text-field {texts[0]} (`text_field` in the settings)" if texts else "write them as .jsonl"
+        remedy += "; for the items of a task, give --task NAME"
         raise DataError(f"{path} has no column of texts named {text_field!r} (it has: {listed(schema)})", remedy)
     row = 0
     for batch in _batches(path):
@@ -99,7 +98,7 @@ def _opened(path: Path) -> Any:
     pyarrow = import_pyarrow(path, "an Arrow file")
     try:
         source = pyarrow.memory_map(str(path))
-        is_file = source.read(len(_FILE)) == _FILE
+        is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
         source.seek(0)
         return pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
     except (pyarrow.ArrowInvalid, OSError) as error:

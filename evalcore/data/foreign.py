@@ -28,7 +28,7 @@ LLMC_FOREIGN = {
 _HEADS = (
     (known.PARQUET, "a Parquet file under another name", "rename it to .parquet, or give --format parquet"),
     (known.MEGATRON_INDEX, "the index of a Megatron data set", "name the .bin beside it"),
-    (b"ARROW1", "an Arrow file under another name", "rename it to .arrow, or give --format arrow"),
+    (known.ARROW_FILE, "an Arrow file under another name", "rename it to .arrow, or give --format arrow"),
     (b"PK\x03\x04", "a zip archive (a checkpoint, or an .npz)", "save a single 1-D array with numpy.save"),
     (known.ZSTD, "Zstandard-compressed", "decompress it first (only .jsonl.zst is read compressed)"),
     (known.GZIP, "gzip-compressed", "decompress it with gunzip (only .jsonl.gz is read compressed)"),

@@ -43,15 +43,20 @@ class HuggingFaceTokenizer:
             ) from None
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
+            # what a trainer set for its last batch is saved with the vocabulary, and would cut or pad every text
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
             self._content: dict[str, Any] = json.loads(content)
         except Exception as error:  # the library raises bare Exception on anything it cannot parse
             raise DataError(f"{path} is not a tokenizer.json: {error}", "save it again") from None
         self.name = name
-        self.identity = "hf:" + hashlib.sha256(content).hexdigest()
+        cut = any(self._content.get(key) for key in ("truncation", "padding"))  # token caches of 0.1.0 have cut texts
+        self.identity = ("hf-whole:" if cut else "hf:") + hashlib.sha256(content).hexdigest()
         self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
-        config = path.with_name("tokenizer_config.json")
-        self.eos_id = self._find("eos_token", _EOS_NAMES, config)
-        bos_id = self._find("bos_token", _BOS_NAMES, config)
+        config = _config_beside(path)
+        self._refuse_other_space(path, config.get("add_prefix_space"))
+        self.eos_id = self._find(config.get("eos_token"), _EOS_NAMES)
+        bos_id = self._find(config.get("bos_token"), _BOS_NAMES)
         self.bos_id = self.eos_id if bos_id is None else bos_id
         self.leading_ids = self._find_leading()
         self.whole_text = not self._byte_level
@@ -71,11 +76,24 @@ class HuggingFaceTokenizer:
             )
         return "".join(parts)
 
+    def _levels(self) -> list[dict[str, Any]]:
+        """The byte-level steps of the pre-tokenizer."""
+        before = self._content.get("pre_tokenizer") or {}
+        return [step for step in before.get("pretokenizers") or [before] if step.get("type") == "ByteLevel"]
+
+    def _refuse_other_space(self, path: Path, declared: Any) -> None:
+        """transformers goes by the configuration or by tokenizer.json, depending on its version and the class."""
+        written = [bool(level.get("add_prefix_space")) for level in self._levels()][:1]
+        if isinstance(declared, bool) and written and written != [declared]:
+            raise DataError(
+                f"{path} has add_prefix_space {written[0]}, and tokenizer_config.json beside it {declared}: which of "
+                "them the model was trained with is not clear",
+                "correct one of the two files",
+            )
+
     @property
     def _byte_level(self) -> bool:
-        before = self._content.get("pre_tokenizer") or {}
-        steps = before.get("pretokenizers") or [before]
-        levels = [step for step in steps if step.get("type") == "ByteLevel"]
+        levels = self._levels()
         return bool(levels) and not levels[0].get("add_prefix_space") and not self._content.get("normalizer")
 
     @property
@@ -117,16 +135,21 @@ class HuggingFaceTokenizer:
         at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
         return tuple(whole[:at])
 
-    def _find(self, key: str, names: tuple[str, ...], config: Path) -> int | None:
+    def _find(self, named: Any, names: tuple[str, ...]) -> int | None:
         """The id of a special token: as the configuration names it, else the first of these names that there is."""
-        try:
-            named = json.loads(config.read_text(encoding="utf-8")).get(key)
-        except (OSError, ValueError, AttributeError):
-            named = None
         if isinstance(named, dict):
             named = named.get("content")
         texts = ([named] if isinstance(named, str) else []) + list(names)
         return next((index for text in texts if (index := self._tokenizer.token_to_id(text)) is not None), None)
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """tokenizer_config.json; empty where there is none that can be read."""
+    try:
+        config = json.loads(path.with_name("tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _written_bytes(token: str) -> int:

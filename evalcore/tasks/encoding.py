@@ -92,7 +92,10 @@ class Encoder:
         return self._tokenizer.encode(text).astype(np.int32) if text else np.empty(0, dtype=np.int32)
 
     def _whole(self, text: str) -> np.ndarray:
-        return np.concatenate((self._front, self._ids(text)))
+        ids = self._ids(text)
+        if self._spec.scoring == "lm-eval" and len(self._front) and ids[:1].tolist() == [self._tokenizer.bos_id]:
+            return ids  # a text that has the token written out gets no second one
+        return np.concatenate((self._front, ids))
 
     def _pairs(self, item: Item) -> tuple[list[Request], str]:
         """Each (context, continuation) by itself: lm-eval and nanogpt."""

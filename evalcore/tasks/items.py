@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from evalcore.data_digest import files_of_dataset
 from evalcore.tasks.rendering import Item, render
 from evalcore.tasks.rows import Row, RowError, read_labels, read_rows
 from evalcore.tasks.sniffing import label_files
@@ -20,7 +21,7 @@ def rendered_items(spec: TaskSpec, items: Iterable[object]) -> Iterator[Item]:
     Raises RowError with file and line.
     """
     count = 0
-    for number, source in enumerate(items, 1):
+    for number, source in enumerate(_files(items), 1):
         if isinstance(source, dict):
             rows, labels = iter([Row(f"item {number}", 0, source)]), None
         else:
@@ -34,6 +35,13 @@ def rendered_items(spec: TaskSpec, items: Iterable[object]) -> Iterator[Item]:
             count, seen = count + 1, seen + 1
         if labels is not None and seen != len(labels):
             raise RowError(f"{path} has {seen} items, and its file of labels has {len(labels)}", "copy both again")
+
+
+def _files(items: Iterable[object]) -> Iterator[object]:
+    """The files of a folder that Hugging Face's `save_to_disk` wrote, in its place."""
+    for source in items:
+        inside = None if isinstance(source, dict) else files_of_dataset(os.fspath(source))  # type: ignore[call-overload]
+        yield from inside or [source]
 
 
 def _labels(path: str, spec: TaskSpec) -> list[str] | None:

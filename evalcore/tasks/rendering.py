@@ -88,8 +88,9 @@ class _Fields:
         own = None if self.used is None else self.values[self.used]
         given = [value for value in (own, self._label) if value is not None]
         if not given:
-            raise self.error(f"has no label in field {names[0]!r}: it may be of a test split without answers")
-        numbers = [None if isinstance(value, bool) and not yes_or_no else _whole(value) for value in given]
+            beside = "" if yes_or_no else "; `dev-labels.lst` beside `dev.jsonl`, one label a line, is read too"
+            raise self.error(f"has no label in field {names[0]!r}: it may be of a test split without answers{beside}")
+        numbers = [_yes_or_no(value) if yes_or_no else _whole(value) for value in given]
         if None in numbers:
             raise self.error(f"has the label {given[numbers.index(None)]!r}, which is no number")
         if len(set(numbers)) > 1:
@@ -98,12 +99,24 @@ class _Fields:
 
 
 def _whole(value: Any) -> int | None:
+    """The whole number that this is: 2, "2", or 2.0, which pandas writes where other rows have no label."""
     if isinstance(value, bool):
-        return int(value)
+        return None
     if isinstance(value, str):
         text = value.strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) else None
+
+
+_YES_OR_NO = {"no": 0, "false": 0, "yes": 1, "true": 1}
+
+
+def _yes_or_no(value: Any) -> int | None:
+    if isinstance(value, str) and (text := value.strip().lower()) in _YES_OR_NO:
+        return _YES_OR_NO[text]
+    return int(value) if isinstance(value, bool) else _whole(value)
 
 
 _Rendered = tuple[list[str], list[str], int]

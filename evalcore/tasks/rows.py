@@ -1,4 +1,4 @@
-"""Items of a task as they stand in their file: JSON lines, a JSON array, Parquet; plain or compressed.
+"""Items of a task as they stand in their file: JSON lines, a JSON array, Parquet, Arrow, or lines of plain text.
 
 Owns decoding and the place of each row. Standard library only; zstandard and pyarrow are loaded for files that need
 them. Never renders an item.
@@ -6,6 +6,7 @@ them. Never renders an item.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from evalcore.archive.signatures import PARQUET
+from evalcore.archive.signatures import ARROW_FILE, ARROW_STREAM, PARQUET
 from evalcore.compressed import NoZstandard, open_zstandard
 
 _ARRAY_BYTES = 512 << 20
@@ -62,14 +63,18 @@ def read_labels(path: str) -> list[str]:
 
 def _values(path: str) -> Iterator[tuple[str, Any]]:
     try:
-        if is_parquet(path):
-            yield from _parquet(path)
+        if _is_table(path):
+            yield from _table(path)
         elif _plain_name(path).endswith(".json"):
             yield from _array_or_lines(path)
+        elif _plain_name(path).endswith(".txt"):  # the plain text of LAMBADA: an item a line
+            yield from ((where, {"text": line.rstrip("\r\n")}) for where, line in _text_lines(path))
         else:
             yield from _lines(path)
     except FileNotFoundError:
         raise RowError(f"{path} does not exist", "check the path") from None
+    except IsADirectoryError:
+        raise RowError(f"{path} is a folder", "name a file in it, or one split that `save_to_disk` wrote") from None
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text ({error.reason})", "write the file as UTF-8") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -77,6 +82,11 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _lines(path: str) -> Iterator[tuple[str, Any]]:
+    return ((where, _parsed(where, line)) for where, line in _text_lines(path))
+
+
+def _text_lines(path: str) -> Iterator[tuple[str, str]]:
+    """(FILE line N, line) of every line that is not blank."""
     number = 0
     with _opened(path) as file:
         while True:
@@ -89,7 +99,7 @@ def _lines(path: str) -> Iterator[tuple[str, Any]]:
                 return
             number += 1
             if line.strip():
-                yield where, _parsed(where, line)
+                yield where, line
 
 
 def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
@@ -130,24 +140,42 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _parquet(path: str) -> Iterator[tuple[str, Any]]:
+def _is_table(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(6).startswith((PARQUET, ARROW_FILE, ARROW_STREAM))
+
+
+def _table(path: str) -> Iterator[tuple[str, Any]]:
+    """Rows of a Parquet or Arrow file."""
+    kind = "Parquet" if is_parquet(path) else "Arrow"
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise RowError(
-            f"{path} is Parquet, which needs the pyarrow library",
+            f"{path} is {kind}, which needs the pyarrow library",
             "in a clone of ckptwatch: pip install '.[parquet]', or write .jsonl",
         ) from None
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+        with contextlib.ExitStack() as stack:
+            for batch in _record_batches(pyarrow, path, kind, stack):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path} row {number}", row
     except (pyarrow.ArrowException, ValueError) as error:
         raise RowError(f"{path} cannot be read past row {number}: {error}", "copy the file again") from None
+
+
+def _record_batches(pyarrow: Any, path: str, kind: str, stack: contextlib.ExitStack) -> Iterator[Any]:
+    if kind == "Parquet":
+        return stack.enter_context(pyarrow.parquet.ParquetFile(path)).iter_batches()
+    source = stack.enter_context(pyarrow.memory_map(path))
+    if source.read(len(ARROW_FILE)) != ARROW_FILE:  # what `save_to_disk` writes
+        source.seek(0)
+        return iter(stack.enter_context(pyarrow.ipc.open_stream(source)))
+    reader = stack.enter_context(pyarrow.ipc.open_file(source))
+    return (reader.get_batch(at) for at in range(reader.num_record_batches))
 
 
 def _plain_name(path: str) -> str:

@@ -18,7 +18,7 @@ from evalcore.tasks.rows import RowError, is_parquet, read_rows
 from evalcore.tasks.spec import TOKENS
 
 #: First number of llm.c's tokenised multiple-choice items.
-_LABELLED = ("piqa", "winogrande")
+_LABELLED = ("hellaswag", "piqa", "winogrande")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 #: task -> fields that its items have, and, where these are common names, the only others that they may have
 _FIELDS: dict[str, tuple[frozenset[str], frozenset[str] | None]] = {

@@ -251,6 +251,41 @@ def test_a_sentencepiece_like_tokenizer_counts_every_byte_of_the_text(tmp_path, 
     assert result.bits_per_byte is not None and result.note is None
 
 
+def _byte_level(space=False):
+    tokenizers = pytest.importorskip("tokenizers")
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {text: index for index, text in enumerate([*alphabet, "<|endoftext|>"])}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=space)
+    made.add_special_tokens(["<|endoftext|>"])
+    return made
+
+
+def test_a_limit_and_padding_saved_in_a_tokenizer_file_do_not_touch_the_text(tmp_path):
+    """A trainer's last batch leaves them in tokenizer.json; transformers switches both off for a call without them."""
+    made = _byte_level()
+    made.enable_truncation(8)
+    made.enable_padding(length=64)
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text(PROSE)
+    stream = open_stream(tmp_path / "a.txt", tokenizer=str(tmp_path / "tokenizer.json"), cache_dir=tmp_path)
+    assert len(stream) == len(PROSE.encode()) + 1  # byte by byte, and the end of the text
+    assert build_tokenizer(str(tmp_path)).encode("the cat sat on").tolist() == [
+        made.token_to_id(letter.replace(" ", "\u0120")) for letter in "the cat sat on"
+    ]
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_two_files_of_a_tokenizer_that_disagree_on_the_first_space_are_refused(tmp_path, space):
+    _byte_level(space).save(str(tmp_path / "tokenizer.json"))
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"add_prefix_space": space}))
+    assert len(build_tokenizer(str(tmp_path)).encode("a")) == 1 + space
+    config.write_text(json.dumps({"add_prefix_space": not space}))
+    with pytest.raises(DataError, match=f"add_prefix_space {space}, and tokenizer_config.json beside it {not space}"):
+        build_tokenizer(str(tmp_path))
+
+
 def test_a_file_without_a_known_ending_says_how_it_was_read_and_others_do_not(tmp_path):
     for name in ("train.log", "val.txt"):
         (tmp_path / name).write_text("hello world\n" * 3)

@@ -79,7 +79,7 @@ def refusal(task, row, tmp_path, tokenizer):
         ("hellaswag", HELLASWAG | {"label": True}, "label True, which is no number"),
         ("hellaswag", HELLASWAG | {"label": 1.5}, "label 1.5, which is no number"),
         ("hellaswag", HELLASWAG | {"label": "two"}, "label 'two', which is no number"),
-        ("boolq", BOOLQ | {"answer": "yes"}, "label 'yes', which is no number"),
+        ("boolq", BOOLQ | {"answer": "maybe"}, "label 'maybe', which is no number"),
         ("winogrande", WINOGRANDE | {"answer": "0"}, "answer 0, which is neither 1 nor 2"),
         ("winogrande", WINOGRANDE | {"sentence": "_ saw _."}, "more than one `_`"),
         ("hellaswag", HELLASWAG | {"ctx_a": "", "ctx_b": " "}, "nothing in fields 'ctx_a' and 'ctx_b'"),

@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_read_so_far_is_no_task(tmp_path, content):
 
 def test_piqa_has_its_labels_in_a_file_beside_it():
     assert label_files("/d/valid.jsonl", "piqa") == ("/d/valid-labels.lst",)
-    assert label_files("/d/valid.jsonl", "hellaswag") == ()
+    assert label_files("/d/valid.jsonl", "sciq") == ()
 
 
 def test_sniffing_loads_neither_torch_nor_numpy_nor_pyarrow():

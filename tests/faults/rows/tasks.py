@@ -105,4 +105,29 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_a_killed_task_gives_one_row_and_a_changed_file_only_its_own_cells",
         ),
     ),
+    316: (
+        "P15",
+        'answers in another notation (2.0, "yes", labels in a file beside), items as Arrow or plain text, two tasks in one file',
+        (
+            "test_an_answer_in_another_notation_is_the_same_answer",
+            "test_labels_in_a_file_of_their_own_are_read",
+            "test_arrow_files_and_folders_of_datasets_are_read",
+            "test_an_arrow_file_that_is_cut_off_is_refused_with_its_row",
+            "test_plain_text_with_a_line_for_each_item_is_lambada",
+            "test_two_tasks_in_one_file_and_a_file_of_another_task_are_refused_with_the_line",
+        ),
+    ),
+    317: (
+        "P15",
+        "a tokenizer.json saved with a trainer's truncation and padding, or with another `add_prefix_space` than beside it",
+        (
+            "test_a_limit_and_padding_saved_in_a_tokenizer_file_do_not_touch_the_text",
+            "test_two_files_of_a_tokenizer_that_disagree_on_the_first_space_are_refused",
+        ),
+    ),
+    318: (
+        "P15",
+        "an item whose text begins with the token that the tokenizer puts before every text",
+        ("test_a_text_that_begins_with_the_tokenizer_s_first_token_gets_no_second_one",),
+    ),
 }
