@@ -14,6 +14,7 @@ import torch
 
 from evalcore.data.errors import DataError
 from evalcore.measure import precision
+from evalcore.measure.evaluation_mode import evaluation_mode
 from evalcore.measure.loss import Head, nats_of_logits, target_nats
 from evalcore.measure.thread_pool import BatchThreadPool
 
@@ -54,12 +55,10 @@ class Scorer:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Evaluation mode, no gradients, autocast where the dtype is not float32; the model's mode comes back after."""
-        was_training = bool(getattr(self.model, "training", False))
-        if was_training:
-            self.model.eval()
+        """Evaluation mode, no gradients, autocast unless in float32; each module has its mode back after."""
         try:
             with (
+                evaluation_mode(self.model),
                 torch.inference_mode(),
                 self._lower_precision(),
                 # one context for the whole evaluation: its cache casts each weight once
@@ -69,8 +68,6 @@ class Scorer:
                 yield
         finally:
             self._head = self._pool = None
-            if was_training:
-                self.model.train()
 
     @contextlib.contextmanager
     def _lower_precision(self) -> Iterator[None]:

@@ -41,7 +41,10 @@ def _files(items: Iterable[object]) -> Iterator[object]:
     """The files of a folder that Hugging Face's `save_to_disk` wrote, in its place."""
     for source in items:
         inside = None if isinstance(source, dict) else files_of_dataset(os.fspath(source))  # type: ignore[call-overload]
-        yield from inside or [source]
+        if inside is None:
+            yield source
+        else:
+            yield from inside
 
 
 def _labels(path: str, spec: TaskSpec) -> list[str] | None:

@@ -64,3 +64,20 @@ def test_whole_logits_give_the_same_nats():
     whole = nats_of_logits((hidden @ weight.t())[None], targets[None], 6)
     assert whole.shape == (1, len(targets))
     assert torch.allclose(whole[0], target_nats(hidden, Head(weight), targets), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_a_loss_near_zero_keeps_its_digits_beside_large_logits(tile):
+    """The log-sum-exp rounded at 24, less the target's logit, would leave an error of 1e-6 on a loss of 1e-6."""
+    torch.manual_seed(0)
+    logits = torch.randn(50, 400)
+    targets = torch.arange(50)
+    logits[targets, targets] = torch.linspace(12, 24, 50)
+    expected = torch.nn.functional.cross_entropy(logits.double(), targets, reduction="none")
+    assert 1e-8 < float(expected.min()) < 1e-7 and float(expected.max()) > 1e-3
+    for nats in (
+        nats_of_logits(logits, targets),
+        target_nats(torch.eye(50), Head(logits.T.contiguous()), targets, tile=tile),
+    ):
+        assert float((nats.double() - expected).abs().max()) < 6e-7
+        assert float(nats.min()) >= 0

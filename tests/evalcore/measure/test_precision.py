@@ -57,8 +57,8 @@ def test_an_error_leaves_the_weights_as_they_were(model, monkeypatch):
 def test_logits_are_not_rounded_to_bfloat16(model, monkeypatch):
     """Their products may be of rounded operands; the sums stay float32, so few logits are bfloat16 numbers."""
     seen = []
-    honest = loss._log_sum_exp_in_place
-    monkeypatch.setattr(loss, "_log_sum_exp_in_place", lambda logits: seen.append(logits.clone()) or honest(logits))
+    honest = loss._top_and_sum_in_place
+    monkeypatch.setattr(loss, "_top_and_sum_in_place", lambda logits: seen.append(logits.clone()) or honest(logits))
     evaluate(model, TOKENS, dtype="bfloat16")
     logits = torch.cat([part.flatten() for part in seen])
     assert logits.dtype == torch.float32 and (logits == logits.bfloat16().float()).float().mean() < 0.05

@@ -130,4 +130,17 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "an item whose text begins with the token that the tokenizer puts before every text",
         ("test_a_text_that_begins_with_the_tokenizer_s_first_token_gets_no_second_one",),
     ),
+    319: (
+        "P15",
+        "a trainer's model with a frozen part in evaluation mode, or in training mode below a wrapper that is not",
+        (
+            "test_every_module_of_a_trainer_s_model_has_its_mode_back_and_none_trains_meanwhile",
+            "test_a_part_that_trains_below_a_wrapper_in_evaluation_mode_does_not_train_while_it_is_measured",
+        ),
+    ),
+    320: (
+        "P15",
+        "likelihoods near 1 beside large logits: a loss near 0 that rounding would cover",
+        ("test_a_loss_near_zero_keeps_its_digits_beside_large_logits",),
+    ),
 }
