@@ -15,6 +15,7 @@ from evalcore.tasks.spec import LANGUAGE_MODELING, MULTIPLE_CHOICE, SCHEMA, Task
 
 _TASKS, _META, _DATA = "core.yaml", "eval_meta_data.csv", "eval_data"
 _KINDS = (MULTIPLE_CHOICE, SCHEMA, LANGUAGE_MODELING)
+_USED = ("label", "dataset_uri", "num_fewshot", "icl_task_type", "continuation_delimiter")
 
 
 class BundleError(ValueError):
@@ -125,21 +126,38 @@ def _entries(path: str) -> list[tuple[str, dict[str, Any]]]:
             entries.append((where, {}))
             deepest = indent
             if rest := bare[1:].strip():
-                entries[-1][1].update([_pair(where, rest)])
+                _add(where, entries[-1][1], rest)
         elif inside and entries and bare.startswith("-"):
-            continue  # a list of a key that no supported kind of task has
+            _add_member(where, entries[-1][1], bare[1:].strip())
         elif inside and entries:
-            entries[-1][1].update([_pair(where, bare)])
+            _add(where, entries[-1][1], bare)
         elif inside:
             raise BundleError(f"{where}: not a list of tasks")
     return entries
 
 
-def _pair(where: str, text: str) -> tuple[str, Any]:
+def _add(where: str, entry: dict[str, Any], text: str) -> None:
+    """One `key: value` of an entry. What YAML writes in other ways is refused where it is a key that counts."""
     key, colon, value = text.partition(":")
-    if not colon or (value and not value.startswith(" ")):
+    key, value = key.strip(), value.strip()
+    if not colon or (value and not text.partition(":")[2].startswith(" ")):
         raise BundleError(f"{where}: {text[:60]!r} is not `key: value`")
-    return key.strip(), _scalar(where, value.strip())
+    if key in _USED:
+        if key in entry:
+            raise BundleError(f"{where}: {key} is there twice in one task")
+        plain = "" if value.startswith(('"', "'", "[")) else value.partition(" #")[0].strip()
+        if plain.startswith(("|", ">", "&", "*", "!", "~")) or plain == "null" or ": " in f"{plain} ":
+            raise BundleError(f"{where}: {text[:60]!r} is YAML that is not read here: write the value in double quotes")
+        if key == "continuation_delimiter" and not value:
+            raise BundleError(f'{where}: {key} has no value: write "" for an empty one, or leave the key out')
+    entry[key] = _scalar(where, value)
+
+
+def _add_member(where: str, entry: dict[str, Any], text: str) -> None:
+    """One line of a list below its key; the lists of keys that no supported kind of task has are left out."""
+    key = next(reversed(entry), None)
+    if key == "num_fewshot" and (entry[key] == "" or isinstance(entry[key], list)):
+        entry[key] = [*entry[key], int(text) if text.isascii() and text.isdigit() else text]
 
 
 def _scalar(where: str, text: str) -> Any:
@@ -152,5 +170,8 @@ def _scalar(where: str, text: str) -> Any:
             raise BundleError(f"{where}: {text[:60]!r} cannot be read")
         return value
     if text.startswith("'"):
-        return text.partition(" #")[0].strip()[1:-1].replace("''", "'")
+        bare = text.partition(" #")[0].strip()
+        if len(bare) < 2 or not bare.endswith("'"):
+            raise BundleError(f"{where}: {text[:60]!r} is not closed on its line: write it in double quotes")
+        return bare[1:-1].replace("''", "'")
     return text.partition(" #")[0].strip()

@@ -76,11 +76,33 @@ def test_a_bundle_gives_each_task_its_shots_delimiter_and_baseline(folder):
         (CORE, META.replace("25.0", "many"), "line 2: the random baseline of 'hellaswag_zeroshot' is 'many'"),
         (CORE, META.replace("25.0", "100"), "is 100 per cent"),
         (CORE, "a,b\n1,2\n", "has no columns"),
+        (
+            CORE.replace('"\\nAnswer: "', "'\n\n    Answer: '"),
+            META,
+            'line 13: "\'" is not closed on its line',
+        ),  # PyYAML's
+        (
+            CORE.replace('"\\nAnswer: "', "|\n    Answer:"),
+            META,
+            "line 13: 'continuation_delimiter: |' is YAML that is not",
+        ),
+        (CORE.replace('"\\nAnswer: "', "\\nAnswer:"), META, "line 13: .*: write the value in double quotes"),
+        (CORE.replace('"\\nAnswer: "', "~"), META, "line 13: 'continuation_delimiter: ~' is YAML that is not read"),
+        (CORE.replace('"\\nAnswer: "', ""), META, "line 13: continuation_delimiter has no value"),
+        (CORE.replace("[10]", "[10]\n  num_fewshot: [3]"), META, "line 12: num_fewshot is there twice"),
+        (CORE.replace("[10]", "\n  - 0\n  - 10"), META, r"num_fewshot of task 'jeopardy' is \[0, 10\]"),
     ],
 )
 def test_a_bundle_that_is_unclear_is_refused_with_its_line(folder, core, meta, words):
     with pytest.raises(BundleError, match=words):
         read_bundle(folder(core, meta))
+
+
+def test_shots_in_a_list_of_lines_and_lists_of_other_keys_are_read(folder):
+    core = CORE.replace("[10]", "\n  - 10").replace("has_categories: true", "metric_names:\n  - one\n  - two: 2")
+    core = core.replace("label: jeopardy", "label: jeopardy  # note: world")
+    tasks = {task.spec.name: (task.spec.shots, task.spec.delimiter) for task in read_bundle(folder(core)).tasks}
+    assert tasks == {"hellaswag_zeroshot": (0, " "), "jeopardy": (10, "\nAnswer: "), "winograd": (0, " ")}
 
 
 def test_a_folder_without_the_two_files_is_no_bundle(tmp_path):
