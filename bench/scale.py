@@ -124,7 +124,6 @@ def measure_readers(store: Store, repeat: int) -> None:
     show("SELECT step, loss, ppl of one run", lambda: ask(
         store, "SELECT step, loss, ppl FROM results WHERE run = 'run-007' ORDER BY step"), repeat)  # fmt: skip
     show("dashboard: newest and lowest of every curve", Panels(store).cells, 3)
-    show("dashboard: latest of every run", pages.latest, 3)
     queued = partial(rows_of, store, "queued", ListingQuery())
     show("dashboard: queue page", lambda: (queued(), pages.counts(), pages.running()), 5)
 
