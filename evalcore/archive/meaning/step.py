@@ -21,7 +21,10 @@ _PLANNED_KEYS = ("iter", "steps", "num_steps")
 _ONE_COUNT = (
     "step", "global_step", "global_steps", "iteration", "iter_num", "training_step", "train_step", "current_step",
 )  # fmt: skip
-_FIRST_FOR = {"litgpt": "step_count", "nanogpt": "iter_num", "lightning": "global_step", "megatron": "iteration"}
+_FIRST_FOR = {
+    "litgpt": "step_count", "nanogpt": "iter_num", "lightning": "global_step", "megatron": "iteration",
+    "composer": "state.timestamp.Timestamp.batch",
+}  # fmt: skip
 _LOSS_KEYS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "logged_val_loss", "extra.val_loss")
 _TOKEN_KEYS = (
     "tokens_seen", "total_tokens", "num_tokens", "tokens_processed", "consumed_tokens", "tokens", "extra.tokens_seen",

@@ -115,18 +115,19 @@ def composer_states(folder):
     """Composer's file, and what it saves with FSDP's shards; the embedding and the head."""
     embed, head = torch.randn(7, 4), torch.randn(7, 4)
     model = {"model.embed.weight": embed, "model.head.weight": head}
-    timestamp = {"iteration": 0, "epoch": 1, "batch": 320, "sample": 2560}
+    timestamp = {"Timestamp": {"iteration": 0, "epoch": 1, "batch": 320, "sample": 2560, "batch_in_epoch": 320}}
     rest = {"optimizers": {"AdamW": {}}, "timestamp": timestamp, "integrations": {}, "metadata": {}, "schedulers": {}}
-    torch.save({"state": {"model": model, **rest}, "rng": []}, folder / "ep1-ba320-rank0.pt")
+    torch.save({"state": {"model": model, **rest}, "rng": []}, folder / "latest-rank0.pt")
     whole = {"state": {"model": model, "timestamp": timestamp}}
-    dcp.save(whole, checkpoint_id=str(folder / "ep1-ba320"), no_dist=True)
+    dcp.save(whole, checkpoint_id=str(folder / "latest"), no_dist=True)
     return embed, head
 
 
-@pytest.mark.parametrize("name", ["ep1-ba320-rank0.pt", "ep1-ba320"])
+@pytest.mark.parametrize("name", ["latest-rank0.pt", "latest"])
 def test_the_recipe_for_composer_takes_off_the_wrapper(folder, name):
     embed, head = composer_states(folder)
     loaded = load_checkpoint(folder / name, spec=ModelSpec("composer_factory:build", python_path=(str(folder),)))
+    assert loaded.step == 320
     torch.testing.assert_close(loaded.model.logits(TOKENS), embed[TOKENS] @ head.T)
 
 
