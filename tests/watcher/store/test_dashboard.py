@@ -16,6 +16,7 @@ from watcher.store.read.panels import Panels
 @pytest.fixture
 def made(tmp_path) -> Iterator[Training]:
     one = training(tmp_path, points=10)
+    one.database.checkpoint(5000, "gpt-124m", "again.pt", digest="sha256:again")
     one.database.result(5000, 3.0, "gpt-124m", "fineweb", checkpoint="again.pt", checkpoint_digest="sha256:again")
     one.database.result(2500, 1.0, "gpt-124m", "fineweb", superseded=1, checkpoint_digest="sha256:old")
     one.database.result(2500, 0.5, "gpt-124m", "fineweb", eval_digest="sha256:another definition")
@@ -28,10 +29,11 @@ def view(made: Training, name: str, columns: str) -> set[tuple]:
         return {tuple(row) for row in tx.execute(text(f"SELECT {columns} FROM {name}"))}
 
 
-@pytest.mark.parametrize("name", ["best", "latest"])
-def test_best_and_latest_say_what_the_views_say(made, name):
-    found = getattr(Pages(made.database.store), name)()
-    assert {(row["run"], row["eval_set"], row["id"]) for row in found} == view(made, name, "run, eval_set, id")
+@pytest.mark.parametrize(("name", "keys"), [("best", ("lowest",)), ("latest", ("observed", "saved"))])
+def test_the_lowest_and_the_newest_result_of_a_cell_are_those_of_the_views(made, name, keys):
+    cells = Panels(made.database.store).cells()
+    found = {(cell["run"], cell["eval_set"], next(filter(None, (cell[key] for key in keys)))) for cell in cells}
+    assert found == view(made, name, "run, eval_set, id")
     assert len(found) == 4
 
 
