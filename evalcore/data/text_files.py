@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def _line_ends(path: Path, head: bytes) -> tuple[str, ...]:
     crlf, cr, lf = (head[:-1].count(end) for end in (b"\r\n", b"\r", b"\n"))
     if not cr or (lf and crlf != lf):
         return ()
-    end, command = ("CRLF", rf"sed -i 's/\r$//' {path}") if crlf else ("CR", rf"sed -i 's/\r/\n/g' {path}")
+    quoted = shlex.quote(str(path))
+    end, command = ("CRLF", rf"sed -i 's/\r$//' {quoted}") if crlf else ("CR", rf"sed -i 's/\r/\n/g' {quoted}")
     return (f"the lines of {path.name} end in {end}, which is kept; Python's open() reads LF: {command}",)
 
 

@@ -137,7 +137,7 @@ def _name_and_path(given: str) -> tuple[str, str]:
     name, equals, path = given.partition("=")
     if not (name and equals and path) or "/" in name or os.path.exists(given) or glob.glob(given):
         return "", given
-    return name, path
+    return name, os.path.expanduser(path)  # after `NAME=` not every shell does it
 
 
 def _name_of_set(part: Sequence[tuple[str, str]]) -> dict[str, Any]:

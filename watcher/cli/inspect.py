@@ -35,6 +35,7 @@ def command(checkpoint: str, state: str | None, every: bool, as_json: bool) -> N
 def describe(path: str, state: str | None = None) -> dict[str, Any]:
     """The object of `inspect --json`. Raises NothingFound or CheckpointUnreadable."""
     from evalcore.archive import ArchiveError, summarise
+    from watcher.detect.nearest import hint_where_absent
     from watcher.domain.checkpoint import printable
     from watcher.domain.step import Step, choose_step, step_from_name
 
@@ -42,7 +43,8 @@ def describe(path: str, state: str | None = None) -> dict[str, Any]:
     try:
         summary = summarise(path, state=state)
     except FileNotFoundError:
-        raise NothingFound(f"there is no checkpoint at {shown}", hint="check the path") from None
+        hint = hint_where_absent(path, "ckptwatch inspect {}")
+        raise NothingFound(f"there is no checkpoint at {shown}", hint=hint) from None
     except ArchiveError as error:
         hint = (
             error.hint

@@ -139,14 +139,15 @@ def _counts(by_state: dict[str, int]) -> str:
 
 
 def _scan_words(run: dict[str, Any]) -> str:
-    parts = [f"{run['matching']} file(s)"] if run.get("matching") is not None else []
+    parts = []
+    if run.get("matching") is not None:  # a file that came since then is not in the number
+        took = f" ({run['scan_seconds'] * 1000:.0f} ms)" if run.get("scan_seconds") is not None else ""
+        parts.append(f"{run['matching']} file(s) at the last full scan{took}")
     if run.get("settling"):
         parts.append(f"{run['settling']} settling")
     if run.get("ignored"):
         parts.append(f"{sum(run['ignored'].values())} ignored")
-    if run.get("scan_seconds") is not None:
-        parts.append(f"last scan {run['scan_seconds'] * 1000:.0f} ms")
-    return f" ({', '.join(parts)})" if parts else ""
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _age_s(at: str) -> float:

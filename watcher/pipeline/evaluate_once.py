@@ -14,6 +14,7 @@ from evalcore.archive import ArchiveError, kind_at, summarise
 from evalcore.launch_folder import LaunchFolder
 from evalcore.messages import ContractError, from_json
 from evalcore.progress import Progress
+from watcher.detect.nearest import hint_where_absent
 from watcher.detect.observation import fingerprint_at
 from watcher.detect.probe import SettledFile, settled_file
 from watcher.domain.checkpoint import DEFAULT_INCLUDE, NamePattern, printable
@@ -61,7 +62,8 @@ def read_all(paths: list[str]) -> tuple[list[SettledFile], list[CkptwatchError]]
 
 def _read_one(path: str) -> SettledFile:
     if not os.path.exists(path):
-        raise NothingFound(f"there is no checkpoint {printable(path)}", hint="ckptwatch eval CKPT --data FILE")
+        hint = hint_where_absent(path, "ckptwatch eval {} --data FILE")
+        raise NothingFound(f"there is no checkpoint {printable(path)}", hint=hint)
     try:
         version = fingerprint_at(path)
         return settled_file(plain_path(path), version, summarise(path))

@@ -74,7 +74,7 @@ def run_status(intake: Intake) -> dict[str, Any]:
         "dir": str(intake.run.dir),
         "last_scan_age_s": time.monotonic() - report.at_s if report else None,
         "scan_seconds": report.seconds if report else None,
-        "matching": report.matching if report else None,
+        "matching": report.matching if report and report.error is None else None,
         "ignored": dict(report.ignored) if report else {},
         "settling": len(intake.prober.settler.candidates),
         "overflows": intake.watch.overflows,

@@ -20,10 +20,10 @@ _COPY = re.compile(
     r"grads?|gradients?|init|initial|prev|previous|polyak|draft|exp_avg(?:_sq)?)(?:$|[^a-z])",
     re.IGNORECASE,
 )
-#: tensors with the names and shapes of weights that are none
+#: tensors with the names and shapes of weights that are none; a momentum encoder (MoCo) and a DeltaNet are models
 _NO_WEIGHTS = re.compile(
-    r"(?:^|[^a-z])(?:grads?|gradients?|momentum|velocity|exp_avg(?:_sq)?|fisher|hessian|deltas?|diffs?|task_vectors?|"
-    r"masks?)(?:$|[^a-z])",
+    r"(?:^|[^a-z])(?:grads?|gradients?|momentum(?![_.-]?(?:encoder|model|net))|velocity|exp_avg(?:_sq)?|fisher|hessian|"
+    r"deltas?(?![_.-]?net)|diffs?|task_vectors?|masks?)(?:$|[^a-z])",
     re.IGNORECASE,
 )
 #: counters and sums of metrics: no model multiplies by them

@@ -205,6 +205,17 @@ def test_inverse_frequencies_of_another_base_than_the_configuration_gives_are_re
     ).abs().max() == 0
 
 
+def test_inverse_frequencies_of_a_large_base_in_half_precision_are_those_of_the_configuration(tmp_path):
+    state, width = llama_state(), 128  # the lowest frequencies are one or two steps of float16 above 0
+    frequencies = (1e7 ** -(torch.arange(0, width, 2) / width)).half()
+    state |= {f"model.layers.0.self_attn.{n}_proj.weight": torch.ones(width, 16) for n in "qkv"}
+    state["model.layers.0.self_attn.o_proj.weight"] = torch.ones(16, width)
+    config = {**LLAMA, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": width}
+    save_file(state | {"model.layers.0.self_attn.rotary_emb.inv_freq": frequencies}, tmp_path / "m.safetensors")
+    assert logits_of(tmp_path / "m.safetensors", config={**config, "rope_theta": 1e7}).isfinite().all()
+    assert "rotary positions" in refusal(tmp_path / "m.safetensors", config={**config, "rope_theta": 8e6}).reason
+
+
 def save_plain(folder):
     save_file(llama_state(), folder / "plain.safetensors")
     return "plain.safetensors"
@@ -318,6 +329,12 @@ def test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked(tmp
     assert_near(logits_of(tmp_path / "ckpt.pt", state=name), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
     torch.save({name: STATE, "model": dict(STATE), "model_args": make.NANOGPT, "iter_num": 7}, tmp_path / "both.pt")
     assert_near(logits_of(tmp_path / "both.pt"), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
+
+
+@pytest.mark.parametrize("name", ["momentum_encoder", "delta_net"])
+def test_a_model_whose_name_has_the_word_of_a_moment_is_a_model(tmp_path, name):
+    torch.save({name: STATE, "model_args": make.NANOGPT, "iter_num": 7}, tmp_path / "ckpt.pt")
+    assert_near(logits_of(tmp_path / "ckpt.pt"), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
 
 
 @pytest.mark.parametrize(("field", "value"), [("attn", {"kind": "local"}), ("pos_emb", "rope"), ("mixer", "conv")])

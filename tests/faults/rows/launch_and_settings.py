@@ -119,4 +119,9 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
             "test_a_default_tokenizer_that_is_not_at_hand_is_refused_as_the_default_that_it_is",
         ),
     ),
+    235: (
+        "P21",
+        "a checkpoint that is not there, given to `inspect` and `eval`: a slip in its name, another name, an empty or absent folder",
+        ("test_a_checkpoint_that_is_not_there_is_answered_with_the_nearest_that_is",),
+    ),
 }

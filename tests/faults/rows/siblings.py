@@ -18,4 +18,5 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     432: ("P15", "a schedule-free optimizer saved in its train mode: other weights than those it is validated with", ("test_weights_of_a_schedule_free_optimizer_in_its_train_mode_are_told",)),
     433: ("P15", "gradients, moments or differences under a model's names and shapes, with no model beside them", ("test_tensors_that_are_no_weights_by_their_name_are_not_evaluated_unasked",)),
     434: ("P15", "a hint on a field of the configuration, followed to the letter", ("test_what_the_hint_says_of_a_field_that_names_another_model_works",)),
+    435: ("P15", "a momentum encoder or a DeltaNet as the only model of a file; rotary frequencies of a large base in float16", ("test_a_model_whose_name_has_the_word_of_a_moment_is_a_model", "test_inverse_frequencies_of_a_large_base_in_half_precision_are_those_of_the_configuration")),
 }  # fmt: skip

@@ -52,6 +52,27 @@ def test_a_damaged_file_is_not_answered_with_a_command_that_repeats_the_error(ck
     assert "copy the file again" in refused.err and "ckptwatch inspect" not in refused.err
 
 
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("ck pts/step_20.pt", "did you mean ck pts/step_200.pt? {} 'ck pts/step_200.pt'"),
+        ("ck pts/nope", "in its folder: ck pts/other.pt, ck pts/step_200.pt. {} 'ck pts/other.pt'"),
+        ("empty/ckpt.pt", "check the path: there is no checkpoint in its folder"),
+        ("gone/ckpt.pt", "check the path: there is no folder gone"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_answered_with_the_nearest_that_is(ckptwatch, tmp_path, asked, hint):
+    (tmp_path / "ck pts" / "logs").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    save_nanogpt(tmp_path / "ck pts" / "step_200.pt")
+    save_nanogpt(tmp_path / "ck pts" / "other.pt")
+    os.utime(tmp_path / "ck pts" / "step_200.pt", (NOW_S - 9e8, NOW_S - 9e8))
+    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
+    inspected, evaluated = ckptwatch("inspect", asked), ckptwatch("eval", asked, "--data", "val.bin")
+    assert (inspected.status, evaluated.status) == (4, 4)
+    assert hint.format("ckptwatch inspect") in inspected.err and hint.format("ckptwatch eval") in evaluated.err
+
+
 def test_the_last_heartbeat_of_a_daemon_that_is_down_is_given_as_an_age():
     report = {"at": iso(NOW_S - 245), "pid": 7}
     (reason,) = judge_from_outside(report, LockFacts(LockState.FREE), NOW_S).reasons

@@ -66,7 +66,7 @@ def test_a_healthy_daemon_is_status_0_and_tells_queue_and_results(ckptwatch, tmp
         text = ckptwatch("status", "--db", tmp_path / "r.db").out
         assert f"daemon     ok, pid {os.getpid()}" in text
         assert "1 queued, 0 running, 3 succeeded" in text
-        assert "gpt: /training/gpt (3 file(s), 2 ignored, last scan 10 ms)" in text
+        assert "gpt: /training/gpt: 3 file(s) at the last full scan (10 ms), 2 ignored" in text
 
 
 def test_no_daemon_is_10_stalled_11_degraded_12_each_with_its_reason(ckptwatch, tmp_path):
