@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalcore.archive.container.source import OpenFile
@@ -54,7 +54,11 @@ def understand(
 
 def understand_dcp(folder: DcpFolder, *, wanted: str | None = None, settings: dict[str, Any] | None = None) -> Reading:
     """The same for a DCP folder, whose files that describe the model are in it."""
-    return reading_of(folder.payload, folder.sidecars, wanted, settings)
+    reading = reading_of(folder.payload, folder.sidecars, wanted, settings)
+    if folder.refusal is None:
+        return reading
+    notes = (*reading.notes, f"{folder.refusal.reason}; {folder.refusal.hint}")
+    return replace(reading, trainer="megatron", family="megatron", assumed={}, notes=notes)
 
 
 def reading_of(

@@ -103,6 +103,8 @@ def open_dcp(path: str, options: OpenOptions) -> Opened:
     try:
         if options.expect_digest not in (None, folder.payload.digest):
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
+        if folder.refusal is not None:
+            raise folder.refusal
         _allow_open_files(len({part.file for part in folder.index.slices()}))
         reading = understand_dcp(folder, wanted=spec.state, settings=spec.config)
         state = loadable_state(reading, spec)

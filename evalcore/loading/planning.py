@@ -11,6 +11,7 @@ from evalcore.archive.errors import LIMITS, shown
 from evalcore.archive.meaning.config import nameless_config
 from evalcore.archive.meaning.family import AMBIGUOUS, FAMILIES, SELF_DESCRIBING, lacks_config_hint
 from evalcore.archive.meaning.indirect_weights import described, weights_in_parts
+from evalcore.archive.meaning.megatron import refuse_part
 from evalcore.archive.meaning.prefixes import holds_no_weights, is_copy
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS, State, choose_state
 from evalcore.archive.meaning.trainer import refuse_family, refuse_list, refuse_parts
@@ -26,6 +27,7 @@ def usable_state(reading: Reading, spec: ModelSpec) -> State:
     if spec.state is None:
         refuse_list(reading.payload.root)
     if spec.factory is None:
+        refuse_part(reading.trainer, reading.config.values if reading.config else None)
         refuse_family(reading.family, reading.trainer, (*FAMILIES, *AMBIGUOUS))
         refuse_parts(reading.payload.root, reading.trainer)
         if spec.state is None:

@@ -17,6 +17,7 @@ from evalcore.archive.container.records import read_entry
 from evalcore.archive.container.source import OpenFile, Window
 from evalcore.archive.errors import ArchiveError, shown
 from evalcore.archive.meaning.folder_notes import mixed_saves
+from evalcore.archive.meaning.megatron import refusal_of_folder
 from evalcore.archive.meaning.sidecars import OF_THE_MODEL, Sidecar, read_values
 from evalcore.archive.meaning.state_dicts import MODEL_KEYS
 from evalcore.archive.payload import Payload, read_payload
@@ -52,7 +53,8 @@ def index_folder(path: str) -> str | None:
 class DcpFolder:
     """An opened DCP folder. Files of slices are opened when they are first needed and stay open until `close`.
 
-    payload: what was saved, as nested dictionaries; a tensor's storage key is its full name.
+    payload: what was saved, as nested dictionaries; a tensor's storage key is its full name. refusal: why it can be
+    looked at and not evaluated, or None.
     """
 
     def __init__(self, path: str) -> None:
@@ -63,6 +65,7 @@ class DcpFolder:
         self._folder = place
         self.index: DcpIndex = read_index(os.path.join(place, METADATA))
         _demand_of_this_folder(self.index.saved_as, path)
+        self.refusal = refusal_of_folder(place, self.index.objects)
         self._files: dict[str, OpenFile] = {}
         self.metadata = OpenFile(os.path.join(place, METADATA))
         try:

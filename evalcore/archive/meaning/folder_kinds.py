@@ -215,8 +215,8 @@ def _refused(names: set[str]) -> FolderKind | None:
 def _megatron(names: set[str], list_inside: Callable[[str], Collection[str]]) -> FolderKind | None:
     """One iteration: a file where one rank holds the whole model, refused where several ranks share it."""
     ranks = sorted(name for name in names if re.fullmatch(r"mp_rank_\d+(?:_\d+)*", name))
-    if len(ranks) != 1:
-        return FolderKind("refused", "Megatron") if ranks else None
+    if len(ranks) != 1:  # of its older sharded formats, common.pt is no checkpoint of its own
+        return FolderKind("refused", "Megatron") if ranks or {"common.pt", "metadata.json"} <= names else None
     if "model_optim_rng.pt" not in list_inside(ranks[0]):
         return FolderKind("full", "Megatron", missing=f"{ranks[0]}/model_optim_rng.pt is not there yet")
     return FolderKind("full", "Megatron", weights=(file := f"{ranks[0]}/model_optim_rng.pt",), main=file)

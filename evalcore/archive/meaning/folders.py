@@ -18,6 +18,7 @@ from evalcore.archive.errors import LIMITS, ArchiveError, shown
 from evalcore.archive.meaning.family import family_of
 from evalcore.archive.meaning.folder_kinds import SHARD, demand_finished, kind_at
 from evalcore.archive.meaning.folder_notes import RECIPE_STATE, notes_of_folder, step_of_recipe
+from evalcore.archive.meaning.megatron import FROM_RANKS, refusal_of_folder
 from evalcore.archive.meaning.sidecars import read_values
 from evalcore.archive.meaning.state_dicts import State, choose_state, find_states, strip
 from evalcore.archive.meaning.step import step_in
@@ -33,8 +34,9 @@ _MARKERS: tuple[tuple[str, str, str], ...] = (
      "run the zero_to_fp32.py beside it, and give the file that it writes"),
     (r"mp_rank_\d+_model_states\.pt$", "a DeepSpeed checkpoint of a model that several ranks share",
      "run the zero_to_fp32.py beside it, and give the file that it writes"),
-    (r"mp_rank_\d+(_\d+)*$|latest_checkpointed_iteration\.txt$", "a Megatron checkpoint, sharded by rank",
-     "convert it to a Hugging Face folder with Megatron's converter"),
+    (r"mp_rank_\d+(_\d+)*$", "a Megatron checkpoint, sharded by rank", FROM_RANKS),
+    (r"latest_checkpointed_iteration\.txt$", "a folder of Megatron checkpoints",
+     "give one of its iter_N folders, or all by `ckptwatch run --dir`"),
     (r"checkpoint-\d+$", "a folder of Hugging Face checkpoints", "give one of its checkpoint-N folders"),
     (r"recipe_state$|recipe_state\.pt$", "a torchtune output folder", "give one of its epoch_N or step_N folders"),
     (r"adapter_config\.json$", "an adapter without its base model", "merge it into the base model first"),
@@ -184,6 +186,8 @@ def _other_kind(path: str, names: list[str], weights: bool) -> ArchiveError:
     metadata = read_values(os.path.join(path, "metadata.json")) if "metadata.json" in names else None
     if metadata is not None and "is_temporary" in metadata:
         return ArchiveError("unsupported", "it is a levanter checkpoint (TensorStore)", _TO_HF)
+    if (refusal := refusal_of_folder(path)) is not None:
+        return refusal
     for pattern, what, hint in _MARKERS:
         if any(re.match(pattern, name) for name in names):
             return ArchiveError("unsupported", f"it is {what}", hint)

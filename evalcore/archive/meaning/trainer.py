@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from evalcore.archive.errors import ArchiveError
+from evalcore.archive.meaning.megatron import ONE_RANK
 from evalcore.archive.meaning.state_dicts import parts_in
 from evalcore.archive.pickle.values import InertObject, TensorRef
 
 #: payload families that no evaluation can read as they are: what they are, and what to do
 REFUSALS = {
     "deepspeed": ("a DeepSpeed checkpoint", "consolidate it with the zero_to_fp32.py beside it, and give that file"),
-    "megatron": (
-        "a Megatron checkpoint, one file per tensor and pipeline rank",
-        "convert it to a Hugging Face folder; where one rank holds the whole model, model.factory can build it",
-    ),
+    "megatron": ONE_RANK,
     "modded-nanogpt": ("a modded-nanogpt checkpoint, whose model differs with each record", "give model.factory"),
     "composer": ("a Composer checkpoint", "export it to a Hugging Face folder, or give model.factory"),
     "torchtune-recipe": ("a torchtune recipe state: an optimizer without a model", "give the model's folder"),

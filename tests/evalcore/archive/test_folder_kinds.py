@@ -33,6 +33,7 @@ FOLDERS: list[tuple[str, list[str], str | None, bool, str]] = [
     ("global_step5", ["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"], "deepspeed", True, ""),
     ("global_step5", ["zero_pp_rank_0_mp_rank_00_model_states.pt"], "refused", True, ""),
     ("iter_0000005", ["mp_rank_00", "mp_rank_01"], "refused", True, ""),
+    ("iter_0000005", ["common.pt", "metadata.json", "decoder.layers.mlp.linear_fc1.weight"], "refused", True, ""),
     ("checkpoint-5", ["adapter_config.json", "adapter_model.safetensors"], "refused", True, ""),
     ("step5-unsharded", ["model.pt", "optim.pt", "train.pt", "config.yaml"], "olmo", True, "model.pt"),
     ("consolidated", ["consolidated.pth", "params.json"], None, False, ""),

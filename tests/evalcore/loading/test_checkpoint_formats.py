@@ -23,7 +23,7 @@ def answer(path):
     ("save", "kind", "what", "hint"),
     [
         (make.save_deepspeed, "unsupported", "a DeepSpeed checkpoint", "zero_to_fp32.py"),
-        (make.save_megatron, "unsupported", "a Megatron checkpoint", "Hugging Face folder"),
+        (make.save_megatron, "unsupported", "a Megatron checkpoint", "--model-factory megatron_factory:build"),
         (make.save_modded_nanogpt, "unsupported", "modded-nanogpt", "model.factory"),
         (make.save_torchscript, "unsupported", "TorchScript", "state_dict"),
         (make.save_llmc_weights, "unsupported", "llm.c Llama weights", "export script"),
@@ -157,7 +157,7 @@ def test_quantised_weights_are_refused(tmp_path):
         (["zero_pp_rank_0_mp_rank_00_model_states.pt"], "DeepSpeed"),
         (["global_step100/", "latest", "zero_to_fp32.py"], "DeepSpeed"),
         (["mp_rank_00/", "mp_rank_01/"], "Megatron"),
-        (["iter_0000100/", "latest_checkpointed_iteration.txt"], "Megatron"),
+        (["iter_0000100/", "latest_checkpointed_iteration.txt"], "a folder of Megatron checkpoints"),
         (["checkpoint-500/", "checkpoint-1000/"], "a folder of Hugging Face checkpoints"),
         (["adapter_config.json", "adapter_model.safetensors"], "an adapter"),
         (["model_00000100.bin", "DONE_00000100"], "llm.c"),

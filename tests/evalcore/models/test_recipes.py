@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from evalcore.archive import summarise
 from evalcore.archive.meaning.folder_kinds import kind_at
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
@@ -153,8 +155,11 @@ def llama():
     return model
 
 
-def save_megatron(folder, model, engine=True, **changed):
-    """One rank of Megatron core. engine: Transformer Engine's modules, where a norm belongs to the layer behind it."""
+def save_megatron(folder, model, engine=True, more=(), **changed):
+    """One rank of Megatron core. engine: Transformer Engine's modules, where a norm belongs to the layer behind it.
+
+    more: further entries of the state dict.
+    """
     theirs, ours = model.state_dict(), {}
     ours["embedding.word_embeddings.weight"] = theirs["model.embed_tokens.weight"]
     ours["decoder.final_layernorm.weight"] = theirs["model.norm.weight"]
@@ -173,6 +178,7 @@ def save_megatron(folder, model, engine=True, **changed):
         ours[f"{a}.mlp.linear_fc1._extra_state"] = None
         ours[f"{a}.{before_attention}"] = theirs[f"{b}.input_layernorm.weight"]
         ours[f"{a}.{before_mlp}"] = theirs[f"{b}.post_attention_layernorm.weight"]
+    ours |= dict(more)
     rank = folder / "iter_0000100" / "mp_rank_00"
     rank.mkdir(parents=True)
     whole = {"args": argparse.Namespace(**{**MEGATRON, **changed}), "checkpoint_version": 3.0, "iteration": 100}
@@ -187,6 +193,29 @@ def test_the_recipe_for_megatron_builds_llama_from_the_folder_of_one_rank(folder
     assert (loaded.step, loaded.context_length, loaded.vocab_size) == (100, 16, 11)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.model.logits(TOKENS), llama(TOKENS).logits)
+
+
+def test_the_recipe_for_megatron_leaves_out_the_state_of_transformer_engine_in_every_form(folder, llama):
+    """Transformer Engine gives None, a BytesIO, or a tensor of bytes, empty without 8 bit."""
+    layer = "decoder.layers.0"
+    more = {
+        f"{layer}.self_attention.linear_qkv._extra_state": torch.empty(0, dtype=torch.uint8),
+        f"{layer}.self_attention.linear_proj._extra_state": torch.arange(6, dtype=torch.uint8),
+        f"{layer}.mlp.linear_fc2._extra_state": io.BytesIO(b"scales"),
+        "decoder.final_layernorm._extra_state": torch.empty(0, dtype=torch.uint8),
+        "output_layer._extra_state": None,
+    }
+    path = save_megatron(folder, llama, more=more)
+    loaded = load_checkpoint(path, spec=ModelSpec("megatron_factory:build", python_path=(str(folder),)))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model.logits(TOKENS), llama(TOKENS).logits)
+
+
+@pytest.mark.parametrize("name", ["embedding.position_embeddings.weight", "mtp.layers.0.eh_proj.weight"])
+def test_the_recipe_for_megatron_refuses_a_name_that_it_does_not_know(folder, llama, name):
+    path = save_megatron(folder, llama, more={name: torch.zeros(4, 24)})
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)} has no place in this model"):
+        load_checkpoint(path, spec=ModelSpec("megatron_factory:build", python_path=(str(folder),)))
 
 
 @pytest.mark.parametrize(
@@ -206,12 +235,62 @@ def test_the_recipe_for_megatron_refuses_what_it_does_not_compute(folder, llama,
 def test_a_megatron_folder_without_a_factory_of_several_ranks_or_unfinished_is_refused(tmp_path, llama):
     path = save_megatron(tmp_path, llama)
     assert kind_at(str(path)).main == "mp_rank_00/model_optim_rng.pt"
-    with pytest.raises(CheckpointError, match="one file per tensor and pipeline rank"):
+    with pytest.raises(CheckpointError, match="layout of the weights needs a factory"):
         load_checkpoint(path)
     (path / "mp_rank_01").mkdir()
     assert kind_at(str(path)).name == "refused"
     (tmp_path / "iter_0000200" / "mp_rank_00").mkdir(parents=True)
     assert "model_optim_rng.pt is not there yet" in kind_at(str(tmp_path / "iter_0000200")).missing
+
+
+def test_a_megatron_file_of_one_rank_is_answered_by_the_factory_of_the_page(folder, llama):
+    path = save_megatron(folder, llama)
+    with pytest.raises(CheckpointError, match="needs a factory") as caught:
+        load_checkpoint(path / "mp_rank_00" / "model_optim_rng.pt")
+    assert (
+        "src/megatron_factory.py, and add --model-factory megatron_factory:build --python-path src" in caught.value.hint
+    )
+    given = ModelSpec(
+        "megatron_factory:build", python_path=(str(folder),)
+    )  # the page's file of that name, from `folder`
+    assert load_checkpoint(path / "mp_rank_00" / "model_optim_rng.pt", spec=given).step == 100
+
+
+def test_a_part_of_a_megatron_model_is_named_by_the_argument_that_divides_it(tmp_path, llama):
+    path = save_megatron(tmp_path, llama, pipeline_model_parallel_size=2)
+    with pytest.raises(CheckpointError, match=r"one rank's part .* pipeline_model_parallel_size is 2") as caught:
+        load_checkpoint(path)
+    assert "--ckpt-convert-format torch_dist --ckpt-convert-save DIR" in caught.value.hint
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("spec", [None, ModelSpec("megatron_factory:build", python_path=("src",))])
+def test_megatrons_torch_dist_is_named_with_the_same_words_by_inspect_and_at_evaluation(tmp_path, whole, spec):
+    """Both layers in one tensor, the state of each layer's modules and the arguments as objects. whole: with the
+    metadata.json that Megatron writes last."""
+    path = tmp_path / "iter_0000100"
+    part = "decoder.layers.mlp.linear_fc1"
+    state = {f"{part}.weight": torch.randn(2, 80, 24), "embedding.word_embeddings.weight": torch.randn(11, 24)}
+    state |= {f"{part}._extra_state/shard_{layer}_2": [io.BytesIO(b"")] for layer in range(2)}
+    state["common_state/shard_0_1"] = [{"args": argparse.Namespace(**MEGATRON), "iteration": 100}]
+    dcp.save(state, checkpoint_id=str(path), no_dist=True, planner=dcp.DefaultSavePlanner(flatten_state_dict=False))
+    if whole:
+        (path / "metadata.json").write_text('{"sharded_backend": "torch_dist", "sharded_backend_version": 1}')
+    with pytest.raises(CheckpointError, match="Megatron checkpoint of the sharded format torch_dist") as caught:
+        load_checkpoint(path, spec=spec)
+    assert (
+        caught.value.kind == "unsupported"
+        and "--ckpt-convert-format torch --ckpt-convert-save DIR" in caught.value.hint
+    )
+    summary = summarise(str(path))
+    assert summary.family == "megatron" and f"{caught.value.reason}; {caught.value.hint}" in summary.note
+
+
+def test_an_older_sharded_format_of_megatron_is_named(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"sharded_backend": "zarr", "sharded_backend_version": 1}')
+    torch.save({"args": argparse.Namespace(**MEGATRON), "iteration": 100}, tmp_path / "common.pt")
+    with pytest.raises(CheckpointError, match="Megatron checkpoint of the sharded format zarr"):
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("backend", ["cuda", "vanilla", None])
