@@ -87,8 +87,9 @@ def _class(config: dict[str, Any]) -> list[str]:
         return []
     known = _CLASS.fullmatch(given[0].lower())
     stem = re.sub(r"[^a-z0-9]", "", known.group(1)) if known is not None else ""
-    if stem == re.sub(r"[^a-z0-9]", "", model_type.lower().removesuffix("_text")):
-        return []
+    for name in (model_type, model_type.removesuffix("_text")):
+        if sorted(stem) == sorted(re.sub(r"[^a-z0-9]", "", name.lower())):  # HunYuanDenseV1 is of hunyuan_v1_dense
+            return []
     return [f"config.architectures names {shown(given[0], 60)}, a class of its own: computed as a plain {model_type}"]
 
 

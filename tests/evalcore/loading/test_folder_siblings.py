@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from evalcore.archive import summarise
+from evalcore.archive.meaning.folder_notes import notes_of_folder
 from evalcore.loading.checkpoint import CheckpointError, load_checkpoint
 from evalcore.messages import ModelSpec
 from tests.support import checkpoints as make
@@ -90,6 +91,13 @@ def test_whole_weights_in_another_format_are_named_and_not_read(tmp_path, after,
 )  # fmt: skip
 def test_a_class_of_the_trainer_s_own_is_named(tmp_path, name, noted):
     assert ("a class of its own" in notes_of(folder_of(tmp_path / "out", {"architectures": [name]}))) is noted
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"), [("HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"), ("AriaTextForCausalLM", "aria_text")]
+)
+def test_a_class_of_transformers_is_not_called_one_of_the_trainer_s_own(tmp_path, name, model_type):
+    assert notes_of_folder(str(tmp_path), [], ["a"], {"architectures": [name], "model_type": model_type}) == []
 
 
 @pytest.mark.parametrize(
