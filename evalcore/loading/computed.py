@@ -47,15 +47,17 @@ def demand_as_computed(records: Records, state: Mapping[str, TensorRef], used: s
 
     Raises CheckpointError where one is not what the model computes, ArchiveError.
     """
-    read_bytes = 0
+    read_bytes, raw = 0, torch.empty(0, dtype=torch.uint8)
+    held: str | None = None  # key of the storage in `raw`
     for name, ref in state.items():
         is_mask = name.endswith(_MASKS) and len(ref.shape) >= 2 and ref.shape[-1] == ref.shape[-2]
         is_table = name.endswith((_FREQUENCIES, *_TABLES)) and isinstance(model, Rotating)
         if name in used or not (is_mask or is_table) or not 0 < ref.storage.size_bytes <= _READ_MAX_BYTES:
             continue
-        raw = torch.empty(ref.storage.size_bytes, dtype=torch.uint8)
-        records.read(ref.storage, bytes_of(raw))
-        read_bytes += raw.numel()
+        if ref.storage.key != held:  # the masks of all layers may be views of one storage
+            raw, held = torch.empty(ref.storage.size_bytes, dtype=torch.uint8), ref.storage.key
+            records.read(ref.storage, bytes_of(raw))
+            read_bytes += raw.numel()
         values = view_of(raw, ref)
         if is_mask:
             _demand_causal(name, values)

@@ -145,6 +145,15 @@ def test_a_causal_mask_in_the_file_is_no_obstacle_however_it_is_written(tmp_path
     assert_near(logits_of(path, config=GIVEN), plain_gpt(STATE, 2, F.gelu, TOKENS, NANO))
 
 
+def test_masks_that_share_one_storage_are_read_once(tmp_path):
+    mask, sizes = ONES.tril().reshape(1, 1, 32, 32), []
+    for shared in (True, False):
+        masks = {f"transformer.h.{i}.attn.bias": mask if shared else mask.clone() for i in range(2)}
+        with load_checkpoint(make.save_bare(tmp_path / "m.pt", STATE | masks), spec=ModelSpec(config=GIVEN)) as loaded:
+            sizes.append(loaded.read_bytes)
+    assert sizes[1] - sizes[0] == 32 * 32 * 4
+
+
 GIVEN = {**make.NANOGPT, "family": "nanogpt"}
 
 
