@@ -65,7 +65,7 @@ def command(
     from watcher.log import Log
     from watcher.pipeline.run_end import end_of_run
     from watcher.state.folder import StateFolder, default_database
-    from watcher.state.memory import return_freed_memory
+    from watcher.state.memory import keep_the_heap_small
     from watcher.store.write.requests import measure_again
 
     settings = _load_whole(flags, given)
@@ -79,7 +79,7 @@ def command(
     end = end_of_run(once, until)
     state = StateFolder.of_database(url, settings.store.state_dir)
     log = Log(0 if flags.quiet else 1 + flags.verbose)
-    return_freed_memory()
+    keep_the_heap_small()
     daemon = Daemon.boot(settings, url, state, log, once=once, reload_settings=lambda: _load_whole(flags, given))
     settings = daemon.watching.settings
     if again:

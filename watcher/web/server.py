@@ -37,6 +37,7 @@ class Server:
         self.url = f"http://{shown}:{bound[1]}/"
         config = uvicorn.Config(
             app,
+            loop="asyncio",  # "auto" takes uvloop where another package brought it: 1 MB more, and other code there
             http=_Protocol,
             ws="none",
             lifespan="off",

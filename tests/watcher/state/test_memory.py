@@ -11,8 +11,8 @@ import pytest
 FREES = """
 import ctypes, os, sys
 if sys.argv[1] == "returned":
-    from watcher.state.memory import return_freed_memory
-    return_freed_memory()
+    from watcher.state.memory import keep_the_heap_small
+    keep_the_heap_small()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
