@@ -104,7 +104,7 @@ class Daemon:
             isolation = Isolation(log)
             deliveries = DeliveryProcesses(state.sinks, WORKER)
             undo.callback(deliveries.stop)
-            wake = signals.wake
+            wake = signals.wake.set
             tools = Tools(owned.store, state, log, isolation, wake, deliveries, report, patient=not once)
             _, _, launching = watching.resolve_launches(settings, tools)
             dispatch = Dispatch(owned.store, state, launching, processes.owner(), log, isolation)
@@ -212,7 +212,6 @@ class Daemon:
         """Tick until a signal or `finished` ends it; then stop in good order."""
         try:
             while not self.signals.stops:
-                self.signals.wake.clear()
                 self.tick(time.monotonic())
                 if all(intake.prober.scans for intake in self.watching.intakes):
                     self.notifier.ready()
@@ -234,6 +233,7 @@ class Daemon:
                     self.tools.isolation.note("looking for due jobs", error, time.monotonic())
                     pause_s = IDLE_POLL_S
                 self.signals.wake.wait(pause_s)
+                self.signals.wake.clear()  # before `stops` is asked again: no call is lost
         finally:
             self.stop()
 

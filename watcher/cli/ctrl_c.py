@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
+
+from watcher.state.wake import Wake
 
 
 def pauses() -> Callable[[float], None]:
@@ -13,15 +14,17 @@ def pauses() -> Callable[[float], None]:
     Raised at once, as Python does by itself, it is lost where it comes in a finaliser. A second Ctrl-C is raised at
     once, so that a question that hangs can be left. Must be called from the main thread.
     """
-    pressed = threading.Event()
+    pressed: list[bool] = []
+    wake = Wake()
 
     def note(_number: int, _frame: object) -> None:
-        if pressed.is_set():
+        if pressed:
             raise KeyboardInterrupt
-        pressed.set()
+        pressed.append(True)
+        wake.set()
 
     def pause(seconds: float) -> None:
-        if pressed.wait(seconds):
+        if pressed or wake.wait(seconds):
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, note)

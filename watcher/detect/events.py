@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from watchdog.events import (
@@ -47,9 +48,9 @@ class Hint:
 
 
 class FolderWatch(FileSystemEventHandler):
-    """Events and scans of one folder. `hints` and `reports` fill from its threads; `wake` is set when one does."""
+    """Events and scans of one folder. `hints` and `reports` fill from its threads; `wake` is called when one does."""
 
-    def __init__(self, root: str, pattern: NamePattern, scan_s: float, wake: threading.Event) -> None:
+    def __init__(self, root: str, pattern: NamePattern, scan_s: float, wake: Callable[[], None]) -> None:
         self.root = root
         self.pattern = pattern
         self.scan_s = scan_s
@@ -107,7 +108,7 @@ class FolderWatch(FileSystemEventHandler):
             self.hints.put(Hint(*names, isinstance(event, DirMovedEvent)))
         else:
             self.hints.put(Hint(self._relative(event.src_path), isinstance(event, FileClosedEvent)))
-        self._wake.set()
+        self._wake()
 
     def _relative(self, path: str | bytes) -> str:
         return os.path.relpath(os.fsdecode(path), self.root)
@@ -149,7 +150,7 @@ class FolderWatch(FileSystemEventHandler):
                 report = ScanReport(began_s, error=f"{self.root}: {type(error).__name__}: {error}")
             self.scanning_since_s = None
             self.reports.put(report)
-            self._wake.set()
+            self._wake()
             pause_s = max(self.scan_s, report.seconds / SCAN_SHARE)
             self._scan_now.wait(RETRY_S if report.more or report.error else pause_s)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +31,7 @@ def dry_run(settings: Settings, url: str, progress: Callable[[Progress], None]) 
     rows: list[dict[str, Any]] = []
     settings, registered = _as_in_the_database(settings, url)
     for run in settings.run:
-        watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, threading.Event())
+        watch = FolderWatch(os.fspath(run.dir), NamePattern(run.include, run.exclude), run.scan_s, lambda: None)
         since_s = time.time()
 
         def scanned(entries: int, name: str = run.name, since_s: float = since_s) -> None:

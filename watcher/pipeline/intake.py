@@ -6,7 +6,6 @@ Wires detect/ to store/. What could not be written is kept and tried again; an u
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -83,7 +82,7 @@ class Intake:
         store: Store,
         spool: Spool,
         log: Log,
-        wake: threading.Event,
+        wake: Callable[[], None],
         model: ModelSpec,
         digests: Sequence[tuple[EvalSetSpec, str]],
         *,

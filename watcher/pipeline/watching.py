@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class Tools:
     state: StateFolder
     log: Log
     isolation: Isolation
-    wake: threading.Event
+    wake: Callable[[], None]
     deliveries: DeliveryProcesses
     report: Callable[[Progress], None]
     patient: bool = True

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
-import threading
 from dataclasses import dataclass, field
+
+from watcher.state.wake import Wake
 
 
 @dataclass
 class Signals:
     """SIGTERM and SIGINT count in `stops`, SIGHUP sets `reload`; each of them, and SIGCHLD, sets `wake`."""
 
-    wake: threading.Event = field(default_factory=threading.Event)
+    wake: Wake = field(default_factory=Wake)
     stops: int = 0
     interrupted: bool = False  # by Ctrl-C
     reload: bool = False

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from watcher.errors import ConfigError, EnvironmentProblem
+from watcher.state.wake import Wake
 
 REQUEST_TIMEOUT_S = 10.0  # for a request to arrive whole
 KEEP_ALIVE_S = 15
@@ -57,7 +58,7 @@ class Server:
     def run(self) -> int:
         """Serve until SIGINT or SIGTERM. From the main thread only. Returns the exit status."""
         caught: list[int] = []
-        over = threading.Event()
+        over = Wake()
 
         def leave(number: int, frame) -> None:
             caught.append(number)

@@ -124,4 +124,12 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a checkpoint that is not there, given to `inspect` and `eval`: a slip in its name, another name, an empty or absent folder",
         ("test_a_checkpoint_that_is_not_there_is_answered_with_the_nearest_that_is",),
     ),
+    236: (
+        "P7",
+        "a signal (SIGTERM, SIGCHLD) in the moment in which the daemon begins or ends to wait",
+        (
+            "test_row_236_a_signal_handler_that_comes_within_wait_set_or_clear_does_not_wait_for_itself",
+            "test_a_wait_ends_by_a_call_before_it_and_by_a_signal_in_it",
+        ),
+    ),
 }

@@ -25,7 +25,7 @@ class Folder:
     def __init__(self, root: Path, include: tuple[str, ...] = ("*.pt",), **more) -> None:
         self.root, self.wake = root, threading.Event()
         pattern = NamePattern(include)
-        self.watch = FolderWatch(str(root), pattern, 3600.0, self.wake)
+        self.watch = FolderWatch(str(root), pattern, 3600.0, self.wake.set)
         self.prober = FolderProber(str(root), pattern, self.watch, Settler(0.3, 600.0), **more)
         self.settled: list[SettledFile] = []
         self.rejections: list[Rejection] = []
@@ -186,7 +186,7 @@ def test_a_scan_that_fails_unforeseen_is_reported_and_scanning_goes_on(tmp_path:
 
     monkeypatch.setattr(FolderScan, "scan", fails_once)
     (tmp_path / "a.pt").write_bytes(b"1")
-    watch = FolderWatch(str(tmp_path), NamePattern(("*.pt",)), 3600.0, threading.Event())
+    watch = FolderWatch(str(tmp_path), NamePattern(("*.pt",)), 3600.0, lambda: None)
     watch.start(set())
     first, second = watch.reports.get(timeout=20), watch.reports.get(timeout=20)
     watch.stop()

@@ -32,7 +32,7 @@ class World:
         self.wake = threading.Event()
         self.intake: Intake
         spool, sets = Spool(root / "spool", 1 << 30), [(EvalSetSpec("val", ("val.npy",)), "sha256:1")]
-        self.begin = lambda: Intake.begin(run, self.store, spool, Log(0), self.wake, ModelSpec(), sets)
+        self.begin = lambda: Intake.begin(run, self.store, spool, Log(0), self.wake.set, ModelSpec(), sets)
 
     def save(self, step: int) -> None:
         path = save_rosellm(self.folder / f"step_{step}.pt", step=step, seed=step)
