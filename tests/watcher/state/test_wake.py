@@ -42,7 +42,7 @@ def test_row_236_a_signal_handler_that_comes_within_wait_set_or_clear_does_not_w
 def test_the_event_of_the_standard_library_does_wait_for_itself():
     """The reason for Wake: should this fail, `threading.Event` can take its place."""
     try:
-        assert flood("threading.Event()", 10) != "over"  # a stack of handlers that ended the process
+        assert flood("threading.Event()", 3) != "over"  # a stack of handlers that ended the process
     except subprocess.TimeoutExpired:
         pass  # hung
 
