@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from array import array
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from sqlalchemy import text
 from evalcore.spikes import Spike, spikes_of
 from evalcore.tasks.item_scores import ItemScores, ItemScoresError, unpack
 from watcher.store.engine import Store
+from watcher.store.packed import unpacked
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Behind:
         if row is None or row[0] is None or row[1] is None:
             return None
         try:
-            return _unpacked("d", row[0]), _unpacked("I", row[1])
+            return unpacked("d", row[0]), unpacked("I", row[1])
         except (zlib.error, ValueError):
             return None
 
@@ -59,12 +59,3 @@ class Behind:
         with self.store.read() as tx:
             row = tx.execute(text(query), {"id": result_id}).first()
             return tuple(row) if row is not None else None
-
-
-def _unpacked(kind: str, blob: bytes) -> array:
-    """Deflated, little-endian."""
-    values = array(kind)
-    values.frombytes(zlib.decompress(blob))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values

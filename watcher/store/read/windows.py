@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import zlib
 from array import array
 
 from sqlalchemy import select
 
 from watcher.store.engine import Store
+from watcher.store.packed import unpacked
 from watcher.store.read.tasks import KeptItems
 from watcher.store.schema import windows
 
@@ -32,17 +31,8 @@ class KeptWindows:
             if len(self._known) >= 64:
                 del self._known[next(iter(self._known))]
             if row is not None:
-                self._known[result_id] = (_unpacked("d", row.nats), _unpacked("I", row.targets))
+                self._known[result_id] = (unpacked("d", row.nats), unpacked("I", row.targets))
             else:
                 items = self._items.get(result_id)
                 self._known[result_id] = (items.gold_nats, items.gold_tokens) if items is not None else None
         return self._known[result_id]
-
-
-def _unpacked(kind: str, blob: bytes) -> array:
-    """The inverse of what `record` packs: deflated, little-endian."""
-    values = array(kind)
-    values.frombytes(zlib.decompress(blob))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from array import array
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -13,6 +12,7 @@ from evalcore.messages import Measurement
 from evalcore.spikes import spikes_text
 from watcher.domain.job import State, Transition
 from watcher.store.engine import Store
+from watcher.store.packed import packed
 from watcher.store.schema import checkpoints, eval_sets, exports, jobs, results, task_items, windows
 from watcher.store.write import copies, versions
 from watcher.store.write.attempts import OpenAttempt, end_attempt
@@ -102,7 +102,7 @@ def _keep_parts(tx: Connection, result_id: int, measured: Measurement, items: di
     for table in (windows, task_items):
         tx.execute(table.delete().where(table.c.result_id == result_id))  # of a result that was deleted by hand
     if measured.task is None:
-        tx.execute(insert(windows).values(result_id=result_id, **_packed(measured)))
+        tx.execute(insert(windows).values(result_id=result_id, **_window_columns(measured)))
     elif items is not None:
         tx.execute(insert(task_items).values(result_id=result_id, **items))
 
@@ -167,14 +167,13 @@ def _values(row: Any, measured: Measurement, attempt: int, now: str) -> dict[str
     }
 
 
-def _packed(measured: Measurement) -> dict[str, bytes | None]:
+def _window_columns(measured: Measurement) -> dict[str, bytes | None]:
     """Nats (float64) and targets (uint32) of windows and positions, little-endian; the highest windows; deflated."""
-    nats, targets = array("d", measured.window_nats), array("I", measured.window_targets)
-    packed: dict[str, bytes | None] = dict.fromkeys(("position_nats", "position_targets", "spikes"))
-    packed |= {"nats": zlib.compress(nats.tobytes()), "targets": zlib.compress(targets.tobytes())}
+    columns: dict[str, bytes | None] = dict.fromkeys(("position_nats", "position_targets", "spikes"))
+    columns |= {"nats": packed("d", measured.window_nats), "targets": packed("I", measured.window_targets)}
     if measured.position_nats:
-        packed["position_nats"] = zlib.compress(array("d", measured.position_nats).tobytes())
-        packed["position_targets"] = zlib.compress(array("I", measured.position_targets).tobytes())
+        columns["position_nats"] = packed("d", measured.position_nats)
+        columns["position_targets"] = packed("I", measured.position_targets)
     if measured.spikes:
-        packed["spikes"] = zlib.compress(spikes_text(measured.spikes).encode())
-    return packed
+        columns["spikes"] = zlib.compress(spikes_text(measured.spikes).encode())
+    return columns
