@@ -6,16 +6,16 @@ import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from watcher.errors import EnvironmentProblem
+from watcher.store.reading import sqlite_uri
 
 
 def back_up_to(path: Path, copy: Path) -> None:
     """Copy the database to a new file. Raises EnvironmentProblem; what was begun is removed."""
     if copy.exists():
         raise EnvironmentProblem(f"{copy} exists", hint="name a file that does not exist yet")
-    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=rw", uri=True, timeout=5)
+    connection = sqlite3.connect(sqlite_uri(path, "rw"), uri=True, timeout=5)
     try:
         connection.execute("VACUUM INTO ?", (os.fspath(copy),))
     except sqlite3.Error as error:

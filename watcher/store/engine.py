@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -21,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from watcher.errors import ConfigError, EnvironmentProblem, StoreUnavailable
+from watcher.store.reading import begin_reading, sqlite_uri
 
 BUSY_TIMEOUT_MS = 5_000
 READERS = 4  # connections that a reading process keeps open
@@ -129,8 +129,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def sqlite_engine(path: Path, *, readonly: bool, foreign_keys: bool = True) -> Engine:
-    mode = "ro" if readonly else "rw"
-    name = f"file:{quote(os.fspath(path.absolute()))}?mode={mode}"
+    name = sqlite_uri(path, "ro" if readonly else "rw")
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -149,7 +148,7 @@ def sqlite_engine(path: Path, *, readonly: bool, foreign_keys: bool = True) -> E
         return engine
     # a new connection reads the schema first: that costs more than most questions of a page
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=READERS, max_overflow=READERS)
-    event.listen(engine, "begin", _begin_deferred)
+    event.listen(engine, "begin", partial(begin_reading, path))
     event.listen(engine, "connect", partial(_note_file, path))
     event.listen(engine, "checkout", partial(_refuse_replaced_file, path))
     return engine
@@ -226,7 +225,7 @@ def unavailable(error: DBAPIError, url: str) -> Exception:
     for sign, remedy in (
         ("locked", "another process holds it: end its transaction, then run this again (a daemon keeps trying)"),
         ("full", "free some space; the daemon then continues"),
-        ("readonly", "make the file and its folder writable; the daemon then continues"),
+        ("readonly", "make the file and its folder writable, or run this as their owner; a daemon then continues"),
         ("read-only", "make the file and its folder writable; the daemon then continues"),
         ("i/o error", "look at the disk with `dmesg`; the daemon keeps trying"),
         ("unable to open", "look at the folder's permissions; the daemon keeps trying"),
@@ -259,7 +258,3 @@ def _postgres(url: str, *, readonly: bool) -> Engine:
 def _begin_immediate(connection: Connection) -> None:
     # A deferred transaction that turns into a write ignores busy_timeout.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin_deferred(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

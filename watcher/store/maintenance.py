@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from urllib.parse import quote
 
 from watcher.errors import NothingFound
 from watcher.store.engine import journal_mode, open_store, sqlite_path
 from watcher.store.migrate import head_revision, refuse_unless_ours, revision_of
+from watcher.store.reading import sqlite_uri
 from watcher.store.schema import metadata
 from watcher.store.views import VIEWS
 
@@ -21,7 +20,7 @@ def check(url: str) -> dict[str, str | int | None]:
     if not path.exists():
         raise NothingFound(f"there is no database at {path}", hint="ckptwatch db path says where it is looked for")
     refuse_unless_ours(path)
-    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=5)
+    connection = sqlite3.connect(sqlite_uri(path, "ro"), uri=True, timeout=5)
     try:
         pages = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
         dangling = connection.execute("PRAGMA foreign_key_check").fetchall()

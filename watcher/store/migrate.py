@@ -11,7 +11,6 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +27,7 @@ from watcher.store.engine import (
     sqlite_path,
     unavailable,
 )
+from watcher.store.reading import sqlite_uri
 from watcher.store.schema import APPLICATION_ID, REVISION
 from watcher.store.views import VIEWS
 
@@ -99,7 +99,7 @@ def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:
     application = int.from_bytes(header[68:72], "big")
     if application != APPLICATION_ID:
         raise _refused(path, f"belongs to another program (application id 0x{application:08x})")
-    connection = sqlite3.connect(f"file:{quote(os.fspath(path.absolute()))}?mode=rw", uri=True, timeout=5)
+    connection = sqlite3.connect(sqlite_uri(path, "rw"), uri=True, timeout=5)
     try:
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if revision is not None and revision[0] != REVISION and revision[0] not in known_revisions():
