@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.checkpoints import save_rosellm
 from tests.support.database import small_run
 from watcher.state.folder import StateFolder
@@ -156,50 +154,3 @@ def test_inspect_loads_neither_torch_nor_numpy(tmp_path):
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "ckpt.pt"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["family"] == "rosellm"
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_a_script_that_names_the_command(ckptwatch, shell):
-    said = ckptwatch("completion", shell)
-    assert said.status == 0
-    assert "_CKPTWATCH_COMPLETE" in said.out
-
-
-def test_completion_offers_the_verbs(tmp_path):
-    environment = {
-        **os.environ,
-        "COMP_WORDS": "ckptwatch re",
-        "COMP_CWORD": "1",
-        "_CKPTWATCH_COMPLETE": "bash_complete",
-    }
-    command = [sys.executable, "-c", "from watcher.cli import main; main()"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert "plain,results" in done.stdout.splitlines()
-
-
-def test_a_real_bash_completes_paths_runs_sets_columns_and_keeps_its_own_completion_of_files(tmp_path):
-    """The script is evaluated by bash, and asked as readline asks it."""
-    small_run(tmp_path / "ckptwatch.db").close()
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "ckptwatch").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "import sys; from watcher.cli import main; sys.exit(main())" "$@"\n'
-    )
-    (tmp_path / "ckptwatch").chmod(0o755)
-    script = r"""
-eval "$(ckptwatch completion bash)"
-compopt() { echo compopt "$@"; }
-ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-        _ckptwatch_completion ckptwatch; echo "${COMPREPLY[*]}"; }
-ask ckptwatch results --run ''
-ask ckptwatch compare ''
-ask ckptwatch plot --eval-set ''
-ask ckptwatch results --sort loss_
-ask ckptwatch eval check
-ask ckptwatch --config check
-"""
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.fspath(ROOT)}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.stderr == ""
-    runs, compared, sets, columns, *paths = done.stdout.splitlines()
-    assert (runs, compared, sets, columns) == ("gpt", "gpt", "val", "loss_stderr")
-    assert paths == ["compopt -o default", "", "compopt -o default", ""]
