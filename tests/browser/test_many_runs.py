@@ -94,7 +94,8 @@ def test_a_zoom_stays_when_a_result_of_one_of_two_hundred_runs_comes(many, made)
     path = {"checkpoint": "late.pt", "checkpoint_digest": "sha256:late", "loss_stderr": 0.03}
     number = made.database.result(1750, 9.5, "gpt-b-196", "arxiv", **path)
     many.locator(f'#newest tr[data-key="{number}"]').wait_for()
-    wait_until(lambda: sum("from=" in each for each in many.asked) > len(refined), 20)
+    # the title: Playwright tells of requests only during a call
+    wait_until(lambda: many.title() and sum("from=" in each for each in many.asked) > len(refined), 20)
     wait_until(lambda: many.locator(FIRST).get_attribute("data-range") == f"{low}~{high}", 10)
     assert parse_qs(urlsplit(many.url).query)["zoom"]
 

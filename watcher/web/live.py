@@ -42,6 +42,7 @@ class Live:
         self._every_s = every_s
         self._listeners: set[asyncio.Event] = set()
         self._poller: asyncio.Task | None = None
+        self._begun = asyncio.Event()  # the first pulse is known: what changes from now on is told
         self._last = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closing = False
@@ -62,8 +63,10 @@ class Live:
         self._loop = asyncio.get_running_loop()
         self._listeners.add(changed)
         if self._poller is None or self._poller.done():
+            self._begun.clear()
             self._poller = asyncio.create_task(self._poll())
         try:
+            await self._begun.wait()
             yield "retry: 2000\nevent: hello\ndata: {}\n\n"
             while not self.closing:
                 try:
@@ -78,13 +81,21 @@ class Live:
             self._listeners.discard(changed)
 
     async def _poll(self) -> None:
-        self._last = await in_thread(self._pulse)
+        self._last = await self._now()
+        self._begun.set()
         while self._listeners and not self.closing:
             await asyncio.sleep(self._every_s)
-            now = await in_thread(self._pulse)
+            now = await self._now()
             if now != self._last:
                 self._last = now
                 self._wake()
+
+    async def _now(self) -> str:
+        """A pulse that fails is a change, too: the page is asked for again, and says why."""
+        try:
+            return await in_thread(self._pulse)
+        except Exception as error:
+            return repr(error)
 
     def _wake(self) -> None:
         for changed in self._listeners:

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
+    436: (
+        "P21",
+        "a request of the page, its panels, its best points or its event stream refused once; a change in the moment in which"
+        " the event stream opens; a pulse of the event stream that fails",
+        (
+            "test_each_request_that_is_refused_once_is_asked_again_long_before_the_minute_is_over",
+            "test_a_change_right_after_the_hello_is_told",
+            "test_a_pulse_that_fails_is_a_change_and_the_next_one_is_told_too",
+        ),
+    ),
+    437: (
+        "P21",
+        "a drag on a page too slow to tell it from a click by time; a double click that opened a checkpoint",
+        ("test_a_drag_on_a_slow_page_zooms_a_click_opens_and_a_double_click_only_ends_the_zoom",),
+    ),
     441: (
         "P21",
         "an answer to the page that is cut off; a run lit up before anything was drawn anew",

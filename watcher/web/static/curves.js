@@ -3,10 +3,14 @@ import { view } from "./view.js";
 
 let line = Promise.resolve(); // one request after the other: the server shares a machine with a training run
 
+// null: the server did not answer. The axis is the one that is chosen when the request's turn comes: the answer names it.
 export function fetchCurves(panel, zoom) {
-  const query = new URLSearchParams({ metric: panel.metric, set: panel.set, x: view.x });
-  if (zoom) { query.set("from", zoom[0]); query.set("to", zoom[1]); }
-  const answer = line.then(() => fetch(`/api/curves?${query}`)).then((got) => (got.ok ? got.json() : null)).catch(() => null);
+  const answer = line.then(async () => {
+    const query = new URLSearchParams({ metric: panel.metric, set: panel.set, x: view.x });
+    if (zoom) { query.set("from", zoom[0]); query.set("to", zoom[1]); }
+    const got = await fetch(`/api/curves?${query}`);
+    return got.ok ? got.json() : null;
+  }).catch(() => null);
   line = answer.then(() => null);
   return answer;
 }

@@ -1,25 +1,31 @@
 // One panel: uPlot gives axes, cursor and selection; the curves are drawn by draw.js. Nothing here decides what is shown.
 import { fetchCurves, height, nearest, reach } from "./curves.js";
 import { BANDS_MAX, drawCurves, drawLit, strongOf } from "./draw.js";
-import { axisLabel, show, hide } from "./tooltip.js";
+import { show, hide } from "./tooltip.js";
 import { runs } from "./run_table.js";
 import { fillTable } from "./values_table.js";
-import { view } from "./view.js";
+import { AXES, view } from "./view.js";
 
 const HEIGHT = 255;
+const DRAG_PX = 4; // the pointer moved less: a click
+const DOUBLE_CLICK_MS = 400;
 
 export class Panel {
-  // hooks: zoomTo(range or null), lightUp(run id or null, x, panel)
+  // hooks: zoomTo(range or null), lightUp(run id or null, x), pin(run id)
   constructor(box, hooks) {
     this.box = box;
     this.hooks = hooks;
     ({ metric: this.metric, set: this.set, label: this.label } = box.dataset);
     this.data = null; // what /api/curves answered: all of it, thinned
     this.detail = null; // the part in view, read again with more points
-    this.asked = "";
+    this.detailRange = null; // of x, which it covers
     this.visible = false;
-    this.dirty = true;
-    this.lit = { run: null, at: -1 };
+    this.wanted = 1; // one more for each change of what it shows; loaded: the last one that it shows
+    this.loaded = 0;
+    this.loading = false;
+    this.lit = { run: null, x: null, at: -1 };
+    this.pressed = null; // the event of the mouse button that went down
+    this.opening = 0; // the timer of a click that may become a double click
     this.build();
   }
 
@@ -43,41 +49,53 @@ export class Panel {
     body.replaceChildren(this.plot, this.status, this.values);
     this.plot.addEventListener("keydown", (event) => this.key(event));
     this.plot.addEventListener("focus", () => { if (this.u && this.lit.run === null) this.say(this.summary()); });
-    this.plot.addEventListener("blur", () => this.hooks.lightUp(null, null, this));
+    this.plot.addEventListener("blur", () => this.hooks.lightUp(null, null));
   }
 
+  remove() {
+    this.visible = false;
+    this.u?.destroy();
+    clearTimeout(this.opening);
+  }
+
+  get isStale() { return this.loaded !== this.wanted; }
+
   // The series that the run table shows, with their runs.
-  drawn() {
-    const source = this.detail || this.data;
-    if (!source) return [];
-    return source.series.flatMap((series) => {
+  drawn() { return this.shownOf(this.covers(view.zoom) ? this.detail : this.data); }
+
+  covers(range) { return this.detail !== null && range !== null && this.detailRange[0] <= range[0] && range[1] <= this.detailRange[1]; }
+
+  shownOf(answer) {
+    if (!answer) return [];
+    return answer.series.flatMap((series) => {
       const run = runs.get(series.run);
       return run && run.shown && (series.x.length || series.bad.length) ? [{ series, run }] : [];
     });
   }
 
+  // Whether the server answered.
   async load() {
-    const asked = `${view.x}`, zoom = view.zoom;
-    const data = await fetchCurves(this, null);
-    if (data === null || asked !== view.x) return;
+    const wanted = this.wanted, data = await fetchCurves(this, null);
+    if (data === null) { this.loaded = 0; return false; }
+    if (data.x !== view.x) return true; // another axis is wanted by now
     this.data = data;
-    this.asked = asked;
-    this.detail = null;
-    this.dirty = false;
-    if (zoom && this.isThinned()) await this.refine();
+    this.loaded = wanted;
+    return this.refine();
   }
 
   isThinned() { return this.data !== null && this.data.series.some((one) => one.n > one.x.length); }
 
-  // More points of the part in view, where the whole was thinned.
+  // More points of the part in view, where the whole was thinned. Whether the server answered.
   async refine() {
-    if (!view.zoom) { this.detail = null; return; }
-    if (!this.isThinned()) return;
-    const zoom = view.zoom, detail = await fetchCurves(this, zoom);
-    if (detail !== null && zoom === view.zoom) this.detail = detail;
+    const zoom = view.zoom;
+    if (!zoom || !this.isThinned()) { this.detail = null; return true; }
+    const detail = await fetchCurves(this, zoom);
+    if (detail === null) { this.loaded = 0; return false; }
+    if (zoom === view.zoom) Object.assign(this, { detail, detailRange: zoom });
+    return true;
   }
 
-  extent() { return this.data ? reach(this.drawn().map((each) => each.series)) : null; }
+  extent() { return reach(this.shownOf(this.data).map((each) => each.series)); }
 
   // Draw anew with the shared range of x. `frame` keeps uPlot's own size, theme and kinds of axes.
   draw(range) {
@@ -134,11 +152,11 @@ export class Panel {
         x: { time: view.x === "time", distr: view.xlog ? 3 : 1, auto: false, range: () => this.range },
         y: { distr: view.ylog ? 3 : 1, auto: false, range: () => this.yRange },
       },
-      axes: [{ ...xAxis, size: 26, label: axisLabel(), labelSize: 18, labelGap: -4, labelFont: axis.font }, { ...axis, size: 52, values: figures }],
+      axes: [{ ...xAxis, size: 26, label: AXES[view.x], labelSize: 18, labelGap: -4, labelFont: axis.font }, { ...axis, size: 52, values: figures }],
       cursor: {
         y: false, points: { show: false },
-        drag: { x: true, y: false, setScale: false },
-        bind: { dblclick: () => () => { this.hooks.zoomTo(null); return null; } },
+        drag: { x: true, y: false, setScale: false, click: () => {} }, // what is a click: see clicked
+        bind: { dblclick: () => () => { clearTimeout(this.opening); this.hooks.zoomTo(null); return null; } },
         sync: { key: "overview", scales: ["x", null], setSeries: false,
           filters: { pub: (kind) => kind === "mousemove" || kind === "mouseleave" } },
       },
@@ -146,14 +164,14 @@ export class Panel {
         draw: [(u) => { const drawn = this.drawn(); drawCurves(u, drawn, strongOf(drawn, this.data?.higher_is_better)); }],
         setCursor: [(u) => this.moved(u)],
         setSelect: [(u) => this.selected(u)],
-        ready: [(u) => { u.over.addEventListener("click", () => this.clicked()); u.over.addEventListener("mouseleave", () => hide()); }],
+        ready: [(u) => this.listen(u.over)],
       },
     };
   }
 
   moved(u) {
     if (!u.cursor.event || u.cursor.left < 0) { // synced from another panel: that one lights up
-      if (u.cursor.left < 0 && this.pointed) { this.pointed = false; this.hooks.lightUp(null, null, this); }
+      if (u.cursor.left < 0 && this.pointed) { this.pointed = false; this.hooks.lightUp(null, null); }
       return;
     }
     this.pointed = true;
@@ -166,14 +184,14 @@ export class Panel {
       if (!best || far < best.far) best = { far, each, place };
     }
     if (!best) return;
-    this.hooks.lightUp(best.each.run.id, best.each.series.x[best.place], this);
+    this.hooks.lightUp(best.each.run.id, best.each.series.x[best.place]);
     show(this, best.each, best.place, left, top);
   }
 
   // The run that is pointed at, in this panel at the point nearest to x; x is null where its row is pointed at.
   light(id, x) {
     const drawn = this.drawn(), each = id === null ? null : drawn.find(({ run }) => run.id === id);
-    this.lit = { run: each ? id : null, x, at: each && x !== null ? nearest(each.series.x, x) : -1 };
+    this.lit = { run: each ? id : null, x: each ? x : null, at: each && x !== null ? nearest(each.series.x, x) : -1 };
     if (this.u) this.fitUpper();
     if (this.u) drawLit(this.u, this.upper, each, this.lit.at, drawn.length === 1);
     if (!each) this.say(this.note || "");
@@ -188,26 +206,43 @@ export class Panel {
   }
 
   selected(u) {
-    if (u.select.width < 4) return;
+    if (u.select.width < DRAG_PX) return;
     const range = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.dragged = performance.now();
     this.hooks.zoomTo(range);
   }
 
-  clicked() {
-    if (performance.now() - (this.dragged || -1e9) > 300) this.open();
+  listen(over) {
+    over.addEventListener("mousedown", (event) => { this.pressed = event; });
+    over.addEventListener("click", (event) => this.clicked(event));
+    over.addEventListener("mouseleave", hide);
+  }
+
+  // A click opens the point, a drag zooms, a double click ends the zoom: where it could be one, the click waits for its second.
+  clicked(event) {
+    const { clientX, clientY } = this.pressed || event;
+    this.pressed = null;
+    clearTimeout(this.opening);
+    if (event.detail > 1 || Math.hypot(event.clientX - clientX, event.clientY - clientY) >= DRAG_PX) return;
+    const address = this.pointAddress();
+    if (view.zoom && address) this.opening = setTimeout(() => location.assign(address), DOUBLE_CLICK_MS); else this.open();
   }
 
   open() {
+    const address = this.pointAddress();
+    if (address) location.assign(address);
+  }
+
+  // Of the page of the point that is lit up.
+  pointAddress() {
     const each = this.drawn().find(({ run }) => run.id === this.lit.run);
-    if (!each || this.lit.at < 0) return;
+    if (!each || this.lit.at < 0) return null;
     const id = each.series.id[this.lit.at];
-    location.assign(["logged", "suite"].includes(this.metric) ? `/checkpoints/${id}` : `/results/${id}`);
+    return ["logged", "suite"].includes(this.metric) ? `/checkpoints/${id}` : `/results/${id}`;
   }
 
   key(event) {
-    const drawn = this.drawn(), step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const drawn = this.drawn().filter(({ series }) => series.x.length), step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const other = { ArrowUp: -1, ArrowDown: 1 }[event.key], zoom = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
     if (!drawn.length || !(step || other || zoom || ["Enter", "0", "Escape", "p"].includes(event.key)) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
@@ -215,16 +250,17 @@ export class Panel {
     if (event.key === "Enter") return this.open();
     if (event.key === "0") return this.hooks.zoomTo(null);
     if (event.key === "p") return this.lit.run === null || this.hooks.pin(this.lit.run);
-    if (event.key === "Escape") { hide(); return this.hooks.lightUp(null, null, this); }
+    if (event.key === "Escape") { hide(); return this.hooks.lightUp(null, null); }
     if (zoom) {
-      const [low, high] = this.range, middle = this.lit.x ?? (low + high) / 2, half = (high - low) / 2 * zoom;
-      return this.hooks.zoomTo([middle - half, middle + half]);
+      const [way, back] = view.xlog ? [Math.log, Math.exp] : [Number, Number];
+      const [low, high] = this.range.map(way), middle = this.lit.x ? way(this.lit.x) : (low + high) / 2, half = (high - low) / 2 * zoom;
+      return this.hooks.zoomTo([back(middle - half), back(middle + half)]);
     }
     if (other && this.lit.run !== null) place = (place + other + drawn.length) % drawn.length;
     const { series, run } = drawn[place];
     const from = this.lit.run === null ? (step > 0 ? -1 : series.x.length) : nearest(series.x, this.lit.x);
     const at = Math.min(series.x.length - 1, Math.max(0, from + (step || 0)));
-    this.hooks.lightUp(run.id, series.x[at], this);
+    this.hooks.lightUp(run.id, series.x[at]);
     this.say(show(this, drawn[place], at, this.u.valToPos(series.x[at], "x"), this.u.valToPos(series.y[at], "y")));
   }
 }

@@ -6,10 +6,6 @@ const tip = document.createElement("div");
 tip.className = "tip";
 tip.hidden = true;
 
-export function axisLabel() {
-  return { step: "step", tokens: "tokens seen", time: "time (UTC)", hours: "hours since the run's first checkpoint" }[view.x];
-}
-
 export function axisWords(value) {
   if (view.x === "time") return `${new Date(value * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
   if (view.x === "hours") return `${+value.toPrecision(4)} h of training`;

@@ -1,9 +1,10 @@
 // The view: metrics, axes, zoom, filter, order, hidden runs. It stands in the address, so that a reload and a link keep it.
+export const AXES = { step: "step", tokens: "tokens seen", time: "time (UTC)", hours: "hours since the run's first checkpoint" };
 export const view = { x: "step", xlog: false, ylog: false, band: true, q: "", regex: false, sort: "name", down: false,
   hidden: new Set(), zoom: null, pin: null };
 
 const given = new URLSearchParams(location.search);
-if (given.has("x")) view.x = given.get("x");
+if (Object.hasOwn(AXES, given.get("x"))) view.x = given.get("x");
 for (const flag of ["xlog", "ylog", "regex", "down"]) view[flag] = given.get(flag) === "1";
 view.band = given.get("band") !== "0";
 view.q = given.get("q") || "";
