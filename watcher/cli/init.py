@@ -27,12 +27,13 @@ def command(flags: Globals, folder: str, data: tuple[str, ...], force: bool, yes
     """Write ckptwatch.toml for a folder and its data.
 
     Reads the folder DIR in which a trainer saves its checkpoints, and the data; prints what it found; writes
-    ./ckptwatch.toml, or the file given by -c.
+    ./ckptwatch.toml, or the file given by -c. Where several trainings save below DIR, each becomes a run.
     """
     from watcher.settings.load import load_settings
     from watcher.settings.paths import plain_path
     from watcher.settings.schema import DEFAULT_FILE
-    from watcher.setup.discover import compose, data_nearby, look_at, usual_places
+    from watcher.setup.discover import data_nearby, look_at, usual_places
+    from watcher.setup.first_settings import compose
 
     out = Path(flags.config_file or DEFAULT_FILE)
     if out.exists() and not force:
@@ -91,27 +92,35 @@ def _write(out: Path, text: str) -> None:
 def _plain(out: Path, discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from watcher.setup.first_settings import run_names_of
+
     facts = asdict(discovery) | {"dir": str(discovery.dir), "include": list(discovery.include)}
+    names = run_names_of(discovery.trainings)
+    facts["trainings"] = [
+        {"name": name, "dir": str(training.dir), "include": list(training.include), "files": training.files}
+        for name, training in zip(names, discovery.trainings, strict=True)
+    ]
     return {"file": str(out), "found": facts, "data": [sniffed.get(str(path), {"path": str(path)}) for path in data]}
 
 
 def _show(discovery: Any, data: list[Path], sniffed: dict[str, dict[str, Any]]) -> None:
-    from watcher.domain.checkpoint import DEFAULT_INCLUDE, NamePattern, printable
+    from watcher.domain.checkpoint import printable
     from watcher.domain.passed_by import ignored_words
     from watcher.report.format import size
-    from watcher.setup.discover import training_folders
+    from watcher.settings.template import toml_value
+    from watcher.setup.first_settings import run_names_of
 
     where = printable(str(discovery.dir))
     say(
         f"{where}: {discovery.files} checkpoint(s), {size(discovery.bytes)}"
         + (" in subfolders" if "**" in discovery.include[0] else "")
     )
-    inside = training_folders(discovery.dir, NamePattern(DEFAULT_INCLUDE)) if "**" in discovery.include[0] else []
-    if len(inside) > 1:
-        names = ", ".join(printable(path.name) for path in inside[:4]) + ", ..." * (len(inside) > 4)
-        flags = " ".join(f"--dir {shlex.quote(os.fspath(path))}" for path in inside[:4]) + " ..." * (len(inside) > 4)
-        say(f"  {len(inside)} folders ({names}) become one run with one curve. If each is a training of its own, write")
-        say(f"  a [[run]] for each, or start without this file: ckptwatch run {flags} --data FILE")
+    if len(discovery.trainings) > 1:
+        names = run_names_of(discovery.trainings)
+        listed = ", ".join(map(printable, names[:8])) + ", ..." * (len(names) > 8)
+        say(f"  {len(names)} trainings, a [[run]] for each: {listed}")
+        say("  if they are one training with one curve, write a single [[run]] instead:")
+        say(f"  dir = {toml_value(os.fspath(discovery.dir))}, include = {toml_value(discovery.include)}")
     for words in ignored_words(discovery.ignored):
         say(f"  {words}")
     if discovery.readable is not None:

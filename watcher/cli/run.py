@@ -210,8 +210,7 @@ def _none_there(settings) -> NothingFound:
 
 def _hint_where_none(settings) -> str:
     from evalcore.archive import kind_at
-    from watcher.domain.checkpoint import NamePattern
-    from watcher.setup.discover import training_folders
+    from watcher.setup.discover import trainings_below
 
     for run in settings.run:
         if not run.dir.is_dir():
@@ -219,8 +218,8 @@ def _hint_where_none(settings) -> str:
         if (kind := kind_at(str(run.dir))) is not None:
             return f"{run.dir} is itself a {kind.label} checkpoint: ckptwatch eval {run.dir} --data FILE"
     for run in settings.run:
-        if inside := training_folders(run.dir, NamePattern(run.include, run.exclude)):
-            flags = " ".join(f"--dir {shlex.quote(os.fspath(path))}" for path in inside[:4])
+        if inside := trainings_below(run.dir, run.include):
+            flags = " ".join(f"--dir {shlex.quote(os.fspath(one.dir))}" for one in inside[:4])
             return f"a run for each folder: {flags}" + (" ..." if len(inside) > 4 else "")
     return "--include GLOB selects files and folders by name, e.g. --include '*.bin' or --include '**/*.pt'"
 

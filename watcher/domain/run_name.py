@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 #: Names that many trainers give to their output folder: the folder above names the training.
 GENERIC = {
@@ -15,6 +15,11 @@ _PLACES = {"tmp", "home", "root", "data", "mnt", "scratch", "workspace", "work"}
 def default_run_name(folder: str) -> str:
     """`exp1` for `/data/exp1` and for `/data/exp1/checkpoints`. folder: an absolute path."""
     return next(run_names(folder))
+
+
+def distinct_run_name(folder: str, taken: Collection[str]) -> str:
+    """The first of the folder's names that no other run has."""
+    return next((name for name in run_names(folder) if name not in taken), default_run_name(folder))
 
 
 def run_names(folder: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from watcher.domain.checkpoint import stored
-from watcher.domain.run_name import run_names
+from watcher.domain.run_name import distinct_run_name
 from watcher.errors import ConfigError
 from watcher.settings.environment import settings_from
 from watcher.settings.paths import plain_path
@@ -143,8 +143,7 @@ def _name_sections(data: dict[str, Any]) -> None:
             continue
         entry["dir"] = plain_path(folder)
         if not entry.get("name"):
-            names = [_printable(name) for name in run_names(entry["dir"])]
-            entry["name"] = next((name for name in names if name not in taken), names[0])
+            entry["name"] = distinct_run_name(_printable(entry["dir"]), taken)
             taken.append(entry["name"])
     for entry in _entries(data, "eval"):
         given = entry.get("data")

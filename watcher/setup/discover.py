@@ -1,7 +1,4 @@
-"""Discovery for `init`: checkpoints in a folder, validation data nearby, and the ckptwatch.toml for them.
-
-Reads only; the caller writes the file.
-"""
+"""Discovery for `init`: checkpoints in a folder, the trainings they belong to, validation data nearby. Reads only."""
 
 from __future__ import annotations
 
@@ -22,23 +19,32 @@ from watcher.domain.checkpoint import (
     NamePattern,
     looks_like_a_checkpoint,
 )
-from watcher.domain.run_name import default_run_name
 from watcher.domain.step import Step, choose_step, step_from_name
 from watcher.settings.paths import plain_path
-from watcher.settings.template import path_from, toml_value
 
 WALK_MAX = 20_000
-CONTEXT_KEYS = ("max_position_embeddings", "block_size", "n_positions", "sequence_len", "n_ctx", "max_seq_len")
 DATA_SUFFIXES = (".npy", ".bin", ".txt", ".jsonl")
-BYTEWISE_VOCABULARIES = (256, 257)  # ids that are bytes, perhaps with an end of text
+
+
+@dataclass(frozen=True)
+class Training:
+    """A folder in which one trainer saves: a run of its own. include: the globs that find its checkpoints."""
+
+    dir: Path
+    include: tuple[str, ...]
+    files: int
 
 
 @dataclass
 class Discovery:
-    """What a folder holds. include: the globs that find it. readable: facts of the newest file that could be read."""
+    """What a folder holds. include: the globs that find it. readable: facts of the newest file that could be read.
+
+    trainings: one for the folder itself, or several that were found below it.
+    """
 
     dir: Path
     include: tuple[str, ...] = DEFAULT_INCLUDE
+    trainings: list[Training] = field(default_factory=list)
     files: int = 0
     bytes: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
@@ -52,12 +58,16 @@ def look_at(folder: Path) -> Discovery:
     discovery = Discovery(folder)
     if not folder.is_dir():
         discovery.trouble = "the folder does not exist yet; the daemon waits for it"
+        discovery.trainings = [Training(folder, DEFAULT_INCLUDE, 0)]
         return discovery
     names = _candidates(folder, NamePattern(DEFAULT_INCLUDE), discovery)
     if not names:
-        below = tuple(f"**/{glob}" for glob in DEFAULT_INCLUDE)
+        below = _below(DEFAULT_INCLUDE)
         names = _candidates(folder, NamePattern(below), discovery)
         discovery.include = below if names else DEFAULT_INCLUDE
+        discovery.trainings = _by_training(folder, [name for name, *_ in names], DEFAULT_INCLUDE)
+    if len(discovery.trainings) < 2:
+        discovery.trainings = [Training(folder, discovery.include, len(names))]
     discovery.files, discovery.bytes = len(names), sum(size for _, size, _ in names)
     names.sort(key=lambda entry: entry[2], reverse=True)
     for name, _, _ in names[:3]:  # the newest may be half written
@@ -76,13 +86,39 @@ def count_ignored(folder: Path, pattern: NamePattern) -> dict[str, int]:
     return discovery.ignored
 
 
-def training_folders(folder: Path, pattern: NamePattern) -> list[Path]:
-    """The folders directly in this one that the globs would find checkpoints in, were each of them a run's."""
-    try:
-        inside = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
-    except OSError:
-        return []
-    return [path for path in inside if _candidates(path, pattern, Discovery(path))]
+def trainings_below(folder: Path, include: tuple[str, ...]) -> list[Training]:
+    """The folders below this one that the globs would find checkpoints in, were each of them a run's."""
+    names = _candidates(folder, NamePattern(_below(include)), Discovery(folder))
+    return [one for one in _by_training(folder, [name for name, *_ in names], include) if one.dir != folder]
+
+
+def _below(include: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(glob if glob.startswith("**/") else f"**/{glob}" for glob in include)
+
+
+def _by_training(folder: Path, names: Sequence[str], include: tuple[str, ...]) -> list[Training]:
+    """Checkpoints below a folder by the folder that holds them; a folder of one step belongs to the one above it."""
+    counts: Counter[str] = Counter()
+    recursive: set[str] = set()
+    for name in names:
+        inside = above = os.path.dirname(name)
+        while step_from_name(f"{os.path.basename(above)}/x").value is not None:  # exp1/step_100/rank0.pt
+            above = os.path.dirname(above)
+        counts[above] += 1
+        if above != inside:
+            recursive.add(above)
+    for inside in sorted(counts):  # what `**` of one run finds belongs to no other
+        above = next((above for above in sorted(recursive) if above != inside and _is_below(inside, above)), inside)
+        if above != inside:
+            counts[above] += counts.pop(inside)
+    return [
+        Training(folder / inside, _below(include) if inside in recursive else include, count)
+        for inside, count in sorted(counts.items())
+    ]
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return folder == "" or path.startswith(f"{folder}/")
 
 
 def data_nearby(folders: Sequence[Path]) -> list[Path]:
@@ -110,78 +146,6 @@ def usual_places(folder: Path) -> list[Path]:
         inside = sorted(path for path in (base / "data").glob("*") if path.is_dir())
         places += [base, base / "data", base / "edu_fineweb10B", base / "fineweb10B", *inside]
     return places
-
-
-def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[str, str]) -> str:
-    """The text of ckptwatch.toml. base: the folder of the file. kinds: data path -> text, npy, ... where known."""
-    lines = [
-        "# ckptwatch: evaluate every checkpoint that the trainer saves. Start with:  ckptwatch run",
-        "# Paths are relative to this file. Every key with its default:  ckptwatch config schema --toml",
-        "",
-        "[[run]]",
-        f"name = {toml_value(default_run_name(plain_path(discovery.dir)))}",
-        f"dir = {toml_value(path_from(discovery.dir, base))}   # {_count_words(discovery)}",
-        f"include = {toml_value(discovery.include)}",
-        "# settle_s = 2.0                # seconds without a change before a file is read",
-        '# order = "newest"              # or "oldest", or "fill": coarse to fine through a backlog',
-        "# every = 1                     # only steps that are a multiple of this, plus the newest",
-        '# backfill = "all"              # or "latest", "none": which existing files to evaluate',
-    ]
-    names: list[str] = []
-    for file in data:
-        same = sum(name == file.stem or name.startswith(f"{file.stem}-") for name in names)
-        names.append(f"{file.stem}-{same + 1}" if same else file.stem)
-        lines += ["", "[[eval]]", f"name = {toml_value(names[-1])}", f"data = {toml_value(path_from(file, base))}"]
-        lines += _measure_lines(discovery, kinds.get(str(file)))
-    if not data:
-        lines += [
-            "",
-            "# Validation data: set `data` to a file (.npy, .bin, .txt, .jsonl) and uncomment these three lines",
-            "# [[eval]]",
-        ]
-        lines += ['# name = "val"', '# data = "val.npy"']
-    lines += [
-        "",
-        "[launch]",
-        'device = "auto"                 # "cpu" leaves the GPUs to the trainer',
-        "nproc = 1                       # processes: one per GPU, or CPU ranks",
-        '# when = "always"               # or "free", "after_training": while a trainer uses the same GPU',
-        "",
-        "[store]",
-        'url = "ckptwatch.db"            # SQLite: sqlite3 -readonly ckptwatch.db "SELECT step, loss FROM results"',
-        "",
-        "# [web]",
-        "# enabled = true                # the dashboard, at http://127.0.0.1:8745",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _measure_lines(discovery: Discovery, kind: str | None) -> list[str]:
-    config = (discovery.readable or {}).get("config") or {}
-    context = next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None)
-    lines = [
-        f"# seq_len = {min(context or 1024, 1024):<4}               # by default the model's context, at most 1024"
-    ]
-    if kind == "task":
-        lines = ["# seq_len = 1024               # longest item in tokens; by default the model's context"]
-    if kind in ("text", "jsonl", "task"):
-        bytewise = isinstance(size := config.get("vocab_size"), int) and size in BYTEWISE_VOCABULARIES
-        own = (discovery.readable or {}).get("own_tokenizer")
-        name = '"bytes"' if bytewise else '"auto" ' if own else '"gpt2" '
-        lines.append(
-            f'tokenizer = {name}             # the tokenizer used in training: a tiktoken name, "bytes", or a file'
-        )
-    else:
-        lines.append('# tokenizer = "gpt2"            # needed for bits per byte')
-    if kind == "task":
-        return [*lines, "# max_items = 500               # score only N items"]
-    return [*lines, "# max_tokens = 1000000          # use only the first N tokens"]
-
-
-def _count_words(discovery: Discovery) -> str:
-    if discovery.files == 0:
-        return "no checkpoint yet"
-    return f"{discovery.files} checkpoint(s) when this was written"
 
 
 def _candidates(folder: Path, pattern: NamePattern, discovery: Discovery) -> list[tuple[str, int, float]]:

@@ -114,7 +114,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "a folder without a checkpoint at the end of `run --until`; the parent of several trainings; two files of one name as sets; the default tokenizer without its ranks",
         (
             "test_a_run_that_ends_by_itself_without_a_checkpoint_tells_so",
-            "test_init_on_the_parent_of_several_trainings_tells_that_they_become_one_run",
+            "test_init_on_the_parent_of_several_trainings_writes_a_run_for_each",
             "test_a_set_is_named_on_the_command_line_as_two_files_of_one_name_need",
             "test_a_default_tokenizer_that_is_not_at_hand_is_refused_as_the_default_that_it_is",
         ),

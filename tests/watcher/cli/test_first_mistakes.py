@@ -156,15 +156,3 @@ def test_a_run_that_ends_by_itself_with_its_results_does_not_call_itself_empty(c
     settle = ("--settle-s", "0.1", "--backfill", "none")  # registered, and skipped: no worker is needed
     ended = ckptwatch("run", "--dir", "out", "--data", "val.bin", "--device", "cpu", *settle, "--until", "idle:1")
     assert ended.status == 0 and "nothing was evaluated" not in ended.err
-
-
-def test_init_on_the_parent_of_several_trainings_tells_that_they_become_one_run(ckptwatch, tmp_path):
-    np.zeros(100, np.uint16).tofile(tmp_path / "val.bin")
-    for name in ("exp1", "exp2"):
-        (tmp_path / "p" / name).mkdir(parents=True)
-        save_nanogpt(tmp_path / "p" / name / "ckpt.pt")
-    both = ckptwatch("init", "p", "--data", "val.bin", "--yes")
-    assert "2 folders (exp1, exp2) become one run with one curve" in both.err
-    assert "ckptwatch run --dir p/exp1 --dir p/exp2 --data FILE" in both.err
-    one = ckptwatch("init", "p/exp1", "--data", "val.bin", "--yes", "--force")
-    assert "become one run" not in one.err
