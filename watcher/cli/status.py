@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -69,38 +70,16 @@ def _clears() -> bool:
 
 def _show(facts: dict[str, Any], of_database: str) -> None:
     """of_database: the flag for commands that people copy; empty for the database that they would use anyway."""
-    from watcher.cli.showing import painted, print_footnotes, print_table
+    from watcher.cli.showing import painted
     from watcher.domain.checkpoint import printable
     from watcher.domain.passed_by import passed_by
-    from watcher.report.columns import Column, result_columns, text_column
-    from watcher.report.format import duration, integer, size
-    from watcher.report.progress import bar
     from watcher.report.progress import words as progress_words
-    from watcher.report.suites import suite_words
-    from watcher.store.read.suites import SuiteScore
 
     who = f", pid {facts['pid']}" if facts["pid"] else ""
     click.echo(f"daemon     {painted(facts['state'], COLOURS.get(facts['state'], 'red'))}{who}")
     for reason in facts["reasons"]:
         click.echo(f"           {printable(reason)}")
-    lines = {"jobs": _counts(facts["queue"])}
-    if facts["samples"]:
-        lines["samples"] = _counts(facts["samples"])
-    if facts["lag_s"] is not None:
-        lines["lag"] = f"the oldest job has been queued for {duration(facts['lag_s'])}"
-    if facts["eta_s"] is not None:
-        lines["queue"] = f"empty in about {duration(facts['eta_s'])}"
-    if facts["failures"]:
-        lines["failures"] = f"{facts['failures']}: ckptwatch queue list --failed{of_database}"
-    if facts["devices"]:
-        lines["devices"] = "; ".join(
-            f"GPU {gpu['index']} {size(gpu['free_bytes'])} of {size(gpu['total_bytes'])} free"
-            for gpu in facts["devices"]
-        )
-    for mean in facts["averages"]:
-        lines[mean["spec"]] = f"{printable(mean['run'])}: {mean['reason']}"
-    lines["database"] = facts["database"]
-    for name, words in lines.items():
+    for name, words in _subjects(facts, of_database):
         click.echo(f"{name:<10} {words}")
     for work in facts["work"]:
         click.echo(f"working    {progress_words(work, time.time())}")
@@ -110,27 +89,81 @@ def _show(facts: dict[str, Any], of_database: str) -> None:
             click.echo(f"           {words}")
     if facts["running"]:
         click.echo()
-        columns = [
-            *(
-                text_column("run"),
-                Column("step", lambda row: integer(row["step"]), True),
-                text_column("eval_set", "set"),
-            ),
-            text_column("phase"),
-            Column("progress", lambda row: " ".join(filter(None, (bar(row["share"], 12), row["progress"]))) or "-"),
-            *(Column("left", lambda row: duration(row["eta_s"]), True), text_column("device")),
-        ]
-        print_table(columns, facts["running"])
+        _show_running(facts["running"])
     if facts["last_results"]:
         click.echo()
-        when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True, optional=True)
-        lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
-        columns = result_columns(facts["last_results"], with_run=len(facts["runs"]) > 1)
-        shown = [column for column in columns if column.head not in ("seconds", "tokens")]
-        print_table([when, lag, *shown], facts["last_results"])
-        print_footnotes(facts["last_results"])
-    for score in facts["suites"]:
-        click.echo(f"suite      {printable(score['run'])}: {suite_words(SuiteScore(**score))}")
+        _show_last_results(facts["last_results"], with_run=len(facts["runs"]) > 1)
+    if facts["suites"]:
+        from watcher.report.suites import suite_words
+        from watcher.store.read.suites import SuiteScore
+
+        for score in facts["suites"]:
+            click.echo(f"suite      {printable(score['run'])}: {suite_words(SuiteScore(**score))}")
+
+
+def _subjects(facts: dict[str, Any], of_database: str) -> Iterator[tuple[str, str]]:
+    """(label, sentence) of each line on the queue as a whole; an empty label continues the line before."""
+    from watcher.domain.checkpoint import printable
+    from watcher.report.format import duration, size
+
+    yield "jobs", _counts(facts["queue"])
+    if facts["samples"]:
+        yield "samples", _counts(facts["samples"])
+    if facts["lag_s"] is not None:
+        yield "lag", f"the oldest job has been queued for {duration(facts['lag_s'])}"
+    if facts["eta_s"] is not None:
+        yield "queue", f"empty in about {duration(facts['eta_s'])}"
+    if facts["failures"]:
+        yield "failures", f"{facts['failures']}: ckptwatch queue list --failed{of_database}"
+        newest = facts["newest_failure"]
+        on = f" on {newest['eval_set']}" if newest["eval_set"] is not None else ""
+        yield (
+            "",
+            f"newest: {printable(newest['checkpoint'] + on)}: {newest['kind']}: {printable(newest['reason'] or '')}",
+        )
+        if newest["hint"]:
+            yield "", f"next: {printable(newest['hint'])}"
+    if facts["devices"]:
+        yield (
+            "devices",
+            "; ".join(
+                f"GPU {gpu['index']} {size(gpu['free_bytes'])} of {size(gpu['total_bytes'])} free"
+                for gpu in facts["devices"]
+            ),
+        )
+    for mean in facts["averages"]:
+        yield mean["spec"], f"{printable(mean['run'])}: {mean['reason']}"
+    yield "database", facts["database"]
+
+
+def _show_running(rows: list[dict[str, Any]]) -> None:
+    from watcher.cli.showing import print_table
+    from watcher.report.columns import Column, text_column
+    from watcher.report.format import duration, integer
+    from watcher.report.progress import bar
+
+    columns = [
+        text_column("run"),
+        Column("step", lambda row: integer(row["step"]), True),
+        text_column("eval_set", "set"),
+        text_column("phase"),
+        Column("progress", lambda row: " ".join(filter(None, (bar(row["share"], 12), row["progress"]))) or "-"),
+        Column("left", lambda row: duration(row["eta_s"]), True),
+        text_column("device"),
+    ]
+    print_table(columns, rows)
+
+
+def _show_last_results(rows: list[dict[str, Any]], *, with_run: bool) -> None:
+    from watcher.cli.showing import print_footnotes, print_table
+    from watcher.report.columns import Column, result_columns
+    from watcher.report.format import duration
+
+    when = Column("age", lambda row: duration(_age_s(row["evaluated_at"])), True, optional=True)
+    lag = Column("after saving", lambda row: duration(_between_s(row)), True, optional=True)
+    shown = [column for column in result_columns(rows, with_run=with_run) if column.head not in ("seconds", "tokens")]
+    print_table([when, lag, *shown], rows)
+    print_footnotes(rows)
 
 
 def _counts(by_state: dict[str, int]) -> str:

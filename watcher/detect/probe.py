@@ -25,6 +25,7 @@ from watcher.domain.ready_marker import ReadyMarker
 from watcher.domain.step import Step, choose_step, step_from_name
 
 DONE_MAX = 20_000  # versions handed on: late hints, and scans that were under way, are no news about them
+SAVE_AGAIN = "copy it again from where it was saved; it is read again as soon as it changes"
 UNSETTLED = "before it was complete and quiet"
 
 
@@ -47,13 +48,14 @@ def settled_file(path: str, fingerprint: Fingerprint, summary: Summary) -> Settl
 
 @dataclass(frozen=True)
 class Rejection:
-    """A path that cannot be registered, and why. final: nothing more is expected of this version."""
+    """A path that cannot be registered, why, and what to do. final: nothing more is expected of this version."""
 
     path: str
     kind: str
     reason: str
     final: bool
     fingerprint: Fingerprint | None = None
+    hint: str = ""
 
 
 @dataclass
@@ -237,13 +239,14 @@ class FolderProber:
             del self._done[next(iter(self._done))]
 
     def _not_an_archive(self, candidate: Candidate, now_s: float, error: ArchiveError) -> Iterator[Rejection]:
+        hint = error.hint or (SAVE_AGAIN if error.kind == "corrupt" else "")
         if not error.incomplete:
             self.settler.drop(candidate.path)
-            yield Rejection(candidate.path, error.kind, error.reason, True, candidate.fingerprint)
+            yield Rejection(candidate.path, error.kind, error.reason, True, candidate.fingerprint, hint)
         elif not self.patient or self.settler.given_up(candidate, now_s):
             self.settler.drop(candidate.path)
             reason = f"{error.reason}; its writer added nothing more"
-            yield Rejection(candidate.path, "corrupt", reason, True, candidate.fingerprint)
+            yield Rejection(candidate.path, "corrupt", reason, True, candidate.fingerprint, hint)
         else:
             yield from self._wait(candidate, now_s, "incomplete", error.reason)
 

@@ -231,10 +231,11 @@ class Intake:
         if self.rejected.get(path) == news:
             return
         now = iso(time.time())
-        rejections.reject(self.store, self.run.name, path, *news, rejection.fingerprint, now)
+        rejections.reject(self.store, self.run.name, path, *news, rejection.fingerprint, now, rejection.hint)
         self.rejected[path] = news
         name = "irregular" if rejection.final else "incomplete"
-        self.log.event(name, run=self.run.name, path=rejection.path, kind=rejection.kind, reason=rejection.reason)
+        reason = f"{rejection.reason}; next: {rejection.hint}" if rejection.hint else rejection.reason
+        self.log.event(name, run=self.run.name, path=rejection.path, kind=rejection.kind, reason=reason)
 
     def _register(self) -> None:
         """All settled files in one transaction; where that fails for a reason of one file, one by one."""

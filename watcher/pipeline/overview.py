@@ -48,12 +48,12 @@ def overview(url: str, folder: StateFolder, device: str, now_s: float) -> Row:
     try:
         facts |= _rows(url, now_s)
     except NothingFound:
-        facts |= NO_ROWS | {"failures": 0}
+        facts |= NO_ROWS | {"failures": 0, "newest_failure": None}
     except EnvironmentProblem as problem:
         facts["reasons"].append(problem.cause)
         if health.ok:
             facts |= {"state": "degraded", "exit_code": EXIT_DEGRADED}
-        facts |= NO_ROWS | {"failures": None}
+        facts |= NO_ROWS | {"failures": None, "newest_failure": None}
     return facts
 
 
@@ -65,13 +65,15 @@ def _rows(url: str, now_s: float) -> Row:
         recent = results.last_results(store, 20)
         due = [job for job in running if job["set_kind"] != "sample"]
         launches = len({job["launch"] for job in due})
+        failures = queue.failure_count(store)
         return {
             "queue": counts,
             "samples": queue.count_by_state(store, samples=True),
             "running": running,
             "lag_s": lag_s(queue.oldest_waiting_at(store), now_s),
             "eta_s": queue_eta_s(counts.get("queued", 0), due, recent, launches),
-            "failures": queue.failure_count(store),
+            "failures": failures,
+            "newest_failure": queue.newest_failure(store) if failures else None,
             "averages": averages.waiting_averages(store),
             "last_results": recent[:5],
             "suites": [asdict(score) for score in newest_of_each(suites.suite_scores(store))],

@@ -25,5 +25,5 @@ from watcher.store.tables.work import attempts as attempts
 from watcher.store.tables.work import jobs as jobs
 from watcher.store.tables.work import launches as launches
 
-REVISION = "0002"  # the newest of migrations/versions
+REVISION = "0003"  # the newest of migrations/versions
 APPLICATION_ID = 0x636B7077  # "ckpw": SQLite's PRAGMA application_id

@@ -108,11 +108,12 @@ WHERE j.state IN ('queued', 'running')
 """,
     "failures": """
 SELECT j.run, c.path AS checkpoint, c.step, e.name AS eval_set, j.kind, j.reason, j.charged AS attempts,
-       j.finished_at AS at
+       j.finished_at AS at, j.hint
 FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id JOIN eval_sets e ON e.id = j.eval_set_id
 WHERE j.state = 'failed' AND e.kind <> 'sample'
 UNION ALL
-SELECT k.run, k.path AS checkpoint, NULL AS step, NULL AS eval_set, k.kind, k.reason, 0 AS attempts, k.at
+SELECT k.run, k.path AS checkpoint, NULL AS step, NULL AS eval_set, k.kind, k.reason, 0 AS attempts, k.at,
+       k.hint
 FROM candidates k WHERE k.final = 1
 """,
 }
@@ -130,6 +131,6 @@ MEANINGS: dict[str, str] = {
     "sample_texts": "Generated texts of the versions that stand, one row for each prompt, for the prompts and settings "
     "that the run's `[[sample]]` sections have now.",
     "queue": "Jobs that wait or run.",
-    "failures": "Failed losses and tasks and irregular files alike, with the reason. Failed samples are not in it: "
-    "`ckptwatch queue list --failed` shows them.",
+    "failures": "Failed losses and tasks and irregular files alike, with the reason and what to do about it. Failed "
+    "samples are not in it: `ckptwatch queue list --failed` shows them.",
 }

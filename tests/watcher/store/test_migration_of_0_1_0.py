@@ -22,22 +22,27 @@ MIGRATIONS = Path(__file__).parents[3] / "migrations"
 AT = "2026-01-01T00:00:00.000000Z"
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """Two results with their windows, a failed and a queued job, an open launch: as 0.1.0 wrote them."""
-    path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+def upgraded(path: Path, revision: str) -> None:
+    """The schema of an earlier version, with views of its names."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     engine = sqlite_engine(path, readonly=False)
     with engine.begin() as tx:
         config.attributes["connection"] = tx
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
         for name, query in views.VIEWS.items():
             tx.exec_driver_sql(f"CREATE VIEW {name} AS SELECT 1 AS one -- {len(query)}")
     engine.dispose()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Two results with their windows, a failed and a queued job, an open launch: as 0.1.0 wrote them."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    upgraded(path, "0001")
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("INSERT INTO runs (name, dir, created_at) VALUES ('gpt', '/out', ?)", (AT,))
@@ -157,3 +162,21 @@ def test_the_id_of_a_deleted_result_is_never_used_again(old: Path) -> None:
             f"INSERT INTO results ({every}) SELECT {every.replace('checkpoint,', 'checkpoint || 2,', 1)} FROM results"
         )
     assert rows(old, "SELECT max(id) FROM results") == [(3,)]
+
+
+def test_a_rejection_from_before_hints_were_kept_stays_and_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    upgraded(path, "0002")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO candidates (run, path, kind, reason, final, at)"
+            " VALUES ('gpt', 'a.pt', 'corrupt', 'cut', 1, ?)",
+            (AT,),
+        )
+    open_for_writing(os.fspath(path)).close()
+    assert rows(path, "SELECT checkpoint, reason, hint FROM failures") == [("a.pt", "cut", None)]
+    (copy,) = tmp_path.glob("r.db.backup-*")
+    assert rows(copy, "SELECT path, reason FROM candidates") == [("a.pt", "cut")]
+    assert "hint" not in [row[1] for row in rows(copy, "PRAGMA table_info(candidates)")]

@@ -48,8 +48,8 @@ def failed(store: Store, now_s: float) -> list[Row]:
         .select_from(jobs.join(checkpoints).join(eval_sets))
         .where(jobs.c.state == State.FAILED)
     )
-    rejected = select(k.run, k.path.label("checkpoint"), k.kind, k.reason, k.at).where(k.final == 1)
-    absent = {"job": None, "step": None, "eval_set": None, "state": "rejected", "attempts": 0, "hint": None}
+    rejected = select(k.run, k.path.label("checkpoint"), k.kind, k.reason, k.hint, k.at).where(k.final == 1)
+    absent = {"job": None, "step": None, "eval_set": None, "state": "rejected", "attempts": 0}
     with store.read() as tx:
         rows = [dict(row) for row in tx.execute(failed_jobs).mappings()]
         rows += [{**absent, **row} for row in tx.execute(rejected).mappings()]

@@ -106,7 +106,7 @@ LISTINGS: dict[str, Listing] = {
     "files": Listing(
         "SELECT k.*, u.id AS run_id FROM candidates k LEFT JOIN runs u ON u.name = k.run",
         ("run", "path", "kind", "reason", "size_bytes", "at"),
-        ("run", "path", "kind", "reason"),
+        ("run", "path", "kind", "reason", "hint"),
         "at",
         filters=("run_id",),
     ),

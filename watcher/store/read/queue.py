@@ -105,6 +105,14 @@ def failure_count(store: Store) -> int:
         return failed + tx.execute(irregular).scalar_one()
 
 
+def newest_failure(store: Store) -> Row | None:
+    """The newest row of the view `failures`."""
+    sql = f"SELECT * FROM ({VIEWS['failures']}) AS failures ORDER BY at DESC LIMIT 1"
+    with store.read() as tx:
+        row = tx.execute(text(sql)).mappings().first()
+        return dict(row) if row is not None else None
+
+
 def job_launch(store: Store, job: int) -> Row | None:
     """A job, its names, and the folder of its newest launch (None where it was never launched)."""
     query = (

@@ -55,6 +55,7 @@ candidates = Table(
         comment="1: a rejection of this version; 0: still waited for (incomplete, unreadable).",
     ),
     Column("at", Text, nullable=False, comment="When it was found."),
+    Column("hint", Text, comment="What to do about it; NULL where nothing helps, and in rows of earlier versions."),
     UniqueConstraint("run", "path"),
     comment="Files that matched but could not be registered, and why.",
 )

@@ -221,7 +221,7 @@ _SUBJECT = {
                          j.charged AS attempts, j.finished_at AS at
                   FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id JOIN eval_sets e ON e.id = j.eval_set_id
                   WHERE j.id IN ({ids})""",
-    "file": """SELECT id, run, path AS checkpoint, NULL AS step, NULL AS eval_set, kind, reason, NULL AS hint,
+    "file": """SELECT id, run, path AS checkpoint, NULL AS step, NULL AS eval_set, kind, reason, hint,
                       0 AS attempts, at FROM candidates WHERE id IN ({ids})""",
     "event": "SELECT id, at, name, run, detail FROM events WHERE id IN ({ids})",
 }

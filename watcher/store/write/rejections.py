@@ -12,14 +12,23 @@ from watcher.store.schema import candidates
 
 
 def reject(
-    store: Store, run: str, path: str, kind: str, reason: str, final: bool, at: Fingerprint | None, now: str
+    store: Store,
+    run: str,
+    path: str,
+    kind: str,
+    reason: str,
+    final: bool,
+    at: Fingerprint | None,
+    now: str,
+    hint: str = "",
 ) -> None:
-    """Keep why a path cannot be registered; the newest reason stands."""
+    """Keep why a path cannot be registered, and what to do about it; the newest reason stands."""
     values = {
         "run": run,
         "path": path,
         "kind": kind,
         "reason": reason,
+        "hint": hint or None,
         "final": int(final),
         "at": now,
         "size_bytes": at.size_bytes if at else None,
