@@ -39,6 +39,8 @@ class CharacterTokenizer:
                 f"tokenizer {self.name} has no character {error.args[0]!r}", "use a text of the characters it has"
             ) from None
 
+    encode_ordinary = encode
+
     def decode(self, ids: Sequence[int]) -> str:
         return text_of_pieces(ids, lambda index: self._texts[index].encode() if index in self._texts else None)
 

@@ -21,6 +21,7 @@ from evalcore.data.arrow import arrow_texts
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
 from evalcore.data.parquet import parquet_texts
+from evalcore.json_lines import of_object
 
 _BLOCK_CHARS = 1 << 20
 _ARRAY_BYTES = 512 << 20
@@ -126,6 +127,8 @@ def _field(where: str, row: Any, text_field: str) -> str:
         raise DataError(
             f"{where} holds token ids, not text", "save them as one array: numpy.save('val.npy', ids.astype('uint32'))"
         )
+    if isinstance(row, dict) and (command := of_object(where.rsplit(" line ", 1)[0], row)) is not None:
+        raise DataError(f"{where} holds columns or rows in one object, not a document", command)
     if not isinstance(row, dict):
         raise DataError(f"{where} is a JSON {type(row).__name__}, not a text", "one string or object for each document")
     if text_field in row:

@@ -67,6 +67,8 @@ class HuggingFaceTokenizer:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return np.array(ids, dtype=np.uint32)
 
+    encode_ordinary = encode  # the library takes its added tokens for themselves in any text, and so does nanochat
+
     def decode(self, ids: Sequence[int]) -> str:
         parts: list[str] = []
         for known, run in itertools.groupby(ids, lambda index: self._tokenizer.id_to_token(index) is not None):

@@ -19,7 +19,7 @@ from evalcore.data.stream import ReportPhase, TokenStream
 from evalcore.data_digest import files_of_dataset
 from evalcore.messages import EvalSetSpec
 from evalcore.tasks.rows import RowError
-from evalcore.tasks.sniffing import TaskEvidence, count_items, sniff_task
+from evalcore.tasks.sniffing import TaskEvidence, count_items, sniff_task, text_format
 
 
 @dataclass
@@ -104,10 +104,11 @@ def _sniffed_task(path: str, size: int, evidence: TaskEvidence) -> Sniffed:
         sniffed.problems.append(f"{path} may hold items of {names}: {evidence.why}; give --task NAME")
     if evidence.also_text:
         sniffed.problems.append(
-            f"{path} is both: items of {names} and documents with a field `text`; give --task NAME, or --format jsonl"
+            f"{path} is both: items of {names} and documents with a field `text`; give --task NAME, or --format "
+            f"{text_format(path)}"
         )
     try:
-        sniffed.items = count_items(path)
+        sniffed.items = sum(map(count_items, files_of_dataset(path) or [path]))
     except RowError as error:
         sniffed.problems.append(str(error))
     return sniffed

@@ -14,6 +14,7 @@ from typing import Any
 
 from evalcore.data.data_file import DataFile
 from evalcore.data.errors import DataError
+from evalcore.json_lines import of_object, of_table
 
 AS_TEXT = "--format text (`format` in the settings) measures it as it is"
 #: at least 16 whole numbers and nothing else
@@ -21,6 +22,7 @@ _NUMBERS = re.compile(rb"[\s\[(]*(?:[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?[\s,;\[\]()]
 _LINE_BYTES = 16 << 20
 _WHOLE_BYTES = 16 << 20
 _TABLE_CHARS = 2000
+_DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
 #: a name of a column: no sentence
 _COLUMNS = re.compile(
     r"id|texts?|labels?|targets?|class|category|content|sentences?|story|title|body|input|output|prompt|completion|"
@@ -47,10 +49,10 @@ def read_text(path: Path, head: bytes, kind: str, is_declared: bool) -> DataFile
     if kind == "jsonl":
         return DataFile(path, "jsonl", "JSON lines")
     if kind == "table":
-        raise DataError(
-            f"{path} is a table of columns, not a text",
-            f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
-        )
+        text = head.decode("utf-8", "replace")
+        usual = "\t" if path.suffix.lower() == ".tsv" else ","
+        delimiter = next((one for one in _DELIMITERS if _is_table(text, one)), usual)
+        raise DataError(f"{path} is a table of columns, not a text", f"{AS_TEXT}; or {of_table(str(path), delimiter)}")
     if not is_declared and kind == "text":
         _refuse_mark_and_table(path, head)
     if kind != "json" and not is_declared and _NUMBERS.fullmatch(head):
@@ -93,11 +95,11 @@ def _refuse_mark_and_table(path: Path, head: bytes) -> None:
             f"{path} begins with a byte order mark (BOM), which one reader takes for text and another does not",
             f"remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' {path}; {AS_TEXT}",
         )
-    for delimiter, what in ((",", "comma"), ("\t", "tab"), (";", "semicolon")):
+    for delimiter, what in _DELIMITERS.items():
         if _is_table(head.decode("utf-8", "replace"), delimiter):
             raise DataError(
                 f"{path} is a table of columns ({what}-separated) under the name of a plain text",
-                f"write its text column as .jsonl with the field `text`; {AS_TEXT}",
+                f"{AS_TEXT}; or {of_table(str(path), delimiter)}",
             )
 
 
@@ -122,8 +124,20 @@ def _json(path: Path, holds: str | None, is_declared: bool) -> DataFile:
         return DataFile(path, "json", "JSON array")
     if holds == "jsonl":
         return DataFile(path, "jsonl", "JSON lines")
-    what = "one JSON object, not a list of documents" if holds == "object" else "no JSON"
-    raise DataError(f"{path} is {what}", f"write its texts as .jsonl with the field `text`; {AS_TEXT}")
+    if holds == "object":
+        remedy = f"{AS_TEXT}; or {_as_lines(path)}"
+        raise DataError(f"{path} is one JSON object, not a list of documents", remedy)
+    raise DataError(f"{path} is no JSON", f"write its texts as .jsonl with the field `text`; {AS_TEXT}")
+
+
+def _as_lines(path: Path) -> str:
+    """How the rows or columns of one JSON object become lines."""
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig")) if path.stat().st_size <= _WHOLE_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        value = None
+    command = of_object(str(path), value) if isinstance(value, dict) else None
+    return command or "write its texts as .jsonl with the field `text`"
 
 
 def _json_kind(path: Path, is_named_json: bool) -> str | None:
@@ -145,7 +159,7 @@ def _json_kind(path: Path, is_named_json: bool) -> str | None:
             return {b"[": "json", b"{": "object"}.get(start[:1])
         return _whole_kind(line + rest)
     if isinstance(value, dict):
-        return "jsonl"
+        return "object" if is_named_json and not has_more and of_object("", value) else "jsonl"
     if isinstance(value, list) and (is_named_json or _holds_documents(value)):
         return "jsonl" if has_more else "json"
     return "jsonl" if isinstance(value, str) and is_named_json else None

@@ -60,6 +60,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> np.ndarray:
         """Ids of a text, literal special tokens included as themselves; an unsigned 1-D array."""
 
+    def encode_ordinary(self, text: str) -> np.ndarray:
+        """The same with literal special tokens as ordinary text, where the library can."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens written out; bytes that are not UTF-8 are U+FFFD. Ids that the vocabulary
         does not have are written `<|id N|>`."""
@@ -86,6 +89,8 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+
+    encode_ordinary = encode
 
     def decode(self, ids: Sequence[int]) -> str:
         return text_of_pieces(ids, lambda index: bytes([index]) if index < 256 else self._special_text(index))
@@ -126,6 +131,11 @@ class TiktokenTokenizer:
         if hasattr(self.encoding, "encode_to_numpy"):
             return self.encoding.encode_to_numpy(text, allowed_special="all", disallowed_special=())
         return np.array(self.encoding.encode(text, allowed_special="all", disallowed_special=()), dtype=np.uint32)
+
+    def encode_ordinary(self, text: str) -> np.ndarray:
+        if hasattr(self.encoding, "encode_to_numpy"):
+            return self.encoding.encode_to_numpy(text, disallowed_special=())
+        return np.array(self.encoding.encode_ordinary(text), dtype=np.uint32)
 
     def decode(self, ids: Sequence[int]) -> str:
         return text_of_pieces(ids, self._piece)

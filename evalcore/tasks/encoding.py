@@ -89,7 +89,12 @@ class Encoder:
         return np.array([tokenizer.bos_id], dtype=np.int32)
 
     def _ids(self, text: str) -> np.ndarray:
-        return self._tokenizer.encode(text).astype(np.int32) if text else np.empty(0, dtype=np.int32)
+        """A special token written out in an item is text to nanochat, and the token to lm-evaluation-harness."""
+        if not text:
+            return np.empty(0, dtype=np.int32)
+        tokenizer = self._tokenizer
+        encode = tokenizer.encode_ordinary if self._spec.scoring == "core" else tokenizer.encode
+        return encode(text).astype(np.int32)
 
     def _whole(self, text: str) -> np.ndarray:
         ids = self._ids(text)

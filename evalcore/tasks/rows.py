@@ -18,8 +18,10 @@ from typing import IO, Any
 
 from evalcore.archive.signatures import ARROW_FILE, ARROW_STREAM, PARQUET
 from evalcore.compressed import NoZstandard, open_zstandard
+from evalcore.json_lines import of_object, of_table
 
 _ARRAY_BYTES = 512 << 20
+_OBJECT_CHARS = 64 << 20
 
 
 class RowError(ValueError):
@@ -44,12 +46,20 @@ def read_rows(path: str) -> Iterator[Row]:
     for index, (where, value) in enumerate(_values(path)):
         if not isinstance(value, dict):
             raise RowError(f"{where} is a JSON {type(value).__name__}, not an object", "one JSON object for each item")
+        if index == 0 and (command := of_object(path, value)) is not None:
+            raise RowError(f"{where} holds columns or rows in one object, not an item", command)
         yield Row(where, index, value)
 
 
 def is_parquet(path: str) -> bool:
     with open(path, "rb") as file:
         return file.read(4) == PARQUET
+
+
+def is_table(path: str) -> bool:
+    """Whether the file begins as Parquet or Arrow."""
+    with open(path, "rb") as file:
+        return file.read(6).startswith((PARQUET, ARROW_FILE, ARROW_STREAM))
 
 
 def read_labels(path: str) -> list[str]:
@@ -63,8 +73,11 @@ def read_labels(path: str) -> list[str]:
 
 def _values(path: str) -> Iterator[tuple[str, Any]]:
     try:
-        if _is_table(path):
+        if is_table(path):
             yield from _table(path)
+        elif path.lower().endswith((".csv", ".tsv")):
+            delimiter = "\t" if path.lower().endswith(".tsv") else ","
+            raise RowError(f"{path} is a table, not items as JSON objects", of_table(path, delimiter))
         elif _plain_name(path).endswith(".json"):
             yield from _array_or_lines(path)
         elif _plain_name(path).endswith(".txt"):  # the plain text of LAMBADA: an item a line
@@ -108,6 +121,9 @@ def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
         first = file.read(1)
         while first.isspace():
             first = file.read(1)
+    if first == "{" and (value := _object_over_lines(path)) is not None:
+        yield path, value
+        return
     if first != "[":
         yield from _lines(path)
         return
@@ -116,6 +132,22 @@ def _array_or_lines(path: str) -> Iterator[tuple[str, Any]]:
     with _opened(path) as file:
         values = _parsed(path, file.read())
     yield from ((f"{path} element {number}", value) for number, value in enumerate(values, 1))
+
+
+def _object_over_lines(path: str) -> dict[str, Any] | None:
+    """The one JSON object of a file, where its first line is none by itself."""
+    with _opened(path) as file:
+        line = next((line for line in file if line.strip()), "")
+        try:
+            json.loads(line)
+            return None
+        except (ValueError, RecursionError):
+            text = line + file.read(_OBJECT_CHARS)
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None  # a damaged line, which its reader names
+    return value if isinstance(value, dict) else None
 
 
 def _parsed(where: str, text: str) -> Any:
@@ -138,11 +170,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             if fields[key] != value:
                 raise ValueError(f"the key {key[:60]!r} is there twice, with two values")
     return fields
-
-
-def _is_table(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(6).startswith((PARQUET, ARROW_FILE, ARROW_STREAM))
 
 
 def _table(path: str) -> Iterator[tuple[str, Any]]:

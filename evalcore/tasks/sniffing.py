@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalcore.archive.signatures import LLMC_ITEMS
+from evalcore.data_digest import files_of_dataset, kind_of_name
+from evalcore.tasks.arrow_columns import arrow_columns
 from evalcore.tasks.parquet_columns import parquet_columns
-from evalcore.tasks.rows import RowError, is_parquet, read_rows
+from evalcore.tasks.rows import RowError, is_parquet, is_table, read_rows
 from evalcore.tasks.spec import TOKENS
 
 #: First number of llm.c's tokenised multiple-choice items.
@@ -52,12 +54,16 @@ class TaskEvidence:
 
 
 def sniff_task(path: str) -> TaskEvidence | None:
-    """What task the file holds items of, or None: none, plain text, or a file that cannot be read so far."""
+    """What task the file holds items of, or None: none, plain text, or a file that cannot be read so far.
+
+    A folder of Hugging Face datasets is known by its first file.
+    """
+    path = (files_of_dataset(path) or [path])[0]
     try:
         if _is_tokens(path):
             return TaskEvidence((TOKENS,), False, "its header is that of llm.c's tokenised items")
-        if is_parquet(path):
-            names = parquet_columns(path)
+        if is_table(path):
+            names = parquet_columns(path) if is_parquet(path) else arrow_columns(path)
             return None if names is None else _evidence(path, dict.fromkeys(names))
         plain = path.lower().removesuffix(".gz").removesuffix(".zst")
         if not plain.endswith(_JSON_SUFFIXES):
@@ -66,6 +72,12 @@ def sniff_task(path: str) -> TaskEvidence | None:
     except (OSError, RowError):
         return None  # the reader of the data names the problem
     return None if row is None else _evidence(path, row.fields)
+
+
+def text_format(path: str) -> str:
+    """The `format` by which the texts of a file are read that also holds items."""
+    name = (files_of_dataset(path) or [path])[0]
+    return kind if (kind := kind_of_name(name)) in ("json", "parquet", "arrow") else "jsonl"
 
 
 def count_items(path: str) -> int:

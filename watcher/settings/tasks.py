@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from evalcore.tasks.bundle import BundleError, read_bundle
-from evalcore.tasks.sniffing import TaskEvidence, sniff_task
+from evalcore.tasks.sniffing import TaskEvidence, sniff_task, text_format
 from evalcore.tasks.spec import TaskSpec, task_spec
 from watcher.errors import ConfigError
 from watcher.settings.evaluation import EvalSettings, SuiteSettings, misplaced_keys
@@ -66,7 +66,7 @@ def _recognised(section: EvalSettings, paths: Sequence[str]) -> str | None:
     if evidence.also_text:
         raise ConfigError(
             f"{where}: {path} is both: items of {tasks} ({evidence.why}), and documents with a field `text`",
-            hint=f"name it: --task {evidence.candidates[0]}, or --format jsonl for its text",
+            hint=f"name it: --task {evidence.candidates[0]}, or --format {text_format(path)} for its text",
         )
     if evidence.task is None:
         raise ConfigError(

@@ -98,6 +98,41 @@ def test_the_columns_of_a_parquet_file_tell_the_task_without_pyarrow_in_the_proc
     assert sniff_task(str(path)) is None
 
 
+@pytest.mark.parametrize("kind", ["file", "stream", "folder"])
+def test_the_columns_of_an_arrow_file_or_data_set_tell_the_task_without_pyarrow_in_the_process(tmp_path, kind):
+    import pyarrow
+
+    from evalcore.tasks.arrow_columns import arrow_columns
+
+    table = pyarrow.Table.from_pylist([{"id": "1", "question": "q", "choices": CHOICES, "answerKey": "A"}] * 3)
+    path = tmp_path / "data-00000-of-00001.arrow"
+    with (pyarrow.ipc.new_file if kind == "file" else pyarrow.ipc.new_stream)(str(path), table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": path.name}]}))
+    assert arrow_columns(str(path)) == ["id", "question", "choices", "answerKey"]
+    assert sniff_task(str(tmp_path if kind == "folder" else path)).task == "arc"
+    whole = path.read_bytes()
+    for cut in range(0, 400, 7):  # of the schema, in which every offset points somewhere
+        path.write_bytes(whole[:cut])
+        assert sniff_task(str(path)) is None
+        path.write_bytes(whole[:cut] + b"\xff\x7f" + whole[cut + 2 :])
+        sniff_task(str(path))
+
+
+def test_texts_beside_the_columns_of_a_task_are_named_by_the_format_that_reads_them(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    from evalcore.tasks.sniffing import text_format
+
+    path = tmp_path / "val.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**HELLASWAG, "text": "t"}]), path)
+    assert sniff_task(str(path)).also_text
+    assert [text_format(str(tmp_path / name)) for name in ("val.parquet", "a.arrow", "a.json", "a.jsonl.gz")] == [
+        "parquet", "arrow", "json", "jsonl",
+    ]  # fmt: skip
+
+
 def test_llm_c_items_are_known_by_their_header(tmp_path):
     path = tmp_path / "hellaswag_val.bin"
     path.write_bytes(struct.pack("<256i", 20240522, 1, *([0] * 254)))

@@ -146,4 +146,23 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
         "likelihoods near 1 beside large logits: a loss near 0 that rounding would cover",
         ("test_a_loss_near_zero_keeps_its_digits_beside_large_logits",),
     ),
+    321: (
+        "P15",
+        "texts or items as a table (CSV, TSV), or as one JSON object of rows or columns; items in an Arrow file without `--task`",
+        (
+            "test_a_table_or_columns_of_texts_become_documents_by_the_command_of_their_refusal",
+            "test_a_table_or_columns_of_items_become_items_by_the_command_of_their_refusal",
+            "test_columns_under_the_name_of_json_lines_are_refused_as_what_they_are",
+            "test_the_columns_of_an_arrow_file_or_data_set_tell_the_task_without_pyarrow_in_the_process",
+        ),
+    ),
+    322: (
+        "P15",
+        "an item that holds the text of a special token, such as `<|endoftext|>`",
+        (
+            "test_core_takes_the_text_of_a_special_token_for_text_as_nanochat_does",
+            "test_the_other_conventions_take_it_for_the_token",
+            "test_a_tokenizer_json_takes_it_for_the_token_under_every_convention",
+        ),
+    ),
 }

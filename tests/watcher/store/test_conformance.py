@@ -297,7 +297,7 @@ def test_every_question_of_the_dashboard_is_understood(store):
     assert claimed is not None
     succeed(store, claimed)
     pages = Pages(store)
-    assert pages.facts()["schema"] == "0002"
+    assert pages.facts()["schema"] == schema.REVISION
     assert [row["name"] for row in pages.runs()] == ["gpt"]
     panels = Panels(store)
     assert [list(panels.points(cell, ("step", "loss"))["loss"]) for cell in panels.cells()] == [[2.5]]
