@@ -103,6 +103,8 @@ def test_the_table_of_a_small_window_keeps_its_columns_and_the_page_does_not_scr
     for path in PAGES:
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        cut = "box => box.scrollWidth > box.clientWidth && box.getAttribute('aria-label')"
+        assert not any(box.evaluate(cut) for box in page.locator(".scroll:has(table.stacked)").all()), path
         for here in page.locator("nav [aria-current]").all():  # the row of pages scrolls to it
             box = here.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390, path
