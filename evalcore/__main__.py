@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalcore.command_flags import eval_sets, model_spec, parser
 from evalcore.tasks.suite_mean import above_chance, error_of_mean, mean_of
-from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu
+from evalcore.worker.process_setup import die_with_parent, keep_freed_memory, share_the_cpu, uncollected
 
 if TYPE_CHECKING:
     from evalcore.loading.checkpoint import LoadedModel
@@ -44,8 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
-    from evalcore.worker.failures import failure_of
+    with uncollected():
+        import evalcore.worker.evaluate_item  # noqa: F401  # torch and all else that is imported further down
+        from evalcore.measure.process_group import ProcessGroupBroken, start_process_group
+        from evalcore.worker.failures import failure_of
 
     try:
         group = start_process_group(options.device, join_s=options.join_s)
@@ -80,6 +82,7 @@ def _load_together(options: argparse.Namespace, group: ProcessGroup) -> tuple[Lo
             spec=model_spec(options),
             device=str(group.device),
             linear_dtype=linear_dtype([options.dtype], group.device),
+            wants_content=False,
         )
     except Exception as error:
         failure = failure_of(error, options.checkpoint_path)

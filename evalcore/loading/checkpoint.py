@@ -41,6 +41,7 @@ def load_checkpoint(
     path: str | None = None,
     report: ReportBytes | None = None,
     linear_dtype: torch.dtype = torch.float32,
+    wants_content: bool = True,
 ) -> LoadedModel:
     """Load the model of one checkpoint file or folder.
 
@@ -48,7 +49,7 @@ def load_checkpoint(
     Raises CheckpointError (corrupt, unsafe, unsupported, shape, superseded), OSError where the file cannot be opened.
     """
     spec = spec or ModelSpec()
-    options = OpenOptions(spec, verify, require_zip, expect_digest, expect_size_bytes, path, report)
+    options = OpenOptions(spec, verify, require_zip, expect_digest, expect_size_bytes, path, report, wants_content)
     with _as_checkpoint_errors(source if expect_digest is not None else None):
         opened = open_checkpoint(source, options)
         return load_opened(opened, LoadOptions(spec, device, verify, reuse, linear_dtype))

@@ -30,7 +30,7 @@ def open_file(source: Source, options: OpenOptions) -> Opened:
             raise without_checksums("the file", reading.payload.format)
         state = loadable_state(reading, spec)
         passed = counted(options.report, bytes_needed(state) if options.verify == "model" else file.size)
-        content = _content_of(file, reading.payload)
+        content = _content_of(file, reading.payload, options.wants_content)
         records = records_of(file, reading.payload, passed, content)
         return Opened(reading, summary_of(file, reading), state, records, content, lambda: [file], file.is_rewritten)
     except (ArchiveError, CheckpointError) as error:
@@ -77,9 +77,9 @@ def _demand_digest(digest: str, expected: str | None) -> None:
         raise CheckpointError("superseded", "the file holds another version than when it was registered")
 
 
-def _content_of(file: OpenFile, payload: Payload) -> ContentDigest:
+def _content_of(file: OpenFile, payload: Payload, wanted: bool) -> ContentDigest:
     """Begins with the pickle, which says what the records mean; a file without records is one record."""
-    content = ContentDigest()
+    content = ContentDigest(wanted)
     if payload.directory is not None:
         content.add("data.pkl", read_entry(file, payload.directory, payload.directory.entries["data.pkl"]))
     else:

@@ -109,7 +109,7 @@ def open_dcp(path: str, options: OpenOptions) -> Opened:
         reading = understand_dcp(folder, wanted=spec.state, settings=spec.config)
         state = loadable_state(reading, spec)
         passed = counted(options.report, bytes_needed(state) if options.verify == "model" else folder.size_bytes)
-        content = _content_of(state)
+        content = _content_of(state, options.wants_content)
         records = DcpRecords(folder, passed, content, options.require_zip)
         summary = replace(summary_of(folder.metadata, reading), size_bytes=folder.size_bytes)
         notes = partial(_late_notes, records)
@@ -123,9 +123,9 @@ def _late_notes(records: DcpRecords) -> list[str]:
     return [*records.folder.notes, *(["unverified: the slices carry no checksums"] * records.unverified)]
 
 
-def _content_of(state: State) -> ContentDigest:
+def _content_of(state: State, wanted: bool) -> ContentDigest:
     """Begins with the names and shapes, as a file's begins with its pickle."""
-    content = ContentDigest()
+    content = ContentDigest(wanted)
     described = [[name, ref.dtype, list(ref.shape)] for name, ref in sorted(state.tensors.items())]
     content.add("index", json.dumps(described).encode())
     return content

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         return _fail(str(error), "", EXIT_USAGE)
     try:
-        with load_checkpoint(options.checkpoint, spec=spec, device=device) as loaded:
+        with load_checkpoint(options.checkpoint, spec=spec, device=device, wants_content=False) as loaded:
             facts = facts_of(loaded, device)
     except UserCodeError as error:
         sys.stderr.write(f"{error.traceback_text.rstrip()}\n")

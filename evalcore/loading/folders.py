@@ -67,7 +67,7 @@ def open_hf_folder(path: str, options: OpenOptions) -> Opened:
             raise CheckpointError("superseded", "the folder holds another version than when it was registered")
         if options.require_zip and folder.unverified:
             raise without_checksums("the folder's weight file", "safetensors" if folder.ranges else "zip")
-        content = ContentDigest()
+        content = ContentDigest(options.wants_content)
         content.add("config.json", json.dumps(folder.config, sort_keys=True, default=str).encode())
         passed = counted(options.report, bytes_needed(folder.state))
         return Opened(

@@ -27,7 +27,7 @@ class LoadedModel:
     linear layers where `linear_dtype` said otherwise. It keeps its file open until `close`.
 
     context_length: the most positions, None where there is no bound. content_digest: of the bytes that were
-    read. read_bytes: bytes of records read and verified.
+    read, "" where it was not wanted. read_bytes: bytes of records read and verified.
     notes: what is unusual about the file, for a result's note.
     """
 

@@ -41,7 +41,7 @@ class OpenOptions:
     verify: "model" checks the CRC of what the model needs, "all" of every record. require_zip: refuse weights
     without checksums. expect_digest, expect_size_bytes: of the registered version; None where there is none. path:
     where sidecar files are looked for, when the source is a descriptor or a copy. report(bytes read, bytes that the
-    model needs): as records are read.
+    model needs): as records are read. wants_content: whether the content digest will be read.
     """
 
     spec: ModelSpec = field(default_factory=ModelSpec)
@@ -51,6 +51,7 @@ class OpenOptions:
     expect_size_bytes: int | None = None
     path: str | None = None
     report: ReportBytes | None = None
+    wants_content: bool = True
 
 
 @dataclass(frozen=True)

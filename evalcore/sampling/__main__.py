@@ -13,7 +13,7 @@ from typing import Any
 
 from evalcore.command_flags import json_object
 from evalcore.sampling.spec import DEFAULT_NEW_TOKENS, SampleSpec, sample_spec
-from evalcore.worker.process_setup import keep_freed_memory, share_the_cpu
+from evalcore.worker.process_setup import keep_freed_memory, share_the_cpu, uncollected
 
 EXIT_USAGE, EXIT_NOT_FOUND, EXIT_FAILED, EXIT_CHECKPOINT = 2, 4, 5, 8
 
@@ -65,14 +65,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _sample(options: argparse.Namespace, spec: SampleSpec) -> int:
-    from evalcore.data.tokenizers import build_tokenizer
-    from evalcore.loading.checkpoint import load_checkpoint
-    from evalcore.measure.process_group import start_process_group
-    from evalcore.messages import ModelSpec
-    from evalcore.sampling.prompts import no_tokenizer
-    from evalcore.sampling.sample_model import SampleRun
-    from evalcore.worker.failures import failure_of
-    from evalcore.worker.own_tokenizer import folder_beside, own_tokenizer
+    with uncollected():
+        from evalcore.data.tokenizers import build_tokenizer
+        from evalcore.loading.checkpoint import load_checkpoint
+        from evalcore.measure.process_group import start_process_group
+        from evalcore.messages import ModelSpec
+        from evalcore.sampling.prompts import no_tokenizer
+        from evalcore.sampling.sample_model import SampleRun
+        from evalcore.worker.failures import failure_of
+        from evalcore.worker.own_tokenizer import folder_beside, own_tokenizer
 
     path = options.checkpoint
     if not os.path.lexists(path):
@@ -88,7 +89,7 @@ def _sample(options: argparse.Namespace, spec: SampleSpec) -> int:
         if name is None:
             raise no_tokenizer(path)
         tokenizer = build_tokenizer(name)
-        with load_checkpoint(path, spec=model, device=str(group.device)) as loaded:
+        with load_checkpoint(path, spec=model, device=str(group.device), wants_content=False) as loaded:
             run = SampleRun(
                 *(loaded.model, loaded.vocab_size, loaded.context_length, loaded.config, tokenizer, group.device),
                 folder=folder,

@@ -32,3 +32,11 @@ def test_other_weights_have_another_content_and_one_changed_number_is_enough(tmp
     torch.save(payload, tmp_path / "b.pt")
     assert content_of(first) != content_of(tmp_path / "b.pt")
     assert content_of(first) != content_of(save_rosellm(tmp_path / "c.pt", step=1, seed=2))
+
+
+def test_content_that_nobody_asks_for_is_not_computed_and_the_model_is_the_same(tmp_path):
+    path = save_rosellm(tmp_path / "a.pt", step=1, seed=1)
+    with load_checkpoint(path) as asked, load_checkpoint(path, wants_content=False) as unasked:
+        assert (unasked.content_digest, unasked.read_bytes) == ("", asked.read_bytes)
+        parameters = zip(asked.model.parameters(), unasked.model.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in parameters)
