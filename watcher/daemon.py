@@ -30,8 +30,9 @@ from watcher.pipeline.ownership import OwnedDatabase, own_database
 from watcher.pipeline.pins import release_pins
 from watcher.pipeline.recovery import rescue, rescue_lapsed
 from watcher.pipeline.reloading import Reloading
-from watcher.pipeline.run_folder import with_free_names
 from watcher.pipeline.status import StatusPublisher
+from watcher.pipeline.stopping import end_launches
+from watcher.pipeline.stored_names import with_stored_names
 from watcher.pipeline.stride import StrideEnd
 from watcher.pipeline.watching import Tools, Watching
 from watcher.settings.schema import Settings
@@ -45,8 +46,6 @@ from watcher.store.write.launches import LEASE_S
 
 ACTIVE_POLL_S = 0.2  # while a launch runs: outcome files do not wake the loop
 IDLE_POLL_S = 5.0
-STOP_GRACE_S = 10.0
-STOP_KILL_S = 3.0
 
 
 @dataclass
@@ -90,7 +89,7 @@ class Daemon:
         with ExitStack() as undo:
             owned = own_database(url, state)
             undo.callback(owned.close)
-            settings = with_free_names(owned.store, settings)
+            settings = with_stored_names(owned.store, settings, log)
             failpoint("after_migration_commit")
             processes.become_subreaper()
             publisher = StatusPublisher(owned.store, state, log, notifier)
@@ -118,11 +117,7 @@ class Daemon:
             if watched.delivery is not None:
                 watched.delivery.apply_leftovers(time.time())
             log.event("daemon_started", dirs=", ".join(str(run.dir) for run in settings.run), database=shown_url(url))
-            stop_serving: Callable[[], None] | None = None
-            if settings.web.enabled and not once:
-                from watcher.pipeline.dashboard import open_dashboard  # loads the web libraries
-
-                stop_serving = open_dashboard(settings.web, url, state, log, settings.model)
+            stop_serving = _serve(settings, url, state, log) if settings.web.enabled and not once else None
             undo.pop_all()
         parts = (tools, owned, signals, notifier, publisher, dispatch, watched)
         after = (Completion(owned.store, once), Reloading(tools), StrideEnd(owned.store, log))
@@ -258,27 +253,12 @@ class Daemon:
 
     def stop(self) -> None:
         """No new claims; launches are asked, then made to end; their jobs go back to the queue uncharged."""
-        wake, dispatch = self.signals.wake, self.dispatch
         self.notifier.stopping()
         self.watching.stop()
         self.tools.deliveries.stop()
         if self.stop_serving is not None:
             self.stop_serving()
-        deadline_s = time.monotonic() + STOP_GRACE_S
-        at_once = self.signals.stops > 1
-        if not at_once:
-            dispatch.leave_running()
-        dispatch.stop_all(at_once=at_once)
-        while dispatch.live and time.monotonic() < deadline_s + STOP_KILL_S:
-            if (self.signals.stops > 1 or time.monotonic() > deadline_s) and not at_once:
-                at_once = True
-                dispatch.stop_all(at_once=True)
-            try:
-                dispatch.tick(time.monotonic(), Paused(Pause.STOPPING))
-            except Exception as error:  # the next start finds the outcome files
-                self.tools.isolation.note("stopping", error, time.monotonic())
-            wake.clear()
-            wake.wait(0.05)
+        end_launches(self.dispatch, self.signals, self.tools.isolation)
         self.publisher.stopped()
         self.owned.close()
         self.tools.log.event("daemon_stopped", reason="signal" if self.signals.stops else "done")
@@ -297,3 +277,9 @@ class Daemon:
         if waiting is not None and self.paused is None:
             pause_s = min(pause_s, max(seconds(waiting) - time.time(), 0.02) if waiting else 0.5)
         return pause_s
+
+
+def _serve(settings: Settings, url: str, state: StateFolder, log: Log) -> Callable[[], None] | None:
+    from watcher.pipeline.dashboard import open_dashboard  # loads the web libraries
+
+    return open_dashboard(settings.web, url, state, log, settings.model)

@@ -24,6 +24,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "settings_wait": (0, "settings not reloaded yet, the old ones stay meanwhile: {reason}"),
     "state_folder_lost": (0, "the state folder {folder} was removed; created again"),
     "order_refused": (0, "order {file} refused and moved to {folder}: {error}"),
+    "set_keeps_name": (2, "eval set {eval_set} keeps its name in this database; in a new one it is {default}"),
     "serving": (1, "dashboard at {address}"),
     "scan": (3, "scan of {run}: {matching} files, {new} new, {seconds:.3f} s"),
     "working": (1, "{words}"),

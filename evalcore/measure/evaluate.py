@@ -92,29 +92,18 @@ def evaluate(
     context_length = context_length or getattr(model, "context_length", None)
     vocab_size = vocab_size or getattr(model, "vocab_size", None)
     failure: BaseException | None = None
-    wanted, plan, scorer = 0, None, None
-    windows: list[Window] = []
+    own = None
     try:
-        if vocab_size is not None:
-            stream.check_vocabulary(vocab_size)
-            stream = stream.for_vocabulary(vocab_size)
-        elif stream.id_range[0] < 0:
-            raise DataError(
-                f"token id {stream.id_range[0]} in {stream.label} is negative", "check --token-dtype", "shape"
-            )
-        checksum = stream.checksum() if group.world_size > 1 else 0
-        dtype = resolve_dtype(dtype, group.device)
-        plan, windows = _plan(stream, checksum, seq_len, stride, dtype, context_length)
-        scorer = Scorer(model, group.device, plan.dtype, chunk_tokens, plan.largest_id)
-        auto = memory.auto_batch_size(model, group.device, plan.seq_len, vocab_size if scorer.makes_logits else None)
-        wanted = min(auto, -(-len(windows) // group.world_size)) if batch_size is None else batch_size
-        if wanted < 1:
-            raise DataError(f"batch_size is {wanted}; it must be at least 1", "leave it out to have it chosen")
+        stream = _of_vocabulary(stream, vocab_size)
+        lengths = (seq_len, stride, context_length)
+        own = _own_part(model, stream, group, lengths, batch_size, dtype, vocab_size, chunk_tokens)
     except Exception as error:  # one rank's data may differ: the others must not wait for it in a collective
         failure = error
+    wanted, plan = (0, None) if own is None else (own.batch_size, own.plan)
     common_batch_size = agreed_batch_size(group, failure, wanted, plan)
-    assert plan is not None and scorer is not None  # a failure was raised by the agreement
-    run = BatchRun(scorer, stream, windows, group, common_batch_size, on_progress)
+    assert own is not None and plan is not None  # a failure was raised by the agreement
+    windows = own.windows
+    run = BatchRun(own.scorer, stream, windows, group, common_batch_size, on_progress)
     if batch_size is None and accelerator.is_accelerator(group.device):
         run.fit_batch_size(plan.seq_len)
     memory.reset_peak(group.device)
@@ -129,6 +118,48 @@ def evaluate(
     if seq_len is None and context_length is None:
         notes.append(f"seq_len: the model's context length is not known, so windows have {DEFAULT_SEQ_LEN} tokens")
     return _result(accumulator, plan, notes, run.batch_size, group, seconds, peak, spikes)
+
+
+@dataclass(frozen=True)
+class _OwnPart:
+    """What this rank would measure, and how, before the ranks agree."""
+
+    plan: Plan
+    windows: list[Window]
+    scorer: Scorer
+    batch_size: int
+
+
+def _own_part(
+    model: Any,
+    stream: TokenStream,
+    group: ProcessGroup,
+    lengths: tuple[int | None, int | None, int | None],
+    batch_size: int | None,
+    dtype: str,
+    vocab_size: int | None,
+    chunk_tokens: int | None,
+) -> _OwnPart:
+    """lengths: seq_len, stride, the model's context length."""
+    checksum = stream.checksum() if group.world_size > 1 else 0
+    seq_len, stride, context_length = lengths
+    plan, windows = _plan(stream, checksum, seq_len, stride, resolve_dtype(dtype, group.device), context_length)
+    scorer = Scorer(model, group.device, plan.dtype, chunk_tokens, plan.largest_id)
+    auto = memory.auto_batch_size(model, group.device, plan.seq_len, vocab_size if scorer.makes_logits else None)
+    wanted = min(auto, -(-len(windows) // group.world_size)) if batch_size is None else batch_size
+    if wanted < 1:
+        raise DataError(f"batch_size is {wanted}; it must be at least 1", "leave it out to have it chosen")
+    return _OwnPart(plan, windows, scorer, wanted)
+
+
+def _of_vocabulary(stream: TokenStream, vocab_size: int | None) -> TokenStream:
+    """The stream for a model with so many ids. Raises DataError for an id that it does not have."""
+    if vocab_size is not None:
+        stream.check_vocabulary(vocab_size)
+        return stream.for_vocabulary(vocab_size)
+    if stream.id_range[0] < 0:
+        raise DataError(f"token id {stream.id_range[0]} in {stream.label} is negative", "check --token-dtype", "shape")
+    return stream
 
 
 def _plan(

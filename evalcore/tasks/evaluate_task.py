@@ -90,28 +90,21 @@ def evaluate_task(
     context_length = context_length or getattr(model, "context_length", None)
     vocab_size = vocab_size or getattr(model, "vocab_size", None)
     failure: BaseException | None = None
-    plan = packed = scorer = prepared = None
-    wanted = 0
+    prepared = own = None
     try:
         prepared = _prepared(items, tokenizer, task, scoring, shots, max_items)
-        limit = _limit(seq_len, context_length)
         _refuse_ids(prepared, vocab_size)
-        dtype = resolve_dtype(dtype, group.device)
-        keep = limit if limit is None or prepared.spec.scoring == "core" else limit + 1
-        packed = pack(prepared.items, keep, may_share=bool(getattr(model, "takes_branches", False)))
-        longest = len(packed.sequences[0])
-        plan = _Plan(len(prepared.items), prepared.checksum, len(packed.sequences), limit or longest, dtype)
-        scorer = Scorer(model, group.device, dtype, chunk_tokens, prepared.largest_id[0])
-        # a batch is as many tokens as make one for a stream; vocab_size bounds those of whole logits
-        wanted = memory.auto_batch_size(model, group.device, 1, vocab_size if scorer.makes_logits else None)
+        own = _own_part(model, prepared, group, _limit(seq_len, context_length), dtype, vocab_size, chunk_tokens)
         if batch_size is not None and batch_size < 1:
             raise DataError(f"batch_size is {batch_size}; it must be at least 1", "leave it out to have it chosen")
     except Exception as error:  # one rank's data may differ: the others must not wait for it in a collective
         failure = error
+    wanted, plan = (0, None) if own is None else (own.batch_tokens, own.plan)
     tokens = agreed_batch_size(group, failure, wanted, plan)
-    assert prepared is not None and packed is not None and scorer is not None and plan is not None
+    assert prepared is not None and own is not None and plan is not None  # a failure was raised by the agreement
+    packed = own.packed
     run = ScoringRun(
-        scorer,
+        own.scorer,
         batches(packed.sequences, tokens, batch_size),
         sum(len(item.requests) for item in prepared.items),
         group,
@@ -128,6 +121,36 @@ def evaluate_task(
     refuse_gaps(run.scored, group.world_size, "sequence")
     seconds = time.perf_counter() - started
     return _result(prepared, packed, plan, run, group, seconds, peak, context_length is None and seq_len is None)
+
+
+@dataclass(frozen=True)
+class _OwnPart:
+    """What this rank would measure, and how, before the ranks agree. batch_tokens: of all sequences of a pass."""
+
+    plan: _Plan
+    packed: Packed
+    scorer: Scorer
+    batch_tokens: int
+
+
+def _own_part(
+    model: Any,
+    prepared: PreparedTask,
+    group: ProcessGroup,
+    limit: int | None,
+    dtype: str,
+    vocab_size: int | None,
+    chunk_tokens: int | None,
+) -> _OwnPart:
+    dtype = resolve_dtype(dtype, group.device)
+    keep = limit if limit is None or prepared.spec.scoring == "core" else limit + 1
+    packed = pack(prepared.items, keep, may_share=bool(getattr(model, "takes_branches", False)))
+    longest = len(packed.sequences[0])
+    plan = _Plan(len(prepared.items), prepared.checksum, len(packed.sequences), limit or longest, dtype)
+    scorer = Scorer(model, group.device, dtype, chunk_tokens, prepared.largest_id[0])
+    # a batch is as many tokens as make one for a stream; vocab_size bounds those of whole logits
+    wanted = memory.auto_batch_size(model, group.device, 1, vocab_size if scorer.makes_logits else None)
+    return _OwnPart(plan, packed, scorer, wanted)
 
 
 def _prepared(

@@ -6,11 +6,15 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from watcher.cli.options import Globals, say
 from watcher.errors import CkptwatchError, UsageError
+
+if TYPE_CHECKING:
+    from watcher.settings.schema import Settings
 
 MARK = ".ckptwatch-demo"
 
@@ -27,7 +31,6 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     from watcher.daemon import Daemon
     from watcher.launch.trainer import DemoTrainer
     from watcher.log import Log
-    from watcher.settings.load import load_settings
     from watcher.state.folder import StateFolder
 
     root = Path(folder).absolute()
@@ -35,15 +38,7 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     texts = Path(evalcore.__file__).parent / "demo"
     checkpoints, database = root / "checkpoints", os.fspath(root / "results.db")
     checkpoints.mkdir()
-    settings = load_settings(
-        None,
-        {
-            "run": [{"name": "minigpt", "dir": os.fspath(checkpoints), "settle_s": 1.0, "scan_s": 5.0}],
-            "eval": [{"name": "val", "data": [os.fspath(texts / "val.txt")], "tokenizer": "bytes", "seq_len": 128}],
-            "launch": {"device": "cpu", "linger_s": 6.0, "threads": 1},
-            "store": {"url": database},
-        },
-    )
+    settings = _settings(checkpoints, texts / "val.txt", database)
     say(f"A GPT of 0.6 M parameters trains in a separate process and saves to {checkpoints}")
     say("in place, not atomically, and keeps its last two files. ckptwatch evaluates them meanwhile.\n")
     trainer = DemoTrainer(texts / "train.txt", checkpoints, steps, save_every)
@@ -72,6 +67,20 @@ def command(flags: Globals, folder: str, steps: int, save_every: int) -> None:
     say(f"\nThe results are in {database}:")
     say(f"  sqlite3 {database} 'SELECT step, loss, ppl FROM results ORDER BY step'")
     say("Next, your own run:  ckptwatch run --dir YOUR_CHECKPOINTS --data YOUR_VALIDATION_SET")
+
+
+def _settings(checkpoints: Path, text: Path, database: str) -> Settings:
+    from watcher.settings.load import load_settings
+
+    return load_settings(
+        None,
+        {
+            "run": [{"name": "minigpt", "dir": os.fspath(checkpoints), "settle_s": 1.0, "scan_s": 5.0}],
+            "eval": [{"name": "val", "data": [os.fspath(text)], "tokenizer": "bytes", "seq_len": 128}],
+            "launch": {"device": "cpu", "linger_s": 6.0, "threads": 1},
+            "store": {"url": database},
+        },
+    )
 
 
 def _empty(root: Path) -> None:

@@ -58,15 +58,10 @@ def command(
     JSON and CSV have exactly the columns of the table `results`. Rows of older versions of a file, or of
     another definition of an eval set than the current one, are included and marked.
     """
-    from watcher.report.lookup import expect, parse_steps
+    from watcher.report.lookup import expect
     from watcher.store.read import results as questions
 
-    steps = parse_steps(step) if step is not None else (None, None)
-    conditions: tuple[Any, ...] = ()
-    if where:
-        from watcher.report.conditions import parse_conditions
-
-        conditions = parse_conditions(where, questions.COLUMN_TYPES)
+    wanted = _filter(run, eval_set, step, where, standing=best or items)
     if best and (sort or limit is not None):
         raise UsageError("--best has one row per run and set: --sort and --limit do not apply", hint="--run NAME")
     store = reading(flags, db)
@@ -81,7 +76,6 @@ def command(
 
         show_flips(store, *between, run, eval_set, metric or "accuracy", shape)
         return
-    wanted = questions.ResultFilter(run, eval_set, steps, standing=best or items, conditions=conditions)
     rows = questions.result_rows(store, wanted)
     if not rows:
         raise NothingFound("no result matches", hint="ckptwatch status shows what is queued or failed")
@@ -103,6 +97,20 @@ def command(
         say(f"note: {len(shown)} of {len(rows)} rows (--limit {limit})")
     if shape == "table":
         show_suites(store, run)
+
+
+def _filter(run: str | None, eval_set: str | None, step: str | None, where: tuple[str, ...], *, standing: bool):
+    """Which rows the flags ask for. Raises UsageError."""
+    from watcher.report.lookup import parse_steps
+    from watcher.store.read.results import COLUMN_TYPES, ResultFilter
+
+    steps = parse_steps(step) if step is not None else (None, None)
+    conditions: tuple[Any, ...] = ()
+    if where:
+        from watcher.report.conditions import parse_conditions
+
+        conditions = parse_conditions(where, COLUMN_TYPES)
+    return ResultFilter(run, eval_set, steps, standing=standing, conditions=conditions)
 
 
 def show_results(rows: list[dict], form: str, current: set[tuple[str, str, str]] | None = None) -> None:

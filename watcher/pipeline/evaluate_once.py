@@ -30,6 +30,7 @@ from watcher.pipeline.dispatch import Dispatch, DispatchSettings
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.recovery import rescue
 from watcher.pipeline.registration import as_checkpoint
+from watcher.pipeline.stored_names import with_stored_set_names
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
 from watcher.settings.paths import plain_path
 from watcher.settings.schema import RunSettings, Settings
@@ -110,6 +111,7 @@ def evaluate_files(
     folder = Path(run_folder.containing(store, run_name, common))
     run = RunSettings(name=run_name, dir=folder)
     processes.become_subreaper()
+    settings = with_stored_set_names(store, settings, log)
     specs = resolve_sets(settings.eval, state.data_digests, report, settings.suite)
     model = resolve_model(settings.model)
     spec = replace(launch_spec(settings.launch, specs, model, state.token_cache), linger_s=0.0)

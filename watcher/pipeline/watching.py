@@ -22,7 +22,7 @@ from watcher.pipeline.dispatch import DispatchSettings
 from watcher.pipeline.intake import Intake
 from watcher.pipeline.isolation import Isolation
 from watcher.pipeline.refused import revive_refused
-from watcher.pipeline.run_folder import with_free_names
+from watcher.pipeline.stored_names import with_stored_names
 from watcher.settings.eval_sets import launch_spec, resolve_model, resolve_sets
 from watcher.settings.samples import resolve_samples
 from watcher.settings.schema import Settings
@@ -77,7 +77,7 @@ def resolve_launches(
 
 def begin(settings: Settings, tools: Tools, at_s: float) -> Watching:
     """Raises ConfigError, StoreUnavailable. at_s: seconds since the epoch."""
-    settings = with_free_names(tools.store, settings)
+    settings = with_stored_names(tools.store, settings, tools.log)
     specs, digests, dispatch = resolve_launches(settings, tools)
     spool = Spool(tools.state.spool, settings.store.spool_max_bytes)
     with ExitStack() as undo:

@@ -46,7 +46,9 @@ class EvalSettings(Section):
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"data", "tokenizer"})
 
-    name: str = Field("", description="Name in the results; the file's stem by default.")
+    name: str = Field(
+        "", description="Name in the results; by default the stem of the file, or the constant part of the glob."
+    )
     data: tuple[str, ...] = Field(
         description="Files or globs: .txt, .jsonl, .parquet, .npy, .bin; joined in this order."
     )

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from watcher.domain.checkpoint import stored
 from watcher.domain.run_name import distinct_run_name
+from watcher.domain.set_name import set_name
 from watcher.errors import ConfigError
 from watcher.settings.environment import settings_from
 from watcher.settings.paths import plain_path
@@ -143,21 +144,24 @@ def _name_sections(data: dict[str, Any]) -> None:
             continue
         entry["dir"] = plain_path(folder)
         if not entry.get("name"):
-            entry["name"] = distinct_run_name(_printable(entry["dir"]), taken)
+            entry["name"] = distinct_run_name(printable_name(entry["dir"]), taken)
             taken.append(entry["name"])
-    for entry in _entries(data, "eval"):
+    sets = _entries(data, "eval")
+    taken = [entry["name"] for entry in sets if isinstance(entry.get("name"), str)]
+    for entry in sets:
         given = entry.get("data")
         first = given[0] if isinstance(given, (list, tuple)) and given else given
         if not entry.get("name") and isinstance(first, (str, Path)):
-            stem = _printable(Path(first).name.replace("*", "").split(".")[0]) or "val"
             shots = entry.get("shots")  # 0-shot and few-shot must not look like one curve
-            entry["name"] = f"{stem}-{shots}shot" if isinstance(shots, int) and shots > 0 else stem
+            suffix = f"-{shots}shot" if isinstance(shots, int) and shots > 0 else ""
+            entry["name"] = set_name(printable_name(str(first)), taken, suffix)
+            taken.append(entry["name"])
     for entry in _entries(data, "suite"):
         if not entry.get("name") and isinstance(given := entry.get("data"), (str, Path)):
-            entry["name"] = _printable(os.path.basename(plain_path(given)))
+            entry["name"] = printable_name(os.path.basename(plain_path(given)))
 
 
-def _printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """A file's name as the name of a section: undecodable bytes and control characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in stored(name))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from watcher.domain.run_name import distinct_run_name
+from watcher.domain.set_name import set_name
 from watcher.settings.paths import plain_path
 from watcher.settings.template import path_from, toml_value
 from watcher.setup.discover import Discovery, Training
@@ -23,8 +24,9 @@ def compose(discovery: Discovery, data: Sequence[Path], base: Path, kinds: dict[
     lines += _run_lines(discovery.trainings, base)
     names: list[str] = []
     for file in data:
-        same = sum(name == file.stem or name.startswith(f"{file.stem}-") for name in names)
-        names.append(f"{file.stem}-{same + 1}" if same else file.stem)
+        name = set_name(str(file), names)
+        same = sum(other == name or other.startswith(f"{name}-") for other in names)
+        names.append(f"{name}-{same + 1}" if same else name)
         lines += ["", "[[eval]]", f"name = {toml_value(names[-1])}", f"data = {toml_value(path_from(file, base))}"]
         lines += _measure_lines(discovery, kinds.get(str(file)))
     if not data:

@@ -111,10 +111,13 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     ),
     234: (
         "P21",
-        "a folder without a checkpoint at the end of `run --until`; the parent of several trainings; two files of one name as sets; the default tokenizer without its ranks",
+        "a folder without a checkpoint at the end of `run --until`; a damaged file in it; the parent of several trainings; two files of one name as sets; the default tokenizer without its ranks",
         (
             "test_a_run_that_ends_by_itself_without_a_checkpoint_tells_so",
+            "test_the_remedy_for_a_rejected_file_stands_beside_its_reason_everywhere",
             "test_init_on_the_parent_of_several_trainings_writes_a_run_for_each",
+            "test_folders_of_steps_are_one_training_and_each_checkpoint_belongs_to_one_run",
+            "test_a_run_on_a_database_of_before_goes_on_under_the_name_of_its_set",
             "test_a_set_is_named_on_the_command_line_as_two_files_of_one_name_need",
             "test_a_default_tokenizer_that_is_not_at_hand_is_refused_as_the_default_that_it_is",
         ),

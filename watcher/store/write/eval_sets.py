@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,15 @@ def adopt_eval_sets(
             tx.execute(update(jobs).where(ended, *gone).values(over))
             _enqueue_missing_cells(tx, run, rows, now)
         return rows
+
+
+def files_of_sets(store: Store) -> dict[str, set[str]]:
+    """Every name that a set of any run ever had -> the names of its files, without their folders."""
+    files: dict[str, set[str]] = {}
+    with store.read() as tx:
+        for name, spec in tx.execute(select(eval_sets.c.name, eval_sets.c.spec)):
+            files.setdefault(name, set()).update(path.rpartition("/")[2] for path in json.loads(spec).get("paths", ()))
+    return files
 
 
 def largest_ids(reference: Column[int], table: Table) -> Select[Any]:
