@@ -37,16 +37,19 @@ def test_the_page_draws_curve_band_logged_loss_and_best(opened, tmp_path):
     canvas = ".panel canvas:not(.lit)"
     assert page.locator(".panel").get_attribute("data-points") == "7"
     assert page.locator(".status b").count() == 0 and page.locator("details tr").count() == 7
-    both = page.evaluate(COLOURED, canvas)
+    picture = "(selector) => document.querySelector(selector).toDataURL()"
+    both, whole = page.evaluate(COLOURED, canvas), page.evaluate(picture, canvas)
     page.get_by_label("95 % band").uncheck()
+    wait_until(lambda: page.evaluate(picture, canvas) != whole, 10)
     without_band = page.evaluate(COLOURED, canvas)
     page.get_by_label("logged by trainer (+)").uncheck()
-    assert both >= without_band > page.evaluate(COLOURED, canvas) > 0
-    linear = page.locator(canvas).screenshot()
+    wait_until(lambda: page.evaluate(COLOURED, canvas) < without_band, 10)
+    assert both >= without_band and page.evaluate(COLOURED, canvas) > 0
+    linear = page.evaluate(picture, canvas)
     page.get_by_text("log", exact=True).last.click()
-    assert page.locator(canvas).screenshot() != linear
+    wait_until(lambda: page.evaluate(picture, canvas) != linear, 10)
     page.locator("#chips").get_by_text("gpt").click()
-    assert page.locator(".panel").get_attribute("data-points") == "4"
+    wait_until(lambda: page.locator(".panel").get_attribute("data-points") == "4", 10)
     page.locator(".panel .plot").focus()
     page.keyboard.press("ArrowRight")
     assert "wide" in page.evaluate(POINTED, 0) and "step 100" in page.evaluate(POINTED, 0)
@@ -86,8 +89,42 @@ def test_each_set_and_metric_has_a_panel_that_shows_the_run_pointed_at_and_zooms
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 5, steps=3)
     page.mouse.up()
-    after = [page.locator(".panel canvas:not(.lit)").nth(place).screenshot() for place in (0, 3)]
-    assert before[0] != after[0] and before[1] != after[1]
+    for place, old in zip((0, 3), before, strict=True):
+        canvas = page.locator(".panel canvas:not(.lit)").nth(place)
+        wait_until(lambda canvas=canvas, old=old: canvas.screenshot() != old, 10)
+
+
+#: Before the page's own script: how many canvases of curves were cleared, to be drawn anew, at each animation frame.
+COUNT_DRAWN = """
+  window.drawn = new Map();
+  let frame = 0;
+  const ask = window.requestAnimationFrame.bind(window), clear = CanvasRenderingContext2D.prototype.clearRect;
+  window.requestAnimationFrame = (call) => ask((at) => { frame = at; call(at); });
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    if (!this.canvas.matches(".lit")) window.drawn.set(frame, (window.drawn.get(frame) || new Set()).add(this.canvas));
+    return clear.apply(this, box);
+  };
+"""
+
+
+def test_of_two_hundred_runs_one_panel_is_drawn_in_each_frame_and_uplot_is_kept(opened, tmp_path, page):
+    made = many_runs(tmp_path / "many", runs=200, sets=2, points=2)
+    made.database.close()
+    page.add_init_script(COUNT_DRAWN)
+    opened(made.url, "--metric", "loss", "--metric", "ppl")
+    page.locator(".panel[data-points]").nth(3).wait_for()
+    axes = page.evaluate_handle("[...document.querySelectorAll('.panel .uplot')]")
+    whole = page.locator(".panel").first.get_attribute("data-range")
+    page.evaluate("window.drawn.clear()")
+    box = page.locator(".u-over").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 20, steps=3)
+    page.mouse.up()
+    ranges = "[...document.querySelectorAll('.panel')].map((panel) => panel.dataset.range)"
+    wait_until(lambda: len(set(page.evaluate(ranges))) == 1 and whole not in page.evaluate(ranges), 10)
+    assert sorted(page.evaluate("[...window.drawn.values()].map((canvases) => canvases.size)")) == [1] * 4
+    assert axes.evaluate("all => all.every((each) => each.isConnected)")
 
 
 def test_sixty_runs_fit_a_small_window_and_axe_finds_nothing(browser, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from watcher.report.plot_words import BANDS_MAX, logged_is_drawn, meaning, named
 from watcher.report.thinning import points_of_each, thinned
 
 ROWS_MAX = 20_000  # of the table of values
-_EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "chart.js")
+_EMBEDDED = ("theme.js", "uplot.min.css", "chart.css", "uplot.min.js", "marks.js", "chart.js")
 
 
 def render(panels: Sequence[Panel], x: str, title: str, *, x_log: bool = False, y_log: bool = False) -> str:

@@ -6,18 +6,20 @@ import json
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from watcher.domain.timestamps import seconds
-from watcher.report.progress import amount, share
-from watcher.report.running import progress_of_job
+from watcher.report.progress import amount, remaining_s, share
+from watcher.report.running import lag_s, progress_of_job, queue_eta_s
 from watcher.web.missing import NoSuchThing
 from watcher.web.source import Row, Source
 from watcher.web.tables import table_of
 
 Query = Mapping[str, str]
+RECENT = 20  # results whose mean time tells when the queue will be empty
 
 
 def checkpoints(source: Source, query: Query) -> Row:
@@ -40,13 +42,18 @@ def all_results(source: Source, query: Query) -> Row:
 
 def queue(source: Source, query: Query) -> Row:
     """`run`: only this run's (id)."""
-    run = whole(query, "run")
+    run, counts, running = whole(query, "run"), source.pages.counts(), _running(source)
+    due = [row for row in running if row["set_kind"] != "sample"]
+    recent, launches = source.pages.newest_results(RECENT), len({row["launch"] for row in due})
     titles = {"queued": "Queued", "failed": "Failed", "files": "Files that could not be registered"}
     return {
         "run": run,
         "runs": source.pages.run_names(),
-        "counts": source.pages.counts(),
-        "running": [row for row in _running(source) if run is None or row["run_id"] == run],
+        "counts": counts,
+        "samples": source.pages.sample_counts(),
+        "lag_s": lag_s(source.pages.oldest_waiting_at(), time.time()),
+        "eta_s": queue_eta_s(counts.get("queued", 0), due, recent, launches),
+        "running": [row for row in running if run is None or row["run_id"] == run],
         "tables": {key: table_of(source, key, query, title, run_id=run) for key, title in titles.items()},
         "ignored": [{"run": run["name"], "ignored": _object(run["ignored"])} for run in source.pages.run_names()],
     }
@@ -106,6 +113,7 @@ def _running(source: Source) -> list[Row]:
     rows = source.pages.running()
     for row in rows:
         progress = progress_of_job(source.progress(row["folder"]), row["attempt"])
+        row["eta_s"] = remaining_s(progress, time.time())
         row["progress"] = {"phase": progress["phase"], "share": share(progress), "amount": amount(progress)}
     return rows
 

@@ -4,10 +4,15 @@
   const data = JSON.parse(document.getElementById("data").textContent); // made by watcher/report/plot_page.py
   const box = document.getElementById("panels"), chips = document.getElementById("chips");
   const wanted = { x: data.x_log ? "log" : "linear", y: data.y_log ? "log" : "linear", band: true, logged: true };
-  const hidden = new Set(), panels = [];
-  const ratio = () => devicePixelRatio || 1;
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const hidden = new Set(), panels = [], waiting = new Set(); // waiting: panels to draw, one in each animation frame
+  const { band, circle, line, mapping, plus, ratio, triangle } = ckptMarks; // marks.js
+  const inks = new Map(); // custom property -> its colour in this theme
+  const css = (name) => {
+    if (!inks.has(name)) inks.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+    return inks.get(name);
+  };
   const ink = (curve) => css(`--k${data.runs[curve.run].colour}`);
+  const styleOf = (curve, width) => ({ colour: ink(curve), width, dash: data.runs[curve.run].dash, dots: curve.x.length <= 40 && data.runs.length <= 8 });
   let zoom = null, lit = null, shared = [0, 1]; // lit: {run, x}; shared: what the x axes show
 
   function made(tag, words, className) {
@@ -79,26 +84,39 @@
     };
   }
 
+  // One panel in each animation frame: with many runs no frame is long.
   function drawAll() {
     shared = findRange();
-    for (const panel of panels) {
+    if (!waiting.size) requestAnimationFrame(drawNext);
+    for (const panel of panels) waiting.add(panel);
+    say();
+  }
+
+  function drawNext() {
+    const [panel] = waiting;
+    waiting.delete(panel);
+    drawPanel(panel);
+    if (waiting.size) requestAnimationFrame(drawNext);
+  }
+
+  // `frame` keeps uPlot's own size, theme and kinds of axes.
+  function drawPanel(panel) {
+    const frame = `${panel.plot.clientWidth}|${wanted.x}|${wanted.y}|${document.documentElement.dataset.theme}`, [low, high] = yRange(panel);
+    if (panel.frame !== frame) {
+      panel.frame = frame;
       panel.u?.destroy();
       panel.u = new uPlot(options(panel), [shared, [null, null]], panel.plot);
       panel.upper = document.createElement("canvas"); // the run that is pointed at: to draw it, nothing else is drawn anew
       panel.upper.className = "lit";
       panel.u.root.querySelector(".u-wrap").append(panel.upper);
-      panel.element.dataset.points = String(drawn(panel).reduce((sum, curve) => sum + curve.x.length + curve.bad.length, 0));
+    } else {
+      panel.u.batch(() => { panel.u.setScale("x", { min: shared[0], max: shared[1] }); panel.u.setScale("y", { min: low, max: high }); });
     }
-    say();
+    panel.element.dataset.points = String(drawn(panel).reduce((sum, curve) => sum + curve.x.length + curve.bad.length, 0));
+    panel.element.dataset.range = shared.join("~");
   }
 
   function setZoom(chosen) { zoom = chosen; drawAll(); }
-
-  // From values to device pixels, once for each drawing: uPlot's own function takes the scale apart for each point.
-  function mapping(from, to, start, length, log) {
-    const way = log ? Math.log : (value) => value, low = way(from), factor = length / (way(to) - low);
-    return (value) => start + (way(value) - low) * factor;
-  }
 
   function toPixels(u) {
     const { left, top, width, height } = u.bbox, { x, y } = u.scales;
@@ -113,10 +131,10 @@
     context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     context.clip();
     const thin = (curve) => data.named && !data.named.includes(curve.run);
-    if (wanted.band && curves.length <= data.bands_max) for (const curve of curves) band(context, curve, px, py, shown);
+    if (wanted.band && curves.length <= data.bands_max) for (const curve of curves) band(context, curve, px, py, shown, ink(curve));
     for (const curve of [...curves].sort((a, b) => thin(b) - thin(a))) {
       context.globalAlpha = thin(curve) ? 0.3 : 1;
-      line(context, curve, px, py, shown, (thin(curve) ? 0.8 : 1.8) * ratio());
+      line(context, curve, px, py, shown, styleOf(curve, (thin(curve) ? 0.8 : 1.8) * ratio()));
     }
     context.globalAlpha = 1;
     for (const curve of curves) {
@@ -126,7 +144,7 @@
       context.lineWidth = 2 * ratio();
       context.fillStyle = css("--card");
       if (curve.best && !thin(curve) && shown(...curve.best)) circle(context, px(curve.best[0]), py(curve.best[1]), 5 * ratio());
-      for (const x of curve.bad) if (shown(x, 1)) triangle(context, px(x), u.bbox.top, ink(curve));
+      for (const x of curve.bad) if (shown(x, 1)) triangle(context, px(x), u.bbox.top, ink(curve), css("--bad"));
     }
     context.restore();
     drawLit(panel, u);
@@ -151,7 +169,7 @@
       context.fillRect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
       context.globalAlpha = 1;
     }
-    line(context, chosen, px, py, shown, 3.2 * ratio());
+    line(context, chosen, px, py, shown, styleOf(chosen, 3.2 * ratio()));
     const at = nearest(chosen.x, lit.x);
     if (at >= 0 && shown(chosen.x[at], chosen.y[at])) {
       context.fillStyle = ink(chosen);
@@ -160,61 +178,6 @@
       circle(context, px(chosen.x[at]), py(chosen.y[at]), 5.5 * ratio());
     }
     context.restore();
-  }
-
-  function line(context, curve, px, py, shown, width) {
-    context.strokeStyle = context.fillStyle = ink(curve);
-    context.lineWidth = width;
-    context.setLineDash(data.runs[curve.run].dash.map((length) => length * ratio()));
-    context.beginPath();
-    let pen = false;
-    curve.x.forEach((x, at) => {
-      if (!shown(x, curve.y[at])) { pen = false; return; }
-      pen ? context.lineTo(px(x), py(curve.y[at])) : context.moveTo(px(x), py(curve.y[at]));
-      pen = true;
-    });
-    context.stroke();
-    context.setLineDash([]);
-    if (curve.x.length <= 40 && data.runs.length <= 8) {
-      curve.x.forEach((x, at) => { if (shown(x, curve.y[at])) context.fillRect(px(x) - 2 * ratio(), py(curve.y[at]) - 2 * ratio(), 4 * ratio(), 4 * ratio()); });
-    }
-  }
-
-  function band(context, curve, px, py, shown) {
-    const places = [...curve.low.keys()].filter((at) => shown(curve.x[at], curve.low[at]));
-    if (places.length < 2) return;
-    context.beginPath();
-    for (const at of places) context.lineTo(px(curve.x[at]), py(curve.high[at]));
-    for (const at of places.reverse()) context.lineTo(px(curve.x[at]), py(curve.low[at]));
-    context.fillStyle = ink(curve);
-    context.globalAlpha = 0.15;
-    context.fill();
-    context.globalAlpha = 1;
-  }
-
-  function plus(context, x, y, arm) {
-    context.beginPath();
-    context.moveTo(x - arm, y); context.lineTo(x + arm, y);
-    context.moveTo(x, y - arm); context.lineTo(x, y + arm);
-    context.stroke();
-  }
-
-  function circle(context, x, y, radius) {
-    context.beginPath();
-    context.arc(x, y, radius, 0, 2 * Math.PI);
-    context.fill();
-    context.stroke();
-  }
-
-  function triangle(context, x, top, colour) {
-    context.fillStyle = colour;
-    context.strokeStyle = css("--bad");
-    context.lineWidth = 1.5 * ratio();
-    context.beginPath();
-    context.moveTo(x - 5 * ratio(), top); context.lineTo(x + 5 * ratio(), top); context.lineTo(x, top + 9 * ratio());
-    context.closePath();
-    context.fill();
-    context.stroke();
   }
 
   // xs ascend.
@@ -315,7 +278,7 @@
       drawAll();
     });
   }
-  addEventListener("themechange", drawAll);
+  addEventListener("themechange", () => { inks.clear(); drawAll(); });
   let width = 0;
   new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; drawAll(); } }).observe(box);
 })();

@@ -25,9 +25,9 @@ _RESULT = """
 #: One run on one set as it is defined now; only versions that stand, and no means of checkpoints.
 _CELL = "r.run = :run AND r.eval_set = :eval_set AND r.eval_digest = :digest AND r.superseded = 0 AND r.weights IS NULL"
 _JOB = """
-    SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set, j.state, j.kind,
-           j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
-           j.finished_at, j.launch_id AS launch
+    SELECT j.id AS job, j.run, j.checkpoint_id, c.path AS checkpoint, c.step, e.name AS eval_set,
+           e.kind AS set_kind, j.state, j.kind, j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before,
+           j.enqueued_at, j.claimed_at, j.finished_at, j.launch_id AS launch
     FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id JOIN eval_sets e ON e.id = j.eval_set_id
 """
 

@@ -48,6 +48,8 @@ _JOB = """SELECT j.id AS job, j.run, u.id AS run_id, j.checkpoint_id, c.path AS 
   j.state, j.kind, j.reason, j.hint, j.priority, j.charged AS attempts, j.not_before, j.enqueued_at, j.claimed_at,
   j.finished_at, j.launch_id AS launch, j.order_key FROM jobs j JOIN checkpoints c ON c.id = j.checkpoint_id
   JOIN eval_sets e ON e.id = j.eval_set_id LEFT JOIN runs u ON u.name = j.run"""
+#: A queued job has none of its own: that of its last attempt, as `queue list` shows it.
+_LAST_KIND = "(SELECT a.kind FROM attempts a WHERE a.job_id = j.id ORDER BY a.id DESC LIMIT 1) AS kind"
 _JOB_COLUMNS = ("job", "run", "step", "eval_set", "checkpoint", "kind", "reason", "attempts", "enqueued_at")
 _JOB_TEXTS = ("run", "checkpoint", "eval_set", "kind", "reason")
 
@@ -90,7 +92,7 @@ LISTINGS: dict[str, Listing] = {
         filters=("run_id", "eval_set"),
     ),
     "queued": Listing(
-        f"{_JOB} WHERE j.state = 'queued'",
+        f"{_JOB.replace('j.kind', _LAST_KIND)} WHERE j.state = 'queued'",
         (*_JOB_COLUMNS, "priority", "not_before", "order_key"),
         _JOB_TEXTS,
         "order_key",
