@@ -63,3 +63,22 @@ def test_a_drag_on_a_slow_page_zooms_a_click_opens_and_a_double_click_only_ends_
     page.mouse.move(box["x"] + 152, box["y"] + 60)  # a hand is not still
     page.mouse.up()
     page.wait_for_url("**/checkpoints/*")
+
+
+def test_a_page_that_nobody_sees_asks_for_nothing_and_is_of_now_when_it_is_seen_again(page, url, made):
+    page.add_init_script("Object.defineProperty(Document.prototype, 'hidden', { get: () => window.away === true })")
+    page.goto(url)
+    page.get_by_text("live", exact=True).wait_for()
+    page.evaluate(
+        """() => { window.away = true; const stream = new EventSource("/events");
+          window.told = new Promise((done) => stream.addEventListener("change", done));
+          return new Promise((done) => stream.addEventListener("hello", done)); }"""
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if urlsplit(request.url).path == "/" else None)
+    row = {"checkpoint": "unseen.pt", "checkpoint_digest": "sha256:unseen"}
+    number = made.database.result(31_000, 2.4, "gpt-124m", "fineweb", **row)
+    page.evaluate("window.told.then(() => null)")
+    assert asked == []
+    page.evaluate("() => { window.away = false; document.dispatchEvent(new Event('visibilitychange')); }")
+    page.locator(f'#newest tr[data-key="{number}"]').wait_for()

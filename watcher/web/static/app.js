@@ -7,9 +7,11 @@ document.getElementById("theme").addEventListener("click", () => window.ckptThem
 
 const EVERY_MS = 1500; // at most one update in this time, however many results come
 const pageRetry = new Retry(refresh), streamRetry = new Retry(listen);
-let running = false, again = false, atOnce = false, last = -EVERY_MS;
+let running = false, again = false, atOnce = false, missed = false, last = -EVERY_MS;
 
 async function refresh() {
+  missed = document.hidden; // a page that nobody sees asks for nothing: the server shares a machine with a training run
+  if (missed) return;
   if (running) { again = true; return; }
   running = true;
   try {
@@ -66,4 +68,5 @@ function listen() {
 listen();
 addEventListener("pagehide", () => stream.close()); // else a navigation under load shows as an error of the line
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-setInterval(() => { if (!document.hidden) refresh(); }, 60000); // "3 min ago" goes on
+document.addEventListener("visibilitychange", () => { if (missed) refresh(); });
+setInterval(refresh, 60000); // "3 min ago" goes on
