@@ -8,7 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -131,14 +131,14 @@ def test_row_69_71_a_damaged_foreign_or_newer_database_is_refused_untouched(site
     here = site()
     write_tiny(here.folder / "step_1.pt", 1)
     if damage == "foreign":
-        with sqlite3.connect(here.database) as other:
+        with closing(sqlite3.connect(here.database)) as other, other:
             other.execute("CREATE TABLE theirs (id INTEGER)")
     elif damage == "text":
         here.database.write_text("not a database, but somebody's notes\n" * 20)
     else:
         assert here.once().returncode == 0
         if damage == "newer":
-            with sqlite3.connect(here.database) as other:
+            with closing(sqlite3.connect(here.database)) as other, other:
                 other.execute("UPDATE alembic_version SET version_num = '9999'")
         else:
             page = here.query("SELECT rootpage FROM sqlite_master WHERE name = 'jobs'")[0][0]
@@ -203,7 +203,7 @@ def test_row_70_the_next_version_copies_and_migrates_the_database_of_this_one_an
     assert here.query("SELECT * FROM results WHERE step = 1") == [(*rows[0], 1)]
     assert here.query("SELECT step, of_the_next_version FROM results ORDER BY step") == [(1, 1), (2, None)]
     (copy,) = here.root.glob("ckptwatch.db.backup-*")
-    with sqlite3.connect(copy) as before:
+    with closing(sqlite3.connect(copy)) as before, before:
         assert before.execute("SELECT * FROM results").fetchall() == rows
         assert before.execute("SELECT version_num FROM alembic_version").fetchone() == (REVISION,)
     after = here.once()

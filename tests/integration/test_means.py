@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import struct
+from contextlib import closing
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def site(tmp_path):
 
 
 def rows(site, query, *values):
-    with sqlite3.connect(f"file:{site.database}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)) as database, database:
         return database.execute(query, values).fetchall()
 
 
@@ -91,7 +92,8 @@ def test_means_of_hugging_face_folders_outlive_the_rotation_of_their_members(tmp
             wait_until(lambda n=number: len(rows(site, "SELECT id FROM checkpoints WHERE weights IS NULL")) == n)
         wait_until(lambda: len(rows(site, "SELECT id FROM results WHERE weights = 'mean3'")) == 2, 90)
         keys = rows(site, "SELECT run, checkpoint, checkpoint_digest FROM results WHERE weights = 'mean3'")
-        members = members_of_means(open_for_reading(str(site.database)))
+        with closing(open_for_reading(str(site.database))) as store:
+            members = members_of_means(store)
         assert [len(members[key]) for key in keys] == [3, 3]  # `prune` keeps those of the best one
         tokens = torch.tensor(struct.unpack(f"<{len(site.data.read_bytes()) // 2}H", site.data.read_bytes()))
         done = dict(rows(site, "SELECT step, loss FROM results WHERE weights = 'mean3'"))

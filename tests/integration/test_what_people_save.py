@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,8 @@ def test_a_pth_trainer_and_a_hugging_face_trainer_under_one_parent_have_rows_by_
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
     assert done.returncode == 0, done.stderr
-    rows = sqlite3.connect(tmp_path / "ckptwatch.db").execute(
-        "SELECT run, checkpoint, step, loss FROM results ORDER BY run"
-    )
-    (first, second) = rows.fetchall()
+    with closing(sqlite3.connect(tmp_path / "ckptwatch.db")) as database:
+        (first, second) = database.execute("SELECT run, checkpoint, step, loss FROM results ORDER BY run").fetchall()
     assert first[:3] == ("gpt2", "checkpoint-10", 10) and second[:3] == ("small", "model_pg_500.pth", 500)
     nats = 0.0
     for at in range(0, 199, 32):

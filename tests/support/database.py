@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.store = open_for_writing(os.fspath(path))
+        weakref.finalize(self, self.store.close)  # for tests that leave it to the end of the test
         self._sets: dict[tuple[str, str], tuple[int, str]] = {}
         self._clock_s = SAVED_S
 

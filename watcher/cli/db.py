@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -120,14 +121,10 @@ def copy_(flags: Globals, target: str, as_json: bool, db: str | None) -> None:
     from watcher.store.transfer import transfer
 
     url = database_url(flags, db)
-    source = open_for_reading(url)
-    owned = own_database(url, state_folder(flags, db), "db")  # nothing may be written to the source meanwhile
-    try:
-        copied = transfer(source, store := open_for_writing(target), iso(time.time()))
-        store.close()
-    finally:
-        source.close()
-        owned.close()
+    with ExitStack() as opened:
+        source = opened.enter_context(closing(open_for_reading(url)))
+        opened.enter_context(closing(own_database(url, state_folder(flags, db), "db")))  # nothing else may write to it
+        copied = transfer(source, opened.enter_context(closing(open_for_writing(target))), iso(time.time()))
     if as_json:
         print_json({"database": shown_url(target), "rows": copied})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,8 @@ def command(flags: Globals, sink: str, since: str | None, as_json: bool, db: str
         _to_stdout("jsonl" if sink == "-" else sink, url, wanted, since)
         return
     section = _section(sink, settings.sink, given)
-    store = open_for_reading(url)
-    rows = _since(result_rows(store, wanted), since)
-    store.close()
+    with closing(open_for_reading(url)) as store:
+        rows = _since(result_rows(store, wanted), since)
     state = StateFolder.of_database(url, settings.store.state_dir)
     with tempfile.TemporaryDirectory(prefix="ckptwatch-") as scratch:
         folder = state.root / "sinks" / sink
@@ -92,9 +92,8 @@ def _to_stdout(kind: str, url: str, wanted: Any, since: str | None) -> None:
 
     if kind not in ("jsonl", "csv"):
         raise UsageError(f"{kind} is not written to stdout", hint="ckptwatch export jsonl --path -, or csv --path -")
-    store = open_for_reading(url)
-    rows = _since(result_rows(store, wanted), since)
-    store.close()
+    with closing(open_for_reading(url)) as store:
+        rows = _since(result_rows(store, wanted), since)
     if rows or kind == "csv":
         click.echo(as_jsonl(rows) if kind == "jsonl" else as_csv(RESULT_COLUMNS, rows))
 

@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from watcher.cli.completing import complete_jobs, complete_runs, complete_sets
-from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option, print_json, say
+from watcher.cli.options import (
+    Globals,
+    database_url,
+    db_flag,
+    db_option,
+    examples,
+    json_option,
+    print_json,
+    reading,
+    say,
+)
 from watcher.errors import LockHeld, NothingFound
 
 
@@ -28,12 +38,10 @@ def list_(flags: Globals, failed: bool, as_json: bool, db: str | None) -> None:
     The first column is the job's number, which retry, cancel, bump and `ckptwatch logs` take. Kind and reason of a
     queued job are those of its last attempt.
     """
-    from watcher.store.migrate import open_for_reading
     from watcher.store.read import job_list
 
-    store = open_for_reading(database_url(flags, db))
+    store = reading(flags, db)
     rows = job_list.failed(store, time.time()) if failed else job_list.waiting_or_running(store, time.time())
-    store.close()
     if as_json:
         print_json(rows)
     elif rows:

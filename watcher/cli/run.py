@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -163,13 +164,12 @@ def _verdict(settings, url: str, as_json: bool) -> None:
     from watcher.store.read import queue
     from watcher.store.read.results import ResultFilter, count_standing, result_rows
 
-    store = open_for_reading(url)
     names = [run.name for run in settings.run]
-    rows = [row for name in names if as_json for row in result_rows(store, ResultFilter(name, standing=True))]
-    count = count_standing(store, names)
-    failures = queue.failures(store, names)
-    seen = queue.seen(store, names)
-    store.close()
+    with closing(open_for_reading(url)) as store:
+        rows = [row for name in names if as_json for row in result_rows(store, ResultFilter(name, standing=True))]
+        count = count_standing(store, names)
+        failures = queue.failures(store, names)
+        seen = queue.seen(store, names)
     if as_json:
         print_json(rows)
     if failures:
@@ -187,9 +187,8 @@ def _tell_where_none(settings, url: str) -> None:
     from watcher.store.migrate import open_for_reading
     from watcher.store.read import queue
 
-    store = open_for_reading(url)
-    seen = queue.seen(store, [run.name for run in settings.run])
-    store.close()
+    with closing(open_for_reading(url)) as store:
+        seen = queue.seen(store, [run.name for run in settings.run])
     if not seen:
         none = _none_there(settings)
         say(f"nothing was evaluated: {none.cause}\n  next:  {none.hint}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.completing import complete_runs
-from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option
+from watcher.cli.options import Globals, database_url, db_flag, db_option, examples, json_option, reading
 from watcher.errors import NothingFound
 
 if TYPE_CHECKING:
@@ -41,13 +41,12 @@ def command(
     """
     from watcher.report.format import strict
     from watcher.report.lookup import expect, parse_steps
-    from watcher.store.migrate import open_for_reading
     from watcher.store.read.results import known_names
     from watcher.store.read.samples import WantedTexts, texts
 
     steps = parse_steps(step) if step is not None else (None, None)
     url = database_url(flags, db)
-    store = open_for_reading(url)
+    store = reading(flags, db)
     if run is not None and (known := known_names(store)[0]):
         expect("run", run, known)
     rows = texts(store, WantedTexts(run, name, steps, prompt, limit=limit))

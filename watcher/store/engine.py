@@ -135,11 +135,15 @@ def sqlite_engine(path: Path, *, readonly: bool, foreign_keys: bool = True) -> E
         connection = sqlite3.connect(
             name, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-        if not readonly:
-            _set_journal_mode(connection, journal_mode(path))
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
+        try:
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+            if not readonly:
+                _set_journal_mode(connection, journal_mode(path))
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA journal_size_limit = 16777216")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     if not readonly:

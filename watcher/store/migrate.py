@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +44,7 @@ def open_for_writing(url: str) -> Store:
     path = sqlite_path(url)
     if path is None:
         store = open_store(url)
-        with store.write(alone="migrate") as tx:
+        with _closed_on_error(store), store.write(alone="migrate") as tx:
             revision = revision_of(tx)
             if revision != head_revision():
                 if revision is not None and revision not in known_revisions():
@@ -57,7 +59,7 @@ def open_for_writing(url: str) -> Store:
     else:
         refuse_unless_ours(path)
     store = open_store(url)
-    with store.read() as connection:
+    with _closed_on_error(store), store.read() as connection:
         pending = revision_of(connection) != head_revision()
         whole = pending or missing_views(connection) == set()
     if pending:
@@ -66,7 +68,7 @@ def open_for_writing(url: str) -> Store:
         _migrate(path)
         store = open_store(url)
     elif not whole:
-        with store.write() as tx:
+        with _closed_on_error(store), store.write() as tx:
             create_views(tx)
     return store
 
@@ -82,10 +84,19 @@ def open_for_reading(url: str) -> Store:
             )
         refuse_unless_ours(path, whole=False)
     store = open_store(url, readonly=True)
-    with store.read() as connection:
+    with _closed_on_error(store), store.read() as connection:
         if revision_of(connection) != head_revision():
             raise StoreRefused(f"the database {shown_url(url)} has an older schema", hint="ckptwatch db migrate")
     return store
+
+
+@contextmanager
+def _closed_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
 
 
 def refuse_unless_ours(path: Path, *, whole: bool = True) -> None:

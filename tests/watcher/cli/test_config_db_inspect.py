@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from tests.support.checkpoints import save_rosellm
@@ -49,7 +50,8 @@ def test_db_path_prints_the_path_alone_so_that_sqlite3_can_take_it(ckptwatch, tm
     small_run(tmp_path / "ckptwatch.db").close()
     said = ckptwatch("db", "path")
     assert said.out == f"{tmp_path / 'ckptwatch.db'}\n"
-    assert sqlite3.connect(said.out.strip()).execute("SELECT count(*) FROM results").fetchone() == (3,)
+    with closing(sqlite3.connect(said.out.strip())) as database:
+        assert database.execute("SELECT count(*) FROM results").fetchone() == (3,)
 
 
 def test_db_check_of_a_sound_database_says_ok_and_its_schema(ckptwatch, tmp_path):
@@ -61,7 +63,8 @@ def test_db_check_of_a_sound_database_says_ok_and_its_schema(ckptwatch, tmp_path
 
 
 def test_db_check_refuses_foreign_and_damaged_files_with_status_7_and_leaves_them(ckptwatch, tmp_path):
-    sqlite3.connect(tmp_path / "other.db").executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
     before = (tmp_path / "other.db").read_bytes()
     said = ckptwatch("db", "check", "--db", tmp_path / "other.db")
     assert said.status == 7
@@ -77,7 +80,8 @@ def test_db_check_refuses_foreign_and_damaged_files_with_status_7_and_leaves_the
 
 def test_db_check_finds_a_table_that_is_gone(ckptwatch, tmp_path):
     small_run(tmp_path / "r.db").close()
-    sqlite3.connect(tmp_path / "r.db").executescript("DROP VIEW best; DROP TABLE exports")
+    with closing(sqlite3.connect(tmp_path / "r.db")) as other:
+        other.executescript("DROP VIEW best; DROP TABLE exports")
     said = ckptwatch("db", "check", "--json", "--db", tmp_path / "r.db")
     assert said.status == 7
     assert said.json["tables"] == "missing: best, exports"

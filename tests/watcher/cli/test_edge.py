@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ def test_a_full_device_behind_stdout_is_named(tmp_path):
 
 def test_text_in_a_number_column_is_refused_with_row_column_and_the_correction(ckptwatch, tmp_path):
     small_run(tmp_path / "r.db").close()
-    with sqlite3.connect(tmp_path / "r.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "r.db")) as connection, connection:
         connection.execute("UPDATE results SET loss = 'about 3' WHERE step = 100")
     for verb in (["results"], ["results", "--best"], ["plot"], ["compare", 100, 200], ["export", "csv"]):
         assert_refused(
@@ -154,7 +155,7 @@ def test_verbs_do_not_need_the_views(ckptwatch, tmp_path):
     database = small_run(tmp_path / "r.db")
     failed = database.job(database.checkpoint(500), "failed", reason="no ranks")
     queued = database.job(database.checkpoint(600), "queued")
-    with sqlite3.connect(tmp_path / "r.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "r.db")) as connection, connection:
         for view in ("latest", "curve", "best", "queue", "failures"):
             connection.execute(f"DROP VIEW {view}")
     assert [row["job"] for row in ckptwatch("queue", "list", "--json", "--db", "r.db").json] == [queued]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def upgraded(path: Path, revision: str) -> None:
 def old(tmp_path: Path) -> Path:
     """Two results with their windows, a failed and a queued job, an open launch: as 0.1.0 wrote them."""
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     upgraded(path, "0001")
     connection = sqlite3.connect(path)
@@ -133,7 +134,7 @@ def test_the_new_columns_of_results_come_last_and_in_the_public_order(old: Path)
 
 
 def test_what_a_user_added_to_the_database_outlives_the_migration(old: Path) -> None:
-    with sqlite3.connect(old) as connection:
+    with closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
         connection.execute("INSERT INTO notes VALUES ('mine')")
         connection.execute("CREATE VIEW mine AS SELECT step, loss FROM results WHERE loss < 3")
@@ -150,7 +151,7 @@ def test_what_a_user_added_to_the_database_outlives_the_migration(old: Path) -> 
 
 def test_the_id_of_a_deleted_result_is_never_used_again(old: Path) -> None:
     open_for_writing(os.fspath(old)).close()
-    with sqlite3.connect(old) as connection:
+    with closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("DELETE FROM results WHERE id = 2")
         columns = (
             "run, checkpoint, step, eval_set, loss, finite, tokens, seq_len, batch_size, dtype, device, world_size"
@@ -166,10 +167,10 @@ def test_the_id_of_a_deleted_result_is_never_used_again(old: Path) -> None:
 
 def test_a_rejection_from_before_hints_were_kept_stays_and_has_none(tmp_path: Path) -> None:
     path = tmp_path / "r.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     upgraded(path, "0002")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO candidates (run, path, kind, reason, final, at)"
             " VALUES ('gpt', 'a.pt', 'corrupt', 'cut', 1, ?)",

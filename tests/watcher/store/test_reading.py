@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import text
@@ -75,5 +76,5 @@ def test_a_reader_that_stays_open_goes_on_when_a_writer_was_killed_in_the_middle
     with reader.read() as tx:
         assert tx.execute(text("SELECT dir FROM runs")).scalar_one() == "/ck"
     reader.close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"

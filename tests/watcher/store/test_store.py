@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def read_only(store: Store, content: str) -> ClaimedCheckpoint:
 
 
 def rows(store: Store, query: str) -> list[tuple]:
-    with sqlite3.connect(store.path or "") as connection:
+    with closing(sqlite3.connect(store.path or "")) as connection, connection:
         return connection.execute(query).fetchall()
 
 
@@ -266,7 +267,7 @@ def test_a_loss_that_is_not_finite_is_a_row_without_a_number(store: Store) -> No
 def test_illegal_states_are_refused_by_the_database_itself(store: Store) -> None:
     checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
     for change in ("state = 'done'", "state = 'running'", "state = 'succeeded'", "state = 'failed', finished_at = 'x'"):
-        with sqlite3.connect(store.path or "") as connection, pytest.raises(sqlite3.IntegrityError):
+        with closing(sqlite3.connect(store.path or "")) as connection, pytest.raises(sqlite3.IntegrityError):
             connection.execute(f"UPDATE jobs SET {change}")
 
 
@@ -281,12 +282,12 @@ def test_a_database_that_is_not_ours_or_damaged_is_refused_untouched(tmp_path: P
     if what == "text":
         path.write_text("not a database at all " * 20)
     elif what == "foreign":
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("CREATE TABLE notes (text)")
     else:
         open_for_writing(os.fspath(path)).close()
         if what == "newer":
-            with sqlite3.connect(path) as connection:
+            with closing(sqlite3.connect(path)) as connection, connection:
                 connection.execute("UPDATE alembic_version SET version_num = '9999'")
         elif what == "flipped":
             data = bytearray(path.read_bytes())
@@ -310,7 +311,7 @@ def test_a_backup_is_a_whole_database_of_its_own(store: Store) -> None:
     checkpoints.register(store, "gpt", [checkpoint("a.pt")], sets(store, "val"), NOW)
     assert store.path is not None
     copy = back_up(store.path)
-    with sqlite3.connect(copy) as connection:
+    with closing(sqlite3.connect(copy)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
 
@@ -329,7 +330,7 @@ def test_a_reader_sees_the_file_that_lies_there_now_and_not_the_one_it_opened(st
 
     assert store.path is not None
     copy = back_up(store.path)
-    with sqlite3.connect(copy) as other:
+    with closing(sqlite3.connect(copy)) as other, other:
         other.execute("UPDATE runs SET name = 'of another day'")
     other.close()
     reader = open_for_reading(str(store.path))
