@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--vocabulary", type=int, default=50257)
     parser.add_argument("--items", type=int, default=500, help="HellaSwag items, made up")
     parser.add_argument("--device", default="cuda", help="cuda; cpu only to try the script itself")
     parser.add_argument("--also", nargs="*", default=[], choices=VARIANTS, help="our model otherwise, beside eager")
@@ -45,12 +46,12 @@ def main() -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"torch {torch.__version__} sees no CUDA device here; nothing was measured")
     config = {
-        "vocab_size": 50257, "max_position_embeddings": 1024, "n_layers": options.layers, "n_heads": 12, "d_model": 768,
-        "d_ff": 3072, "dropout": 0.0, "use_tensor_parallel": False, "use_activation_checkpoint": False,
+        "vocab_size": options.vocabulary, "max_position_embeddings": 1024, "n_layers": options.layers, "n_heads": 12,
+        "d_model": 768, "d_ff": 3072, "dropout": 0.0, "use_tensor_parallel": False, "use_activation_checkpoint": False,
     }  # fmt: skip
     torch.manual_seed(0)
     plain_model = Gpt(config).eval()
-    tokens = np.random.default_rng(0).integers(0, 50257, options.windows * 1024 + 1).astype(np.uint16)
+    tokens = np.random.default_rng(0).integers(0, options.vocabulary, options.windows * 1024 + 1).astype(np.uint16)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
         torch.save({"model": plain_model.state_dict(), "optimizer": {}, "step": 1, "config": config}, path)
@@ -72,7 +73,7 @@ def main() -> None:
             ways.pop(name, None)
             print(f"{name}: not supported here: {(str(error).strip() or repr(error)).splitlines()[0][:200]}")
     rate = product_rate(device)
-    parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - 50257 * 768
+    parameters = sum(p.numel() for p in plain_model.parameters()) - 1024 * 768 - options.vocabulary * 768
     flops = 2.0 * options.windows * 1024 * (parameters + options.layers * 1024 * 768)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses, peaks = {}, {}

@@ -82,7 +82,7 @@ def test_without_a_device_it_tells_what_it_would_do_and_succeeds():
 
 
 def test_the_benchmark_of_a_gpu_runs_where_torch_numpy_and_tiktoken_are_all_there_is():
-    sizes = ["--windows", "1", "--layers", "1", "--repeats", "1", "--items", "2"]
+    sizes = ["--windows", "1", "--layers", "1", "--repeats", "1", "--items", "2", "--vocabulary", "500"]
     done = bare("bench.gpu", "--device", "cpu", *sizes)
     assert done.returncode == 0, done.stderr
     plain, ours, tasks, said = done.stdout.splitlines()
