@@ -13,7 +13,7 @@ class ContentDigest:
     """Collects records in any order, from any thread; each name counts once."""
 
     def __init__(self, wanted: bool = True) -> None:
-        """wanted: False where nobody reads the value: SHA-256 is a quarter of a reading's CPU time."""
+        """wanted: False where nobody reads the value: SHA-256 takes CPU time beside the CRCs."""
         self._wanted = wanted
         self._records: dict[str, bytes] = {}
         self._lock = threading.Lock()

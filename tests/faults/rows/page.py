@@ -34,7 +34,7 @@ ROWS: dict[int, tuple[str, str, tuple[str, ...] | str]] = {
     443: (
         "P11",
         "a reader that comes in the moment in which a commit begins",
-        ("test_a_reader_beside_a_process_that_commits_without_pause_is_never_told_that_it_cannot_read",),
+        ("test_a_reader_that_meets_the_first_moment_of_a_commit_looks_again",),
     ),
     444: (
         "P11",
