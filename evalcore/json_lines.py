@@ -1,6 +1,7 @@
 """Commands that rewrite a table, or one JSON object of rows or columns, as JSON lines: remedies of refusals.
 
-Owns the commands, which need Python alone, and the forms of such objects. Never reads a file.
+Owns the commands, which need Python alone and never write over a file, and the forms of such objects. Never reads a
+file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def of_table(path: str, delimiter: str = ",") -> str:
     """A command for separated values under a head line: an object a row, all values as texts."""
     options = "" if delimiter == "," else f", delimiter={delimiter!r}"
     rows = f"csv.DictReader(open(sys.argv[1], encoding='utf-8-sig', newline=''){options})"
-    return _command("import csv, json, sys; csv.field_size_limit(1 << 30)", rows, path)
+    return _command("import csv, json, sys; csv.field_size_limit(1 << 30)", f"for row in {rows}", path)
 
 
 def of_object(path: str, value: dict[str, Any]) -> str | None:
@@ -34,7 +35,9 @@ def of_object(path: str, value: dict[str, Any]) -> str | None:
         rows = "(dict(zip(top, cells, strict=True)) for cells in zip(*top.values(), strict=True))"
     else:
         return None
-    return _command(_LOAD, rows, path)
+    file = "open(sys.argv[1], encoding='utf-8-sig')"
+    tops = f"map(json.loads, {file})" if path.lower().endswith(".jsonl") else f"[json.load({file})]"
+    return _command("import json, sys", f"for top in {tops} for row in {rows}", path)
 
 
 def _are_numbered(columns: list[Any]) -> bool:
@@ -50,14 +53,14 @@ def _are_lists(columns: list[Any]) -> bool:
     return len({len(column) for column in columns}) == 1 and not any(map(_are_objects, columns))
 
 
-_LOAD = "import json, sys; top = json.load(open(sys.argv[1], encoding='utf-8-sig'))"
-
-
 def _are_objects(rows: Any) -> bool:
     return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
 
 
-def _command(before: str, rows: str, path: str) -> str:
-    target = f"{os.path.splitext(path)[0]}.jsonl"
-    code = f"{before}; [print(json.dumps(row)) for row in {rows}]"
-    return f'write it as JSON lines: python3 -c "{code}" {shlex.quote(path)} > {shlex.quote(target)}'
+def _command(before: str, loops: str, path: str) -> str:
+    stem, ending = os.path.splitext(path)
+    if unpack := {".gz": "gunzip -k", ".zst": "unzstd"}.get(ending.lower()):
+        return f"unpack it with `{unpack} {shlex.quote(path)}`, and give the file that this writes"
+    target = f"{stem}-rows.jsonl" if ending.lower() == ".jsonl" else f"{stem}.jsonl"
+    code = f"{before}; out = open(sys.argv[2], 'x'); [print(json.dumps(row), file=out) {loops}]"
+    return f'write it as JSON lines: python3 -c "{code}" {shlex.quote(path)} {shlex.quote(target)}'

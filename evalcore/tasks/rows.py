@@ -76,7 +76,9 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
         if is_table(path):
             yield from _table(path)
         elif path.lower().endswith((".csv", ".tsv")):
-            delimiter = "\t" if path.lower().endswith(".tsv") else ","
+            with open(path, encoding="utf-8-sig", errors="replace") as file:
+                head = file.readline(_ARRAY_BYTES)
+            delimiter = max("\t;,", key=head.count) if head.strip() else ","
             raise RowError(f"{path} is a table, not items as JSON objects", of_table(path, delimiter))
         elif _plain_name(path).endswith(".json"):
             yield from _array_or_lines(path)

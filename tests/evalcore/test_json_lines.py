@@ -1,5 +1,6 @@
 """Tables and columns are refused with a command that writes them as JSON lines: each command is run, its file read."""
 
+import gzip
 import json
 import subprocess
 
@@ -39,6 +40,7 @@ def forms(rows):
         "a.tsv": as_table(rows, "\t"),
         "pandas.json": json.dumps(as_columns(rows, by_number=True)),
         "pandas.jsonl": json.dumps(as_columns(rows, by_number=True)) + "\n",
+        "batches.jsonl": "".join(json.dumps(as_columns(rows[at : at + 2], by_number=False)) + "\n" for at in (0, 2)),
         "lists.json": json.dumps(as_columns(rows, by_number=False), indent=1),
         "split.json": json.dumps(split),
         "squad.json": json.dumps({"version": "1", "data": rows}, indent=1),
@@ -50,22 +52,22 @@ def rewritten(file, hint):
     before = set(file.parent.iterdir())
     command = hint.split("write it as JSON lines: ", 1)[1]
     subprocess.run(["bash", "-c", command], cwd=file.parent, check=True, timeout=60)
-    written = file.with_suffix(".jsonl")
+    written = file.with_name(f"{file.stem}-rows.jsonl") if file.suffix == ".jsonl" else file.with_suffix(".jsonl")
     assert set(file.parent.iterdir()) == before | {written}
     return written
 
 
-@pytest.mark.parametrize("name", [name for name in forms(ROWS) if name != "pandas.jsonl"])
+@pytest.mark.parametrize("name", forms(ROWS))
 def test_a_table_or_columns_of_texts_become_documents_by_the_command_of_their_refusal(tmp_path, name):
     file = tmp_path / name
     file.write_text(forms(ROWS)[name])
     with pytest.raises(DataError) as refused:
-        recognise(file)
+        next(documents(recognise(file), "text", Meter()))
     lines = recognise(rewritten(file, refused.value.hint))
     assert ["".join(blocks) for blocks in documents(lines, "text", Meter())] == TEXTS
 
 
-@pytest.mark.parametrize("name", [name for name in forms(PIQA) if name not in ("semicolons.csv", "pandas.jsonl")])
+@pytest.mark.parametrize("name", forms(PIQA))
 def test_a_table_or_columns_of_items_become_items_by_the_command_of_their_refusal(tmp_path, name):
     file = tmp_path / name
     file.write_text(forms(PIQA)[name])
@@ -75,6 +77,31 @@ def test_a_table_or_columns_of_items_become_items_by_the_command_of_their_refusa
     lines = str(rewritten(file, refused.value.hint))
     assert sniff_task(lines).task == "piqa"
     assert [{**row.fields, "label": int(row.fields["label"])} for row in read_rows(lines)] == PIQA
+
+
+def test_the_command_writes_over_no_file(tmp_path):
+    """`> a.jsonl` would have emptied a.jsonl before it was read."""
+    file = tmp_path / "pandas.jsonl"
+    file.write_text(forms(ROWS)["pandas.jsonl"])
+    (tmp_path / "pandas-rows.jsonl").write_text("another's")
+    with pytest.raises(RowError) as refused:
+        next(read_rows(str(file)))
+    command = refused.value.hint.split("write it as JSON lines: ", 1)[1]
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "File exists" in done.stderr
+    assert file.read_text() == forms(ROWS)["pandas.jsonl"]
+    assert (tmp_path / "pandas-rows.jsonl").read_text() == "another's"
+
+
+def test_a_packed_file_is_unpacked_first(tmp_path):
+    file = tmp_path / "lists.jsonl.gz"
+    file.write_bytes(gzip.compress(forms(ROWS)["pandas.jsonl"].encode()))
+    with pytest.raises(RowError) as refused:
+        next(read_rows(str(file)))
+    subprocess.run(["bash", "-c", refused.value.hint.split("`")[1]], check=True, timeout=60)
+    with pytest.raises(RowError) as refused:
+        next(read_rows(str(tmp_path / "lists.jsonl")))
+    rewritten(tmp_path / "lists.jsonl", refused.value.hint)
 
 
 def test_columns_under_the_name_of_json_lines_are_refused_as_what_they_are(tmp_path):
